@@ -1,0 +1,123 @@
+"""The `direct` engine: the network with d-dimensional weights, autograd and gradient descent, as one would write it.
+
+The readable reference for the reduced dynamics, and the engine for attacks that leave the set A.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from cgro.attacks.pgd import Budget, pgd
+from cgro.dynamics.runs import Runs, State, vector_draw
+from cgro.dynamics.setting import Attack
+from cgro.experiment import UserError
+from cgro.networks.patch_cnn import PatchCNN, initial_filters
+
+PGD_STEPS = 10
+
+
+class DirectEngine:
+    """Trains a batch of runs (of one dimension d) on the samples themselves.
+
+    Raises: UserError where the dimensions differ or only the Gram matrix is to be drawn.
+    """
+
+    def __init__(self, runs: Runs, device: torch.device | str = "cpu") -> None:
+        setting = runs.common
+        if len({s.dim for s in runs.settings}) > 1:
+            raise ValueError("the direct engine trains runs of one dimension; run them apart")
+        if setting.sampling == "gram":
+            raise UserError("sampling = 'gram': the direct engine needs the patches; use sampling vectors or auto")
+        self.runs, self.device = runs, torch.device(device)
+        draws = [vector_draw(s, seed) for s, seed in zip(runs.settings, runs.seeds, strict=True)]
+
+        def stacked(arrays: list[np.ndarray]) -> Tensor:
+            return torch.from_numpy(np.stack(arrays)).to(self.device)
+
+        pairs = list(zip(draws, runs.settings, strict=True))
+        self.X = stacked([d.patches(s.signal, s.noise) for d, s in pairs])
+        self.noise = stacked([s.noise * d.noise for d, s in pairs])
+        self.labels = stacked([d.labels for d in draws])
+        self.position = stacked([d.signal_position for d in draws])
+        start = initial_filters(stacked([s.init_scale * d.filters for d, s in pairs]), setting.activation)
+        self.network = PatchCNN(start, setting.exponent, setting.activation).to(self.device)
+
+    def advance(self, steps: int) -> None:
+        eta, lam = (self.runs.values(name, self.device) for name in ("learning_rate", "adversarial_weight"))
+        y, weights = self.labels, self.network.weights
+        for _ in range(steps):
+            attacked = self.attack(self.runs.common.attack)
+            loss = (1 - lam) * softplus(-y * self.network(self.X)).mean(1)
+            loss = loss + lam * softplus(-y * self.network(attacked)).mean(1)
+            (gradient,) = torch.autograd.grad(loss.sum(), weights)
+            with torch.no_grad():
+                weights -= eta[:, None, None] * gradient
+
+    def attack(self, attack: Attack) -> Float64[Tensor, "B N P d"]:
+        """Adversarial versions of the training samples for the current networks."""
+        return attack_samples(self.network, self.X, self.labels, self.position, self.runs, attack)
+
+    def state(self) -> State:
+        W = self.network.weights.detach()
+        inside = W[:, :, 1:]
+        return State(u=W[:, :, 0].clone(), v=W @ self.noise.mT, K=inside @ inside.mT, labels=self.labels)
+
+    def keep(self, indices: np.ndarray) -> None:
+        chosen = torch.from_numpy(indices).to(self.device)
+        for name in ("X", "noise", "labels", "position"):
+            setattr(self, name, getattr(self, name)[chosen])
+        kept = self.network.weights.detach()[chosen]
+        setting = self.runs.common
+        self.network = PatchCNN(kept, setting.exponent, setting.activation)
+        self.runs = self.runs.select(indices)
+
+
+def attack_samples(
+    network: PatchCNN,
+    X: Float64[Tensor, "B N P d"],
+    labels: Tensor,
+    position: Tensor,
+    runs: Runs,
+    attack: Attack,
+) -> Float64[Tensor, "B N P d"]:
+    """Adversarial samples: inside A by trying its end points, or PGD on the whole input.
+
+    The l_2 budget is delta; the l_inf budget is delta / sqrt(P d), the largest cube inside that ball. PGD takes
+    PGD_STEPS steps of 2.5 delta / PGD_STEPS from the sample itself.
+    """
+    delta = runs.values("radius", X.device)
+    if attack in ("transfer", "worst"):
+        index = position[:, :, None, None].expand(-1, -1, 1, X.shape[3])
+        shift = torch.zeros_like(index, dtype=X.dtype)
+        signal = runs.values("signal", X.device)
+
+        def moved(c: Tensor) -> Tensor:
+            shift[..., 0] = (c[:, None] * labels)[:, :, None]
+            return X.scatter_add(2, index, shift)
+
+        if attack == "transfer":
+            return moved(-delta)
+        with torch.no_grad():
+            # End points of the segment, and the removal of the signal where the budget allows it.
+            options = [moved(c) for c in (-delta, delta, -torch.minimum(delta, signal))]
+            margins = torch.stack([labels * network(option) for option in options])
+            return torch.stack(options).gather(0, margins.argmin(0)[None, :, :, None, None].expand(1, *X.shape))[0]
+
+    def losses(Z: Tensor) -> Tensor:
+        return softplus(-labels * network(Z))
+
+    radii = delta if attack == "pgd-l2" else delta / (X.shape[2] * X.shape[3]) ** 0.5
+    adversarial = X.clone()
+    for radius in radii.unique():
+        chosen = radii == radius
+        if radius == 0:
+            continue
+        budget = Budget("2" if attack == "pgd-l2" else "inf", float(radius))
+        step = 2.5 * float(radius) / PGD_STEPS
+        moved_all = pgd(losses, X, budget, steps=PGD_STEPS, step_size=step, batch_dims=2)
+        adversarial[chosen] = moved_all[chosen]
+    return adversarial

@@ -1,0 +1,159 @@
+"""The `gram` engine: gradient descent in the reduced variables (u, v), at a cost that does not depend on d.
+
+Derivation [D], verified against the direct engine in the tests: the gradient of filter r lies in the span of w* and the
+noise patches, so u and v close on themselves given G, and with A the accumulated coefficients of the patches
+
+    v = v(0) + A G,    K = K(0) + v(0) A^T + A v^T.
+
+Two programs for the same recursion: a compiled loop over runs on the CPU (`kernel`), and batched tensor operations for
+a GPU (`_tensor_step`, which also runs on the CPU, where the tests hold the two together).
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from cgro.attacks.signal import attacked_margin, signal_learning, signal_margin
+from cgro.dynamics import kernel
+from cgro.dynamics.runs import Runs, State, gram_draw
+from cgro.experiment import UserError
+from cgro.networks.patch_cnn import initial_filters, output_signs, slope
+
+
+class GramEngine:
+    """Trains a batch of runs in the reduced variables.
+
+    runs: the batch. device: where. compiled: the CPU loop (default on the CPU) or the tensor program.
+    threads: worker threads of the compiled loop, None for all cores; the result does not depend on it.
+
+    Raises: UserError for an attack that leaves the set A (the reduction is exact inside A only).
+    """
+
+    def __init__(
+        self,
+        runs: Runs,
+        device: torch.device | str = "cpu",
+        *,
+        compiled: bool | None = None,
+        threads: int | None = None,
+    ) -> None:
+        setting = runs.common
+        if setting.attack not in ("transfer", "worst"):
+            raise UserError(
+                f"attack = {setting.attack!r}: the gram engine knows transfer and worst, attacks inside A; "
+                "use --engine direct for attacks on the whole input"
+            )
+        self.runs = runs
+        self.device = torch.device(device)
+        self.compiled = self.device.type == "cpu" if compiled is None else compiled
+        self.threads = threads or os.cpu_count() or 1
+        kind = setting.activation
+        self.signs = output_signs(setting.filters, kind).to(self.device)
+
+        # One draw for each seed and dimension: scales multiply it, so all runs of a seed share their Gram matrix.
+        keys = [(seed, s.dim, s.draws_gram) for s, seed in zip(runs.settings, runs.seeds, strict=True)]
+        index = {key: k for k, key in enumerate(dict.fromkeys(keys))}
+        first = {key: b for b, key in reversed(list(enumerate(keys)))}
+        draws = [gram_draw(runs.settings[first[key]], key[0]) for key in index]
+        self.draw = np.array([index[key] for key in keys])
+
+        def stacked(name: str) -> Tensor:
+            return torch.from_numpy(np.stack([getattr(d, name) for d in draws])).to(self.device)
+
+        self.G, self.labels = stacked("gram"), stacked("labels")
+        scale, noise = runs.values("init_scale", self.device), runs.values("noise", self.device)
+        each = torch.from_numpy(self.draw).to(self.device)
+
+        def doubled(x: Tensor) -> Tensor:
+            return initial_filters(x, kind)
+
+        self.u = scale[:, None] * doubled(stacked("signal_projection")[..., None])[each, :, 0]
+        self.v0 = (scale * noise)[:, None, None] * doubled(stacked("noise_projection"))[each]
+        self.K0 = scale[:, None, None] ** 2 * doubled(doubled(stacked("filter_gram")).mT)[each]
+        self.v, self.A = self.v0.clone(), torch.zeros_like(self.v0)
+        names = ("signal", "radius", "adversarial_weight", "learning_rate", "noise")
+        self.parameters = torch.stack([runs.values(name, self.device) for name in names], dim=1)
+
+    def advance(self, steps: int) -> None:
+        if self.compiled:
+            self._compiled_steps(steps)
+        else:
+            for _ in range(steps):
+                self._tensor_step()
+
+    def state(self) -> State:
+        A = self.A / self.parameters[:, kernel.NOISE, None, None] ** 2
+        K = self.K0 + self.v0 @ A.mT + A @ self.v.mT
+        labels = self.labels[torch.from_numpy(self.draw).to(self.device)]
+        return State(u=self.u, v=self.v, K=(K + K.mT) / 2, labels=labels)
+
+    def keep(self, indices: np.ndarray) -> None:
+        chosen = torch.from_numpy(indices).to(self.device)
+        for name in ("u", "v", "v0", "A", "K0", "parameters"):
+            setattr(self, name, getattr(self, name)[chosen].contiguous())
+        self.runs, self.draw = self.runs.select(indices), self.draw[indices]
+
+    def _compiled_steps(self, steps: int) -> None:
+        setting = self.runs.common
+        arrays = [x.numpy() for x in (self.v, self.A, self.u, self.G, self.labels)]
+        rest = (self.draw, self.signs.numpy(), self.parameters.numpy(), float(setting.exponent))
+        flags = (setting.activation == "relu", setting.attack == "worst", steps)
+        # Short slices let the threads share uneven work.
+        slices = np.array_split(np.arange(len(self.runs)), min(len(self.runs), 4 * self.threads))
+
+        def work(part: np.ndarray) -> None:
+            kernel.advance(*arrays, *rest, *flags, int(part[0]), int(part[-1]) + 1)
+
+        # BLAS must not start threads of its own inside ours: the products are small, and bits would depend on it.
+        with threadpool_limits(1, user_api="blas"):
+            if self.threads == 1 or len(slices) == 1:
+                for part in slices:
+                    work(part)
+            else:
+                with ThreadPoolExecutor(self.threads) as pool:
+                    list(pool.map(work, slices))
+
+    def _tensor_step(self) -> None:
+        setting = self.runs.common
+        q, kind = setting.exponent, setting.activation
+        alpha, delta, lam, eta, sigma = self.parameters.unbind(1)
+        each = torch.from_numpy(self.draw).to(self.device)
+        y = self.labels[each].to(torch.float64)
+        side = (y > 0).long()
+        B, N = y.shape
+        rate = (eta * q / N)[:, None]
+
+        W = self.signs[:, None] * slope(self.v, q, kind)
+        V = y * (W * self.v).sum(1).view(B, N, -1).sum(2)
+        U = signal_learning(self.u, self.signs, q, kind)
+        attack = "worst" if setting.attack == "worst" else "transfer"
+        attacked, target = attacked_margin(attack, alpha, delta, U, q)  # type: ignore[arg-type]
+        clean = signal_margin(alpha, U, q)
+        psi_clean = (1 - lam)[:, None] * torch.sigmoid(-(clean.gather(1, side) + V))
+        psi_attacked = lam[:, None] * torch.sigmoid(-(attacked.gather(1, side) + V))
+
+        t = target.gather(1, side)
+        pull_clean = y * psi_clean * alpha[:, None] ** q
+        pull_attacked = y * psi_attacked * t.abs() ** q
+        positive = (torch.where(y > 0, pull_clean, 0) + torch.where(y * t >= 0, pull_attacked, 0)).sum(1, keepdim=True)
+        negative = (pull_clean + pull_attacked).sum(1, keepdim=True) - positive
+        up = self.signs * slope(self.u, q, kind)
+        down = -self.signs * slope(-self.u, q, kind)
+
+        coefficient = rate * sigma[:, None] ** 2 * (psi_clean + psi_attacked) * y
+        W *= coefficient.repeat_interleave(setting.patches - 1, dim=1)[:, None]
+        self.A += W
+        self.v += torch.bmm(W, self.G[each])
+        self.u = self.u + rate * (positive * up + negative * down)
+
+
+def matrix_rate(runs: Runs) -> Float64[np.ndarray, ""]:
+    """Floating-point operations of one step of the whole batch, its matrix products alone."""
+    return np.float64(sum(s.multiplications for s in runs.settings))

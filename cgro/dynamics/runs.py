@@ -1,0 +1,103 @@
+"""A batch of runs of one shape, and what an engine must offer to train it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from cgro.data.patches import GramDraw, PatchDraw, draw_gram, draw_patches
+from cgro.dynamics.setting import PatchSetting
+from cgro.experiment import UserError
+
+
+@dataclass(frozen=True)
+class Runs:
+    """B runs: one setting and one seed each. Settings of a batch agree in all but scales and dimension."""
+
+    settings: tuple[PatchSetting, ...]
+    seeds: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.settings or len(self.settings) != len(self.seeds):
+            raise ValueError(f"{len(self.settings)} settings and {len(self.seeds)} seeds: give one seed for each run")
+        if len({s.shape for s in self.settings}) > 1:
+            raise ValueError("the settings of a batch must agree in all but scales and dimension; run them apart")
+
+    @classmethod
+    def product(cls, settings: Sequence[PatchSetting], seeds: Sequence[int]) -> Runs:
+        """Every setting with every seed, seeds running fastest."""
+        return cls(tuple(s for s in settings for _ in seeds), tuple(seed for _ in settings for seed in seeds))
+
+    def __len__(self) -> int:
+        return len(self.settings)
+
+    @property
+    def common(self) -> PatchSetting:
+        """A setting that stands for the batch: its shape is that of every run."""
+        return self.settings[0]
+
+    def values(self, name: str, device: torch.device) -> Float64[Tensor, " B"]:
+        """A scale of every run, by the name of its field or property."""
+        return torch.tensor([float(getattr(s, name)) for s in self.settings], dtype=torch.float64, device=device)
+
+    def select(self, keep: Int64[np.ndarray, " kept"]) -> Runs:
+        return Runs(tuple(self.settings[k] for k in keep), tuple(self.seeds[k] for k in keep))
+
+
+def vector_draw(setting: PatchSetting, seed: int) -> PatchDraw:
+    """The d-dimensional draw of one run, in standard units."""
+    return draw_patches(
+        seed, samples=setting.samples, patches=setting.patches, dim=setting.dim, filters=setting.filters
+    )
+
+
+def gram_draw(setting: PatchSetting, seed: int) -> GramDraw:
+    """The Gram form of one run's draw: of its vectors, or drawn directly where the setting says so."""
+    if not setting.draws_gram:
+        return GramDraw.of(vector_draw(setting, seed))
+    return draw_gram(
+        seed, samples=setting.samples, patches=setting.patches, dim=setting.dim, filters=setting.filters
+    )
+
+
+@dataclass(frozen=True)
+class State:
+    """What the theory speaks of, for every run of a batch."""
+
+    u: Float64[Tensor, "B F"]
+    """Signal components <w_r, w*>."""
+    v: Float64[Tensor, "B F n"]
+    """Noise components <w_r, X_i[j]>."""
+    K: Float64[Tensor, "B F F"]
+    """Inner products of the filters' components orthogonal to w*."""
+    labels: Int64[Tensor, "B N"]
+
+
+class Engine(Protocol):
+    """Full-batch gradient descent on a batch of runs."""
+
+    def advance(self, steps: int) -> None:
+        """Take gradient steps with every run."""
+
+    def state(self) -> State:
+        """The current state."""
+
+    def keep(self, indices: Int64[np.ndarray, " kept"]) -> None:
+        """Go on with these runs only."""
+
+
+def resolve_device(name: str) -> torch.device:
+    """'auto' is the GPU where there is one, else the CPU. Raises: UserError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda"):
+        raise UserError(f"device = {name!r}: must be auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("device = 'cuda': no CUDA device is visible to torch; use --device cpu or auto")
+    return torch.device(name)

@@ -1,0 +1,129 @@
+"""The setting of one training run of the patch model: sizes, scales, objective, optimizer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from cgro.data.patches import require_sizes
+from cgro.experiment import UserError
+from cgro.networks.patch_cnn import Activation
+
+Attack = Literal["transfer", "worst", "pgd-l2", "pgd-linf"]
+Sampling = Literal["auto", "vectors", "gram"]
+
+
+@dataclass(frozen=True)
+class PatchSetting:
+    """Adversarial training of the patch network: data, model, attack and full-batch gradient descent.
+
+    Symbols of the papers: N samples, P patches, d dim, m filters, q exponent, alpha signal, sigma sqrt(d) noise_norm,
+    sigma_0 init_scale, rho = delta/alpha radius_ratio, lambda adversarial_weight, eta learning_rate.
+
+    Raises: UserError naming the first value out of range.
+    """
+
+    samples: int = 40
+    """Training samples N, >= 1."""
+    patches: int = 4
+    """Patches of a sample P, >= 2: one signal patch, P - 1 noise patches."""
+    dim: int = 100
+    """Dimension of a patch d, >= 2."""
+    filters: int = 20
+    """Filters m, >= 1 (the relu activation trains 2m)."""
+    exponent: float = 3.0
+    """Exponent q of the activation, real, >= 2."""
+    activation: Activation = "odd"
+    """odd: sgn(z)|z|^q. relu: max(z,0)^q with fixed output signs and symmetric initialization."""
+    signal: float = 2.0
+    """Signal strength alpha > 0, in input units."""
+    noise_norm: float = 1.0
+    """Typical norm of a noise patch, sigma sqrt(d) > 0, in input units."""
+    init_scale: float = 0.1
+    """Standard deviation sigma_0 > 0 of the initial filter weights."""
+    radius_ratio: float | None = None
+    """Perturbation radius over signal strength, rho = delta/alpha >= 0; None: 1 - 1/(sqrt(d) log d), the paper's."""
+    adversarial_weight: float = 0.5
+    """Weight lambda of the adversarial loss, in [0, 1]; 0 is standard training, 1 sees adversarial points only."""
+    learning_rate: float = 0.05
+    """Step eta > 0 of full-batch gradient descent."""
+    attack: Attack = "worst"
+    """Training attack. transfer: signal alpha - delta. worst: exact worst case inside A. pgd-l2, pgd-linf: PGD on the whole input."""
+    steps: int = 20_000
+    """Gradient steps T, >= 1."""
+    stop_loss: float = 0.0
+    """A run leaves the batch once its training loss is below this, in nats; 0: never."""
+    sampling: Sampling = "auto"
+    """vectors: draw patches in R^d. gram: draw only their Gram matrix (d >= noise patches). auto: gram where possible."""
+
+    def __post_init__(self) -> None:
+        require_sizes(samples=self.samples, patches=self.patches, dim=self.dim, filters=self.filters, steps=self.steps)
+        if self.patches < 2:
+            raise UserError(f"patches = {self.patches}: one signal patch and at least one noise patch; give patches >= 2")
+        if self.dim < 2:
+            raise UserError(f"dim = {self.dim}: noise is orthogonal to the signal direction; give dim >= 2")
+        for name in ("signal", "noise_norm", "init_scale", "learning_rate"):
+            _require(name, getattr(self, name), low=0.0, open_low=True)
+        _require("exponent", self.exponent, low=2.0)
+        _require("adversarial_weight", self.adversarial_weight, low=0.0, high=1.0)
+        _require("stop_loss", self.stop_loss, low=0.0)
+        if self.radius_ratio is not None:
+            _require("radius_ratio", self.radius_ratio, low=0.0)
+        for name, allowed in (("attack", Attack), ("activation", Activation), ("sampling", Sampling)):
+            choices = allowed.__args__  # type: ignore[attr-defined]
+            if getattr(self, name) not in choices:
+                raise UserError(f"{name} = {getattr(self, name)!r}: must be one of {', '.join(choices)}")
+        if self.sampling == "gram" and self.dim < self.noise_patches:
+            raise UserError(
+                f"dim = {self.dim} is below the {self.noise_patches} noise patches (samples x (patches - 1)): sampling "
+                f"'gram' needs dim >= {self.noise_patches}; use sampling 'vectors' or 'auto', or raise dim"
+            )
+
+    @property
+    def noise_patches(self) -> int:
+        """n = N (P - 1)."""
+        return self.samples * (self.patches - 1)
+
+    @property
+    def noise(self) -> float:
+        """sigma, standard deviation of a noise coordinate."""
+        return self.noise_norm / math.sqrt(self.dim)
+
+    @property
+    def ratio(self) -> float:
+        """rho = delta / alpha, with the paper's value where none is given."""
+        if self.radius_ratio is not None:
+            return self.radius_ratio
+        return 1.0 - 1.0 / (math.sqrt(self.dim) * max(math.log(self.dim), 1.0))
+
+    @property
+    def radius(self) -> float:
+        """Perturbation radius delta, in input units."""
+        return self.ratio * self.signal
+
+    @property
+    def draws_gram(self) -> bool:
+        """Whether only the Gram matrix is drawn."""
+        return self.sampling == "gram" or (self.sampling == "auto" and self.dim >= self.noise_patches)
+
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """What runs of one batch must have in common."""
+        scales = ("signal", "noise_norm", "init_scale", "radius_ratio", "adversarial_weight", "learning_rate", "stop_loss")
+        return tuple(value for name, value in asdict(self).items() if name not in (*scales, "dim", "sampling"))
+
+    @property
+    def multiplications(self) -> float:
+        """Floating-point operations of one step of the reduced dynamics, the matrix product alone."""
+        filters = self.filters * (2 if self.activation == "relu" else 1)
+        return 2.0 * self.noise_patches**2 * filters
+
+
+def _require(
+    name: str, value: float, *, low: float, high: float = math.inf, open_low: bool = False
+) -> None:
+    inside = (value > low if open_low else value >= low) and value <= high and math.isfinite(value)
+    if not inside:
+        span = f"{'>' if open_low else '>='} {low:g}" + (f" and <= {high:g}" if math.isfinite(high) else "")
+        raise UserError(f"{name} = {value}: must be a finite number {span}; give {name} {span}")

@@ -1,0 +1,222 @@
+"""Train a batch of runs and record what the theory speaks of, at log-spaced steps.
+
+`train(runs)` is the one entry to both engines. It returns a Dataset with dimensions (run, step) and, in full detail,
+filter and sample. A run ends with a status: finished (all steps taken), stopped (its training loss fell below
+`stop_loss`; it leaves the batch) or diverged (a number overflowed; what was recorded from there on is NaN).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+import xarray as xr
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from cgro.attacks.signal import attacked_margin, signal_learning, signal_margin
+from cgro.dynamics.direct import DirectEngine
+from cgro.dynamics.fresh_sample import estimate_error, noise_response
+from cgro.dynamics.gram import GramEngine
+from cgro.dynamics.runs import Engine, Runs, State, resolve_device
+from cgro.experiment import Tick, UserError
+from cgro.networks.patch_cnn import output_signs
+
+STATUS = ("finished", "stopped", "diverged")
+EngineName = Literal["gram", "direct"]
+
+UNITS: dict[str, tuple[str, str]] = {
+    "signal_learning": ("U, learned signal, mean over labels", "1 / input units^q"),
+    "signal_margin": ("alpha^q U, signal's part of the clean margin", "nats"),
+    "largest_signal_component": ("max_r |<w_r, w*>|", "1 / input units"),
+    "noise_memorization_median": ("median over training samples of V_i", "nats"),
+    "noise_memorization_min": ("smallest V_i over training samples", "nats"),
+    "noise_memorization_max": ("largest V_i over training samples", "nats"),
+    "clean_loss": ("mean logistic loss, clean training samples", "nats"),
+    "adversarial_loss": ("mean logistic loss, attacked training samples", "nats"),
+    "clean_train_error": ("clean training error", "fraction"),
+    "robust_train_error": ("robust training error, worst case inside A", "fraction"),
+    "clean_test_error": ("clean test error, fresh-sample law", "fraction"),
+    "robust_test_error": ("robust test error, worst case inside A, fresh-sample law", "fraction"),
+    "clean_test_error_se": ("Monte-Carlo standard error", "fraction"),
+    "robust_test_error_se": ("Monte-Carlo standard error", "fraction"),
+    "noise_response_std": ("std of Z, the network's response to fresh noise", "nats"),
+    "signal_component": ("u_r = <w_r, w*>", "1 / input units"),
+    "noise_memorization": ("V_i, memorized noise of a training sample", "nats"),
+    "clean_margin": ("y f(X) of a training sample", "nats"),
+    "robust_margin": ("smallest y f(X') inside A of a training sample", "nats"),
+}
+
+
+def record_steps(steps: int, count: int) -> np.ndarray:
+    """At most `count` log-spaced steps from 0 to `steps`, both included. Raises: UserError for count < 2."""
+    if count < 2:
+        raise UserError(f"records = {count}: the first and the last step are always recorded; give records >= 2")
+    spaced = np.geomspace(1, steps, count - 1).round().astype(int)
+    return np.unique(np.concatenate([[0], spaced, [steps]]))
+
+
+def observe(runs: Runs, state: State, *, test_samples: int, detail: bool) -> dict[str, np.ndarray]:
+    """Everything that is recorded of the current state, by name (see `UNITS`), run along the first axis."""
+    setting = runs.common
+    q, kind = setting.exponent, setting.activation
+    device = state.u.device
+    alpha, delta, sigma = (runs.values(name, device) for name in ("signal", "radius", "noise"))
+    signs = output_signs(setting.filters, kind).to(device)
+    U = signal_learning(state.u, signs, q, kind)
+    clean, (robust, _) = signal_margin(alpha, U, q), attacked_margin("worst", alpha, delta, U, q)
+
+    y = state.labels.double()
+    B, N = y.shape
+    base = abs(state.v) if kind == "odd" else state.v.clamp(min=0)
+    phi = state.v * base ** (q - 1)
+    V = y * torch.einsum("f,bfn->bn", signs, phi).view(B, N, -1).sum(2)
+    side = (y > 0).long()
+    clean_margin, robust_margin = V + clean.gather(1, side), V + robust.gather(1, side)
+
+    finite = torch.isfinite(state.K).all(-1).all(-1)
+    K = torch.where(finite[:, None, None], state.K, torch.eye(len(signs), dtype=y.dtype, device=device))
+    Z = torch.stack(
+        [
+            noise_response(
+                K[b],
+                float(sigma[b]),
+                signs,
+                q,
+                kind,
+                noise_patches=setting.patches - 1,
+                draws=test_samples,
+                seed=runs.seeds[b],
+            )
+            for b in range(B)
+        ]
+    )
+    clean_test, robust_test = estimate_error(clean, Z), estimate_error(robust, Z)
+    half_label = torch.tensor([-0.5, 0.5], dtype=y.dtype, device=device)
+    record: dict[str, Tensor] = {
+        "signal_learning": U @ half_label,
+        "signal_margin": clean.mean(1),
+        "largest_signal_component": state.u.abs().amax(1),
+        "noise_memorization_median": V.quantile(0.5, dim=1),
+        "noise_memorization_min": V.amin(1),
+        "noise_memorization_max": V.amax(1),
+        "clean_loss": softplus(-clean_margin).mean(1),
+        "adversarial_loss": softplus(-robust_margin).mean(1),
+        "clean_train_error": (clean_margin <= 0).double().mean(1),
+        "robust_train_error": (robust_margin <= 0).double().mean(1),
+        "clean_test_error": clean_test.value,
+        "robust_test_error": robust_test.value,
+        "clean_test_error_se": clean_test.standard_error,
+        "robust_test_error_se": robust_test.standard_error,
+        "noise_response_std": Z.std(1),
+    }
+    if detail:
+        record |= {
+            "signal_component": state.u,
+            "noise_memorization": V,
+            "clean_margin": clean_margin,
+            "robust_margin": robust_margin,
+        }
+    broken = ~(finite & torch.isfinite(V).all(1) & torch.isfinite(clean).all(1)).cpu().numpy()
+    arrays = {name: value.detach().cpu().numpy().copy() for name, value in record.items()}
+    for array in arrays.values():
+        array[broken] = np.nan
+    return arrays | {"diverged": broken}
+
+
+def make_engine(name: EngineName, runs: Runs, device: str = "auto", threads: int | None = None) -> Engine:
+    """The engine of that name for these runs. Raises: UserError for an unknown engine."""
+    if name == "gram":
+        return GramEngine(runs, resolve_device(device), threads=threads)
+    if name == "direct":
+        return DirectEngine(runs, resolve_device(device))
+    raise UserError(f"engine = {name!r}: must be gram or direct")
+
+
+def train(
+    runs: Runs,
+    *,
+    engine: EngineName = "gram",
+    records: int = 100,
+    test_samples: int = 2048,
+    detail: bool = True,
+    device: str = "auto",
+    threads: int | None = None,
+    tick: Tick = lambda _done: None,
+) -> xr.Dataset:
+    """Train every run and return its trajectory.
+
+    engine: "gram" (reduced variables) or "direct" (d-dimensional weights). records: recorded steps, log-spaced.
+    test_samples: draws S of the fresh-sample law. detail: also record per filter and per sample.
+    tick: called with the number of run-steps just taken.
+
+    Returns: Dataset with dimensions run, step (and filter, sample), coordinates seed(run), variables of `UNITS`,
+    status(run) as index into attrs["status"], last_step(run).
+    """
+    if test_samples < 1:
+        raise UserError(f"test_samples = {test_samples}: must be a positive integer; give test_samples >= 1")
+    work = make_engine(engine, runs, device, threads)
+    total = len(runs)
+    active, batch = np.arange(total), runs
+    steps = record_steps(runs.common.steps, records)
+    values: dict[str, np.ndarray] = {}
+    status, last_step = np.zeros(total, dtype=np.int8), np.full(total, steps[-1])
+
+    for k, step in enumerate(steps):
+        if k and len(active):
+            work.advance(int(step - steps[k - 1]))
+        tick(float(total * (step - steps[k - 1])) if k else 0.0)
+        if not len(active):
+            continue
+        with threadpool_limits(1):  # many small operations: waiting for other threads would cost more than it gains
+            record = observe(batch, work.state(), test_samples=test_samples, detail=detail)
+        diverged = record.pop("diverged")
+        for name, value in record.items():
+            whole = values.setdefault(name, np.full((total, len(steps), *value.shape[1:]), np.nan))
+            whole[active, k] = value
+        stopped = _training_loss(batch, record) < np.array([s.stop_loss for s in batch.settings])
+        leaving = diverged | stopped
+        if leaving.any() and step < steps[-1]:
+            last_step[active[leaving]] = step
+        status[active[stopped]] = 1
+        status[active[diverged]] = 2
+        if leaving.any():
+            stay = np.flatnonzero(~leaving)
+            active = active[stay]
+            if len(stay):
+                work.keep(stay)
+                batch = batch.select(stay)
+    return _dataset(runs, steps, values, status, last_step)
+
+
+def _training_loss(batch: Runs, record: dict[str, np.ndarray]) -> np.ndarray:
+    lam = np.array([s.adversarial_weight for s in batch.settings])
+    return (1 - lam) * record["clean_loss"] + lam * record["adversarial_loss"]
+
+
+def _dataset(
+    runs: Runs, steps: Sequence[int] | np.ndarray, values: dict[str, np.ndarray], status: np.ndarray, last: np.ndarray
+) -> xr.Dataset:
+    extra = {"signal_component": ("filter",), "noise_memorization": ("sample",)}
+    extra |= {"clean_margin": ("sample",), "robust_margin": ("sample",)}
+    data = {
+        name: xr.DataArray(
+            array,
+            dims=("run", "step", *extra.get(name, ())),
+            attrs={"long_name": UNITS[name][0], "units": UNITS[name][1]},
+        )
+        for name, array in values.items()
+    }
+    data["status"] = xr.DataArray(status, dims="run", attrs={"long_name": "how the run ended", "units": "index"})
+    data["last_step"] = xr.DataArray(last, dims="run", attrs={"long_name": "last step taken", "units": "steps"})
+    return xr.Dataset(
+        data,
+        coords={
+            "step": ("step", np.asarray(steps), {"long_name": "gradient step", "units": "steps"}),
+            "seed": ("run", np.array(runs.seeds), {"long_name": "seed of the run"}),
+        },
+        attrs={"status": list(STATUS)},
+    )

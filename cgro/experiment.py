@@ -1,0 +1,46 @@
+"""What every experiment is made of: a frozen `Config`, a pure `run(config, context)`, and cells of work.
+
+A cell is a frozen dataclass that names one piece of work completely; a cell function turns it into a Dataset.
+`run` asks its context to `map` a cell function over cells. The context decides where the cells are computed
+and whether finished ones are remembered; `run` itself neither reads nor writes files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+import xarray as xr
+
+Tick = Callable[[float], None]
+"""Progress callback of a cell function: call it with the units of work just done."""
+
+
+class Cell(Protocol):
+    """One piece of work, named completely by its (JSON-able) dataclass fields."""
+
+    @property
+    def work(self) -> float:
+        """Units of work in this cell, the total that its function will report to `tick`."""
+
+
+C = TypeVar("C", bound=Cell)
+CellFunction = Callable[[C, Tick], xr.Dataset]
+
+
+class UserError(ValueError):
+    """A user's mistake: one line that names the value, what is allowed, and what to do."""
+
+
+class Context(Protocol):
+    """What a run may ask of its caller."""
+
+    def map(self, function: CellFunction[C], cells: Sequence[C]) -> list[xr.Dataset]:
+        """Results of `function` on each cell, in order."""
+
+
+class PlainContext:
+    """Computes every cell here and now, remembers nothing: for scripts, notebooks and tests."""
+
+    def map(self, function: CellFunction[C], cells: Sequence[C]) -> list[xr.Dataset]:
+        return [function(cell, lambda _done: None) for cell in cells]
