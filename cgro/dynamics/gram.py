@@ -11,12 +11,10 @@ a GPU (`_tensor_step`, which also runs on the CPU, where the tests hold the two 
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from jaxtyping import Float64
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -24,6 +22,7 @@ from cgro.attacks.signal import attacked_margin, signal_learning, signal_margin
 from cgro.dynamics import kernel
 from cgro.dynamics.runs import Runs, State, gram_draw
 from cgro.experiment import UserError
+from cgro.machine import available_cores
 from cgro.networks.patch_cnn import initial_filters, output_signs, slope
 
 
@@ -53,7 +52,7 @@ class GramEngine:
         self.runs = runs
         self.device = torch.device(device)
         self.compiled = self.device.type == "cpu" if compiled is None else compiled
-        self.threads = threads or os.cpu_count() or 1
+        self.threads = threads or available_cores()
         kind = setting.activation
         self.signs = output_signs(setting.filters, kind).to(self.device)
 
@@ -153,7 +152,3 @@ class GramEngine:
         self.v += torch.bmm(W, self.G[each])
         self.u = self.u + rate * (positive * up + negative * down)
 
-
-def matrix_rate(runs: Runs) -> Float64[np.ndarray, ""]:
-    """Floating-point operations of one step of the whole batch, its matrix products alone."""
-    return np.float64(sum(s.multiplications for s in runs.settings))

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from cgro.data.patches import GramDraw, PatchDraw, draw_gram, draw_patches
 from cgro.dynamics.setting import PatchSetting
-from cgro.experiment import UserError
 
 
 @dataclass(frozen=True)
@@ -90,14 +89,3 @@ class Engine(Protocol):
 
     def keep(self, indices: Int64[np.ndarray, " kept"]) -> None:
         """Go on with these runs only."""
-
-
-def resolve_device(name: str) -> torch.device:
-    """'auto' is the GPU where there is one, else the CPU. Raises: UserError for a device that is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda"):
-        raise UserError(f"device = {name!r}: must be auto, cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("device = 'cuda': no CUDA device is visible to torch; use --device cpu or auto")
-    return torch.device(name)

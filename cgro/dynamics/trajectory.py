@@ -21,8 +21,9 @@ from cgro.attacks.signal import attacked_margin, signal_learning, signal_margin
 from cgro.dynamics.direct import DirectEngine
 from cgro.dynamics.fresh_sample import estimate_error, noise_response
 from cgro.dynamics.gram import GramEngine
-from cgro.dynamics.runs import Engine, Runs, State, resolve_device
+from cgro.dynamics.runs import Engine, Runs, State
 from cgro.experiment import Tick, UserError
+from cgro.machine import resolve_device
 from cgro.networks.patch_cnn import output_signs
 
 STATUS = ("finished", "stopped", "diverged")
@@ -33,6 +34,7 @@ UNITS: dict[str, tuple[str, str]] = {
     "signal_margin": ("alpha^q U, signal's part of the clean margin", "nats"),
     "largest_signal_component": ("max_r |<w_r, w*>|", "1 / input units"),
     "noise_memorization_median": ("median over training samples of V_i", "nats"),
+    "noise_memorization_mean": ("mean over training samples of V_i", "nats"),
     "noise_memorization_min": ("smallest V_i over training samples", "nats"),
     "noise_memorization_max": ("largest V_i over training samples", "nats"),
     "clean_loss": ("mean logistic loss, clean training samples", "nats"),
@@ -101,6 +103,7 @@ def observe(runs: Runs, state: State, *, test_samples: int, detail: bool) -> dic
         "signal_margin": clean.mean(1),
         "largest_signal_component": state.u.abs().amax(1),
         "noise_memorization_median": V.quantile(0.5, dim=1),
+        "noise_memorization_mean": V.mean(1),
         "noise_memorization_min": V.amin(1),
         "noise_memorization_max": V.amax(1),
         "clean_loss": softplus(-clean_margin).mean(1),
@@ -154,7 +157,7 @@ def train(
     tick: called with the number of run-steps just taken.
 
     Returns: Dataset with dimensions run, step (and filter, sample), coordinates seed(run), variables of `UNITS`,
-    status(run) as index into attrs["status"], last_step(run).
+    status(run) as index into STATUS, last_step(run).
     """
     if test_samples < 1:
         raise UserError(f"test_samples = {test_samples}: must be a positive integer; give test_samples >= 1")
@@ -210,7 +213,7 @@ def _dataset(
         )
         for name, array in values.items()
     }
-    data["status"] = xr.DataArray(status, dims="run", attrs={"long_name": "how the run ended", "units": "index"})
+    data["status"] = xr.DataArray(status, dims="run", attrs={"long_name": "how the run ended", "flag_meanings": " ".join(STATUS)})
     data["last_step"] = xr.DataArray(last, dims="run", attrs={"long_name": "last step taken", "units": "steps"})
     return xr.Dataset(
         data,
@@ -218,5 +221,4 @@ def _dataset(
             "step": ("step", np.asarray(steps), {"long_name": "gradient step", "units": "steps"}),
             "seed": ("run", np.array(runs.seeds), {"long_name": "seed of the run"}),
         },
-        attrs={"status": list(STATUS)},
     )

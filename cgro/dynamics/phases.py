@@ -1,0 +1,175 @@
+"""The three phases of adversarial training: when they begin, predicted and detected (Li & Li, ICML 2025, section 5).
+
+    I    signal growth        [0, T_0]    until alpha max_r |u_r| reaches 1
+    II   signal stalls        [T_0, T_n]  until the median V_i reaches 0.1
+    III  noise memorization   from T_n;   T_1 is when the median V_i reaches 1
+
+Predictions carry the tags of their source: [N] from notes about the published version, [D] derived for this package.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float64
+from scipy.integrate import quad
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+from cgro.dynamics.setting import PatchSetting
+
+SIGNAL_LEVEL, ONSET_LEVEL, MEMORIZED_LEVEL = 1.0, 0.1, 1.0
+
+
+def growth_time(rate: float, exponent: float, start: float, end: float) -> float:
+    """Time in which du/dt = rate u^(q-1) takes u from `start` to `end` (steps); infinite for rate <= 0."""
+    if end <= start:
+        return 0.0
+    if rate <= 0:
+        return math.inf
+    if exponent == 2.0:
+        return math.log(end / start) / rate
+    power = exponent - 2.0
+    return (start**-power - end**-power) / (power * rate)
+
+
+def signal_rate(setting: PatchSetting) -> float:
+    """kappa = (eta q alpha^q / 2) [(1 - lambda) + lambda (1 - rho)^q], with psi = 1/2 at zero margin [N]."""
+    q, lam, rest = setting.exponent, setting.adversarial_weight, 1.0 - setting.ratio
+    adversarial = math.copysign(abs(rest) ** q, rest)
+    return setting.learning_rate * q * setting.signal**q / 2 * ((1 - lam) + lam * adversarial)
+
+
+def noise_rate(setting: PatchSetting) -> float:
+    """kappa_n = eta q sigma^2 d lambda / (2 N): growth of a memorized component while the adversarial loss is log 2 [N]."""
+    s = setting
+    return s.learning_rate * s.exponent * s.noise_norm**2 * s.adversarial_weight / (2 * s.samples)
+
+
+def largest_normal(count: int) -> float:
+    """Median of the largest of `count` standard normals; sqrt(2 log count) to leading order."""
+    return float(norm.ppf(0.5 ** (1 / count)))
+
+
+def initial_signal(setting: PatchSetting) -> float:
+    """u_0, the largest signal component at initialization: median of max_r u_r(0) ~ sigma_0 sqrt(2 log m) [D].
+
+    Signed, because gradient descent only raises u: a negative component shrinks towards zero.
+    """
+    return setting.init_scale * largest_normal(max(setting.filters, 2))
+
+
+def initial_noise(setting: PatchSetting) -> float:
+    """z_0, a sample's largest noise component y v at initialization ~ sigma_0 sigma sqrt(2 d log(m (P-1))) [D]."""
+    count = max(setting.filters * (setting.patches - 1), 2)
+    return setting.init_scale * setting.noise_norm * largest_normal(count)
+
+
+def signal_time(setting: PatchSetting) -> float:
+    """T_0 ~ (1/u_0 - alpha)/kappa at q = 3, and its analogue for any q, in steps [D]."""
+    return growth_time(signal_rate(setting), setting.exponent, initial_signal(setting), 1 / setting.signal)
+
+
+def memorization_time(setting: PatchSetting) -> float:
+    """T_1 ~ T_0 + (1/z_0 - 1)/kappa_n at q = 3, and its analogue for any q, in steps [D]; infinite at lambda = 0."""
+    return signal_time(setting) + growth_time(noise_rate(setting), setting.exponent, initial_noise(setting), 1.0)
+
+
+def stalled_signal(setting: PatchSetting, time: float) -> float:
+    """s = alpha^q U after `time` steps of phase II, from s = 1 [D].
+
+    ds/dt = q^2 eta (1 - lambda) alpha^2 s^(2 - 2/q) e^(-s): the clean loss alone drives the signal, and s = Theta(log t).
+    """
+    q = setting.exponent
+    push = q**2 * setting.learning_rate * (1 - setting.adversarial_weight) * setting.signal**2 * max(time, 0.0)
+    if push == 0:
+        return 1.0
+
+    def missing(s: float) -> float:
+        return float(quad(lambda x: math.exp(x) * x ** (2 / q - 2), 1.0, s)[0]) - push
+
+    high = 2.0
+    while missing(high) < 0:
+        high *= 1.5
+    return float(brentq(missing, 1.0, high))
+
+
+def critical_ratio(setting: PatchSetting) -> float:
+    """rho*: above it training ends in CGRO, below it robust [D, checked against measured diagrams].
+
+    alpha^2 (1 - rho*)^q s^((q-2)/q) = (sigma^2 d / N) z_0^(q-2), with s the stalled signal at T_1 (at the end of training,
+    where that comes first): the adversarial push on the signal equals that on the memorized noise.
+    """
+    q = setting.exponent
+    start = signal_time(setting)
+    end = min(memorization_time(setting), float(setting.steps))
+    s = stalled_signal(setting, end - start)
+    noise_push = setting.noise_norm**2 / setting.samples * initial_noise(setting) ** (q - 2)
+    return 1.0 - (noise_push / (setting.signal**2 * s ** ((q - 2) / q))) ** (1 / q)
+
+
+def response_variance(C: Float64[np.ndarray, "F F"], noise_patches: int) -> float:
+    """Var Z for the cubic network: (P-1) sum_{r,r'} (9 s_r^2 s_r'^2 c_rr' + 6 c_rr'^3), c = sigma^2 K, s_r^2 = c_rr [D].
+
+    By Isserlis' theorem E[g^3 h^3] = 9 s_g^2 s_h^2 c + 6 c^3 for centred Gaussians with covariance c.
+    """
+    s = np.diag(C)
+    return float(noise_patches * np.sum(9 * np.outer(s, s) * C + 6 * C**3))
+
+
+@dataclass(frozen=True)
+class PhaseTimes:
+    """Phase boundaries in steps; infinite (predicted) or NaN (detected) where a boundary is never reached."""
+
+    signal: float
+    """T_0, end of signal growth."""
+    onset: float
+    """T_n, begin of noise memorization; NaN in predictions."""
+    memorized: float
+    """T_1, the noise is memorized."""
+
+
+def predicted_times(setting: PatchSetting) -> PhaseTimes:
+    """T_0 and T_1 of the theory for this setting."""
+    return PhaseTimes(signal_time(setting), math.nan, memorization_time(setting))
+
+
+def crossing(
+    step: Float64[np.ndarray, " T"], values: Float64[np.ndarray, " T"], level: float
+) -> float:
+    """First step at which `values` reaches `level`, interpolated in log(step) between records; NaN if never."""
+    above = np.flatnonzero(values >= level)
+    if not len(above):
+        return math.nan
+    k = int(above[0])
+    if k == 0 or step[k - 1] == 0:
+        return float(step[k])
+    weight = (level - values[k - 1]) / (values[k] - values[k - 1])
+    return float(math.exp((1 - weight) * math.log(step[k - 1]) + weight * math.log(step[k])))
+
+
+def detected_times(trajectory: xr.Dataset, signal: float) -> PhaseTimes:
+    """Phase boundaries of one run (dimension `step` only) with signal strength alpha = `signal`."""
+    step = trajectory["step"].values.astype(float)
+    memorized = trajectory["noise_memorization_median"].values
+    return PhaseTimes(
+        crossing(step, signal * trajectory["largest_signal_component"].values, SIGNAL_LEVEL),
+        crossing(step, memorized, ONSET_LEVEL),
+        crossing(step, memorized, MEMORIZED_LEVEL),
+    )
+
+
+def add_times(trajectories: xr.Dataset, settings: list[PatchSetting]) -> xr.Dataset:
+    """Add detected T_0, T_n, T_1 to a Dataset with dimensions (run, step), one setting for each run."""
+    times = [detected_times(trajectories.isel(run=b), s.signal) for b, s in enumerate(settings)]
+    names = {"signal": "T_0", "onset": "T_n", "memorized": "T_1"}
+    text = {"T_0": "end of signal growth", "T_n": "begin of noise memorization", "T_1": "noise memorized"}
+    return trajectories.assign(
+        {
+            symbol: ("run", [getattr(t, field) for t in times], {"long_name": text[symbol], "units": "steps"})
+            for field, symbol in names.items()
+        }
+    )

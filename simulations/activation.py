@@ -1,0 +1,73 @@
+"""The transition does not hang on the cubic activation: exponents q, and ReLU^q with untied filters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Annotated
+
+import tyro
+import xarray as xr
+
+from cgro.data.patches import require_sizes
+from cgro.dynamics.setting import PatchSetting
+from cgro.experiment import Context
+from cgro.networks.patch_cnn import Activation
+from cgro.sweeps.one_axis import train_variants
+
+TITLE = "Activation: exponents q of sgn(z)|z|^q, and ReLU^q with fixed output signs"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Train with several activations, named `odd-q` and `relu-q`."""
+
+    setting: Annotated[PatchSetting, tyro.conf.arg(name="")] = field(default_factory=PatchSetting)
+    """What all runs have in common (their activation and exponent are replaced)."""
+    odd: tuple[float, ...] = (2.0, 2.5, 3.0, 4.0)
+    """Exponents q >= 2 of sgn(z)|z|^q."""
+    relu: tuple[float, ...] = (2.0, 3.0)
+    """Exponents q >= 2 of max(z, 0)^q."""
+    seeds: int = 5
+    """Independent runs of each activation, >= 1."""
+    records: int = 50
+    """Recorded steps, >= 2, spaced evenly in log(step)."""
+    test_samples: int = 2048
+    """Draws of the fresh-sample law for each test error, >= 1."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+
+    def __post_init__(self) -> None:
+        require_sizes(seeds=self.seeds, test_samples=self.test_samples, activations=len(self.odd) + len(self.relu))
+        _ = self.settings
+
+    @property
+    def kinds(self) -> list[tuple[Activation, float]]:
+        """The activations, by kind and exponent."""
+        return [("odd", q) for q in self.odd] + [("relu", q) for q in self.relu]
+
+    @property
+    def settings(self) -> list[PatchSetting]:
+        """One setting for each activation."""
+        return [replace(self.setting, activation=kind, exponent=q) for kind, q in self.kinds]
+
+    @classmethod
+    def quick(cls) -> Config:
+        """Six activations, five seeds: about half a minute."""
+        return cls()
+
+    @classmethod
+    def paper(cls) -> Config:
+        """Eleven activations, twenty seeds, five times the steps: an hour or so, because non-integer powers are slow."""
+        return cls(
+            setting=PatchSetting(steps=100_000),
+            odd=(2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0),
+            relu=(2.0, 2.5, 3.0, 4.0),
+            seeds=20,
+            records=100,
+        )
+
+
+def run(config: Config, context: Context | None = None) -> xr.Dataset:
+    """Trajectories with dimensions (activation, seed, step)."""
+    names = [f"{kind}-{q:g}" for kind, q in config.kinds]
+    return train_variants(context, config, config.settings, "activation", names, "activation and exponent q")

@@ -1,0 +1,60 @@
+"""The transition across dimensions, d from 50 to 10^6: the cost of a step does not depend on d."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import tyro
+import xarray as xr
+
+from cgro.data.patches import require_sizes
+from cgro.dynamics.setting import PatchSetting
+from cgro.experiment import Context
+from cgro.sweeps.axes import vary
+from cgro.sweeps.one_axis import train_variants
+
+TITLE = "Dimension: patch dimension d from 50 to a million, noise norm held fixed"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Train in several dimensions, with the paper's perturbation radius in each unless one is given."""
+
+    setting: Annotated[PatchSetting, tyro.conf.arg(name="")] = field(default_factory=PatchSetting)
+    """What all runs have in common (their dim is replaced)."""
+    dims: tuple[int, ...] = (50, 100, 200, 400, 1_000, 10_000, 100_000, 1_000_000)
+    """Patch dimensions d, each >= 2."""
+    seeds: int = 5
+    """Independent runs of each dimension, >= 1."""
+    records: int = 50
+    """Recorded steps, >= 2, spaced evenly in log(step)."""
+    test_samples: int = 2048
+    """Draws of the fresh-sample law for each test error, >= 1."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+
+    def __post_init__(self) -> None:
+        require_sizes(seeds=self.seeds, test_samples=self.test_samples, dims=len(self.dims))
+        _ = self.settings
+
+    @property
+    def settings(self) -> list[PatchSetting]:
+        """One setting for each dimension."""
+        return [vary(self.setting, "dim", dim) for dim in self.dims]
+
+    @classmethod
+    def quick(cls) -> Config:
+        """Eight dimensions, five seeds: about fifteen seconds."""
+        return cls()
+
+    @classmethod
+    def paper(cls) -> Config:
+        """Fourteen dimensions up to 10^9, thirty seeds, five times the steps."""
+        dims = (50, 100, 200, 400, 1_000, 2_000, 5_000, 10**4, 3 * 10**4, 10**5, 10**6, 10**7, 10**8, 10**9)
+        return cls(setting=PatchSetting(steps=100_000), dims=dims, seeds=30, records=100)
+
+
+def run(config: Config, context: Context | None = None) -> xr.Dataset:
+    """Trajectories with dimensions (dim, seed, step)."""
+    return train_variants(context, config, config.settings, "dim", config.dims, "patch dimension d")

@@ -1,0 +1,63 @@
+"""Three phases of adversarial training: signal growth, signal stall, noise memorization (Li & Li, ICML 2025, 5.9)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import tyro
+import xarray as xr
+
+from cgro.data.patches import require_sizes
+from cgro.dynamics.setting import PatchSetting
+from cgro.dynamics.trajectory import EngineName
+from cgro.experiment import Context, PlainContext
+from cgro.sweeps.patches import train_settings
+
+TITLE = "Phase transition: one setting, several seeds, the whole trajectory"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Train one setting with several seeds and record the whole trajectory."""
+
+    setting: Annotated[PatchSetting, tyro.conf.arg(name="")] = field(default_factory=PatchSetting)
+    """Data, model, attack and optimizer."""
+    seeds: int = 10
+    """Independent runs, >= 1, seeded 0, 1, ..."""
+    records: int = 120
+    """Recorded steps, >= 2, spaced evenly in log(step)."""
+    test_samples: int = 2048
+    """Draws of the fresh-sample law for each test error, >= 1."""
+    engine: EngineName = "gram"
+    """gram: reduced variables, cost independent of d. direct: d-dimensional weights and autograd."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+
+    def __post_init__(self) -> None:
+        require_sizes(seeds=self.seeds, test_samples=self.test_samples)
+
+    @classmethod
+    def quick(cls) -> Config:
+        """Ten seeds of the reference setting with a small step, about ten seconds."""
+        return cls(setting=PatchSetting(learning_rate=0.01, steps=50_000))
+
+    @classmethod
+    def paper(cls) -> Config:
+        """Fifty seeds, four times the steps, about two minutes on two cores."""
+        return cls(setting=PatchSetting(learning_rate=0.01, steps=200_000), seeds=50, records=200, test_samples=8192)
+
+
+def run(config: Config, context: Context | None = None) -> xr.Dataset:
+    """Trajectories with dimensions (seed, step, filter, sample) and the detected phase times of each seed."""
+    result = train_settings(
+        context or PlainContext(),
+        [config.setting],
+        range(config.seeds),
+        engine=config.engine,
+        records=config.records,
+        test_samples=config.test_samples,
+        detail=True,
+        device=config.device,
+    )
+    return result.isel(setting=0)
