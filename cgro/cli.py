@@ -1,0 +1,101 @@
+"""The console command `cgro`: list, simulate, check, figure, reproduce."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cgro.experiment import UserError
+
+PRESETS = ("quick", "paper")
+USER_ERROR, INTERRUPTED = 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0 done, 1 a check failed, 2 a user's mistake, 130 interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    logging.basicConfig(format="cgro: %(message)s", level=logging.INFO)
+    try:
+        return _dispatch(arguments)
+    except UserError as error:
+        print(f"cgro: error: {error}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("\ncgro: interrupted; finished cells are kept, the same command goes on from there", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    results = argparse.ArgumentParser(add_help=False)
+    results.add_argument(
+        "--results",
+        type=Path,
+        default=Path(os.environ.get("CGRO_RESULTS", "results")),
+        metavar="DIR",
+        help="folder of results (default: CGRO_RESULTS, or ./results)",
+    )
+    work = argparse.ArgumentParser(add_help=False)
+    work.add_argument("--preset", choices=PRESETS, default="quick", help="quick: a minute; paper: full scale")
+    work.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes; 1 uses all cores here")
+    work.add_argument("--dask", metavar="ADDRESS", help="compute on the Dask cluster with this scheduler address")
+    work.add_argument("--fresh", action="store_true", help="compute again what is stored")
+    work.add_argument("--quiet", action="store_true", help="no progress bar")
+    work.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of image data sets (default: CGRO_DATA)")
+
+    parser = argparse.ArgumentParser(
+        prog="cgro", description="Clean generalization and robust overfitting: simulate, check, draw.", allow_abbrev=False
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("list", help="experiments, checks and figures with a line on each")
+    simulate = commands.add_parser(
+        "simulate",
+        parents=[results, work],
+        allow_abbrev=False,
+        help="run an experiment; fields of its configuration are options",
+        add_help=False,
+    )
+    simulate.add_argument("name", help="experiment, see `cgro list`; `cgro simulate NAME --help` shows its fields")
+    check = commands.add_parser("check", help="check claims of the theory")
+    check.add_argument("names", nargs="*", metavar="NAME", help="checks (default: all)")
+    figure = commands.add_parser("figure", parents=[results], allow_abbrev=False, help="draw figures of stored results")
+    figure.add_argument("names", nargs="*", metavar="NAME", help="figures (default: all)")
+    figure.add_argument("--preset", choices=PRESETS, default="quick", help="which preset's result to draw")
+    figure.add_argument("--result", type=Path, metavar="FILE", help="draw this result file instead of a preset's")
+    figure.add_argument("--output", type=Path, metavar="DIR", help="folder of figures (default: RESULTS/figures)")
+    commands.add_parser(
+        "reproduce",
+        parents=[results, work],
+        allow_abbrev=False,
+        help="run every experiment and check, draw every figure, write RESULTS/report.html",
+    )
+    return parser, simulate
+
+
+def _dispatch(arguments: list[str]) -> int:
+    parser, simulate = _parser()
+    if arguments and arguments[0] == "simulate" and set(arguments[1:]) <= {"-h", "--help"}:
+        simulate.print_help()
+        return 0
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.command != "simulate":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    # The heavy imports come after parsing, so that help and usage errors are immediate.
+    from cgro import commands
+
+    if getattr(options, "data_dir", None) is not None:
+        os.environ["CGRO_DATA"] = str(options.data_dir)
+    match options.command:
+        case "list":
+            return commands.show_list()
+        case "simulate":
+            return commands.simulate(options, rest)
+        case "check":
+            return commands.check(options.names)
+        case "figure":
+            return commands.figure(options)
+        case _:
+            return commands.reproduce(options)

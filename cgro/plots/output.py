@@ -1,0 +1,55 @@
+"""Writes a figure as PDF and PNG with the numbers plotted beside them as CSV, whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import uuid
+from pathlib import Path
+from types import ModuleType
+
+import matplotlib as mpl
+import xarray as xr
+
+from cgro.experiment import UserError
+from cgro.plots.style import RC
+
+# No dates and no version in the files: the same result gives the same bytes.
+_METADATA = {"pdf": {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None}, "png": {"Software": None}}
+
+
+def draw_figure(module: ModuleType, name: str, result: xr.Dataset, folder: Path) -> dict[str, Path]:
+    """Draw `module`'s figure of `result`; returns the files by kind (pdf, png, csv)."""
+    with mpl.rc_context(RC):
+        fig = module.draw(result)
+        contents: dict[str, bytes] = {}
+        for kind in ("pdf", "png"):
+            buffer = io.BytesIO()
+            fig.savefig(buffer, format=kind, metadata=_METADATA[kind])
+            contents[kind] = buffer.getvalue()
+    header, rows = module.numbers(result)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([[f"{x:.10g}" if isinstance(x, float) else x for x in row] for row in rows])
+    contents["csv"] = text.getvalue().encode()
+    files = {kind: folder / f"{name}.{kind}" for kind in contents}
+    for kind, path in files.items():
+        write_whole(path, contents[kind])
+    return files
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write to a temporary name and rename. Raises: UserError where the folder cannot be written."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(
+            f"folder {path.parent}: cannot write ({error.strerror or error}); free space, make it writable, "
+            "or choose another"
+        ) from error

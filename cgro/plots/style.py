@@ -1,0 +1,64 @@
+"""The house style of figures: fonts, a colour-blind-safe palette (Okabe & Ito), and figures without global state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+COLORS: dict[str, str] = {
+    "clean": "#0072B2",
+    "robust": "#D55E00",
+    "signal": "#009E73",
+    "noise": "#CC79A7",
+    "neutral": "#666666",
+    "accent": "#E69F00",
+}
+"""One colour for one meaning, in every figure."""
+
+SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Colours of series that have no meaning of their own."""
+
+RC: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "lines.linewidth": 1.4,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "cgro",
+    "savefig.dpi": 200,
+}
+
+
+def figure(width: float = 6.5, height: float = 3.6, ncols: int = 1, nrows: int = 1, **options: Any) -> tuple[Figure, Any]:
+    """A figure of that size in inches and its axes (one, or an array), in the house style."""
+    with mpl.rc_context(RC):
+        fig = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(fig)
+        return fig, fig.subplots(nrows, ncols, **options)
+
+
+def panel_label(ax: Axes, letter: str, title: str) -> None:
+    """A bold letter and a title above the panel, flush left."""
+    ax.set_title(rf"$\bf{{{letter}}}$  {title}", loc="left")
+
+
+def band(ax: Axes, x: np.ndarray, values: np.ndarray, color: str, label: str | None = None, **options: Any) -> None:
+    """Mean over the first axis as a line, smallest to largest as a band; NaN are left out."""
+    with np.errstate(invalid="ignore"):
+        kept = ~np.all(np.isnan(values), axis=0)
+    x, values = np.asarray(x)[kept], values[:, kept]
+    ax.plot(x, np.nanmean(values, axis=0), color=color, label=label, **options)
+    ax.fill_between(x, np.nanmin(values, axis=0), np.nanmax(values, axis=0), color=color, alpha=0.18, lw=0)

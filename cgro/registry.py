@@ -1,0 +1,36 @@
+"""Finds experiments, checks and figures by name: one module each, `phase_transition` is called `phase-transition`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from types import ModuleType
+from typing import Literal
+
+from cgro.experiment import UserError
+
+Kind = Literal["experiment", "check", "figure"]
+_PACKAGES: dict[Kind, tuple[str, str]] = {
+    "experiment": ("simulations", "run"),
+    "check": ("proofs_check", "check"),
+    "figure": ("figures", "draw"),
+}
+
+
+def find_all(kind: Kind) -> dict[str, ModuleType]:
+    """Every module of that kind by name, in alphabetical order."""
+    package, function = _PACKAGES[kind]
+    folder = importlib.import_module(package)
+    modules = (importlib.import_module(f"{package}.{info.name}") for info in pkgutil.iter_modules(folder.__path__))
+    return {m.__name__.split(".")[-1].replace("_", "-"): m for m in modules if hasattr(m, function)}
+
+
+def find(kind: Kind, name: str) -> ModuleType:
+    """The module of that name. Raises: UserError for an unknown one, suggesting the closest names."""
+    known = find_all(kind)
+    if name in known:
+        return known[name]
+    close = difflib.get_close_matches(name, known, n=2, cutoff=0.4)
+    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    raise UserError(f"{kind} {name!r}: unknown; {hint}choose one of {', '.join(known)}")

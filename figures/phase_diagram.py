@@ -1,0 +1,111 @@
+"""Figure: where CGRO begins, over two axes of the setting, with the predicted critical curve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from cgro.dynamics import phases
+from cgro.dynamics.setting import PatchSetting
+from cgro.plots.style import figure, panel_label
+from cgro.sweeps.axes import LABELS, vary
+from cgro.sweeps.store import stored_config
+
+EXPERIMENT = "phase-diagram"
+TITLE = "Phase diagram with the predicted critical curve"
+_PANELS = (
+    ("robust_test_error", "robust test error"),
+    ("robust_train_error", "robust training error"),
+    ("clean_test_error", "clean test error"),
+)
+
+
+def caption(result: xr.Dataset) -> str:
+    """What the figure shows, with the numbers of this result."""
+    config = stored_config(result)
+    return (
+        f"End of training after {config['setting']['steps']:,} steps, {result.sizes['y']} x {result.sizes['x']} cells, mean "
+        f"over {result.sizes['seed']} seeds. Left of the line training ends robust; right of it in clean generalization and "
+        "robust overfitting: no robust training error, clean test error zero, robust test error one half. Line: the predicted "
+        "critical ratio (tag [D]), no fitted constant. "
+        f"Median distance of the measured boundary from it: {_boundary_text(result)}."
+    )
+
+
+def _setting(result: xr.Dataset) -> PatchSetting:
+    return PatchSetting(**stored_config(result)["setting"])
+
+
+def predicted_gap(result: xr.Dataset) -> np.ndarray:
+    """rho - rho* of every cell, shape (y, x): positive where CGRO is predicted."""
+    base, x_name, y_name = _setting(result), result["x"].attrs["long_name"], result["y"].attrs["long_name"]
+    cells = [
+        [vary(vary(base, x_name, float(x)), y_name, float(y)) for x in result["x"].values] for y in result["y"].values
+    ]
+    return np.array([[cell.ratio - phases.critical_ratio(cell) for cell in row] for row in cells])
+
+
+def boundary(result: xr.Dataset) -> np.ndarray:
+    """Measured minus predicted x at which robust test error crosses 1/4, one for each row that has both."""
+    x = result["x"].values
+    error, gap = result["robust_test_error"].mean("seed").values, predicted_gap(result)
+    both = [(_crossing(x, e, 0.25), _crossing(x, g, 0.0)) for e, g in zip(error, gap, strict=True)]
+    return np.array([measured - predicted for measured, predicted in both if np.isfinite(measured - predicted)])
+
+
+def _crossing(x: np.ndarray, values: np.ndarray, level: float) -> float:
+    above = np.flatnonzero((values[:-1] < level) & (values[1:] >= level))
+    if not len(above):
+        return np.nan
+    k = above[0]
+    return float(x[k] + (x[k + 1] - x[k]) * (level - values[k]) / (values[k + 1] - values[k]))
+
+
+def _boundary_text(result: xr.Dataset) -> str:
+    distances = boundary(result)
+    if not len(distances):
+        return "no row has both"
+    return f"{np.median(np.abs(distances)):.3f} (largest {np.abs(distances).max():.3f}, {len(distances)} rows)"
+
+
+def draw(result: xr.Dataset) -> Figure:
+    """Three maps: robust test, robust training and clean test error."""
+    fig, axes = figure(7.0, 2.6, ncols=3, sharex=True, sharey=True)
+    x, y = result["x"].values, result["y"].values
+    gap = predicted_gap(result)
+    config = stored_config(result)
+    for ax, (name, title), letter in zip(axes, _PANELS, "abc", strict=True):
+        error = result[name].mean("seed").values
+        mesh = ax.pcolormesh(x, y, error, cmap="cividis", vmin=0, vmax=0.5, shading="nearest", rasterized=True)
+        ax.contour(x, y, gap, levels=[0.0], colors="white", linewidths=3.0)
+        ax.contour(x, y, gap, levels=[0.0], colors="#D55E00", linewidths=1.6)
+        for axis, scale in (("x", ax.set_xscale), ("y", ax.set_yscale)):
+            if config[axis]["log"]:
+                scale("log")
+        ax.set_xlabel(LABELS[result["x"].attrs["long_name"]])
+        panel_label(ax, letter, title)
+    ax = axes[0]
+    ax.set_ylabel(LABELS[result["y"].attrs["long_name"]])
+    if config["y"]["log"]:
+        ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if y.min() <= t <= y.max()]
+        ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
+        ax.minorticks_off()
+    ax.plot([], [], color="#D55E00", lw=1.6, label=r"predicted $\rho^*$")
+    ax.legend(loc="upper left", labelcolor="white")
+    fig.colorbar(mesh, ax=list(axes), label="error (fraction)", extend="max", shrink=0.95)
+    return fig
+
+
+def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
+    """Mean over seeds of each error, by cell, with the predicted distance from the critical ratio."""
+    header = ["x", "y", *(name for name, _ in _PANELS), "predicted_rho_minus_critical"]
+    errors = [result[name].mean("seed").values for name, _ in _PANELS]
+    gap = predicted_gap(result)
+    return header, [
+        [float(x), float(y), *(float(e[i, j]) for e in errors), float(gap[i, j])]
+        for i, y in enumerate(result["y"].values)
+        for j, x in enumerate(result["x"].values)
+    ]

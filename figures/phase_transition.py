@@ -1,0 +1,108 @@
+"""Figure: the three stages of adversarial training, with predicted times (Li & Li, ICML 2025, section 5)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cgro.dynamics import phases
+from cgro.dynamics.setting import PatchSetting
+from cgro.plots.style import COLORS, band, figure, panel_label
+from cgro.sweeps.store import stored_config
+
+EXPERIMENT = "phase-transition"
+TITLE = "Three stages of adversarial training, with predicted times"
+_PHASES = (("I", "signal growth", "#009E73"), ("II", "signal stalls", "#999999"), ("III", "noise memorization", "#CC79A7"))
+
+
+def caption(result: xr.Dataset) -> str:
+    """What the figure shows, with the numbers of this result."""
+    times = predictions(result)
+    measured = {name: float(result[name].median()) for name in ("T_0", "T_1")}
+    return (
+        f"Adversarial training of the two-layer patch network, {result.sizes['seed']} seeds (line: mean, band: smallest to "
+        "largest). (a) The signal's part of the margin grows, then stalls; the training noise is memorized later. Shading: "
+        "detected phases (median over seeds); dashed lines: predicted times. (b) The adversarial loss stays near log 2 through "
+        "phase II and falls with memorization. (c) In the end every training sample is robustly classified and no fresh one is "
+        f"more than half the time, while clean test error is zero. Measured T_0 = {measured['T_0']:.0f} (predicted "
+        f"{times.signal:.0f}), T_1 = {measured['T_1']:.0f} (predicted {times.memorized:.0f})."
+    )
+
+
+def predictions(result: xr.Dataset) -> phases.PhaseTimes:
+    """Predicted times of the result's setting."""
+    return phases.predicted_times(PatchSetting(**stored_config(result)["setting"]))
+
+
+def draw(result: xr.Dataset) -> Figure:
+    """Three panels over the gradient step: components, losses, errors."""
+    fig, axes = figure(7.0, 2.75, ncols=3)
+    step = result["step"].values
+    kept = step > 0
+    x = step[kept]
+
+    def values(name: str) -> np.ndarray:
+        return result[name].values[:, kept]
+
+    a, b, c = axes
+    band(a, x, values("signal_margin"), COLORS["signal"], r"signal $\alpha^q U$")
+    band(a, x, values("noise_memorization_median"), COLORS["noise"], r"noise, median $V_i$")
+    a.set_yscale("symlog", linthresh=0.1, linscale=0.5)
+    a.set_ylabel("part of the margin (nats)")
+    a.set_ylim(-0.05, 60)
+    a.legend(loc="upper left", bbox_to_anchor=(0.0, 0.9))
+    panel_label(a, "a", "what is learned")
+
+    band(b, x, values("clean_loss"), COLORS["clean"], "clean")
+    band(b, x, values("adversarial_loss"), COLORS["robust"], "adversarial")
+    b.axhline(math.log(2), color=COLORS["neutral"], lw=0.7, ls=":")
+    b.text(x[-1], math.log(2), r"$\log 2$", ha="right", va="bottom", color=COLORS["neutral"])
+    b.set_yscale("log")
+    b.set_ylim(1e-6, 3)
+    b.set_ylabel("training loss (nats)")
+    b.legend(loc="lower left")
+    panel_label(b, "b", "loss")
+
+    for kind in ("clean", "robust"):
+        band(c, x, values(f"{kind}_train_error"), COLORS[kind], f"{kind} train", ls="--")
+        band(c, x, values(f"{kind}_test_error"), COLORS[kind], f"{kind} test")
+    c.set_ylim(-0.02, 1.02)
+    c.set_ylabel("error (fraction)")
+    c.legend(loc="upper right", bbox_to_anchor=(1.0, 0.93))
+    panel_label(c, "c", "error")
+
+    for ax in axes:
+        ax.set_xscale("log")
+        ax.set_xlim(x[0], x[-1])
+        ax.set_xlabel("gradient step")
+        _shade(ax, result, float(x[0]), float(x[-1]), label=ax is a)
+    return fig
+
+
+def _shade(ax: Axes, result: xr.Dataset, first: float, last: float, *, label: bool) -> None:
+    bounds = [first, *(float(np.nanmedian(result[name])) for name in ("T_0", "T_n")), last]
+    for (numeral, _, color), low, high in zip(_PHASES, bounds, bounds[1:], strict=False):
+        if math.isfinite(low) and math.isfinite(high) and high > low:
+            ax.axvspan(low, high, color=color, alpha=0.10, lw=0)
+            middle = math.sqrt(low * high)
+            ax.text(middle, 0.985, numeral, transform=ax.get_xaxis_transform(), ha="center", va="top", weight="bold")
+    times = predictions(result)
+    for name, time in (("$T_0$", times.signal), ("$T_1$", times.memorized)):
+        if first < time < last:
+            ax.axvline(time, color="black", lw=0.8, ls="--")
+            if label:
+                ax.text(time, 0.02, f" {name}", transform=ax.get_xaxis_transform(), ha="left", va="bottom")
+
+
+def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
+    """Mean, smallest and largest over seeds of every curve, by step."""
+    names = ["signal_margin", "noise_memorization_median", "clean_loss", "adversarial_loss"]
+    names += [f"{kind}_{split}_error" for kind in ("clean", "robust") for split in ("train", "test")]
+    header = ["step", *(f"{name}_{statistic}" for name in names for statistic in ("mean", "min", "max"))]
+    columns = [getattr(result[name], statistic)("seed").values for name in names for statistic in ("mean", "min", "max")]
+    return header, [[int(s), *map(float, row)] for s, row in zip(result["step"].values, np.array(columns).T, strict=True)]

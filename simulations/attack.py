@@ -1,0 +1,169 @@
+"""What the attack sees: training inside A (fixed or worst case) against PGD on the whole input, each judged under all.
+
+The theorem of Li & Li is about A(X, delta), where only the signal patch moves. Full PGD may also move the noise patches, and
+then memorized noise no longer protects the training samples. Needs the patches themselves, so it runs on the direct engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Annotated
+
+import numpy as np
+import torch
+import tyro
+import xarray as xr
+
+from cgro.data.patches import draw_patches, require_sizes
+from cgro.dynamics.direct import DirectEngine, attack_samples
+from cgro.dynamics.runs import Runs
+from cgro.dynamics.setting import Attack, PatchSetting
+from cgro.dynamics.trajectory import record_steps
+from cgro.experiment import Context, PlainContext, Tick, UserError
+from cgro.machine import resolve_device
+
+TITLE = "Attack: transfer, worst case inside A, and PGD on the whole input"
+EVALUATIONS = ("clean", "inside A", "l2 PGD, 0.25 alpha", "l2 PGD, 0.5 alpha")
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training attack and its radius."""
+
+    attack: Attack
+    """transfer, worst, pgd-l2 or pgd-linf."""
+    radius_ratio: float | None = None
+    """Radius over signal strength, >= 0; None: the paper's."""
+
+    @property
+    def name(self) -> str:
+        """How the training is called in results and figures."""
+        return self.attack if self.radius_ratio is None else f"{self.attack}, {self.radius_ratio:g} alpha"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Train with each attack, judge each network under every attack."""
+
+    setting: Annotated[PatchSetting, tyro.conf.arg(name="")] = field(
+        default_factory=lambda: PatchSetting(steps=5_000, sampling="vectors")
+    )
+    """What all runs have in common (their attack and radius are replaced)."""
+    trainings: tuple[Training, ...] = (
+        Training("transfer"),
+        Training("worst"),
+        Training("pgd-l2", 0.25),
+        Training("pgd-linf", 0.25),
+    )
+    """Training attacks."""
+    seeds: int = 2
+    """Independent runs of each training, >= 1."""
+    records: int = 12
+    """Evaluated steps, >= 2, spaced evenly in log(step)."""
+    test_samples: int = 250
+    """Fresh d-dimensional test samples, >= 1."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+
+    def __post_init__(self) -> None:
+        require_sizes(seeds=self.seeds, test_samples=self.test_samples, trainings=len(self.trainings))
+        if self.setting.sampling == "gram":
+            raise UserError("sampling = 'gram': PGD needs the patches themselves; use sampling vectors")
+        _ = self.settings
+
+    @property
+    def settings(self) -> list[PatchSetting]:
+        """One setting for each training."""
+        return [replace(self.setting, attack=t.attack, radius_ratio=t.radius_ratio) for t in self.trainings]
+
+    @classmethod
+    def quick(cls) -> Config:
+        """Four trainings, two seeds, 3,000 steps: under a minute."""
+        return cls(setting=PatchSetting(steps=3_000, learning_rate=0.1, sampling="vectors"))
+
+    @classmethod
+    def paper(cls) -> Config:
+        """Six trainings, ten seeds, 20,000 steps, 2,000 test samples: a few hours on two cores, minutes on a GPU."""
+        more = (Training("pgd-l2", 0.5), Training("pgd-linf", 0.5))
+        return cls(
+            setting=PatchSetting(sampling="vectors"),
+            trainings=cls().trainings + more,
+            seeds=10,
+            records=30,
+            test_samples=2_000,
+        )
+
+
+@dataclass(frozen=True)
+class AttackCell:
+    """One training attack with all its seeds."""
+
+    setting: PatchSetting
+    seeds: int
+    records: int
+    test_samples: int
+    device: str
+
+    @property
+    def work(self) -> float:
+        """Run-steps."""
+        return float(self.setting.steps * self.seeds)
+
+
+def train_attacked(cell: AttackCell, tick: Tick) -> xr.Dataset:
+    """Error on training and fresh samples under every evaluation, dimensions (seed, step, evaluation)."""
+    runs = Runs.product([cell.setting], range(cell.seeds))
+    engine = DirectEngine(runs, resolve_device(cell.device))
+    X, labels, position = fresh_samples(runs, cell.test_samples, engine.device)
+    steps = record_steps(cell.setting.steps, cell.records)
+    train_error, test_error = [], []
+    for k, step in enumerate(steps):
+        taken = int(step - steps[k - 1]) if k else 0
+        engine.advance(taken)
+        tick(float(taken * cell.seeds))
+        train_error.append(_errors(engine, engine.X, engine.labels, engine.position))
+        test_error.append(_errors(engine, X, labels, position))
+    dims = ("step", "evaluation", "seed")
+    attrs = {"units": "fraction"}
+    return xr.Dataset(
+        {
+            "train_error": (dims, np.array(train_error), attrs | {"long_name": "error on training samples"}),
+            "test_error": (dims, np.array(test_error), attrs | {"long_name": "error on fresh samples"}),
+        },
+        coords={"step": steps, "evaluation": list(EVALUATIONS), "seed": list(range(cell.seeds))},
+    )
+
+
+def fresh_samples(
+    runs: Runs, count: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Samples (B, count, P, d), labels and signal positions (B, count), independent of the training draw of any seed."""
+    parts = []
+    for setting, seed in zip(runs.settings, runs.seeds, strict=True):
+        stream = int(np.random.SeedSequence([seed, 2]).generate_state(1)[0])
+        draw = draw_patches(stream, samples=count, patches=setting.patches, dim=setting.dim, filters=1)
+        parts.append((draw.patches(setting.signal, setting.noise), draw.labels, draw.signal_position))
+    X, labels, position = (torch.from_numpy(np.stack(arrays)).to(device) for arrays in zip(*parts, strict=True))
+    return X, labels, position
+
+
+def _errors(engine: DirectEngine, X: torch.Tensor, labels: torch.Tensor, position: torch.Tensor) -> np.ndarray:
+    """Error of every run under each of EVALUATIONS, shape (evaluation, seed)."""
+    paper = replace(engine.runs.common, radius_ratio=None)
+    errors = []
+    for attack, ratio in ((None, None), ("worst", None), ("pgd-l2", 0.25), ("pgd-l2", 0.5)):
+        judged = Runs.product([replace(paper, radius_ratio=ratio)], engine.runs.seeds)
+        Z = X if attack is None else attack_samples(engine.network, X, labels, position, judged, attack)  # type: ignore[arg-type]
+        with torch.no_grad():
+            errors.append((labels * engine.network(Z) <= 0).double().mean(1).cpu().numpy())
+    return np.array(errors)
+
+
+def run(config: Config, context: Context | None = None) -> xr.Dataset:
+    """Errors with dimensions (training, seed, step, evaluation)."""
+    cells = [
+        AttackCell(setting, config.seeds, config.records, config.test_samples, config.device)
+        for setting in config.settings
+    ]
+    parts = (context or PlainContext()).map(train_attacked, cells)
+    return xr.concat(parts, dim=xr.Variable("training", [t.name for t in config.trainings]))
