@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from cgro.experiment import UserError
 
@@ -22,11 +23,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(arguments)
     except UserError as error:
-        print(f"cgro: error: {error}", file=sys.stderr)
+        print(f"cgro: error: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print("\ncgro: interrupted; finished cells are kept, the same command goes on from there", file=sys.stderr)
         return INTERRUPTED
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see `{self.prog} --help`")
 
 
 def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
@@ -46,7 +54,7 @@ def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     work.add_argument("--quiet", action="store_true", help="no progress bar")
     work.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of image data sets (default: CGRO_DATA)")
 
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="cgro", description="Clean generalization and robust overfitting: simulate, check, draw.", allow_abbrev=False
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

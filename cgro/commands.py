@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,14 +12,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import tyro
 import xarray as xr
 from rich.console import Console
 from rich.table import Table
 
+from cgro.configure import parse_config
 from cgro.experiment import UserError
 from cgro.plots.output import draw_figure
-from cgro.plots.report import Section, write_report
+from cgro.plots.report import Section, Tables, write_report
 from cgro.registry import find, find_all
 from cgro.sweeps import store
 from cgro.sweeps.context import StoredContext
@@ -43,27 +44,20 @@ def show_list() -> int:
 def simulate(options: argparse.Namespace, fields: Sequence[str]) -> int:
     """Run one experiment, store its result and say where it lies."""
     module = find("experiment", options.name)
-    config = parse_config(module, options.name, options.preset, fields)
+    config = parse_config(module, options, fields)
     with _context(options, options.name) as context:
-        path, _ = obtain(module, options.name, config, context, options)
+        path, _ = obtain(module, options.name, config, context, options, fields)
     print(path)
     return 0
 
 
-def parse_config(module: ModuleType, name: str, preset: str, fields: Sequence[str]) -> Any:
-    """The preset's configuration with fields from the command line."""
-    default = getattr(module.Config, preset)()
-    return tyro.cli(
-        module.Config,
-        default=default,
-        args=list(fields),
-        prog=f"cgro simulate {name}",
-        description=f"{module.Config.__doc__} Defaults are those of --preset {preset}.",
-    )
-
-
 def obtain(
-    module: ModuleType, name: str, config: Any, context: StoredContext, options: argparse.Namespace
+    module: ModuleType,
+    name: str,
+    config: Any,
+    context: StoredContext,
+    options: argparse.Namespace,
+    fields: Sequence[str] = (),
 ) -> tuple[Path, xr.Dataset]:
     """The stored result of a configuration, computed now if it is not there."""
     path = store.result_path(options.results, name, config)
@@ -73,11 +67,12 @@ def obtain(
     log.info("%s: computing", name)
     start = time.perf_counter()
     result = module.run(config, context)
-    command = f"cgro simulate {name}" + (f" --preset {options.preset}" if options.preset != "quick" else "")
-    result = result.assign_attrs(store.provenance(config, time.perf_counter() - start), command=command)
-    store.save(result, path)
+    preset = ("--preset", options.preset) if options.preset != "quick" else ()
+    command = shlex.join(["cgro", "simulate", name, *preset, *fields])
+    made = store.provenance(config, time.perf_counter() - start)
+    store.save(result.assign_attrs(made, experiment=name, command=command), path)
     log.info("%s: %.0f s, %s", name, time.perf_counter() - start, path)
-    return path, result
+    return path, store.load(path)
 
 
 @contextmanager
@@ -89,7 +84,12 @@ def _context(options: argparse.Namespace, name: str) -> Iterator[StoredContext]:
             from distributed import Client
         except ImportError as error:
             raise UserError("--dask: the package distributed is not installed; pip install 'cgro[dask]'") from error
-        client = Client(options.dask)
+        try:
+            client = Client(options.dask)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"--dask {options.dask}: no scheduler answers ({error}); give the address that it printed, tcp://HOST:PORT"
+            ) from error
         executor = client.get_executor()
     try:
         yield StoredContext(
@@ -135,7 +135,13 @@ def _stored_result(module: ModuleType, options: argparse.Namespace) -> xr.Datase
     if options.result is not None:
         if not options.result.exists():
             raise UserError(f"result file {options.result}: not found; give a file that `cgro simulate` printed")
-        return store.load(options.result)
+        result = store.load(options.result)
+        if result.attrs.get("experiment") != module.EXPERIMENT:
+            raise UserError(
+                f"result file {options.result}: of {result.attrs.get('experiment', 'a part of a sweep')}; the figure "
+                f"draws results of {module.EXPERIMENT}"
+            )
+        return result
     experiment = module.EXPERIMENT
     config = getattr(find("experiment", experiment).Config, options.preset)()
     path = store.result_path(options.results, experiment, config)
@@ -155,12 +161,23 @@ def reproduce(options: argparse.Namespace) -> int:
         with _context(options, name) as context:
             _, results[name] = obtain(module, name, getattr(module.Config, options.preset)(), context, options)
     verdicts = run_checks(())
-    sections = []
+    sections, highlights = [], []
     for name, module in find_all("figure").items():
         result = results[module.EXPERIMENT]
         files = draw_figure(module, name, result, options.results / "figures")
         sections.append(Section.of(name, module, result, files))
-    path = write_report(options.results / "report.html", sections, results, verdicts)
+        if hasattr(module, "highlight"):
+            highlights.append(module.highlight(result))
+    reference = find("experiment", "reference-points")
+    measured = results["reference-points"]
+    tables = Tables(
+        highlights=highlights,
+        comparisons=reference.table_rows(measured),
+        notes=reference.notes(),
+        seeds=measured.sizes["seed"],
+        verdicts=list(verdicts.values()),
+    )
+    path = write_report(options.results / "report.html", sections, results, tables)
     log.info("%.0f s in all", time.perf_counter() - start)
     print(path)
     return 0 if all(v.holds for v in verdicts.values()) else CHECK_FAILED

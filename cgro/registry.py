@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Literal
 
@@ -31,6 +32,10 @@ def find(kind: Kind, name: str) -> ModuleType:
     known = find_all(kind)
     if name in known:
         return known[name]
-    close = difflib.get_close_matches(name, known, n=2, cutoff=0.4)
-    hint = f"did you mean {' or '.join(close)}? " if close else ""
-    raise UserError(f"{kind} {name!r}: unknown; {hint}choose one of {', '.join(known)}")
+    raise UserError(f"{kind} {name!r}: unknown; {did_you_mean(name, known)}choose one of {', '.join(known)}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A half-sentence with the closest known names, empty if none is close."""
+    close = difflib.get_close_matches(name, sorted(set(known)), n=2, cutoff=0.4)
+    return f"did you mean {' or '.join(close)}? " if close else ""

@@ -28,11 +28,15 @@ def caption(result: xr.Dataset) -> str:
     config = stored_config(result)
     return (
         f"End of training after {config['setting']['steps']:,} steps, {result.sizes['y']} x {result.sizes['x']} cells, mean "
-        f"over {result.sizes['seed']} seeds. Left of the line training ends robust; right of it in clean generalization and "
-        "robust overfitting: no robust training error, clean test error zero, robust test error one half. Line: the predicted "
-        "critical ratio (tag [D]), no fitted constant. "
-        f"Median distance of the measured boundary from it: {_boundary_text(result)}."
+        f"over {result.sizes['seed']} seeds. Dark in all three maps: robust. Bright in (a), dark in (b) and (c): clean "
+        "generalization and robust overfitting. Bright in (c): not even clean generalization. Line: the predicted critical "
+        f"ratio (tag [D]), without a fitted constant. Median distance of the measured boundary from it: {_boundary_text(result)}."
     )
+
+
+def highlight(result: xr.Dataset) -> tuple[str, str]:
+    """The one number to take home."""
+    return f"{np.median(np.abs(boundary(result))):.3f}", "median distance of the measured transition from the predicted ratio"
 
 
 def _setting(result: xr.Dataset) -> PatchSetting:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from cgro.dynamics import phases
 from cgro.dynamics.setting import PatchSetting
-from cgro.plots.style import COLORS, band, figure, panel_label
+from cgro.plots.style import COLORS, band, figure, legend, panel_label
 from cgro.sweeps.store import stored_config
 
 EXPERIMENT = "phase-transition"
@@ -28,10 +28,21 @@ def caption(result: xr.Dataset) -> str:
         f"Adversarial training of the two-layer patch network, {result.sizes['seed']} seeds (line: mean, band: smallest to "
         "largest). (a) The signal's part of the margin grows, then stalls; the training noise is memorized later. Shading: "
         "detected phases (median over seeds); dashed lines: predicted times. (b) The adversarial loss stays near log 2 through "
-        "phase II and falls with memorization. (c) In the end every training sample is robustly classified and no fresh one is "
-        f"more than half the time, while clean test error is zero. Measured T_0 = {measured['T_0']:.0f} (predicted "
+        "phase II and falls with memorization. (c) Final errors, mean over seeds: clean test "
+        f"{_last(result, 'clean_test_error'):.3f}, robust train {_last(result, 'robust_train_error'):.3f}, robust test "
+        f"{_last(result, 'robust_test_error'):.3f}. Median measured T_0 = {measured['T_0']:.0f} (predicted "
         f"{times.signal:.0f}), T_1 = {measured['T_1']:.0f} (predicted {times.memorized:.0f})."
     )
+
+
+def highlight(result: xr.Dataset) -> tuple[str, str]:
+    """The one number to take home."""
+    value = " / ".join(f"{100 * (1 - _last(result, f'{name}_error')):.0f} %" for name in ("clean_test", "robust_train", "robust_test"))
+    return value, "accuracy of the patch network: clean test / robust train / robust test"
+
+
+def _last(result: xr.Dataset, name: str) -> float:
+    return float(result[name].isel(step=-1).mean())
 
 
 def predictions(result: xr.Dataset) -> phases.PhaseTimes:
@@ -55,17 +66,17 @@ def draw(result: xr.Dataset) -> Figure:
     a.set_yscale("symlog", linthresh=0.1, linscale=0.5)
     a.set_ylabel("part of the margin (nats)")
     a.set_ylim(-0.05, 60)
-    a.legend(loc="upper left", bbox_to_anchor=(0.0, 0.9))
+    legend(a, "center left", (0.02, 0.3))
     panel_label(a, "a", "what is learned")
 
     band(b, x, values("clean_loss"), COLORS["clean"], "clean")
     band(b, x, values("adversarial_loss"), COLORS["robust"], "adversarial")
     b.axhline(math.log(2), color=COLORS["neutral"], lw=0.7, ls=":")
-    b.text(x[-1], math.log(2), r"$\log 2$", ha="right", va="bottom", color=COLORS["neutral"])
+    b.text(x[0] * 1.5, 0.62, r"$\log 2$", va="top", color=COLORS["neutral"])
     b.set_yscale("log")
     b.set_ylim(1e-6, 3)
     b.set_ylabel("training loss (nats)")
-    b.legend(loc="lower left")
+    legend(b, "lower left", (0.0, 0.0))
     panel_label(b, "b", "loss")
 
     for kind in ("clean", "robust"):
@@ -73,7 +84,7 @@ def draw(result: xr.Dataset) -> Figure:
         band(c, x, values(f"{kind}_test_error"), COLORS[kind], f"{kind} test")
     c.set_ylim(-0.02, 1.02)
     c.set_ylabel("error (fraction)")
-    c.legend(loc="upper right", bbox_to_anchor=(1.0, 0.93))
+    legend(c, "upper right", (1.0, 0.93))
     panel_label(c, "c", "error")
 
     for ax in axes:

@@ -111,7 +111,7 @@ def _gradient(objective: Objective, z: Tensor, batch_dims: int) -> Tensor:
 def _norm(delta: Tensor, norm: Norm, batch_dims: int) -> Tensor:
     """Norm over the non-batch dims, which are kept with length 1."""
     dims = tuple(range(batch_dims, delta.ndim))
-    return delta.abs().amax(dims, keepdim=True) if norm == "inf" else delta.norm(dim=dims, keepdim=True)
+    return torch.linalg.vector_norm(delta, math.inf if norm == "inf" else 2, dims, keepdim=True)
 
 
 def _steepest(gradient: Tensor, budget: Budget, batch_dims: int) -> Tensor:

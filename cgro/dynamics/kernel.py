@@ -108,12 +108,6 @@ def _accumulate(W, coefficient, A):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True)
-def _signal_margin(y, t, U, q):  # type: ignore[no-untyped-def]
-    side = 1 if y * t >= 0 else 0
-    return y * abs(t) ** q * U[side]
-
-
-@nb.njit(nogil=True, cache=True)
 def _train(v, A, u, G, labels, signs, parameters, q, rectified, worst, steps):  # type: ignore[no-untyped-def]
     filters, n = v.shape
     N = labels.size
@@ -126,9 +120,13 @@ def _train(v, A, u, G, labels, signs, parameters, q, rectified, worst, steps):  
     exponential = np.empty(N)
     bits = exponential.view(np.int64)
     margin = np.empty(N)
-    U, attacked, clean, ratio, signal_pull = np.empty(2), np.empty(2), np.empty(2), np.empty(2), np.empty(2)
-    target, slopes = np.empty(2), np.empty((2, filters))
+    U, attacked, ratio, signal_pull = np.empty(2), np.empty(2), np.empty(2), np.empty(2)
+    slopes = np.empty((2, filters))
+    # Signals t that may attain the worst case, the transfer attack first; index 0 or 1 of U for each t and label.
     candidates = np.array([alpha - delta, alpha + delta, max(alpha - delta, 0.0)])
+    tried = 3 if worst else 1
+    power, clean_power = np.abs(candidates) ** q, alpha**q
+    attacked_power, attacked_side = np.empty(2), np.empty(2, np.int64)
 
     for _ in range(steps):
         _forward(v, change, W, total, signs, q, rectified)
@@ -145,16 +143,15 @@ def _train(v, A, u, G, labels, signs, parameters, q, rectified, worst, steps):  
                 slopes[0, r] = -slopes[1, r]
             U[0] += slopes[0, r] * x
             U[1] += slopes[1, r] * x
-        for side in range(2):
-            y = 2.0 * side - 1.0
-            clean[side] = _signal_margin(y, alpha, U, q)
-            attacked[side], target[side] = _signal_margin(y, candidates[0], U, q), candidates[0]
-            if worst:
-                for t in candidates[1:]:
-                    h = _signal_margin(y, t, U, q)
-                    if h < attacked[side]:
-                        attacked[side], target[side] = h, t
-            ratio[side] = np.exp(min(clean[side] - attacked[side], 700.0))
+        for label in range(2):
+            y = 2.0 * label - 1.0
+            attacked[label] = np.inf
+            for k in range(tried):
+                side = label if candidates[k] >= 0 else 1 - label
+                h = y * power[k] * U[side]
+                if not h >= attacked[label]:
+                    attacked[label], attacked_power[label], attacked_side[label] = h, power[k], side
+            ratio[label] = np.exp(min(y * clean_power * U[label] - attacked[label], 700.0))
 
         for i in range(N):
             s = 0.0
@@ -165,12 +162,12 @@ def _train(v, A, u, G, labels, signs, parameters, q, rectified, worst, steps):  
 
         signal_pull[:] = 0.0
         for i in range(N):
-            side = 1 if labels[i] > 0 else 0
-            e = exponential[i]
-            psi_clean, psi_attacked = (1.0 - lam) / (1.0 + e * ratio[side]), lam / (1.0 + e)
             y = labels[i]
-            signal_pull[side] += y * psi_clean * alpha**q
-            signal_pull[1 if y * target[side] >= 0 else 0] += y * psi_attacked * abs(target[side]) ** q
+            label = 1 if y > 0 else 0
+            e = exponential[i]
+            psi_clean, psi_attacked = (1.0 - lam) / (1.0 + e * ratio[label]), lam / (1.0 + e)
+            signal_pull[label] += y * psi_clean * clean_power
+            signal_pull[attacked_side[label]] += y * psi_attacked * attacked_power[label]
             weight = rate * variance * (psi_clean + psi_attacked) * y
             for j in range(noise_patches):
                 coefficient[i * noise_patches + j] = weight

@@ -8,6 +8,7 @@ import os
 import uuid
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import matplotlib as mpl
 import xarray as xr
@@ -53,3 +54,14 @@ def write_whole(path: Path, content: bytes) -> None:
             f"folder {path.parent}: cannot write ({error.strerror or error}); free space, make it writable, "
             "or choose another"
         ) from error
+
+
+def summary_rows(last: xr.Dataset, dimension: str, names: tuple[str, ...]) -> tuple[list[str], list[list[Any]]]:
+    """Header and rows: mean, smallest and largest over seeds of each quantity, by value of a dimension."""
+    statistics = ("mean", "min", "max")
+    header = [dimension, *(f"{name}_{s}" for name in names for s in statistics)]
+    rows = [
+        [value.item(), *(float(getattr(last[n].sel({dimension: value}), s)()) for n in names for s in statistics)]
+        for value in last[dimension].values
+    ]
+    return header, rows

@@ -55,6 +55,11 @@ def panel_label(ax: Axes, letter: str, title: str) -> None:
     ax.set_title(rf"$\bf{{{letter}}}$  {title}", loc="left")
 
 
+def legend(ax: Axes, location: str, anchor: tuple[float, float], **options: Any) -> None:
+    """A legend whose white ground keeps lines behind it from crossing the words."""
+    ax.legend(loc=location, bbox_to_anchor=anchor, frameon=True, framealpha=0.85, edgecolor="none", **options)
+
+
 def band(ax: Axes, x: np.ndarray, values: np.ndarray, color: str, label: str | None = None, **options: Any) -> None:
     """Mean over the first axis as a line, smallest to largest as a band; NaN are left out."""
     with np.errstate(invalid="ignore"):
@@ -62,3 +67,11 @@ def band(ax: Axes, x: np.ndarray, values: np.ndarray, color: str, label: str | N
     x, values = np.asarray(x)[kept], values[:, kept]
     ax.plot(x, np.nanmean(values, axis=0), color=color, label=label, **options)
     ax.fill_between(x, np.nanmin(values, axis=0), np.nanmax(values, axis=0), color=color, alpha=0.18, lw=0)
+
+
+def point_range(ax: Axes, x: np.ndarray, values: np.ndarray, color: str, label: str | None = None, **options: Any) -> None:
+    """Mean over the first axis as a marker, smallest to largest as a bar, joined by a line."""
+    mean = values.mean(axis=0)
+    ends = np.clip([mean - values.min(axis=0), values.max(axis=0) - mean], 0, None)
+    look = {"marker": "o", "ms": 3.5, "lw": 1.0, "elinewidth": 0.8, "capsize": 0} | options
+    ax.errorbar(x, mean, yerr=ends, color=color, label=label, **look)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -50,6 +51,8 @@ class Axis:
         if self.log and self.low <= 0:
             raise UserError(f"axis {self.name}: low = {self.low:g} on a logarithmic axis; give low > 0 or --no-log")
         for value in (self.low, self.high):
+            if not math.isfinite(value):
+                raise UserError(f"axis {self.name}: {value} is not a value; give finite low and high")
             vary(PatchSetting(), self.name, value)
 
     @property

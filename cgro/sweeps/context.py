@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
-import os
+import textwrap
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
-from contextlib import AbstractContextManager, nullcontext
-from multiprocessing import get_context
+from concurrent.futures import Executor, Future, as_completed
+from contextlib import nullcontext
 from pathlib import Path
 
 import xarray as xr
 from tqdm import tqdm
 
 from cgro.experiment import C, CellFunction, UserError
-from cgro.machine import available_cores
+from cgro.files import StorageError, require_writable
 from cgro.sweeps import store
+from cgro.sweeps.workers import children_deaf_to_interrupts, processes
 
 log = logging.getLogger(__name__)
 
@@ -42,14 +42,15 @@ class StoredContext:
     ) -> None:
         if jobs < 1:
             raise UserError(f"jobs = {jobs}: must be a positive integer; give jobs >= 1")
-        self.folder, self.jobs, self.executor, self.fresh, self.quiet = folder, jobs, executor, fresh, quiet
+        # Absolute, because workers may run elsewhere.
+        self.folder, self.jobs, self.executor, self.fresh, self.quiet = folder.absolute(), jobs, executor, fresh, quiet
 
     def map(self, function: CellFunction[C], cells: Sequence[C]) -> list[xr.Dataset]:
         """Results of `function` on each cell, in order.
 
         A failing cell does not keep the others from being computed and stored.
 
-        Raises: UserError after all cells, if some failed; at once, if the results folder cannot be written.
+        Raises: UserError after all cells, if some failed; StorageError at once, if the results folder cannot be written.
         """
         paths = [self._path(function, cell) for cell in cells]
         results: dict[int, xr.Dataset] = {}
@@ -58,6 +59,8 @@ class StoredContext:
         missing = [k for k in range(len(cells)) if k not in results]
         if results and missing:
             log.info("%d of %d cells are stored already", len(results), len(cells))
+        if missing:
+            require_writable(self.folder / "cells")
         total = sum(cell.work for cell in cells)
         done = sum(cells[k].work for k in results)
         with tqdm(
@@ -67,11 +70,7 @@ class StoredContext:
                 self._elsewhere(function, cells, paths, missing, results, bar)
             )
         if failures:
-            k, error = failures[0]
-            raise UserError(
-                f"{len(failures)} of {len(cells)} cells failed, first {cells[k]}: {type(error).__name__}: {error}; "
-                "the finished cells are stored: run the same command again to try the rest"
-            ) from error
+            raise _summary(failures, cells) from failures[0][1]
         return [results[k] for k in range(len(cells))]
 
     @property
@@ -95,7 +94,7 @@ class StoredContext:
         for k in missing:
             try:
                 results[k] = compute_and_store(function, cells[k], paths[k], bar.update)
-            except UserError:
+            except StorageError:
                 raise
             except Exception as error:
                 failures.append((k, error))
@@ -111,28 +110,26 @@ class StoredContext:
         bar: tqdm,
     ) -> list[tuple[int, Exception]]:
         failures: list[tuple[int, Exception]] = []
-        with self._workers() as pool:
-            futures: dict[Future[xr.Dataset], int] = {
-                pool.submit(compute_and_store, function, cells[k], paths[k]): k for k in missing
-            }
-            for future in as_completed(futures):
-                k = futures[future]
-                try:
-                    results[k] = future.result()
-                except UserError:
-                    for other in futures:
-                        other.cancel()
-                    raise
-                except Exception as error:
-                    failures.append((k, error))
-                bar.update(cells[k].work)
+        with nullcontext(self.executor) if self.executor is not None else processes(self.jobs) as pool:
+            with children_deaf_to_interrupts():
+                futures: dict[Future[xr.Dataset], int] = {
+                    pool.submit(compute_and_store, function, cells[k], paths[k]): k for k in missing
+                }
+            try:
+                for future in as_completed(futures):
+                    k = futures[future]
+                    try:
+                        results[k] = future.result()
+                    except StorageError:
+                        raise
+                    except Exception as error:
+                        failures.append((k, error))
+                    bar.update(cells[k].work)
+            except BaseException:
+                for future in futures:
+                    future.cancel()
+                raise
         return sorted(failures, key=lambda failure: failure[0])
-
-    def _workers(self) -> AbstractContextManager[Executor]:
-        if self.executor is not None:
-            return nullcontext(self.executor)
-        share = max(1, available_cores() // self.jobs)
-        return ProcessPoolExecutor(self.jobs, mp_context=get_context("spawn"), initializer=_limit_threads, initargs=(share,))
 
 
 def compute_and_store(
@@ -143,11 +140,16 @@ def compute_and_store(
     result = function(cell, lambda done: (tick(done), None)[1])
     result = result.assign_attrs(store.provenance(cell, time.perf_counter() - start))
     store.save(result, path)
-    return result
+    return store.load(path)
 
 
-def _limit_threads(threads: int) -> None:
-    import torch
-
-    os.environ["CGRO_THREADS"] = str(threads)
-    torch.set_num_threads(threads)
+def _summary(failures: Sequence[tuple[int, Exception]], cells: Sequence[C]) -> UserError:
+    """One error that stands for all failures."""
+    k, error = failures[0]
+    if isinstance(error, UserError) and len(failures) == len(cells) and len({str(e) for _, e in failures}) == 1:
+        return error  # a mistake in what all cells have in common
+    cell = textwrap.shorten(str(cells[k]), 200, placeholder=" ...")
+    return UserError(
+        f"{len(failures)} of {len(cells)} cells failed, first number {k + 1}, {cell}: {type(error).__name__}: {error}; "
+        "the finished cells are stored: run the same command again to try the rest"
+    )

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import io
 import json
 import os
 import platform
 import subprocess
-import uuid
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from cgro.experiment import UserError
+from cgro.files import write_whole
 
 FORMAT = 1
 """Raise it when results of the same configuration change: old files are then computed anew, not misread."""
 _LIBRARIES = ("numpy", "scipy", "torch", "numba", "xarray")
+_DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def as_json(value: Any) -> str:
@@ -46,54 +47,45 @@ def provenance(config: Any, wall_seconds: float) -> dict[str, str | float]:
     import torch
 
     versions = {name: metadata.version(name) for name in _LIBRARIES}
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    on_gpu = getattr(config, "device", "auto") != "cpu" and torch.cuda.is_available()
     return {
         "config": as_json(config),
         "cgro_version": metadata.version("cgro"),
         "library_versions": json.dumps(versions, sort_keys=True),
         "git_commit": _git_commit(),
-        "device": gpu or f"{platform.machine()} CPU, {os.cpu_count()} cores",
+        "device": torch.cuda.get_device_name() if on_gpu else f"{platform.machine()} CPU, {os.cpu_count()} cores",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "wall_seconds": round(wall_seconds, 3),
     }
 
 
 def save(dataset: xr.Dataset, path: Path) -> None:
-    """Write to a temporary name and rename, so that a killed run leaves either nothing or a whole file.
+    """Write a NetCDF file followed by its SHA-256 digest (which NetCDF readers skip), whole or not at all.
 
-    Raises: UserError where the folder cannot be written or the disk is full.
+    Raises: StorageError where the folder cannot be written or the disk is full.
     """
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.tmp")
-    dataset = dataset.assign_attrs(checksum=_checksum(dataset))
     encoding = {name: {"zlib": True, "complevel": 4} for name, v in dataset.data_vars.items() if v.dtype.kind == "f"}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        dataset.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise UserError(
-            f"results folder {path.parent}: cannot write ({error.strerror or error}); free space, make it writable, "
-            "or choose another with --results"
-        ) from error
+    # Made in memory: on a full disk the HDF5 library prints what it cannot clean up.
+    content = bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
+    write_whole(path, content + hashlib.sha256(content).digest())
 
 
 def load(path: Path) -> xr.Dataset:
     """Read a result and verify it. Raises: UserError naming a damaged file; FileNotFoundError if there is none."""
-    if not path.exists():
-        raise FileNotFoundError(path)
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as stored:
-            dataset = stored.load()
-        intact = dataset.attrs.get("checksum") == _checksum(dataset)
-    except PermissionError as error:
-        raise UserError(f"result file {path}: cannot be read ({error.strerror}); make it readable") from error
-    except Exception:  # whatever h5py makes of a damaged file
-        intact = False
-    if not intact:
-        raise UserError(f"result file {path}: damaged (it does not match its checksum); delete it and run again")
-    return dataset
+        stored = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UserError(f"result file {path}: cannot be read ({error.strerror or error}); make it readable") from error
+    content, digest = stored[:-_DIGEST_BYTES], stored[-_DIGEST_BYTES:]
+    if hashlib.sha256(content).digest() != digest:
+        raise UserError(
+            f"result file {path}: damaged or not made by cgro (it does not match its checksum); delete it and run again"
+        )
+    # Results hold no dates: a unit "seconds" stays a number.
+    with xr.open_dataset(io.BytesIO(content), engine="h5netcdf", decode_times=False) as dataset:
+        return dataset.load().drop_encoding()
 
 
 def stored_config(dataset: xr.Dataset) -> dict[str, Any]:
@@ -101,21 +93,12 @@ def stored_config(dataset: xr.Dataset) -> dict[str, Any]:
     return dict(json.loads(dataset.attrs["config"]))
 
 
-def _checksum(dataset: xr.Dataset) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(map(str, dataset.variables)):
-        variable = dataset.variables[name]
-        values = np.ascontiguousarray(variable.values)
-        data = values.astype(str).tobytes() if values.dtype.kind in "OUST" else values.tobytes()
-        digest.update(f"{name}{variable.dims}{variable.shape}".encode() + data)
-    attributes = {k: str(v) for k, v in dataset.attrs.items() if k != "checksum"}
-    digest.update(json.dumps(attributes, sort_keys=True).encode())
-    return digest.hexdigest()
-
-
+@cache
 def _git_commit() -> str:
-    here = Path(__file__).resolve().parent
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():  # installed, perhaps below somebody else's repository
+        return "unknown"
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):

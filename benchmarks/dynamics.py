@@ -1,0 +1,139 @@
+"""Speed of the gram engine, as ratios within one process: against a plain training loop and against the hardware.
+
+    python benchmarks/dynamics.py [--runs 1024] [--rounds 5] [--output FILE]
+
+Peers: (a) what a researcher would write: a torch nn.Module, autograd, SGD, one run at a time, on the same configuration;
+(b) the machine's own float64 matrix-product rate (2048 x 2048, all cores). Every round measures all of them in turn, so that a
+noisy machine slows all; the median over rounds and the range are reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from cgro.data.patches import draw_patches
+from cgro.dynamics.gram import GramEngine
+from cgro.dynamics.runs import Runs
+from cgro.dynamics.setting import PatchSetting
+from cgro.machine import available_cores
+
+SETTING = PatchSetting(samples=40, patches=2, filters=20, dim=1000)
+DIMENSIONS = (100, 1_000, 10_000, 100_000, 1_000_000)
+
+
+class PlainNetwork(nn.Module):
+    """The cubic patch network as a textbook module."""
+
+    def __init__(self, weights: Tensor) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(weights)
+
+    def forward(self, X: Tensor) -> Tensor:
+        return ((X @ self.weights.T) ** 3).sum((1, 2))
+
+
+def plain_steps(setting: PatchSetting, seed: int) -> Callable[[int], None]:
+    """The plain loop for one run: clean and attacked loss, autograd, SGD."""
+    draw = draw_patches(seed, samples=setting.samples, patches=setting.patches, dim=setting.dim, filters=setting.filters)
+    X = torch.from_numpy(draw.patches(setting.signal, setting.noise))
+    attacked = torch.from_numpy(draw.patches(setting.signal - setting.radius, setting.noise))
+    y = torch.from_numpy(draw.labels)
+    network = PlainNetwork(torch.from_numpy(setting.init_scale * draw.filters))
+    optimizer = torch.optim.SGD(network.parameters(), lr=setting.learning_rate)
+    lam = setting.adversarial_weight
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            optimizer.zero_grad()
+            loss = (1 - lam) * softplus(-y * network(X)).mean() + lam * softplus(-y * network(attacked)).mean()
+            loss.backward()
+            optimizer.step()
+
+    return steps
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def matrix_rate(matrix: Tensor, repeat: int = 4) -> float:
+    """Floating-point operations per second of a large float64 product, the best of a few."""
+    size = len(matrix)
+    return 2 * size**3 / min(seconds(lambda: matrix @ matrix) for _ in range(repeat))
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median and range."""
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def measure(runs: int, rounds: int, steps: int) -> dict[str, object]:
+    """All ratios."""
+    matrix = torch.randn(2048, 2048, dtype=torch.float64)
+    plain = plain_steps(SETTING, 0)
+    engine = GramEngine(Runs.product([SETTING], range(runs)))
+    by_dimension = {d: GramEngine(Runs.product([replace(SETTING, dim=d)], range(runs))) for d in DIMENSIONS}
+    for warm in (plain, engine.advance, *(e.advance for e in by_dimension.values())):
+        warm(20)
+
+    speedup, share, plain_rate, gram_rate, peak = [], [], [], [], []
+    times: dict[int, list[float]] = {d: [] for d in DIMENSIONS}
+    for _ in range(rounds):
+        before = matrix_rate(matrix)
+        plain_rate.append(500 / seconds(lambda: plain(500)))
+        gram_rate.append(runs * steps / seconds(lambda: engine.advance(steps)))
+        peak.append(max(before, matrix_rate(matrix)))
+        speedup.append(gram_rate[-1] / plain_rate[-1])
+        share.append(gram_rate[-1] * SETTING.multiplications / peak[-1])
+        for d, e in by_dimension.items():
+            times[d].append(seconds(lambda e=e: e.advance(steps // 2)))  # type: ignore[misc]
+    # A slower neighbour can only add time, so the fastest round is what the step itself takes.
+    fastest = {d: min(t) for d, t in times.items()}
+    return {
+        "setting": f"N={SETTING.samples} P={SETTING.patches} m={SETTING.filters} d={SETTING.dim} float64, {runs} runs",
+        "machine": f"{platform.machine()}, {available_cores()} cores, torch {torch.__version__}",
+        "plain_run_steps_per_second": spread(plain_rate),
+        "gram_run_steps_per_second": spread(gram_rate),
+        "speedup_over_plain_loop": spread(speedup),
+        "matrix_product_gflops": spread([p / 1e9 for p in peak]),
+        "share_of_matrix_product_rate": spread(share),
+        "microseconds_per_step_by_dimension": {d: t / (steps // 2) * 1e6 for d, t in fastest.items()},
+        "slowest_over_fastest_dimension": max(fastest.values()) / min(fastest.values()),
+        "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=1024, help="runs in the batch (default 1024)")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds of measurement (default 7)")
+    parser.add_argument("--steps", type=int, default=300, help="gradient steps in a round (default 300)")
+    parser.add_argument("--output", type=Path, help="also write the numbers to this JSON file")
+    options = parser.parse_args()
+    torch.set_num_threads(available_cores())
+    report = measure(options.runs, options.rounds, options.steps)
+    text = json.dumps(report, indent=2)
+    print(text)
+    if options.output is not None:
+        os.makedirs(options.output.parent, exist_ok=True)
+        options.output.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""The report: one self-contained page with every figure, its caption, configuration and command, and the tables."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import xarray as xr
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from cgro.plots.output import write_whole
+from cgro.sweeps.store import stored_config
+from cgro.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Section:
+    """One figure with all that belongs to it."""
+
+    name: str
+    title: str
+    caption: str
+    image: str
+    """The PNG in base64."""
+    command: str
+    preset_option: str
+    config: list[tuple[str, str]]
+
+    @classmethod
+    def of(cls, name: str, module: ModuleType, result: xr.Dataset, files: Mapping[str, Path]) -> Section:
+        """The section of a drawn figure."""
+        command = str(result.attrs.get("command", f"cgro simulate {module.EXPERIMENT}"))
+        return cls(
+            name=name,
+            title=module.TITLE,
+            caption=module.caption(result),
+            image=base64.b64encode(files["png"].read_bytes()).decode(),
+            command=command,
+            preset_option=" --preset paper" if "--preset paper" in command else "",
+            config=list(_flat(stored_config(result))),
+        )
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row of the table measured against expected, ready to print."""
+
+    point: str
+    quantity: str
+    expected: str
+    mean: str
+    error: str
+    agrees: bool
+
+    @property
+    def verdict(self) -> str:
+        """In a word."""
+        return "agrees" if self.agrees else "differs"
+
+    @property
+    def verdict_class(self) -> str:
+        """Style of the verdict."""
+        return "yes" if self.agrees else "no"
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The parts of the report that are not figures."""
+
+    highlights: Sequence[tuple[str, str]]
+    comparisons: Sequence[TableRow]
+    notes: Sequence[str]
+    seeds: int
+    verdicts: Sequence[Verdict]
+
+
+def write_report(path: Path, sections: Sequence[Section], results: Mapping[str, xr.Dataset], tables: Tables) -> Path:
+    """Write the page, whole or not at all. Raises: UserError where the folder cannot be written."""
+    environment = Environment(
+        loader=PackageLoader("cgro.plots", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=False
+    )
+    page = environment.get_template("report.html").render(
+        sections=sections,
+        provenance=[_provenance(name, result) for name, result in results.items()],
+        highlights=tables.highlights,
+        comparisons=tables.comparisons,
+        notes=tables.notes,
+        seeds=tables.seeds,
+        verdicts=tables.verdicts,
+    )
+    write_whole(path, page.encode())
+    return path
+
+
+def _provenance(name: str, result: xr.Dataset) -> dict[str, str]:
+    libraries = json.loads(result.attrs["library_versions"])
+    return {
+        "name": name,
+        "commit": str(result.attrs["git_commit"])[:12],
+        "device": str(result.attrs["device"]),
+        "libraries": ", ".join(f"{key} {value}" for key, value in libraries.items()),
+        "created": str(result.attrs["created"]),
+        "wall": f"{result.attrs['wall_seconds']:.0f}",
+    }
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", json.dumps(value)

@@ -1,0 +1,109 @@
+"""Learning curves of adversarial training on real images: the clean gap closes, the robust gap stays open."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from cgro.plots.style import COLORS, band, figure
+
+EXPERIMENT = "image-cgro"
+TITLE = "Learning curves of adversarial training on real images"
+
+CURVES = {
+    "clean_train_accuracy": ("clean training", "clean", "--"),
+    "clean_test_accuracy": ("clean test", "clean", "-"),
+    "robust_train_accuracy": ("robust training", "robust", "--"),
+    "robust_test_accuracy": ("robust test", "robust", "-"),
+}
+"""Variables drawn: label, colour, line style."""
+
+SPACING = 0.055
+"""Least distance of two labels, as a fraction of the axis."""
+
+
+def gaps(result: xr.Dataset) -> dict[str, float]:
+    """Training minus test accuracy after the last epoch, mean over seeds, for 'clean' and 'robust'."""
+    last = result.isel(epoch=-1).mean("seed")
+    return {
+        kind: float(last[f"{kind}_train_accuracy"] - last[f"{kind}_test_accuracy"])
+        for kind in ("clean", "robust")
+    }
+
+
+def caption(result: xr.Dataset) -> str:
+    """What was trained and measured, and the two gaps."""
+    a, gap, seeds = result.attrs, gaps(result), result.sizes["seed"]
+    return (
+        f"PGD adversarial training of a small convolutional network on {a['train_images']:,} images "
+        f"({a['data']}), l_inf radius {a['radius']:.3g} for pixels in [0, 1]; accuracy on these images (dashed) "
+        f"and on {_tested(a)} (solid), clean and under PGD. Lines are means over {seeds} "
+        f"seed{'s' if seeds > 1 else ''}, bands reach from the smallest to the largest. After the last epoch "
+        f"training exceeds test accuracy by {100 * gap['clean']:.1f} points on clean and by "
+        f"{100 * gap['robust']:.1f} points on perturbed images."
+    )
+
+
+def _tested(attrs: dict) -> str:
+    name, count = attrs["test_name"], f"{attrs['test_images']:,}"
+    return f"the {name}" if count in name else f"{count} {name}"
+
+
+def draw(result: xr.Dataset) -> Figure:
+    """Accuracy over epochs: four curves, labelled at their ends, and the gaps between their ends."""
+    fig, ax = figure(6.5, 3.6)
+    epoch = result["epoch"].values
+    for name, (_label, color, style) in CURVES.items():
+        band(ax, epoch, result[name].values, COLORS[color], linestyle=style)
+    ends = {name: float(result[name].isel(epoch=-1).mean("seed")) for name in CURVES}
+    width = epoch[-1] - min(epoch[0], 0)
+    for name, height in _spread(ends).items():
+        label, color, _style = CURVES[name]
+        text = f"{label} {100 * ends[name]:.1f} %"
+        ax.text(epoch[-1] + 0.015 * width, height, text, color=COLORS[color], va="center", fontsize=8)
+    _annotate_gap(ax, result, epoch[-1] - 0.03 * width, ends)
+    ax.set(xlim=(min(epoch[0], 0), epoch[-1]), ylim=(0, 1.02))
+    ax.set_xlabel("training time (epochs)")
+    ax.set_ylabel("accuracy (% of images)")
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
+    return fig
+
+
+def _annotate_gap(ax: Axes, result: xr.Dataset, at: float, ends: dict[str, float]) -> None:
+    """Arrow between the ends of the robust curves, with both gaps beside it; none if there is no room."""
+    low, high = ends["robust_test_accuracy"], ends["robust_train_accuracy"]
+    if high - low < 0.1:
+        return
+    arrow = {"arrowstyle": "<->", "color": COLORS["neutral"], "lw": 0.9, "shrinkA": 0, "shrinkB": 0}
+    ax.annotate("", (at, high), (at, low), arrowprops=arrow)
+    gap = gaps(result)
+    text = f"robust gap {100 * gap['robust']:.1f} points\nclean gap {100 * gap['clean']:.1f} points"
+    ax.annotate(
+        text, (at, (low + high) / 2), (-5, 0), textcoords="offset points", ha="right", va="center", fontsize=8
+    )
+
+
+def _spread(heights: dict[str, float]) -> dict[str, float]:
+    """Heights moved apart downwards until labels at them do not overlap."""
+    placed: dict[str, float] = {}
+    top = np.inf
+    for name in sorted(heights, key=lambda name: -heights[name]):
+        top = min(heights[name], top - SPACING)
+        placed[name] = top
+    return placed
+
+
+def numbers(result: xr.Dataset) -> tuple[list[str], list[list[float | str]]]:
+    """Header and rows of what is drawn: for each epoch the mean, smallest and largest of each curve."""
+    header = ["epoch"] + [f"{name}_{part}" for name in CURVES for part in ("mean", "min", "max")]
+    rows: list[list[float | str]] = []
+    for epoch in result["epoch"].values:
+        row: list[float | str] = [float(epoch)]
+        for name in CURVES:
+            values = result[name].sel(epoch=epoch).values
+            row += [float(values.mean()), float(values.min()), float(values.max())]
+        rows.append(row)
+    return header, rows

@@ -1,0 +1,247 @@
+"""The image experiment at toy size: training, evaluation, its result, its errors and its figure."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from torch import nn
+
+from cgro.attacks.pgd import Budget, perturbation_size
+from cgro.experiment import UserError
+from cgro.networks.image_models import SmallCNN
+from cgro.training import adversarial
+from cgro.training.adversarial import (
+    Attack,
+    Images,
+    Recipe,
+    correct,
+    evaluation_attack,
+    find_device,
+    spawn_streams,
+    torch_generator,
+    train,
+    triangle,
+)
+from figures import image_cgro as picture
+from simulations.image_cgro import TITLE, VARIABLES, Cell, Config, run, train_one
+
+TOY = Config(samples=40, test_images=50, width=4, epochs=5, evaluate_every=2, seeds=2, attack_steps=2, device="cpu")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks this small gain nothing from threads, and lose much where other work is running."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def toy() -> xr.Dataset:
+    return run(TOY)
+
+
+class Threshold(nn.Module):
+    """Two classes, told apart by whether the mean pixel exceeds 1/2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean = self.scale * (x.flatten(1).mean(1) - 0.5)
+        return torch.stack([-mean, mean], 1)
+
+
+def grey(values: list[int], labels: list[int], white: int = 100) -> Images:
+    pixels = torch.tensor(values, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 8, 8)
+    return Images(pixels, torch.tensor(labels), white)
+
+
+@pytest.mark.parametrize("size", [8, 28, 32])
+def test_network_normalizes_inside_and_keeps_samples_apart(size) -> None:
+    state = torch.get_rng_state()
+    model = SmallCNN(3, size, 10, 4, generator=torch.Generator().manual_seed(0))
+    same = SmallCNN(3, size, 10, 4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(state, torch.get_rng_state())
+    x = torch.rand(5, 3, size, size, generator=torch.Generator().manual_seed(1))
+    assert model(x).shape == (5, 10)
+    assert torch.equal(model(x), same(x))
+    torch.testing.assert_close(model(x)[:1], model(x[:1]))
+    # Grey is where normalized pixels are 0, so only biases act, which are 0 at first.
+    assert model(torch.full_like(x, 0.5)).abs().max() == 0
+    assert 0.1 < model(x).std() < 10
+
+
+def test_network_refuses_what_it_cannot_be() -> None:
+    with pytest.raises(ValueError, match="size is 4"):
+        SmallCNN(1, 4, 10, 4)
+
+
+def test_robust_accuracy_in_closed_form() -> None:
+    """A mean pixel of m is robust within r if |m - 1/2| > r; clean errors count as robust errors."""
+    data = grey([10, 39, 41, 59, 61, 90, 90], [0, 0, 0, 1, 1, 1, 0])
+    model = Threshold()
+    generator = torch.Generator().manual_seed(0)
+    assert correct(model, data).tolist() == [True] * 6 + [False]
+    for batch_size in (2, 100):
+        found = correct(model, data, evaluation_attack(Budget("inf", 0.1)), generator, batch_size)
+        assert found.tolist() == [True, True, False, False, True, True, False]
+
+
+def test_restarts_can_only_lower_robust_accuracy() -> None:
+    """With no steps, a restart is a random guess, and each guess breaks a few more images."""
+    model = SmallCNN(1, 8, 10, 4, generator=torch.Generator().manual_seed(0))
+    x = torch.randint(0, 101, (300, 1, 8, 8), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    data = Images(x, model(x.float() / 100).argmax(1), 100)
+    kept = [
+        correct(model, data, Attack(Budget("inf", 0.3), 0, 1.0, restarts=n), torch.Generator().manual_seed(2))
+        for n in (1, 4)
+    ]
+    assert 0 < kept[1].sum() < kept[0].sum() < 300
+
+
+def test_attack_stays_in_budget_and_in_the_pixel_range() -> None:
+    model = SmallCNN(1, 8, 10, 4, generator=torch.Generator().manual_seed(0))
+    x, y = next(grey([0, 50, 100], [1, 2, 3]).batches(torch.arange(3), 3))
+    z = evaluation_attack(Budget("inf", 0.2)).perturb(model, x, y, torch.Generator().manual_seed(0))
+    assert 0.19 < perturbation_size(z, x, "inf").max() <= 0.2
+    assert z.min() >= 0
+    assert z.max() <= 1
+
+
+def test_training_uses_perturbed_images() -> None:
+    """The threshold model at distance 0.3 from its threshold, radius 0.1: loss log(1 + exp(-2 (0.3 - 0.1)))."""
+    losses = []
+    for radius in (1e-9, 0.1):
+        recipe = Recipe(Attack(Budget("inf", radius), 5, 1.0), epochs=1, batch_size=4, learning_rate=1e-9)
+        data = grey([20, 80] * 4, [0, 1] * 4)
+        train(Threshold(), data, recipe, streams=spawn_streams(0), after_epoch=lambda _e, loss: losses.append(loss))
+    expected = [math.log1p(math.exp(-2 * distance)) for distance in (0.3, 0.2)]
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+
+
+def test_diverging_training_is_an_error_with_advice() -> None:
+    with pytest.raises(UserError, match=r"diverged in epoch \d+: the loss is (nan|inf); lower the learning rate"):
+        run(dataclasses.replace(TOY, learning_rate=1e6, seeds=1))
+
+
+def test_streams_are_independent_and_known_by_position() -> None:
+    draws = [
+        float(torch.rand((), generator=torch_generator(spawn_streams(seed)[name])))
+        for seed in (0, 1)
+        for name in adversarial.STREAMS
+    ]
+    assert len(set(draws)) == 2 * len(adversarial.STREAMS)
+    # Appending a stream must not change those before it.
+    first = np.random.SeedSequence(0).spawn(99)[0]
+    assert spawn_streams(0)["subset"].generate_state(4).tolist() == first.generate_state(4).tolist()
+
+
+def test_learning_rate_rises_then_falls() -> None:
+    assert [triangle(t) for t in (0, 0.1, 0.2, 0.6, 1)] == pytest.approx([0, 0.5, 1, 0.5, 0])
+
+
+def test_result_is_labelled(toy) -> None:
+    assert dict(toy.sizes) == {"seed": 2, "epoch": 3}
+    assert toy["epoch"].values.tolist() == [2, 4, 5]
+    assert set(toy.data_vars) == set(VARIABLES)
+    for variable in (*toy.data_vars.values(), *toy.coords.values()):
+        assert variable.attrs["long_name"]
+        assert variable.attrs["units"]
+    for name in picture.CURVES:
+        assert toy[name].dims == ("seed", "epoch")
+        assert ((toy[name] >= 0) & (toy[name] <= 1)).all()
+    assert (toy["robust_test_accuracy"] <= toy["clean_test_accuracy"]).all()
+    assert toy.attrs["test_images"] == 50
+    assert "\n" not in TITLE
+
+
+def test_runs_repeat_bit_by_bit_and_seeds_differ(toy) -> None:
+    xr.testing.assert_identical(toy, run(TOY))
+    assert (toy["train_loss"].isel(seed=0) != toy["train_loss"].isel(seed=1)).all()
+    # Another run beside it changes nothing.
+    xr.testing.assert_identical(toy.isel(seed=[0]), run(dataclasses.replace(TOY, seeds=1)))
+
+
+def test_cells_report_all_of_their_work() -> None:
+    shared = {k: v for k, v in dataclasses.asdict(TOY).items() if k != "seeds"}
+    cell, done = Cell(**shared, seed=3), []
+    train_one(cell, done.append)
+    assert sum(done) == cell.work == TOY.epochs
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "parts"),
+    [
+        ("data", "svhn", ["'svhn'", "digits, mnist, cifar10"]),
+        ("samples", 5, ["samples is 5", "10 to 1201"]),
+        ("samples", 1202, ["samples is 1202", "10 to 1201"]),
+        ("test_images", 1, ["test_images is 1", "10 or more"]),
+        ("width", 0, ["width is 0", "1 or more"]),
+        ("epochs", 0, ["epochs is 0"]),
+        ("seeds", 0, ["seeds is 0"]),
+        ("batch_size", -1, ["batch_size is -1"]),
+        ("evaluation_steps", 2, ["evaluation_steps is 2", "more than attack_steps"]),
+        ("radius", 8.0, ["radius is 8", "8/255"]),
+        ("radius", 0.0, ["radius is 0"]),
+        ("radius", math.nan, ["radius is nan"]),
+        ("learning_rate", math.inf, ["learning_rate is inf"]),
+    ],
+)
+def test_impossible_configurations_are_named(field, value, parts) -> None:
+    with pytest.raises(UserError) as error:
+        dataclasses.replace(TOY, **{field: value})
+    message = str(error.value)
+    assert "\n" not in message
+    assert all(part in message for part in parts)
+
+
+@pytest.mark.parametrize("name", ["tpu", "cuda:99", "cpu:1", "cuda:x"])
+def test_missing_devices_are_named(name) -> None:
+    with pytest.raises(UserError, match=f"device is '{name}'"):
+        find_device(name)
+
+
+def test_presets_are_valid() -> None:
+    assert Config.quick().data == "digits"
+    assert Config.paper() != Config.quick()
+
+
+def test_robust_overfitting_shows_on_digits() -> None:
+    """A short run: clean test accuracy is high while the robust gap is open."""
+    config = Config(epochs=14, samples=200, width=16, evaluate_every=14, seeds=1, learning_rate=0.1, radius=0.1, device="cpu")
+    last = run(config).isel(epoch=-1, seed=0)
+    assert last["clean_test_accuracy"] > 0.88
+    assert last["robust_train_accuracy"] - last["robust_test_accuracy"] > 0.1
+
+
+def test_figure_draws_the_result_and_its_numbers(toy, tmp_path) -> None:
+    fig = picture.draw(toy)
+    fig.savefig(tmp_path / "figure.png")
+    (ax,) = fig.axes
+    assert len(ax.lines) == 4
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), toy["clean_train_accuracy"].mean("seed"))
+    header, rows = picture.numbers(toy)
+    assert len(header) == len(rows[0]) == 13
+    assert [row[0] for row in rows] == [2, 4, 5]
+    column = header.index("robust_test_accuracy_max")
+    assert rows[-1][column] == toy["robust_test_accuracy"].isel(epoch=-1).max()
+    gap = float((toy["robust_train_accuracy"] - toy["robust_test_accuracy"]).isel(epoch=-1).mean())
+    assert picture.gaps(toy)["robust"] == pytest.approx(gap)
+    assert f"{100 * gap:.1f} points" in picture.caption(toy)
+    assert "2 seeds" in picture.caption(toy)
+
+
+def test_labels_at_the_ends_of_curves_do_not_overlap() -> None:
+    placed = picture._spread({"a": 1.0, "b": 0.99, "c": 0.5, "d": 1.0})
+    heights = sorted(placed.values())
+    assert min(np.diff(heights)) >= picture.SPACING - 1e-12
+    assert placed["c"] == 0.5
