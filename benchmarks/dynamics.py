@@ -2,9 +2,9 @@
 
     python benchmarks/dynamics.py [--runs 1024] [--rounds 5] [--output FILE]
 
-Peers: (a) what a researcher would write: a torch nn.Module, autograd, SGD, one run at a time, on the same configuration;
-(b) the machine's own float64 matrix-product rate (2048 x 2048, all cores). Every round measures all of them in turn, so that a
-noisy machine slows all; the median over rounds and the range are reported.
+Peers: (a) what a researcher would write: a torch nn.Module, autograd, SGD, one run at a time, on the same
+configuration; (b) the machine's own float64 matrix-product rate (2048 x 2048, all cores). Every round measures all
+of them in turn, so that a noisy machine slows all; the median over rounds and the range are reported.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ class PlainNetwork(nn.Module):
 
 def plain_steps(setting: PatchSetting, seed: int) -> Callable[[int], None]:
     """The plain loop for one run: clean and attacked loss, autograd, SGD."""
-    draw = draw_patches(seed, samples=setting.samples, patches=setting.patches, dim=setting.dim, filters=setting.filters)
+    draw = draw_patches(
+        seed, samples=setting.samples, patches=setting.patches, dim=setting.dim, filters=setting.filters
+    )
     X = torch.from_numpy(draw.patches(setting.signal, setting.noise))
     attacked = torch.from_numpy(draw.patches(setting.signal - setting.radius, setting.noise))
     y = torch.from_numpy(draw.labels)

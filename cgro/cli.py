@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from cgro.experiment import UserError
+from cgro.registry import did_you_mean, option_names
 
 PRESETS = ("quick", "paper")
 USER_ERROR, INTERRUPTED = 2, 130
@@ -26,7 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"cgro: error: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
-        print("\ncgro: interrupted; finished cells are kept, the same command goes on from there", file=sys.stderr)
+        print(
+            "\ncgro: interrupted; finished cells are kept, the same command goes on from there",
+            file=sys.stderr,
+        )
         return INTERRUPTED
 
 
@@ -37,8 +41,8 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see `{self.prog} --help`")
 
 
-def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
-    results = argparse.ArgumentParser(add_help=False)
+def _parser() -> tuple[_Parser, _Parser]:
+    results = _Parser(add_help=False)
     results.add_argument(
         "--results",
         type=Path,
@@ -46,16 +50,18 @@ def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
         metavar="DIR",
         help="folder of results (default: CGRO_RESULTS, or ./results)",
     )
-    work = argparse.ArgumentParser(add_help=False)
+    work = _Parser(add_help=False)
     work.add_argument("--preset", choices=PRESETS, default="quick", help="quick: a minute; paper: full scale")
     work.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes; 1 uses all cores here")
     work.add_argument("--dask", metavar="ADDRESS", help="compute on the Dask cluster with this scheduler address")
     work.add_argument("--fresh", action="store_true", help="compute again what is stored")
-    work.add_argument("--quiet", action="store_true", help="no progress bar")
+    work.add_argument("--quiet", action="store_true", help="no progress, only the result")
     work.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of image data sets (default: CGRO_DATA)")
 
     parser = _Parser(
-        prog="cgro", description="Clean generalization and robust overfitting: simulate, check, draw.", allow_abbrev=False
+        prog="cgro",
+        description="Clean generalization and robust overfitting: simulate, check, draw.",
+        allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("list", help="experiments, checks and figures with a line on each")
@@ -90,10 +96,13 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     options, rest = parser.parse_known_args(arguments)
     if rest and options.command != "simulate":
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        hint = did_you_mean(rest[0], option_names(options))
+        raise UserError(f"unrecognized arguments: {' '.join(rest)}; {hint}see `cgro {options.command} --help`")
     # The heavy imports come after parsing, so that help and usage errors are immediate.
     from cgro import commands
 
+    if getattr(options, "quiet", False):
+        logging.getLogger("cgro").setLevel(logging.WARNING)
     if getattr(options, "data_dir", None) is not None:
         os.environ["CGRO_DATA"] = str(options.data_dir)
     match options.command:

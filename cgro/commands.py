@@ -35,7 +35,7 @@ def show_list() -> int:
     for heading in ("kind", "name", "what it is"):
         table.add_column(heading)
     for kind in ("experiment", "check", "figure"):
-        for name, module in find_all(kind).items():  # type: ignore[arg-type]
+        for name, module in find_all(kind).items():
             table.add_row(kind, name, module.TITLE)
     Console().print(table)
     return 0
@@ -93,7 +93,11 @@ def _context(options: argparse.Namespace, name: str) -> Iterator[StoredContext]:
         executor = client.get_executor()
     try:
         yield StoredContext(
-            options.results / name, jobs=options.jobs, executor=executor, fresh=options.fresh, quiet=options.quiet
+            options.results / name,
+            jobs=options.jobs,
+            executor=executor,
+            fresh=options.fresh,
+            quiet=options.quiet,
         )
     finally:
         if client is not None:
@@ -173,7 +177,7 @@ def reproduce(options: argparse.Namespace) -> int:
     tables = Tables(
         highlights=highlights,
         comparisons=reference.table_rows(measured),
-        notes=reference.notes(),
+        notes=reference.AMENDMENTS,
         seeds=measured.sizes["seed"],
         verdicts=list(verdicts.values()),
     )

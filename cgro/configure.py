@@ -13,7 +13,7 @@ from typing import Any
 import tyro
 
 from cgro.experiment import UserError
-from cgro.registry import did_you_mean
+from cgro.registry import did_you_mean, option_names
 
 
 def parse_config(module: ModuleType, options: argparse.Namespace, fields: Sequence[str]) -> Any:
@@ -38,7 +38,7 @@ def parse_config(module: ModuleType, options: argparse.Namespace, fields: Sequen
         ours = _user_error(stop)
         if ours is not None:
             raise ours from None
-    known = _option_names(parse) + [f"--{name.replace('_', '-')}" for name in vars(options)]
+    known = _field_options(parse) + option_names(options)
     wrong = [field for field in fields if field.startswith("--") and field.split("=")[0] not in known]
     hint = did_you_mean(wrong[0], known) if wrong else ""
     raise UserError(f"{_message(box.getvalue())}; {hint}see `cgro simulate {options.name} --help`")
@@ -52,7 +52,7 @@ def _user_error(stop: BaseException) -> UserError | None:
     return cause
 
 
-def _option_names(parse: Callable[[Sequence[str]], Any]) -> list[str]:
+def _field_options(parse: Callable[[Sequence[str]], Any]) -> list[str]:
     page = io.StringIO()
     with redirect_stdout(page), suppress(SystemExit):
         parse(["--help"])

@@ -48,5 +48,5 @@ def require_writable(folder: Path) -> None:
 def _storage_error(folder: Path, error: OSError) -> StorageError:
     return StorageError(
         f"folder {folder}: cannot write ({error.strerror or error}); free space, make it writable, or choose another "
-        "with --results"
+        "folder"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import importlib
 import pkgutil
@@ -39,3 +40,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A half-sentence with the closest known names, empty if none is close."""
     close = difflib.get_close_matches(name, sorted(set(known)), n=2, cutoff=0.4)
     return f"did you mean {' or '.join(close)}? " if close else ""
+
+
+def option_names(options: argparse.Namespace) -> list[str]:
+    """The options of a command that parsed into these."""
+    return [f"--{name.replace('_', '-')}" for name in vars(options) if name not in ("command", "name", "names")]

@@ -26,6 +26,7 @@ class Verdict:
     measured: str
     """The value measured or proved."""
     slack: float
-    """How far the measured value is inside the bound: bound over measured, or tolerance over deviation; above 1 holds."""
+    """How far the measured value is inside the bound: bound over measured, or tolerance over deviation; above 1
+    holds."""
     holds: bool
     """The verdict."""

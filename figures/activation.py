@@ -27,8 +27,10 @@ def caption(result: xr.Dataset) -> str:
     worst = {name: float(last[name].mean("seed").max()) for name in _ERRORS[:2]}
     least = float(last["robust_test_error"].mean("seed").min())
     return (
-        f"The same setting with other activations, {result.sizes['seed']} seeds. (a) Median memorized noise over training (line: "
-        "mean, band: smallest to largest). (b) Errors at the end (marker: mean, bar: smallest to largest). Over all activations "
+        f"The same setting with other activations, {result.sizes['seed']} seeds. (a) Median memorized noise over "
+        "training (line: "
+        "mean, band: smallest to largest). (b) Errors at the end (marker: mean, bar: smallest to largest). Over "
+        "all activations "
         f"the largest mean clean test error is {worst['clean_test_error']:.3f}, the largest mean robust training error "
         f"{worst['robust_train_error']:.3f}, and the smallest mean robust test error {least:.3f}."
     )

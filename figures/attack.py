@@ -37,10 +37,14 @@ def caption(result: xr.Dataset) -> str:
     inside = last.sel(evaluation="inside A", training="worst")
     full = last.sel(evaluation="l2 PGD, 0.25 alpha", training="worst")
     return (
-        f"Accuracy at the end of training, mean over {result.sizes['seed']} seeds: rows are the attack trained against, columns the "
-        "attack judged by, on training samples (a) and fresh samples (b). Training against the worst case inside A gives robust "
-        f"accuracy {1 - float(inside.train_error):.2f} on training and {1 - float(inside.test_error):.2f} on fresh samples inside A, "
-        f"but {1 - float(full.train_error):.2f} and {1 - float(full.test_error):.2f} against l2 PGD of radius alpha/4 on the whole "
+        f"Accuracy at the end of training, mean over {result.sizes['seed']} seeds: rows are the attack trained "
+        "against, columns the "
+        "attack judged by, on training samples (a) and fresh samples (b). Training against the worst case inside A "
+        "gives robust "
+        f"accuracy {1 - float(inside.train_error):.2f} on training and {1 - float(inside.test_error):.2f} on fresh "
+        "samples inside A, "
+        f"but {1 - float(full.train_error):.2f} and {1 - float(full.test_error):.2f} against l2 PGD of radius "
+        "alpha/4 on the whole "
         "input: the theorem is about A only, and memorized noise can itself be attacked."
     )
 
@@ -50,7 +54,9 @@ def draw(result: xr.Dataset) -> Figure:
     fig, axes = figure(6.8, 2.5, ncols=2, sharey=True)
     last = result.isel(step=-1).mean("seed")
     columns = [_LABELS[str(e)] for e in last["evaluation"].values]
-    for ax, split, letter, title in zip(axes, ("train", "test"), "ab", ("training samples", "fresh samples"), strict=True):
+    for ax, split, letter, title in zip(
+        axes, ("train", "test"), "ab", ("training samples", "fresh samples"), strict=True
+    ):
         accuracy = 1 - last[f"{split}_error"].transpose("training", "evaluation").values
         mesh = ax.imshow(accuracy, cmap="cividis", vmin=0, vmax=1, aspect="auto")
         for (i, j), value in np.ndenumerate(accuracy):

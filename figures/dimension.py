@@ -20,11 +20,14 @@ def caption(result: xr.Dataset) -> str:
     """What the figure shows, with the numbers of this result."""
     last = result.isel(step=-1).mean("seed")
     return (
-        f"The noise norm is held fixed while d grows; radius delta = alpha (1 - 1/(sqrt(d) log d)); {result.sizes['seed']} seeds "
+        "The noise norm is held fixed while d grows; radius delta = alpha (1 - 1/(sqrt(d) log d)); "
+        f"{result.sizes['seed']} seeds "
         "(marker: mean, bar: smallest to largest). (a) Signal and memorized noise do not change with d. The network's "
-        "response to fresh noise falls to that of the random initial filters (dotted), so memorization stops showing on fresh "
+        "response to fresh noise falls to that of the random initial filters (dotted), so memorization stops "
+        "showing on fresh "
         "samples. (b) Robust test error "
-        f"lies between {float(last['robust_test_error'].min()):.3f} and {float(last['robust_test_error'].max()):.3f}, clean test "
+        f"lies between {float(last['robust_test_error'].min()):.3f} and "
+        f"{float(last['robust_test_error'].max()):.3f}, clean test "
         f"error is at most {float(last['clean_test_error'].max()):.3f}."
     )
 
@@ -33,7 +36,11 @@ def draw(result: xr.Dataset) -> Figure:
     """Two panels against d: parts of the margin, errors."""
     fig, (a, b) = figure(6.5, 2.7, ncols=2)
     last, d = result.isel(step=-1), result["dim"].values.astype(float)
-    looks = (("signal", r"signal $\alpha^q U$"), ("noise", "memorized noise, median $V_i$"), ("accent", "fresh noise, std $Z$"))
+    looks = (
+        ("signal", r"signal $\alpha^q U$"),
+        ("noise", "memorized noise, median $V_i$"),
+        ("accent", "fresh noise, std $Z$"),
+    )
     for name, (color, label) in zip(_PARTS, looks, strict=True):
         point_range(a, d, last[name].values.T, COLORS[color], label)
     start = result["noise_response_std"].isel(step=0).mean("seed")
@@ -45,7 +52,11 @@ def draw(result: xr.Dataset) -> Figure:
     for name in _ERRORS:
         kind, split, _ = name.split("_")
         fill = COLORS[kind] if split == "test" else "white"
-        look = {"markerfacecolor": fill, "marker": "o" if split == "test" else "s", "ls": "-" if split == "test" else "--"}
+        look = {
+            "markerfacecolor": fill,
+            "marker": "o" if split == "test" else "s",
+            "ls": "-" if split == "test" else "--",
+        }
         point_range(b, d, last[name].values.T, COLORS[kind], f"{kind} {split}", **look)
     b.set_ylim(-0.03, 0.75)
     b.set_ylabel("error (fraction)")

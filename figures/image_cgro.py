@@ -28,10 +28,7 @@ SPACING = 0.055
 def gaps(result: xr.Dataset) -> dict[str, float]:
     """Training minus test accuracy after the last epoch, mean over seeds, for 'clean' and 'robust'."""
     last = result.isel(epoch=-1).mean("seed")
-    return {
-        kind: float(last[f"{kind}_train_accuracy"] - last[f"{kind}_test_accuracy"])
-        for kind in ("clean", "robust")
-    }
+    return {kind: float(last[f"{kind}_train_accuracy"] - last[f"{kind}_test_accuracy"]) for kind in ("clean", "robust")}
 
 
 def caption(result: xr.Dataset) -> str:
@@ -81,9 +78,7 @@ def _annotate_gap(ax: Axes, result: xr.Dataset, at: float, ends: dict[str, float
     ax.annotate("", (at, high), (at, low), arrowprops=arrow)
     gap = gaps(result)
     text = f"robust gap {100 * gap['robust']:.1f} points\nclean gap {100 * gap['clean']:.1f} points"
-    ax.annotate(
-        text, (at, (low + high) / 2), (-5, 0), textcoords="offset points", ha="right", va="center", fontsize=8
-    )
+    ax.annotate(text, (at, (low + high) / 2), (-5, 0), textcoords="offset points", ha="right", va="center", fontsize=8)
 
 
 def _spread(heights: dict[str, float]) -> dict[str, float]:

@@ -27,16 +27,22 @@ def caption(result: xr.Dataset) -> str:
     """What the figure shows, with the numbers of this result."""
     config = stored_config(result)
     return (
-        f"End of training after {config['setting']['steps']:,} steps, {result.sizes['y']} x {result.sizes['x']} cells, mean "
+        f"End of training after {config['setting']['steps']:,} steps, {result.sizes['y']} x {result.sizes['x']} "
+        "cells, mean "
         f"over {result.sizes['seed']} seeds. Dark in all three maps: robust. Bright in (a), dark in (b) and (c): clean "
-        "generalization and robust overfitting. Bright in (c): not even clean generalization. Line: the predicted critical "
-        f"ratio (tag [D]), without a fitted constant. Median distance of the measured boundary from it: {_boundary_text(result)}."
+        "generalization and robust overfitting. Bright in (c): not even clean generalization. Line: the predicted "
+        "critical "
+        "ratio (tag [D]), without a fitted constant. Median distance of the measured boundary from it: "
+        f"{_boundary_text(result)}."
     )
 
 
 def highlight(result: xr.Dataset) -> tuple[str, str]:
     """The one number to take home."""
-    return f"{np.median(np.abs(boundary(result))):.3f}", "median distance of the measured transition from the predicted ratio"
+    return (
+        f"{np.median(np.abs(boundary(result))):.3f}",
+        "median distance of the measured transition from the predicted ratio",
+    )
 
 
 def _setting(result: xr.Dataset) -> PatchSetting:

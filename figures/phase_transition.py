@@ -17,7 +17,11 @@ from cgro.sweeps.store import stored_config
 
 EXPERIMENT = "phase-transition"
 TITLE = "Three stages of adversarial training, with predicted times"
-_PHASES = (("I", "signal growth", "#009E73"), ("II", "signal stalls", "#999999"), ("III", "noise memorization", "#CC79A7"))
+_PHASES = (
+    ("I", "signal growth", "#009E73"),
+    ("II", "signal stalls", "#999999"),
+    ("III", "noise memorization", "#CC79A7"),
+)
 
 
 def caption(result: xr.Dataset) -> str:
@@ -25,9 +29,12 @@ def caption(result: xr.Dataset) -> str:
     times = predictions(result)
     measured = {name: float(result[name].median()) for name in ("T_0", "T_1")}
     return (
-        f"Adversarial training of the two-layer patch network, {result.sizes['seed']} seeds (line: mean, band: smallest to "
-        "largest). (a) The signal's part of the margin grows, then stalls; the training noise is memorized later. Shading: "
-        "detected phases (median over seeds); dashed lines: predicted times. (b) The adversarial loss stays near log 2 through "
+        f"Adversarial training of the two-layer patch network, {result.sizes['seed']} seeds (line: mean, band: "
+        "smallest to "
+        "largest). (a) The signal's part of the margin grows, then stalls; the training noise is memorized later. "
+        "Shading: "
+        "detected phases (median over seeds); dashed lines: predicted times. (b) The adversarial loss stays near "
+        "log 2 through "
         "phase II and falls with memorization. (c) Final errors, mean over seeds: clean test "
         f"{_last(result, 'clean_test_error'):.3f}, robust train {_last(result, 'robust_train_error'):.3f}, robust test "
         f"{_last(result, 'robust_test_error'):.3f}. Median measured T_0 = {measured['T_0']:.0f} (predicted "
@@ -37,7 +44,9 @@ def caption(result: xr.Dataset) -> str:
 
 def highlight(result: xr.Dataset) -> tuple[str, str]:
     """The one number to take home."""
-    value = " / ".join(f"{100 * (1 - _last(result, f'{name}_error')):.0f} %" for name in ("clean_test", "robust_train", "robust_test"))
+    value = " / ".join(
+        f"{100 * (1 - _last(result, f'{name}_error')):.0f} %" for name in ("clean_test", "robust_train", "robust_test")
+    )
     return value, "accuracy of the patch network: clean test / robust train / robust test"
 
 
@@ -101,7 +110,15 @@ def _shade(ax: Axes, result: xr.Dataset, first: float, last: float, *, label: bo
         if math.isfinite(low) and math.isfinite(high) and high > low:
             ax.axvspan(low, high, color=color, alpha=0.10, lw=0)
             middle = math.sqrt(low * high)
-            ax.text(middle, 0.985, numeral, transform=ax.get_xaxis_transform(), ha="center", va="top", weight="bold")
+            ax.text(
+                middle,
+                0.985,
+                numeral,
+                transform=ax.get_xaxis_transform(),
+                ha="center",
+                va="top",
+                weight="bold",
+            )
     times = predictions(result)
     for name, time in (("$T_0$", times.signal), ("$T_1$", times.memorized)):
         if first < time < last:
@@ -115,5 +132,9 @@ def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
     names = ["signal_margin", "noise_memorization_median", "clean_loss", "adversarial_loss"]
     names += [f"{kind}_{split}_error" for kind in ("clean", "robust") for split in ("train", "test")]
     header = ["step", *(f"{name}_{statistic}" for name in names for statistic in ("mean", "min", "max"))]
-    columns = [getattr(result[name], statistic)("seed").values for name in names for statistic in ("mean", "min", "max")]
-    return header, [[int(s), *map(float, row)] for s, row in zip(result["step"].values, np.array(columns).T, strict=True)]
+    columns = [
+        getattr(result[name], statistic)("seed").values for name in names for statistic in ("mean", "min", "max")
+    ]
+    return header, [
+        [int(s), *map(float, row)] for s, row in zip(result["step"].values, np.array(columns).T, strict=True)
+    ]

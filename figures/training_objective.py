@@ -22,11 +22,14 @@ def caption(result: xr.Dataset) -> str:
     last = result.isel(step=-1)
     standard, most = last.isel(weight=0), last.isel(weight=-1)
     return (
-        f"End of training against the weight of the adversarial loss, {result.sizes['seed']} seeds (marker: mean, bar: smallest "
+        f"End of training against the weight of the adversarial loss, {result.sizes['seed']} seeds (marker: mean, "
+        "bar: smallest "
         f"to largest). (a) At lambda = {float(standard.weight):g} the mean memorized noise is "
-        f"{float(standard.noise_memorization_mean.mean()):.3f} nats; adversarial training memorizes it at every weight large "
+        f"{float(standard.noise_memorization_mean.mean()):.3f} nats; adversarial training memorizes it at every "
+        "weight large "
         f"enough for the number of steps. At lambda = {float(most.weight):g} the signal's part of the margin is "
-        f"{float(most.signal_margin.mean()):.2f} nats: only adversarial points are seen, and the signal is hardly learned. "
+        f"{float(most.signal_margin.mean()):.2f} nats: only adversarial points are seen, and the signal is hardly "
+        "learned. "
         "(b) Robust training error falls to zero with memorization; robust test error stays at one half."
     )
 
@@ -35,7 +38,9 @@ def draw(result: xr.Dataset) -> Figure:
     """Two panels against lambda: parts of the margin, and errors."""
     fig, (a, b) = figure(6.5, 2.7, ncols=2)
     last, x = result.isel(step=-1), np.arange(result.sizes["weight"])
-    for name, color, label in zip(_PARTS, ("signal", "noise"), (r"signal $\alpha^q U$", r"noise, mean $V_i$"), strict=True):
+    for name, color, label in zip(
+        _PARTS, ("signal", "noise"), (r"signal $\alpha^q U$", r"noise, mean $V_i$"), strict=True
+    ):
         point_range(a, x, last[name].values.T, COLORS[color], label)
     a.set_ylabel("part of the margin (nats)")
     a.axhline(0, color=COLORS["neutral"], lw=0.6)

@@ -1,7 +1,8 @@
 """What the attack sees: training inside A (fixed or worst case) against PGD on the whole input, each judged under all.
 
-The theorem of Li & Li is about A(X, delta), where only the signal patch moves. Full PGD may also move the noise patches, and
-then memorized noise no longer protects the training samples. Needs the patches themselves, so it runs on the direct engine.
+The theorem of Li & Li is about A(X, delta), where only the signal patch moves. Full PGD may also move the noise
+patches, and then memorized noise no longer protects the training samples. Needs the patches themselves, so it runs
+on the direct engine.
 """
 
 from __future__ import annotations
@@ -78,8 +79,8 @@ class Config:
 
     @classmethod
     def quick(cls) -> Config:
-        """Four trainings, two seeds, 3,000 steps: under a minute."""
-        return cls(setting=PatchSetting(steps=3_000, learning_rate=0.1, sampling="vectors"))
+        """Four trainings, two seeds, 2,000 steps: under a minute."""
+        return cls(setting=PatchSetting(steps=2_000, learning_rate=0.1, sampling="vectors"), records=6)
 
     @classmethod
     def paper(cls) -> Config:
@@ -134,10 +135,9 @@ def train_attacked(cell: AttackCell, tick: Tick) -> xr.Dataset:
     )
 
 
-def fresh_samples(
-    runs: Runs, count: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Samples (B, count, P, d), labels and signal positions (B, count), independent of the training draw of any seed."""
+def fresh_samples(runs: Runs, count: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Samples (B, count, P, d), labels and signal positions (B, count), independent of the training draw of any
+    seed."""
     parts = []
     for setting, seed in zip(runs.settings, runs.seeds, strict=True):
         stream = int(np.random.SeedSequence([seed, 2]).generate_state(1)[0])
@@ -151,9 +151,12 @@ def _errors(engine: DirectEngine, X: torch.Tensor, labels: torch.Tensor, positio
     """Error of every run under each of EVALUATIONS, shape (evaluation, seed)."""
     paper = replace(engine.runs.common, radius_ratio=None)
     errors = []
-    for attack, ratio in ((None, None), ("worst", None), ("pgd-l2", 0.25), ("pgd-l2", 0.5)):
-        judged = Runs.product([replace(paper, radius_ratio=ratio)], engine.runs.seeds)
-        Z = X if attack is None else attack_samples(engine.network, X, labels, position, judged, attack)  # type: ignore[arg-type]
+    judges: tuple[Training | None, ...] = (None, Training("worst"), Training("pgd-l2", 0.25), Training("pgd-l2", 0.5))
+    for judge in judges:
+        Z = X
+        if judge is not None:
+            judged = Runs.product([replace(paper, radius_ratio=judge.radius_ratio)], engine.runs.seeds)
+            Z = attack_samples(engine.network, X, labels, position, judged, judge.attack)
         with torch.no_grad():
             errors.append((labels * engine.network(Z) <= 0).double().mean(1).cpu().numpy())
     return np.array(errors)

@@ -24,9 +24,9 @@ class Config:
 
     setting: Annotated[PatchSetting, tyro.conf.arg(name="")] = field(default_factory=PatchSetting)
     """What all cells have in common."""
-    x: Axis = Axis("radius_ratio", 0.7, 1.5, 49)
+    x: Axis = field(default_factory=lambda: Axis("radius_ratio", 0.7, 1.5, 49))
     """Horizontal axis."""
-    y: Axis = Axis("noise_norm", 0.5, 2.0, 32, log=True)
+    y: Axis = field(default_factory=lambda: Axis("noise_norm", 0.5, 2.0, 32, log=True))
     """Vertical axis."""
     seeds: int = 5
     """Independent runs of each cell, >= 1, seeded 0, 1, ..."""
@@ -57,11 +57,10 @@ class Config:
 
 
 def run(config: Config, context: Context | None = None) -> xr.Dataset:
-    """Every recorded quantity at the end of training, dimensions (y, x, seed); coordinates x and y hold the axis values."""
+    """Every recorded quantity at the end of training, dimensions (y, x, seed); coordinates x and y hold the axis
+    values."""
     settings = [
-        vary(vary(config.setting, config.x.name, x), config.y.name, y)
-        for y in config.y.values
-        for x in config.x.values
+        vary(vary(config.setting, config.x.name, x), config.y.name, y) for y in config.y.values for x in config.x.values
     ]
     trained = train_settings(
         context or PlainContext(),

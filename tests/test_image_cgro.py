@@ -123,7 +123,13 @@ def test_training_uses_perturbed_images() -> None:
     for radius in (1e-9, 0.1):
         recipe = Recipe(Attack(Budget("inf", radius), 5, 1.0), epochs=1, batch_size=4, learning_rate=1e-9)
         data = grey([20, 80] * 4, [0, 1] * 4)
-        train(Threshold(), data, recipe, streams=spawn_streams(0), after_epoch=lambda _e, loss: losses.append(loss))
+        train(
+            Threshold(),
+            data,
+            recipe,
+            streams=spawn_streams(0),
+            after_epoch=lambda _e, loss: losses.append(loss),
+        )
     expected = [math.log1p(math.exp(-2 * distance)) for distance in (0.3, 0.2)]
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
 
@@ -217,7 +223,16 @@ def test_presets_are_valid() -> None:
 
 def test_robust_overfitting_shows_on_digits() -> None:
     """A short run: clean test accuracy is high while the robust gap is open."""
-    config = Config(epochs=14, samples=200, width=16, evaluate_every=14, seeds=1, learning_rate=0.1, radius=0.1, device="cpu")
+    config = Config(
+        epochs=14,
+        samples=200,
+        width=16,
+        evaluate_every=14,
+        seeds=1,
+        learning_rate=0.1,
+        radius=0.1,
+        device="cpu",
+    )
     last = run(config).isel(epoch=-1, seed=0)
     assert last["clean_test_accuracy"] > 0.88
     assert last["robust_train_accuracy"] - last["robust_test_accuracy"] > 0.1

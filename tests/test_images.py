@@ -19,7 +19,12 @@ from cgro.data.images import TRAINING_IMAGES, load_images, stratified_subset
 from cgro.experiment import UserError
 
 RECORDS = 7
-MNIST_STEMS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+MNIST_STEMS = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
 
 
 def one_line(error: pytest.ExceptionInfo[UserError], *parts: object) -> None:
@@ -61,7 +66,11 @@ def write_mnist(place: Path, packed: bool = True) -> dict[str, np.ndarray]:
 def cifar_records(seed: int, count: int = RECORDS) -> np.ndarray:
     rng = np.random.default_rng(seed)
     return np.concatenate(
-        [rng.integers(0, 10, (count, 1), dtype=np.uint8), rng.integers(0, 256, (count, 3072), dtype=np.uint8)], 1
+        [
+            rng.integers(0, 10, (count, 1), dtype=np.uint8),
+            rng.integers(0, 256, (count, 3072), dtype=np.uint8),
+        ],
+        1,
     )
 
 

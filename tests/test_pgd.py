@@ -120,9 +120,7 @@ def test_random_start_is_uniform_in_the_ball(norm) -> None:
 def test_equal_generators_give_equal_points_and_leave_the_global_one_alone() -> None:
     x = torch.randn(5, 4, generator=generator())
     state = torch.get_rng_state()
-    points = [
-        pgd(linear(x), x, Budget("2", 1.0), steps=2, step_size=0.1, random_start=generator(s)) for s in (1, 1, 2)
-    ]
+    points = [pgd(linear(x), x, Budget("2", 1.0), steps=2, step_size=0.1, random_start=generator(s)) for s in (1, 1, 2)]
     assert torch.equal(points[0], points[1])
     assert not torch.equal(points[0], points[2])
     assert torch.equal(state, torch.get_rng_state())
@@ -131,7 +129,14 @@ def test_equal_generators_give_equal_points_and_leave_the_global_one_alone() -> 
 def test_decaying_steps_get_closer_to_a_smooth_maximum() -> None:
     peak = torch.full((1, 3), 0.123, dtype=torch.float64)
     errors = [
-        pgd(lambda z: -(z - peak).square().sum(1), 0 * peak, Budget("inf", 1.0), steps=20, step_size=0.5, decay=d)
+        pgd(
+            lambda z: -(z - peak).square().sum(1),
+            0 * peak,
+            Budget("inf", 1.0),
+            steps=20,
+            step_size=0.5,
+            decay=d,
+        )
         for d in (False, True)
     ]
     constant, decaying = (float((z - peak).abs().max()) for z in errors)

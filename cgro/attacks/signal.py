@@ -29,9 +29,7 @@ def signal_learning(
     return torch.stack([activation(side * u, exponent, kind) @ signs for side in (-1.0, 1.0)], dim=1)
 
 
-def signal_margin(
-    t: Float64[Tensor, " B"], U: Float64[Tensor, "B 2"], exponent: float
-) -> Float64[Tensor, "B 2"]:
+def signal_margin(t: Float64[Tensor, " B"], U: Float64[Tensor, "B 2"], exponent: float) -> Float64[Tensor, "B 2"]:
     """h_y(t) of each run for y = -1 (column 0) and y = +1 (column 1)."""
     positive = (t >= 0)[:, None]
     label = torch.tensor([-1.0, 1.0], dtype=U.dtype, device=U.device)

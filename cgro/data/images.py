@@ -121,9 +121,7 @@ def _digits() -> ImageData:
     test = torch.zeros(len(labels), dtype=torch.bool)
     for label in range(10):
         test[(labels == label).nonzero()[2::3, 0]] = True
-    return ImageData(
-        "digits", 10, 16, images[~test], labels[~test], images[test], labels[test], "held-out images"
-    )
+    return ImageData("digits", 10, 16, images[~test], labels[~test], images[test], labels[test], "held-out images")
 
 
 def _mnist(folder: Path) -> ImageData:
@@ -151,7 +149,10 @@ def _idx(place: Path, stem: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def _cifar10(folder: Path) -> ImageData:
-    for place, first in (("cifar-10-batches-bin", "data_batch_1.bin"), ("cifar-10-batches-py", "data_batch_1")):
+    for place, first in (
+        ("cifar-10-batches-bin", "data_batch_1.bin"),
+        ("cifar-10-batches-py", "data_batch_1"),
+    ):
         path = folder if (folder / first).exists() else folder / place
         if (path / first).exists():
             break
@@ -164,9 +165,7 @@ def _cifar10(folder: Path) -> ImageData:
     heads = sorted(path.glob("test_batch_head[1-9]*.bin")) if not (path / "test_batch.bin").exists() else []
     if binary and heads:
         count = int("".join(c for c in heads[-1].stem if c.isdigit()) or 0)
-        return ImageData(
-            "cifar10", 10, 255, images, labels, *read(heads[-1], count), f"first {count:,} test images"
-        )
+        return ImageData("cifar10", 10, 255, images, labels, *read(heads[-1], count), f"first {count:,} test images")
     test = read(path / f"test_batch{end}", CIFAR10_BATCH)
     return ImageData("cifar10", 10, 255, images, labels, *test, "test images")
 

@@ -112,8 +112,8 @@ def draw_gram(seed: int, *, samples: int, patches: int, dim: int, filters: int) 
 
     The cost is O(n^2 (k + F)), whatever d.
 
-    Raises: UserError for a non-positive size, fewer than two patches, or a dimension below the number n of noise patches
-    (there the vectors are no larger than their Gram matrix: use `draw_patches`).
+    Raises: UserError for a non-positive size, fewer than two patches, or a dimension below the number n of noise
+    patches (there the vectors are no larger than their Gram matrix: use `draw_patches`).
     Reference: Bartlett (1933); theory of the reduced dynamics [D], checked against vector draws in the tests.
     """
     _require_shape(samples, patches, dim, filters)
@@ -137,9 +137,7 @@ def draw_gram(seed: int, *, samples: int, patches: int, dim: int, filters: int) 
     )
 
 
-def _bartlett(
-    rng: np.random.Generator, rows: int, freedom: int, columns: int
-) -> Float64[np.ndarray, "rows columns"]:
+def _bartlett(rng: np.random.Generator, rows: int, freedom: int, columns: int) -> Float64[np.ndarray, "rows columns"]:
     """Lower-trapezoidal L with L L^T ~ Wishart_rows(I, freedom), columns = min(rows, freedom)."""
     L = np.tril(rng.standard_normal((rows, columns)), -1)
     diagonal = np.arange(columns)

@@ -55,7 +55,7 @@ class DirectEngine:
             loss = loss + lam * softplus(-y * self.network(attacked)).mean(1)
             (gradient,) = torch.autograd.grad(loss.sum(), weights)
             with torch.no_grad():
-                weights -= eta[:, None, None] * gradient
+                weights.sub_(eta[:, None, None] * gradient)
 
     def attack(self, attack: Attack) -> Float64[Tensor, "B N P d"]:
         """Adversarial versions of the training samples for the current networks."""

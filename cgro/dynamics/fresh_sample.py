@@ -4,13 +4,14 @@ Given the filters, the vector (<w_r, xi>)_r of a fresh noise patch is N(0, sigma
 
     y f(X) = h_y(t) + y Z,    Z = sum_{j<P} sum_r a_r phi(g_jr),    g_j ~ N(0, sigma^2 K) independent,
 
-with h_y(alpha) clean and min_t h_y(t) under attack. Only Z is sampled, S times; each draw serves both labels, which for the
-odd activation is the antithetic pair Z, -Z.
+with h_y(alpha) clean and min_t h_y(t) under attack. Only Z is sampled, S times; each draw serves both labels, which
+for the odd activation is the antithetic pair Z, -Z.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -40,16 +41,20 @@ def noise_response(
     seed: int,
 ) -> Float64[Tensor, " S"]:
     """S = `draws` independent values of Z for one network; the same seed gives the same underlying normals."""
-    stream = int(np.random.SeedSequence([seed, 1]).generate_state(1, np.uint64)[0] >> 1)
-    generator = torch.Generator(K.device).manual_seed(stream)
     eigenvalues, vectors = torch.linalg.eigh(K)
     # K is positive semidefinite, singular where there are more filters than dimensions.
     root = vectors * eigenvalues.clamp(min=0.0).sqrt()
-    normal = torch.randn(
-        draws * noise_patches, K.shape[0], dtype=K.dtype, device=K.device, generator=generator
-    )
+    normal = _normals(seed, draws * noise_patches, len(K), str(K.device))
     g = sigma * normal @ root.T
     return (activation(g, exponent, kind) @ signs).view(draws, noise_patches).sum(1)
+
+
+@lru_cache(maxsize=16)
+def _normals(seed: int, rows: int, columns: int, device: str) -> Float64[Tensor, "rows columns"]:
+    """Standard normals of a seed's test stream; kept, because every step and setting of a seed uses the same."""
+    stream = int(np.random.SeedSequence([seed, 1]).generate_state(1, np.uint64)[0] >> 1)
+    generator = torch.Generator(device).manual_seed(stream)
+    return torch.randn(rows, columns, dtype=torch.float64, device=device, generator=generator)
 
 
 def estimate_error(margin: Float64[Tensor, "B 2"], Z: Float64[Tensor, "B S"]) -> ErrorEstimate:

@@ -151,4 +151,3 @@ class GramEngine:
         self.A += W
         self.v += torch.bmm(W, self.G[each])
         self.u = self.u + rate * (positive * up + negative * down)
-

@@ -30,8 +30,8 @@ _ROUND = 6755399441055744.0  # 1.5 * 2^52: adding it rounds to an integer, kept 
 def bounded_exp(x, e, bits):  # type: ignore[no-untyped-def]
     """e = exp(x) with x held within +-700; overwrites x; `bits` is `e` viewed as int64.
 
-    A vectorizable exponential (Cody-Waite reduction, Taylor to degree 13, error below 2 ulp): the libm call would cost a
-    third of a step. Within the bound neither 1/(1+e) nor e * e' overflows for the pairs used below.
+    A vectorizable exponential (Cody-Waite reduction, Taylor to degree 13, error below 2 ulp): the libm call would
+    cost a third of a step. Within the bound neither 1/(1+e) nor e * e' overflows for the pairs used below.
     """
     for i in range(x.size):
         z = min(max(x[i], -700.0), 700.0)
@@ -67,25 +67,24 @@ def _power(base, exponent):  # type: ignore[no-untyped-def]
         return base
     if exponent == 3.0:
         return base * base * base
+    if exponent == 1.5:
+        return base * np.sqrt(base)
     return base**exponent
 
 
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
 def _forward(v, change, W, total, signs, q, rectified):  # type: ignore[no-untyped-def]
-    """v += change; W = slope(v); total_k = sum_r a_r phi(v_rk)."""
+    """v += change; total_k = sum_r a_r phi(v_rk); W = slope(v), except in the papers' case."""
     filters, n = v.shape
     total[:] = 0.0
-    if q == 3.0 and not rectified:  # the papers' case, in one pass
-        for r in range(filters):
-            vr, cr, wr = v[r], change[r], W[r]
+    for r in range(filters):
+        vr, cr, wr, sign = v[r], change[r], W[r], signs[r]
+        if q == 3.0 and not rectified:  # the papers' case: W is squared on the fly in _accumulate
             for k in range(n):
                 x = vr[k] + cr[k]
                 vr[k] = x
-                wr[k] = x * x
                 total[k] += x * x * x
-        return
-    for r in range(filters):
-        vr, cr, wr, sign = v[r], change[r], W[r], signs[r]
+            continue
         for k in range(n):
             x = vr[k] + cr[k]
             vr[k] = x
@@ -96,15 +95,50 @@ def _forward(v, change, W, total, signs, q, rectified):  # type: ignore[no-untyp
 
 
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
-def _accumulate(W, coefficient, A):  # type: ignore[no-untyped-def]
-    """W_rk *= coefficient_k; A += W."""
+def _accumulate(v, W, coefficient, A, q, rectified):  # type: ignore[no-untyped-def]
+    """W_rk = coefficient_k slope(v_rk); A += W."""
     filters, n = W.shape
     for r in range(filters):
-        wr, ar = W[r], A[r]
+        vr, wr, ar = v[r], W[r], A[r]
+        if q == 3.0 and not rectified:
+            for k in range(n):
+                x = vr[k] * vr[k] * coefficient[k]
+                wr[k] = x
+                ar[k] += x
+            continue
         for k in range(n):
             x = wr[k] * coefficient[k]
             wr[k] = x
             ar[k] += x
+
+
+@nb.njit(nogil=True, cache=True, fastmath=_FAST)
+def _margins(total, y, attacked, margin):  # type: ignore[no-untyped-def]
+    """Attacked margin of each sample: y_i sum_j total_ij + attacked[y_i]."""
+    N = y.size
+    noise_patches = total.size // N
+    for i in range(N):
+        s = 0.0
+        for j in range(noise_patches):
+            s += total[i * noise_patches + j]
+        margin[i] = s * y[i] + (attacked[1] if y[i] > 0 else attacked[0])
+
+
+@nb.njit(nogil=True, cache=True, fastmath=_FAST)
+def _respond(e, y, ratio, lam, weight):  # type: ignore[no-untyped-def]
+    """weight_i = y_i psi~_i; returns the sums over each label of (1-lambda) psi^c and of lambda psi^a."""
+    low, high = ratio[0], ratio[1]
+    clean_low = clean_high = attacked_low = attacked_high = 0.0
+    for i in range(y.size):
+        positive = 1.0 if y[i] > 0 else 0.0
+        clean = (1.0 - lam) / (1.0 + e[i] * (high if y[i] > 0 else low))
+        attacked = lam / (1.0 + e[i])
+        clean_high += positive * clean
+        clean_low += (1.0 - positive) * clean
+        attacked_high += positive * attacked
+        attacked_low += (1.0 - positive) * attacked
+        weight[i] = (clean + attacked) * y[i]
+    return clean_low, clean_high, attacked_low, attacked_high
 
 
 @nb.njit(nogil=True, cache=True)
@@ -119,8 +153,9 @@ def _train(v, A, u, G, labels, signs, parameters, q, rectified, worst, steps):  
     total, coefficient = np.empty(n), np.empty(n)
     exponential = np.empty(N)
     bits = exponential.view(np.int64)
-    margin = np.empty(N)
-    U, attacked, ratio, signal_pull = np.empty(2), np.empty(2), np.empty(2), np.empty(2)
+    margin, weight = np.empty(N), np.empty(N)
+    y = labels.astype(np.float64)
+    U, attacked, ratio, pull = np.empty(2), np.empty(2), np.empty(2), np.empty(2)
     slopes = np.empty((2, filters))
     # Signals t that may attain the worst case, the transfer attack first; index 0 or 1 of U for each t and label.
     candidates = np.array([alpha - delta, alpha + delta, max(alpha - delta, 0.0)])
@@ -144,42 +179,36 @@ def _train(v, A, u, G, labels, signs, parameters, q, rectified, worst, steps):  
             U[0] += slopes[0, r] * x
             U[1] += slopes[1, r] * x
         for label in range(2):
-            y = 2.0 * label - 1.0
+            sign = 2.0 * label - 1.0
             attacked[label] = np.inf
             for k in range(tried):
                 side = label if candidates[k] >= 0 else 1 - label
-                h = y * power[k] * U[side]
+                h = sign * power[k] * U[side]
                 if not h >= attacked[label]:
                     attacked[label], attacked_power[label], attacked_side[label] = h, power[k], side
-            ratio[label] = np.exp(min(y * clean_power * U[label] - attacked[label], 700.0))
+            ratio[label] = np.exp(min(sign * clean_power * U[label] - attacked[label], 700.0))
 
-        for i in range(N):
-            s = 0.0
-            for j in range(noise_patches):
-                s += total[i * noise_patches + j]
-            margin[i] = s * labels[i] + attacked[1 if labels[i] > 0 else 0]
+        _margins(total, y, attacked, margin)
         bounded_exp(margin, exponential, bits)
-
-        signal_pull[:] = 0.0
+        clean_low, clean_high, attacked_low, attacked_high = _respond(exponential, y, ratio, lam, weight)
         for i in range(N):
-            y = labels[i]
-            label = 1 if y > 0 else 0
-            e = exponential[i]
-            psi_clean, psi_attacked = (1.0 - lam) / (1.0 + e * ratio[label]), lam / (1.0 + e)
-            signal_pull[label] += y * psi_clean * clean_power
-            signal_pull[attacked_side[label]] += y * psi_attacked * attacked_power[label]
-            weight = rate * variance * (psi_clean + psi_attacked) * y
             for j in range(noise_patches):
-                coefficient[i * noise_patches + j] = weight
-        _accumulate(W, coefficient, A)
+                coefficient[i * noise_patches + j] = rate * variance * weight[i]
+        pull[0], pull[1] = -clean_power * clean_low, clean_power * clean_high
+        pull[attacked_side[0]] -= attacked_power[0] * attacked_low
+        pull[attacked_side[1]] += attacked_power[1] * attacked_high
+
+        _accumulate(v, W, coefficient, A, q, rectified)
         np.dot(W, G, change)
         for r in range(filters):
-            u[r] += rate * (signal_pull[0] * slopes[0, r] + signal_pull[1] * slopes[1, r])
+            u[r] += rate * (pull[0] * slopes[0, r] + pull[1] * slopes[1, r])
     v += change
 
 
 @nb.njit(nogil=True, cache=True)
-def advance(v, A, u, G, labels, draw, signs, parameters, q, rectified, worst, steps, first, last):  # type: ignore[no-untyped-def]
+def advance(  # type: ignore[no-untyped-def]
+    v, A, u, G, labels, draw, signs, parameters, q, rectified, worst, steps, first, last
+):
     """Take `steps` gradient steps with the runs first..last-1, in place.
 
     v, A (B, F, n); u (B, F); G (S, n, n) and labels (S, N) of S draws, run b using draw[b]; signs (F,);

@@ -44,7 +44,7 @@ def signal_rate(setting: PatchSetting) -> float:
 
 
 def noise_rate(setting: PatchSetting) -> float:
-    """kappa_n = eta q sigma^2 d lambda / (2 N): growth of a memorized component while the adversarial loss is log 2 [N]."""
+    """kappa_n = eta q sigma^2 d lambda / (2 N), growth of memorized noise at adversarial loss log 2 [N]."""
     s = setting
     return s.learning_rate * s.exponent * s.noise_norm**2 * s.adversarial_weight / (2 * s.samples)
 
@@ -81,7 +81,8 @@ def memorization_time(setting: PatchSetting) -> float:
 def stalled_signal(setting: PatchSetting, time: float) -> float:
     """s = alpha^q U after `time` steps of phase II, from s = 1 [D].
 
-    ds/dt = q^2 eta (1 - lambda) alpha^2 s^(2 - 2/q) e^(-s): the clean loss alone drives the signal, and s = Theta(log t).
+    ds/dt = q^2 eta (1 - lambda) alpha^2 s^(2 - 2/q) e^(-s): the clean loss alone drives the signal, and s =
+    Theta(log t).
     """
     q = setting.exponent
     push = q**2 * setting.learning_rate * (1 - setting.adversarial_weight) * setting.signal**2 * max(time, 0.0)
@@ -100,8 +101,8 @@ def stalled_signal(setting: PatchSetting, time: float) -> float:
 def critical_ratio(setting: PatchSetting) -> float:
     """rho*: above it training ends in CGRO, below it robust [D, checked against measured diagrams].
 
-    alpha^2 (1 - rho*)^q s^((q-2)/q) = (sigma^2 d / N) z_0^(q-2), with s the stalled signal at T_1 (at the end of training,
-    where that comes first): the adversarial push on the signal equals that on the memorized noise.
+    alpha^2 (1 - rho*)^q s^((q-2)/q) = (sigma^2 d / N) z_0^(q-2), with s the stalled signal at T_1 (at the end of
+    training, where that comes first): the adversarial push on the signal equals that on the memorized noise.
     """
     q = setting.exponent
     start = signal_time(setting)
@@ -112,7 +113,8 @@ def critical_ratio(setting: PatchSetting) -> float:
 
 
 def response_variance(C: Float64[np.ndarray, "F F"], noise_patches: int) -> float:
-    """Var Z for the cubic network: (P-1) sum_{r,r'} (9 s_r^2 s_r'^2 c_rr' + 6 c_rr'^3), c = sigma^2 K, s_r^2 = c_rr [D].
+    """Var Z for the cubic network: (P-1) sum_{r,r'} (9 s_r^2 s_r'^2 c_rr' + 6 c_rr'^3), c = sigma^2 K, s_r^2 = c_rr
+    [D].
 
     By Isserlis' theorem E[g^3 h^3] = 9 s_g^2 s_h^2 c + 6 c^3 for centred Gaussians with covariance c.
     """
@@ -137,9 +139,7 @@ def predicted_times(setting: PatchSetting) -> PhaseTimes:
     return PhaseTimes(signal_time(setting), math.nan, memorization_time(setting))
 
 
-def crossing(
-    step: Float64[np.ndarray, " T"], values: Float64[np.ndarray, " T"], level: float
-) -> float:
+def crossing(step: Float64[np.ndarray, " T"], values: Float64[np.ndarray, " T"], level: float) -> float:
     """First step at which `values` reaches `level`, interpolated in log(step) between records; NaN if never."""
     above = np.flatnonzero(values >= level)
     if not len(above):

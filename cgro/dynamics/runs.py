@@ -60,9 +60,7 @@ def gram_draw(setting: PatchSetting, seed: int) -> GramDraw:
     """The Gram form of one run's draw: of its vectors, or drawn directly where the setting says so."""
     if not setting.draws_gram:
         return GramDraw.of(vector_draw(setting, seed))
-    return draw_gram(
-        seed, samples=setting.samples, patches=setting.patches, dim=setting.dim, filters=setting.filters
-    )
+    return draw_gram(seed, samples=setting.samples, patches=setting.patches, dim=setting.dim, filters=setting.filters)
 
 
 @dataclass(frozen=True)
@@ -76,6 +74,10 @@ class State:
     K: Float64[Tensor, "B F F"]
     """Inner products of the filters' components orthogonal to w*."""
     labels: Int64[Tensor, "B N"]
+
+    def select(self, runs: slice) -> State:
+        """The state of some of the runs."""
+        return State(u=self.u[runs], v=self.v[runs], K=self.K[runs], labels=self.labels[runs])
 
 
 class Engine(Protocol):

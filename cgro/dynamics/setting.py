@@ -49,18 +49,22 @@ class PatchSetting:
     learning_rate: float = 0.05
     """Step eta > 0 of full-batch gradient descent."""
     attack: Attack = "worst"
-    """Training attack. transfer: signal alpha - delta. worst: exact worst case inside A. pgd-l2, pgd-linf: PGD on the whole input."""
+    """Training attack. transfer: signal alpha - delta. worst: exact worst case inside A. pgd-l2, pgd-linf: PGD on
+    the whole input."""
     steps: int = 20_000
     """Gradient steps T, >= 1."""
     stop_loss: float = 0.0
     """A run leaves the batch once its training loss is below this, in nats; 0: never."""
     sampling: Sampling = "auto"
-    """vectors: draw patches in R^d. gram: draw only their Gram matrix (d >= noise patches). auto: gram where possible."""
+    """vectors: draw patches in R^d. gram: draw only their Gram matrix (d >= noise patches). auto: gram where
+    possible."""
 
     def __post_init__(self) -> None:
         require_sizes(samples=self.samples, patches=self.patches, dim=self.dim, filters=self.filters, steps=self.steps)
         if self.patches < 2:
-            raise UserError(f"patches = {self.patches}: one signal patch and at least one noise patch; give patches >= 2")
+            raise UserError(
+                f"patches = {self.patches}: one signal patch and at least one noise patch; give patches >= 2"
+            )
         if self.dim < 2:
             raise UserError(f"dim = {self.dim}: noise is orthogonal to the signal direction; give dim >= 2")
         for name in ("signal", "noise_norm", "init_scale", "learning_rate"):
@@ -110,7 +114,15 @@ class PatchSetting:
     @property
     def shape(self) -> tuple[object, ...]:
         """What runs of one batch must have in common."""
-        scales = ("signal", "noise_norm", "init_scale", "radius_ratio", "adversarial_weight", "learning_rate", "stop_loss")
+        scales = (
+            "signal",
+            "noise_norm",
+            "init_scale",
+            "radius_ratio",
+            "adversarial_weight",
+            "learning_rate",
+            "stop_loss",
+        )
         return tuple(value for name, value in asdict(self).items() if name not in (*scales, "dim", "sampling"))
 
     @property
@@ -120,9 +132,7 @@ class PatchSetting:
         return 2.0 * self.noise_patches**2 * filters
 
 
-def _require(
-    name: str, value: float, *, low: float, high: float = math.inf, open_low: bool = False
-) -> None:
+def _require(name: str, value: float, *, low: float, high: float = math.inf, open_low: bool = False) -> None:
     inside = (value > low if open_low else value >= low) and value <= high and math.isfinite(value)
     if not inside:
         span = f"{'>' if open_low else '>='} {low:g}" + (f" and <= {high:g}" if math.isfinite(high) else "")

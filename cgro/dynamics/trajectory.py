@@ -62,7 +62,19 @@ def record_steps(steps: int, count: int) -> np.ndarray:
 
 
 def observe(runs: Runs, state: State, *, test_samples: int, detail: bool) -> dict[str, np.ndarray]:
-    """Everything that is recorded of the current state, by name (see `UNITS`), run along the first axis."""
+    """Everything that is recorded of the current state, by name (see `UNITS`), run along the first axis.
+
+    Run by run: vectorized functions round the last elements of an array otherwise than the rest, so that the last bits
+    of a run would depend on the batch it is in.
+    """
+    each = [
+        _observe(runs.select(np.array([b])), state.select(slice(b, b + 1)), test_samples=test_samples, detail=detail)
+        for b in range(len(runs))
+    ]
+    return {name: np.concatenate([record[name] for record in each]) for name in each[0]}
+
+
+def _observe(runs: Runs, state: State, *, test_samples: int, detail: bool) -> dict[str, np.ndarray]:
     setting = runs.common
     q, kind = setting.exponent, setting.activation
     device = state.u.device
@@ -201,7 +213,11 @@ def _training_loss(batch: Runs, record: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _dataset(
-    runs: Runs, steps: Sequence[int] | np.ndarray, values: dict[str, np.ndarray], status: np.ndarray, last: np.ndarray
+    runs: Runs,
+    steps: Sequence[int] | np.ndarray,
+    values: dict[str, np.ndarray],
+    status: np.ndarray,
+    last: np.ndarray,
 ) -> xr.Dataset:
     extra = {"signal_component": ("filter",), "noise_memorization": ("sample",)}
     extra |= {"clean_margin": ("sample",), "robust_margin": ("sample",)}
@@ -213,7 +229,9 @@ def _dataset(
         )
         for name, array in values.items()
     }
-    data["status"] = xr.DataArray(status, dims="run", attrs={"long_name": "how the run ended", "flag_meanings": " ".join(STATUS)})
+    data["status"] = xr.DataArray(
+        status, dims="run", attrs={"long_name": "how the run ended", "flag_meanings": " ".join(STATUS)}
+    )
     data["last_step"] = xr.DataArray(last, dims="run", attrs={"long_name": "last step taken", "units": "steps"})
     return xr.Dataset(
         data,

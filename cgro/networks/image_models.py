@@ -55,7 +55,11 @@ class SmallCNN(nn.Module):
         if size < 5 or width < 1:
             raise ValueError(f"size is {size} and width is {width}: need size >= 5 and width >= 1")
         # skip_init: the default initialization would draw from the global generator, unasked.
-        layers: list[nn.Module] = [Normalize(), skip_init(nn.Conv2d, channels, width, 3, padding=1), nn.ReLU()]
+        layers: list[nn.Module] = [
+            Normalize(),
+            skip_init(nn.Conv2d, channels, width, 3, padding=1),
+            nn.ReLU(),
+        ]
         features = width
         while size > 4:
             wider = min(2 * features, 4 * width)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import uuid
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,11 +11,14 @@ from typing import Any
 import matplotlib as mpl
 import xarray as xr
 
-from cgro.experiment import UserError
+from cgro.files import write_whole
 from cgro.plots.style import RC
 
 # No dates and no version in the files: the same result gives the same bytes.
-_METADATA = {"pdf": {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None}, "png": {"Software": None}}
+_METADATA = {
+    "pdf": {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None},
+    "png": {"Software": None},
+}
 
 
 def draw_figure(module: ModuleType, name: str, result: xr.Dataset, folder: Path) -> dict[str, Path]:
@@ -41,27 +42,15 @@ def draw_figure(module: ModuleType, name: str, result: xr.Dataset, folder: Path)
     return files
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write to a temporary name and rename. Raises: UserError where the folder cannot be written."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(
-            f"folder {path.parent}: cannot write ({error.strerror or error}); free space, make it writable, "
-            "or choose another"
-        ) from error
-
-
 def summary_rows(last: xr.Dataset, dimension: str, names: tuple[str, ...]) -> tuple[list[str], list[list[Any]]]:
     """Header and rows: mean, smallest and largest over seeds of each quantity, by value of a dimension."""
     statistics = ("mean", "min", "max")
     header = [dimension, *(f"{name}_{s}" for name in names for s in statistics)]
     rows = [
-        [value.item(), *(float(getattr(last[n].sel({dimension: value}), s)()) for n in names for s in statistics)]
+        [
+            value.item(),
+            *(float(getattr(last[n].sel({dimension: value}), s)()) for n in names for s in statistics),
+        ]
         for value in last[dimension].values
     ]
     return header, rows

@@ -13,7 +13,7 @@ from typing import Any
 import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from cgro.plots.output import write_whole
+from cgro.files import write_whole
 from cgro.sweeps.store import stored_config
 from cgro.verdict import Verdict
 
@@ -55,17 +55,12 @@ class TableRow:
     expected: str
     mean: str
     error: str
-    agrees: bool
-
-    @property
-    def verdict(self) -> str:
-        """In a word."""
-        return "agrees" if self.agrees else "differs"
+    verdict: str
 
     @property
     def verdict_class(self) -> str:
         """Style of the verdict."""
-        return "yes" if self.agrees else "no"
+        return {"agrees": "yes", "differs": "no"}.get(self.verdict, "soft")
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,9 @@ RC: dict[str, Any] = {
 }
 
 
-def figure(width: float = 6.5, height: float = 3.6, ncols: int = 1, nrows: int = 1, **options: Any) -> tuple[Figure, Any]:
+def figure(
+    width: float = 6.5, height: float = 3.6, ncols: int = 1, nrows: int = 1, **options: Any
+) -> tuple[Figure, Any]:
     """A figure of that size in inches and its axes (one, or an array), in the house style."""
     with mpl.rc_context(RC):
         fig = Figure(figsize=(width, height), layout="constrained")
@@ -69,9 +71,11 @@ def band(ax: Axes, x: np.ndarray, values: np.ndarray, color: str, label: str | N
     ax.fill_between(x, np.nanmin(values, axis=0), np.nanmax(values, axis=0), color=color, alpha=0.18, lw=0)
 
 
-def point_range(ax: Axes, x: np.ndarray, values: np.ndarray, color: str, label: str | None = None, **options: Any) -> None:
+def point_range(
+    ax: Axes, x: np.ndarray, values: np.ndarray, color: str, label: str | None = None, **options: Any
+) -> None:
     """Mean over the first axis as a marker, smallest to largest as a bar, joined by a line."""
     mean = values.mean(axis=0)
     ends = np.clip([mean - values.min(axis=0), values.max(axis=0) - mean], 0, None)
-    look = {"marker": "o", "ms": 3.5, "lw": 1.0, "elinewidth": 0.8, "capsize": 0} | options
+    look: dict[str, Any] = {"marker": "o", "ms": 3.5, "lw": 1.0, "elinewidth": 0.8, "capsize": 0} | options
     ax.errorbar(x, mean, yerr=ends, color=color, label=label, **look)

@@ -49,7 +49,9 @@ class Axis:
         if not self.low < self.high:
             raise UserError(f"axis {self.name}: low = {self.low:g} and high = {self.high:g}; give low < high")
         if self.log and self.low <= 0:
-            raise UserError(f"axis {self.name}: low = {self.low:g} on a logarithmic axis; give low > 0 or --no-log")
+            raise UserError(
+                f"axis {self.name}: low = {self.low:g} on a logarithmic axis; give low > 0 or make the axis linear"
+            )
         for value in (self.low, self.high):
             if not math.isfinite(value):
                 raise UserError(f"axis {self.name}: {value} is not a value; give finite low and high")

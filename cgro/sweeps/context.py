@@ -24,8 +24,9 @@ log = logging.getLogger(__name__)
 class StoredContext:
     """A context that stores every finished cell in `folder`/cells, so that a killed sweep goes on where it was.
 
-    jobs: worker processes; 1 computes here, with all cores inside a cell. executor: any `concurrent.futures` executor in
-    place of those (a Dask client's `get_executor()`, say). fresh: compute again what is stored. quiet: no progress bar.
+    jobs: worker processes; 1 computes here, with all cores inside a cell. executor: any `concurrent.futures`
+    executor in place of those (a Dask client's `get_executor()`, say). fresh: compute again what is stored. quiet:
+    no progress bar.
 
     Cells are found by the content of their dataclass and the name of their function; where two processes share a folder
     they may compute a cell twice, and the second rename puts the same numbers in the same place.
@@ -43,14 +44,21 @@ class StoredContext:
         if jobs < 1:
             raise UserError(f"jobs = {jobs}: must be a positive integer; give jobs >= 1")
         # Absolute, because workers may run elsewhere.
-        self.folder, self.jobs, self.executor, self.fresh, self.quiet = folder.absolute(), jobs, executor, fresh, quiet
+        self.folder, self.jobs, self.executor, self.fresh, self.quiet = (
+            folder.absolute(),
+            jobs,
+            executor,
+            fresh,
+            quiet,
+        )
 
     def map(self, function: CellFunction[C], cells: Sequence[C]) -> list[xr.Dataset]:
         """Results of `function` on each cell, in order.
 
         A failing cell does not keep the others from being computed and stored.
 
-        Raises: UserError after all cells, if some failed; StorageError at once, if the results folder cannot be written.
+        Raises: UserError after all cells, if some failed; StorageError at once, if the results folder cannot be
+        written.
         """
         paths = [self._path(function, cell) for cell in cells]
         results: dict[int, xr.Dataset] = {}
@@ -64,10 +72,18 @@ class StoredContext:
         total = sum(cell.work for cell in cells)
         done = sum(cells[k].work for k in results)
         with tqdm(
-            total=total, initial=done, unit="", unit_scale=True, disable=self.quiet or not missing, smoothing=0.1, leave=False
+            total=total,
+            initial=done,
+            unit="",
+            unit_scale=True,
+            disable=self.quiet or not missing,
+            smoothing=0.1,
+            leave=False,
         ) as bar:
-            failures = self._here(function, cells, paths, missing, results, bar) if self._serial else (
-                self._elsewhere(function, cells, paths, missing, results, bar)
+            failures = (
+                self._here(function, cells, paths, missing, results, bar)
+                if self._serial
+                else (self._elsewhere(function, cells, paths, missing, results, bar))
             )
         if failures:
             raise _summary(failures, cells) from failures[0][1]

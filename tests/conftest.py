@@ -1,0 +1,76 @@
+"""What several tests share: settings small enough to train in milliseconds, and the command line in this process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from cgro.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = "--samples 6 --patches 2 --filters 4 --dim 50".split()
+"""A patch setting that trains fast."""
+
+settings.register_profile("cgro", deadline=None)
+settings.load_profile("cgro")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left: exit code and both streams."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The one line of a user's mistake."""
+        lines = self.err.splitlines()
+        assert self.code == 2, self.err
+        assert len(lines) == 1, self.err
+        assert lines[0].startswith("cgro: error: "), self.err
+        assert self.out == ""
+        return lines[0]
+
+
+@pytest.fixture
+def cgro(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """The command line, run in this process: `cgro("simulate", "phase-diagram", ...)`."""
+
+    def run(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        code = main([str(a) for a in arguments])
+        return Outcome(code, *capsys.readouterr())
+
+    return run
+
+
+def start(*arguments: object, threads: int = 1) -> subprocess.Popen[str]:
+    """The command line as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "cgro", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"CGRO_THREADS": str(threads)},
+    )
+
+
+def finish(process: subprocess.Popen[str], timeout: float = 120) -> Outcome:
+    """Its outcome."""
+    out, err = process.communicate(timeout=timeout)
+    return Outcome(process.returncode, out, err)
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Every file below a folder, hidden ones too."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
