@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from cgro import interrupts
 from cgro.experiment import UserError
 from cgro.registry import did_you_mean, option_names
 
@@ -22,7 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(format="cgro: %(message)s", level=logging.INFO)
     try:
-        return _dispatch(arguments)
+        with interrupts.none_lost():
+            return _dispatch(arguments)
     except UserError as error:
         print(f"cgro: error: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_ERROR

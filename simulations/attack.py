@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import tyro
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 from cgro.data.patches import draw_patches, require_sizes
 from cgro.dynamics.direct import DirectEngine, attack_samples
@@ -118,12 +119,16 @@ def train_attacked(cell: AttackCell, tick: Tick) -> xr.Dataset:
     X, labels, position = fresh_samples(runs, cell.test_samples, engine.device)
     steps = record_steps(cell.setting.steps, cell.records)
     train_error, test_error = [], []
-    for k, step in enumerate(steps):
-        taken = int(step - steps[k - 1]) if k else 0
-        engine.advance(taken)
-        tick(float(taken * cell.seeds))
-        train_error.append(_errors(engine, engine.X, engine.labels, engine.position))
-        test_error.append(_errors(engine, X, labels, position))
+    taken = 0
+    with threadpool_limits(1):  # small operations: waiting for other threads would cost more than it gains
+        for step in steps:
+            while taken < step:
+                part = min(20, int(step) - taken)
+                engine.advance(part)
+                tick(float(part * cell.seeds))
+                taken += part
+            train_error.append(_errors(engine, engine.X, engine.labels, engine.position))
+            test_error.append(_errors(engine, X, labels, position))
     dims = ("step", "evaluation", "seed")
     attrs = {"units": "fraction"}
     return xr.Dataset(

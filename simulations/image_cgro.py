@@ -8,7 +8,7 @@ Reference: Rice, Wong, Kolter, "Overfitting in adversarially robust deep learnin
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
 import xarray as xr
@@ -67,7 +67,7 @@ class Config:
     """Passes over the training images, 1 or more."""
 
     evaluate_every: int = 5
-    """Epochs between evaluations, 1 or more; the last epoch is always evaluated."""
+    """Epochs between evaluations, 1 or more; the first and the last epoch are always evaluated."""
 
     radius: float = 0.15
     """l_inf radius of perturbations in units of pixels in [0, 1], above 0 and at most 1, e.g. 0.0314 = 8/255."""
@@ -182,7 +182,7 @@ def train_one(cell: Cell, tick: Tick) -> xr.Dataset:
     rows: list[dict[str, float]] = []
 
     def after_epoch(epoch: int, loss: float) -> None:
-        if epoch % cell.evaluate_every == 0 or epoch == cell.epochs:
+        if epoch % cell.evaluate_every == 0 or epoch in (1, cell.epochs):
             row = {"epoch": epoch, "train_loss": loss}
             for part, some in images.items():
                 row[f"clean_{part}_accuracy"] = accuracy(correct(model, some))

@@ -10,16 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 from cgro.cli import main
+from cgro.machine import available_cores
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = "--samples 6 --patches 2 --filters 4 --dim 50".split()
+SMALL = ("--samples", 6, "--patches", 2, "--filters", 4, "--dim", 50)
 """A patch setting that trains fast."""
 
 settings.register_profile("cgro", deadline=None)
 settings.load_profile("cgro")
+# Parallel test processes share the cores.
+torch.set_num_threads(max(1, available_cores() // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def test_robust_accuracy_in_closed_form() -> None:
     generator = torch.Generator().manual_seed(0)
     assert correct(model, data).tolist() == [True] * 6 + [False]
     for batch_size in (2, 100):
-        found = correct(model, data, evaluation_attack(Budget("inf", 0.1)), generator, batch_size)
+        found = correct(model, data, evaluation_attack(Budget("inf", 0.1)), generator, batch_size=batch_size)
         assert found.tolist() == [True, True, False, False, True, True, False]
 
 
@@ -156,8 +156,8 @@ def test_learning_rate_rises_then_falls() -> None:
 
 
 def test_result_is_labelled(toy) -> None:
-    assert dict(toy.sizes) == {"seed": 2, "epoch": 3}
-    assert toy["epoch"].values.tolist() == [2, 4, 5]
+    assert dict(toy.sizes) == {"seed": 2, "epoch": 4}
+    assert toy["epoch"].values.tolist() == [1, 2, 4, 5]
     assert set(toy.data_vars) == set(VARIABLES)
     for variable in (*toy.data_vars.values(), *toy.coords.values()):
         assert variable.attrs["long_name"]
@@ -246,7 +246,7 @@ def test_figure_draws_the_result_and_its_numbers(toy, tmp_path) -> None:
     np.testing.assert_allclose(ax.lines[0].get_ydata(), toy["clean_train_accuracy"].mean("seed"))
     header, rows = picture.numbers(toy)
     assert len(header) == len(rows[0]) == 13
-    assert [row[0] for row in rows] == [2, 4, 5]
+    assert [row[0] for row in rows] == [1, 2, 4, 5]
     column = header.index("robust_test_accuracy_max")
     assert rows[-1][column] == toy["robust_test_accuracy"].isel(epoch=-1).max()
     gap = float((toy["robust_train_accuracy"] - toy["robust_test_accuracy"]).isel(epoch=-1).mean())

@@ -152,7 +152,7 @@ def test_zero_gradient_stays_where_it_is_and_no_graph_is_left() -> None:
 
 @pytest.mark.parametrize("radius", [0.0, -1.0, math.inf, math.nan])
 def test_budget_refuses_impossible_radii(radius) -> None:
-    with pytest.raises(UserError, match="radius is .*finite and > 0"):
+    with pytest.raises(UserError, match=r"radius is .*finite and > 0"):
         Budget("inf", radius)
 
 

@@ -130,12 +130,14 @@ def _mnist(folder: Path) -> ImageData:
     place = next((p for p in places if (p / stem).exists() or (p / f"{stem}.gz").exists()), None)
     if place is None:
         raise UserError(f"{folder}: no {stem}.gz in it or in its mnist; put the four official MNIST files there")
-    parts = []
-    for part, count in (("train", 60_000), ("t10k", 10_000)):
-        images = _idx(place, f"{part}-images-idx3-ubyte", (count, 28, 28))
-        stem = f"{part}-labels-idx1-ubyte"
-        parts += [images[:, None], _labels(place / stem, _idx(place, stem, (count,)))]
-    return ImageData("mnist", 10, 255, *parts, "test images")
+    train, test = (_mnist_part(place, part, count) for part, count in (("train", 60_000), ("t10k", 10_000)))
+    return ImageData("mnist", 10, 255, *train, *test, "test images")
+
+
+def _mnist_part(place: Path, part: str, count: int) -> tuple[Tensor, Tensor]:
+    images = _idx(place, f"{part}-images-idx3-ubyte", (count, 28, 28))
+    stem = f"{part}-labels-idx1-ubyte"
+    return images[:, None], _labels(place / stem, _idx(place, stem, (count,)))
 
 
 def _idx(place: Path, stem: str, shape: tuple[int, ...]) -> Tensor:

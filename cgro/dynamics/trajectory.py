@@ -57,7 +57,7 @@ def record_steps(steps: int, count: int) -> np.ndarray:
     """At most `count` log-spaced steps from 0 to `steps`, both included. Raises: UserError for count < 2."""
     if count < 2:
         raise UserError(f"records = {count}: the first and the last step are always recorded; give records >= 2")
-    spaced = np.geomspace(1, steps, count - 1).round().astype(int)
+    spaced = np.geomspace(steps, 1, count - 1).round().astype(int)
     return np.unique(np.concatenate([[0], spaced, [steps]]))
 
 

@@ -13,10 +13,11 @@ from pathlib import Path
 import xarray as xr
 from tqdm import tqdm
 
+from cgro import interrupts
 from cgro.experiment import C, CellFunction, UserError
 from cgro.files import StorageError, require_writable
 from cgro.sweeps import store
-from cgro.sweeps.workers import children_deaf_to_interrupts, processes
+from cgro.sweeps.workers import processes
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +128,7 @@ class StoredContext:
     ) -> list[tuple[int, Exception]]:
         failures: list[tuple[int, Exception]] = []
         with nullcontext(self.executor) if self.executor is not None else processes(self.jobs) as pool:
-            with children_deaf_to_interrupts():
+            with interrupts.unheard_by_children():
                 futures: dict[Future[xr.Dataset], int] = {
                     pool.submit(compute_and_store, function, cells[k], paths[k]): k for k in missing
                 }

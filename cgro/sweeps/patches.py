@@ -82,7 +82,7 @@ def train_settings(
     ]
     trained = context.map(train_block, blocks)
     parts = [_by_setting(part, chunk, seeds) for part, chunk in zip(trained, chunks, strict=True)]
-    return xr.concat(parts, dim="setting").sortby("setting").drop_vars("setting")
+    return xr.concat(parts, dim="setting", join="exact").sortby("setting").drop_vars("setting")
 
 
 def _by_setting(part: xr.Dataset, indices: list[int], seeds: tuple[int, ...]) -> xr.Dataset:

@@ -17,6 +17,7 @@ from typing import Any
 
 import xarray as xr
 
+from cgro import interrupts
 from cgro.experiment import UserError
 from cgro.files import write_whole
 
@@ -66,7 +67,8 @@ def save(dataset: xr.Dataset, path: Path) -> None:
     """
     encoding = {name: {"zlib": True, "complevel": 4} for name, v in dataset.data_vars.items() if v.dtype.kind == "f"}
     # Made in memory: on a full disk the HDF5 library prints what it cannot clean up.
-    content = bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
+    with interrupts.postponed():
+        content = bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
     write_whole(path, content + hashlib.sha256(content).digest())
 
 
@@ -84,8 +86,8 @@ def load(path: Path) -> xr.Dataset:
             f"result file {path}: damaged or not made by cgro (it does not match its checksum); delete it and run again"
         )
     # Results hold no dates: a unit "seconds" stays a number.
-    with xr.open_dataset(io.BytesIO(content), engine="h5netcdf", decode_times=False) as dataset:
-        return dataset.load().drop_encoding()
+    with interrupts.postponed():
+        return xr.load_dataset(io.BytesIO(content), engine="h5netcdf", decode_times=False).drop_encoding()
 
 
 def stored_config(dataset: xr.Dataset) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ class Attack:
     decay: bool = False
     restarts: int = 1
 
-    def perturb(self, model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+    def perturb(self, model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator | None) -> Tensor:
         """Perturbed images of one run, shape of `x`: pixels in [0, 1], within the budget."""
         return pgd(
             lambda z: cross_entropy(model(z), y, reduction="none"),
@@ -63,7 +63,9 @@ class Recipe:
     """How to train: SGD with Nesterov momentum on the perturbed images of `attack`.
 
     The learning rate rises linearly from 0 to `learning_rate` > 0 over the first fifth of the updates, then
-    falls linearly to 0. Epochs and batch size are >= 1; weight decay is >= 0.
+    falls linearly to 0. The radius rises linearly, too, to that of `attack` over the fraction `ramp` in [0, 1] of
+    the updates: from the full radius at once, larger images than digits leave the network at a constant answer.
+    Epochs and batch size are >= 1; weight decay is >= 0.
     """
 
     attack: Attack
@@ -72,6 +74,14 @@ class Recipe:
     learning_rate: float
     momentum: float = 0.9
     weight_decay: float = 0.0
+    ramp: float = 0.4
+
+    def attack_at(self, progress: float) -> Attack:
+        """The attack of an update at `progress` in (0, 1] through the training."""
+        budget = self.attack.budget
+        if progress >= self.ramp:
+            return self.attack
+        return replace(self.attack, budget=replace(budget, radius=budget.radius * progress / self.ramp))
 
 
 @dataclass(frozen=True)
@@ -139,11 +149,13 @@ def train(
     )
     updates = recipe.epochs * math.ceil(len(data.labels) / recipe.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: triangle((t + 1) / (updates + 1)))
+    update = 0
     for epoch in range(1, recipe.epochs + 1):
         total = torch.zeros((), device=device)
         permutation = torch.randperm(len(data.labels), generator=order)
         for x, y in data.batches(permutation, recipe.batch_size):
-            z = recipe.attack.perturb(model, x, y, attack)
+            update += 1
+            z = recipe.attack_at(update / updates).perturb(model, x, y, attack)
             loss = cross_entropy(model(z), y)
             optimizer.zero_grad()
             loss.backward()
@@ -170,6 +182,7 @@ def correct(
     data: Images,
     attack: Attack | None = None,
     generator: torch.Generator | None = None,
+    *,
     batch_size: int = 1024,
 ) -> Tensor:
     """Which images are classified correctly, bool (N,): clean, or under every restart of `attack`.
@@ -181,9 +194,8 @@ def correct(
     for x, y in data.batches(torch.arange(len(data.labels)), batch_size):
         right = model(x).argmax(1) == y
         for _ in range(attack.restarts if attack else 0):
-            assert attack is not None and generator is not None
             left = right.nonzero()[:, 0]
-            if len(left):
+            if attack and len(left):
                 z = attack.perturb(model, x[left], y[left], generator)
                 right[left] = model(z).argmax(1) == y[left]
         found.append(right)

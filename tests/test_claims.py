@@ -1,0 +1,95 @@
+"""The ledger is true: what CLAIMS.md names exists, and every simulation, check and figure is in it."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+from conftest import ROOT
+
+from cgro.registry import Kind, find_all
+
+COLUMNS = ["claim", "formula", "simulation", "check", "test", "figure"]
+FOLDERS = {"simulation": "simulations/", "check": "proofs_check/", "test": "tests/", "figure": "figures/"}
+KINDS: dict[Kind, str] = {"experiment": "simulation", "check": "check", "figure": "figure"}
+
+
+def cells_of(line: str) -> list[str]:
+    """The cells of a table row; a bar in backticks or after a backslash does not end one."""
+    parts = re.findall(r"(?:`[^`]*`|\\.|[^|`])+", line.strip().removeprefix("|"))
+    return [part.strip() for part in parts]
+
+
+def ledger(text: str) -> list[dict[str, str]]:
+    """The rows of the table whose header is COLUMNS."""
+    lines = [cells_of(line) for line in text.splitlines() if line.lstrip().startswith("|")]
+    start = lines.index(COLUMNS) + 2
+    assert all(len(row) == len(COLUMNS) for row in lines[start:]), "a row does not have one cell for each column"
+    return [dict(zip(COLUMNS, row, strict=True)) for row in lines[start:]]
+
+
+def defined(source: str) -> set[str]:
+    """Functions, classes (with their methods as Class.method) and constants at the top of a module."""
+    names: set[str] = set()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            names |= {f"{node.name}.{part.name}" for part in node.body if isinstance(part, ast.FunctionDef)}
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return names
+
+
+def problem(reference: str) -> str | None:
+    """Why a reference `path` or `path::name` is not true."""
+    path, _, name = reference.partition("::")
+    if not (ROOT / path).is_file():
+        return f"{path} does not exist"
+    if name and name not in defined((ROOT / path).read_text()):
+        return f"{path} does not define {name}"
+    return None
+
+
+def references(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+ROWS = ledger((ROOT / "CLAIMS.md").read_text())
+CELLS = [(row["claim"], column, row[column]) for row in ROWS for column in COLUMNS[1:]]
+
+
+@pytest.mark.parametrize(
+    ("claim", "column", "cell"), CELLS, ids=[f"{claim[:40]}-{column}" for claim, column, _ in CELLS]
+)
+def test_a_cell_names_what_exists(claim: str, column: str, cell: str) -> None:
+    found = references(cell)
+    assert found or cell == "-", f"neither a reference in backticks nor -: {cell!r}"
+    assert [why for reference in found if (why := problem(reference))] == []
+    assert all(reference.startswith(FOLDERS.get(column, "")) for reference in found)
+
+
+@pytest.mark.parametrize("claim", [row["claim"] for row in ROWS])
+def test_a_claim_has_a_formula_and_is_tested(claim: str) -> None:
+    (row,) = (row for row in ROWS if row["claim"] == claim)
+    assert references(row["formula"])
+    assert references(row["check"]) or references(row["test"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_everything_is_in_the_ledger(kind: Kind) -> None:
+    column = KINDS[kind]
+    named = {reference.partition("::")[0] for row in ROWS for reference in references(row[column])}
+    paths = {f"{FOLDERS[column]}{name.replace('-', '_')}.py" for name in find_all(kind)}
+    assert sorted(paths - named) == []
+
+
+def test_the_guard_sees_a_false_reference() -> None:
+    assert problem("cgro/nowhere.py") == "cgro/nowhere.py does not exist"
+    assert problem("cgro/sweeps/store.py::nothing") == "cgro/sweeps/store.py does not define nothing"
+    for true in ("store.py::save", "store.py::FORMAT", "context.py::StoredContext.map", "axes.py::LABELS"):
+        assert problem(f"cgro/sweeps/{true}") is None
+    with pytest.raises(AssertionError, match="one cell for each column"):
+        ledger("| claim | formula | simulation | check | test | figure |\n|---|---|---|---|---|---|\n| a | b |")
+    assert cells_of("| a `x|y` | b \\| c | - |") == ["a `x|y`", "b \\| c", "-"]

@@ -1,0 +1,386 @@
+"""The command line: a mistake is one line and code 2, and a run may be killed at any moment and started again."""
+
+from __future__ import annotations
+
+import errno
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import xarray as xr
+from conftest import SMALL, Outcome, files_below, finish, start
+
+from cgro import commands, registry
+from cgro.cli import main
+from cgro.experiment import UserError
+from cgro.sweeps import store
+from cgro.verdict import Verdict
+
+Cgro = Callable[..., Outcome]
+DIAGRAM = ("simulate", "phase-diagram", "--quiet")
+TINY = (*SMALL, "--steps", 20, "--x.count", 3, "--y.count", 2, "--seeds", 1, "--test-samples", 16)
+
+# What is typed after `simulate`, and what the one line must say.
+MISTAKES: dict[str, tuple[str, ...]] = {
+    "phase-diagram --samples 0": ("samples = 0", "positive integer", "give samples >= 1"),
+    "phase-diagram --patches -2": ("patches = -2", "give patches >= 1"),
+    "phase-diagram --filters 0": ("filters = 0", "give filters >= 1"),
+    "phase-diagram --dim 1": ("dim = 1", "give dim >= 2"),
+    "phase-diagram --steps 0": ("steps = 0", "give steps >= 1"),
+    "phase-diagram --seeds -1": ("seeds = -1", "give seeds >= 1"),
+    "phase-diagram --seeds=0": ("seeds = 0", "give seeds >= 1"),
+    "phase-diagram --seeds 1.5": ("--seeds", "'1.5'", "see `cgro simulate phase-diagram --help`"),
+    "phase-diagram --seeds": ("--seeds", "Missing value", "see `cgro simulate phase-diagram --help`"),
+    "phase-diagram --test-samples 0": ("test_samples = 0", "give test_samples >= 1"),
+    "phase-diagram --radius-ratio -0.1": ("radius_ratio = -0.1", "finite number >= 0", "give radius_ratio >= 0"),
+    "phase-diagram --radius-ratio nan": ("radius_ratio = nan", "finite number >= 0"),
+    "phase-diagram --signal inf": ("signal = inf", "finite number > 0"),
+    "phase-diagram --noise-norm -inf": ("noise_norm = -inf", "finite number > 0"),
+    "phase-diagram --adversarial-weight 1.5": ("adversarial_weight = 1.5", ">= 0 and <= 1"),
+    "phase-diagram --adversarial-weight -1e-3": ("adversarial_weight = -0.001", ">= 0 and <= 1"),
+    "phase-diagram --exponent 1.9": ("exponent = 1.9", "finite number >= 2"),
+    "phase-diagram --sampling gram --dim 20 --samples 30": ("dim = 20", "30 noise patches", "or raise dim"),
+    "phase-diagram --activation tanh": ("'tanh'", "--activation", "'odd', 'relu'"),
+    "phase-diagram --attack fgsm": ("'fgsm'", "--attack", "'transfer', 'worst', 'pgd-l2', 'pgd-linf'"),
+    "phase-diagram --x.name radus_ratio": ("axis 'radus_ratio'", "did you mean radius_ratio?", "choose one of samples"),
+    "phase-diagram --x.low nan": ("axis radius_ratio", "low = nan", "give low < high"),
+    "phase-diagram --x.count 1": ("axis radius_ratio: count = 1", "at least 2"),
+    "phase-diagram --y.low -2": ("axis noise_norm: low = -2", "give low > 0"),
+    "phase-diagram --x.name samples --x.low 1 --x.high inf": ("axis samples: inf", "give finite low and high"),
+    "phase-diagram --x.name noise_norm": ("axes x and y are both noise_norm", "choose two different"),
+    "phase-diagram --sedes 3": ("--sedes", "did you mean --seeds", "see `cgro simulate phase-diagram --help`"),
+    "phase-diagram --sedes=3": ("--sedes", "did you mean --seeds"),
+    "phase-diagram --setting.samples 3": ("--setting.samples", "see `cgro simulate phase-diagram --help`"),
+    "phase-diagram --resuls x": ("--resuls", "did you mean --results"),
+    "phase-diagram 7": ("7", "see `cgro simulate phase-diagram --help`"),
+    "phase-diagram --preset huge": ("--preset", "'huge'", "'quick', 'paper'"),
+    "phase-diagram --jobs two": ("--jobs", "'two'", "see `cgro simulate --help`"),
+    "phase-diagram --jobs 0": ("jobs = 0", "give jobs >= 1"),
+    "phase-diagram --device tpu": ("device = 'tpu'", "auto, cpu or cuda"),
+    "phase-diagram --attack pgd-l2": ("attack = 'pgd-l2'", "use --engine direct"),
+    "phase-transition --records 1": ("records = 1", "give records >= 2"),
+    "phase-transition --engine grim": ("'grim'", "--engine", "'gram', 'direct'"),
+    "training-objective --weights 0.5 -0.5": ("adversarial_weight = -0.5", ">= 0 and <= 1"),
+    "dimension --dims 0": ("dim = 0", "give dim >= 1"),
+    "activation --odd 3 1": ("exponent = 1.0", "give exponent >= 2"),
+    "attack --trainings.0.attack fast": ("'fast'", "--trainings.0.attack", "'pgd-linf'"),
+    "attack --sampling gram --dim 120": ("sampling = 'gram'", "use sampling vectors"),
+    "image-cgro --epochs 0": ("epochs is 0", "allowed are"),
+    "image-cgro --radius nan": ("radius is nan", "allowed are"),
+    "phase-diagrams": ("experiment 'phase-diagrams'", "did you mean phase-diagram", "choose one of activation, attack"),
+    "zzz": ("experiment 'zzz': unknown; choose one of activation",),
+}
+
+
+@pytest.mark.parametrize("typed", MISTAKES)
+def test_a_mistake_is_one_line(typed: str, cgro: Cgro, tmp_path: Path) -> None:
+    error = cgro("simulate", *typed.split(), "--results", tmp_path, "--quiet").error
+    for part in MISTAKES[typed]:
+        assert part in error
+    assert "Error parsing" not in error or "--" in error
+    assert not set("│╭╰─") & set(error)
+    assert files_below(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "parts"),
+    [
+        ("", ("required: COMMAND", "see `cgro --help`")),
+        ("simulat", ("'simulat'", "'simulate', 'check', 'figure', 'reproduce'")),
+        ("list --quiet", ("unrecognized arguments: --quiet", "see `cgro list --help`")),
+        ("figure --resuls x", ("unrecognized arguments: --resuls", "did you mean --results")),
+        ("figure phase-diagrm", ("figure 'phase-diagrm'", "did you mean phase-diagram", "choose one of")),
+        ("check zzz", ("check 'zzz'", "choose one of")),
+        ("reproduce --jobs 0", ("jobs = 0", "give jobs >= 1")),
+    ],
+)
+def test_a_mistake_of_another_command_is_one_line(
+    typed: str, parts: tuple[str, ...], cgro: Cgro, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    error = cgro(*typed.split()).error
+    for part in parts:
+        assert part in error
+    assert files_below(tmp_path) == []
+
+
+def test_a_process_says_the_same() -> None:
+    assert finish(start("list", "--sedes")).error.startswith("cgro: error: unrecognized arguments: --sedes; see ")
+
+
+def test_threads_out_of_range(cgro: Cgro, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CGRO_THREADS", "many")
+    error = cgro(*DIAGRAM, *TINY, "--results", tmp_path).error
+    assert error == "cgro: error: CGRO_THREADS = 'many': must be a positive integer; set it so or unset it"
+    assert files_below(tmp_path) == []
+
+
+def test_help_without_a_name_shows_the_common_options(cgro: Cgro) -> None:
+    for arguments in (["simulate"], ["simulate", "--help"]):
+        outcome = cgro(*arguments)
+        assert (outcome.code, outcome.err) == (0, "")
+        assert "--preset" in outcome.out
+
+
+def test_help_shows_every_field(capsys: pytest.CaptureFixture[str], cgro: Cgro) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cgro("simulate", "phase-diagram", "--help")
+    shown = capsys.readouterr().out
+    assert not stop.value.code
+    for option in ("--samples", "--adversarial-weight", "--x.name", "--y.no-log", "--seeds", "--device"):
+        assert option in shown
+
+
+def test_list_names_everything(cgro: Cgro, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    outcome = cgro("list")
+    assert outcome.code == 0
+    for kind in ("experiment", "check", "figure"):
+        for name in registry.find_all(kind):
+            assert name in outcome.out
+
+
+# Storage
+
+
+@pytest.fixture
+def made(cgro: Cgro, tmp_path: Path) -> Path:
+    """A stored result."""
+    outcome = cgro(*DIAGRAM, *TINY, "--results", tmp_path / "results")
+    assert (outcome.code, outcome.err) == (0, "")
+    return Path(outcome.out.strip())
+
+
+def test_a_result_says_how_it_was_made(made: Path) -> None:
+    attributes = store.load(made).attrs
+    assert attributes["experiment"] == "phase-diagram"
+    assert attributes["command"].startswith("cgro simulate phase-diagram --samples 6 --patches 2")
+
+
+def test_a_stored_result_is_not_made_again(made: Path, cgro: Cgro, tmp_path: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in files_below(tmp_path)}
+    again = cgro(*DIAGRAM, *TINY, "--results", tmp_path / "results")
+    assert (again.code, again.out.strip()) == (0, str(made))
+    assert {path: path.stat().st_mtime_ns for path in files_below(tmp_path)} == before
+    cgro(*DIAGRAM, *TINY, "--results", tmp_path / "results", "--fresh")
+    assert all(path.stat().st_mtime_ns > before[path] for path in files_below(tmp_path))
+
+
+@pytest.mark.parametrize("which", ["result", "cell"])
+def test_a_damaged_file_is_named(which: str, made: Path, cgro: Cgro, tmp_path: Path) -> None:
+    (cell,) = (made.parent / "cells").iterdir()
+    damaged = made if which == "result" else cell
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    if which == "cell":
+        made.unlink()
+    error = cgro(*DIAGRAM, *TINY, "--results", tmp_path / "results").error
+    assert f"result file {damaged}: damaged" in error
+    assert "delete it and run again" in error
+    assert damaged.read_bytes() == content
+    if which == "result":
+        assert f"{damaged}: damaged" in cgro("figure", "phase-diagram", "--result", made).error
+    damaged.unlink()
+    assert cgro(*DIAGRAM, *TINY, "--results", tmp_path / "results").code == 0
+
+
+def test_a_results_folder_that_cannot_be(cgro: Cgro, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    error = cgro(*DIAGRAM, *TINY, "--results", tmp_path / "file" / "results").error
+    assert f"folder {tmp_path}/file/results/phase-diagram/cells: cannot write (Not a directory)" in error
+    assert "make it writable, or choose another folder" in error
+    assert files_below(tmp_path) == [tmp_path / "file"]
+
+
+def test_a_full_results_folder(cgro: Cgro, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half_a_write(path: Path, content: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(content[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", half_a_write)
+    error = cgro(*DIAGRAM, *TINY, "--results", tmp_path).error
+    assert "cannot write (No space left on device); free space" in error
+    assert files_below(tmp_path) == []
+
+
+# Figures
+
+
+def test_a_figure_of_a_result(made: Path, cgro: Cgro, tmp_path: Path) -> None:
+    outcome = cgro("figure", "phase-diagram", "--result", made, "--output", tmp_path / "figures")
+    assert outcome.code == 0
+    assert [Path(line).suffix for line in outcome.out.split()] == [".pdf", ".png", ".csv"]
+    assert sorted(map(Path, outcome.out.split())) == files_below(tmp_path / "figures")
+
+
+def test_a_figure_without_its_result_names_the_command(cgro: Cgro, tmp_path: Path) -> None:
+    error = cgro("figure", "phase-diagram", "--results", tmp_path).error
+    assert f"result {tmp_path}/phase-diagram/" in error
+    assert f"make it with `cgro simulate phase-diagram --preset quick --results {tmp_path}`" in error
+
+
+def test_a_figure_of_the_wrong_file(made: Path, cgro: Cgro, tmp_path: Path) -> None:
+    error = cgro("figure", "phase-transition", "--result", made).error
+    assert f"result file {made}: of phase-diagram; the figure draws results of phase-transition" in error
+    (cell,) = (made.parent / "cells").iterdir()
+    assert "of a part of a sweep" in cgro("figure", "phase-diagram", "--result", cell).error
+    assert "name the figure" in cgro("figure", "--result", made).error
+    assert "not found" in cgro("figure", "phase-diagram", "--result", tmp_path / "no.nc").error
+    assert "cannot be read (Is a directory)" in cgro("figure", "phase-diagram", "--result", tmp_path).error
+
+
+def test_a_folder_of_figures_that_cannot_be(made: Path, cgro: Cgro, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    before = files_below(tmp_path)
+    error = cgro("figure", "phase-diagram", "--result", made, "--output", tmp_path / "file" / "figures").error
+    assert f"folder {tmp_path}/file/figures: cannot write (Not a directory)" in error
+    assert files_below(tmp_path) == before
+
+
+# Checks and clusters
+
+
+@pytest.mark.parametrize(("holds", "code"), [(True, 0), (False, 1)])
+def test_a_failing_check_is_the_exit_code(holds: bool, code: int, cgro: Cgro, monkeypatch: pytest.MonkeyPatch) -> None:
+    verdict = Verdict("a claim", "a paper", "[D]", "exact", "1", "1", 1.0, holds)
+    module = SimpleNamespace(check=lambda: verdict)
+    monkeypatch.setattr(commands, "find_all", lambda _kind: {"a-check": module})
+    outcome = cgro("check")
+    assert outcome.code == code
+    assert ("FAILS" in outcome.out) == (not holds)
+
+
+def test_a_cluster_that_is_not_there(cgro: Cgro, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = (*DIAGRAM, *TINY, "--results", tmp_path, "--dask", "tcp://127.0.0.1:9")
+    monkeypatch.setitem(__import__("sys").modules, "distributed", None)
+    assert "--dask: the package distributed is not installed; pip install 'cgro[dask]'" in cgro(*options).error
+
+    def no_answer(_address: str) -> None:
+        raise OSError("Timed out trying to connect")
+
+    fake = ModuleType("distributed")
+    fake.Client = no_answer  # type: ignore[attr-defined]
+    monkeypatch.setitem(__import__("sys").modules, "distributed", fake)
+    error = cgro(*options).error
+    assert "--dask tcp://127.0.0.1:9: no scheduler answers (Timed out trying to connect); give the address" in error
+    assert files_below(tmp_path) == []
+
+
+def test_errors_are_one_line_whatever_their_text(cgro: Cgro, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> int:
+        raise UserError("first\n  second")
+
+    monkeypatch.setattr(commands, "show_list", fail)
+    assert cgro("list").error == "cgro: error: first second"
+
+
+# Killed, interrupted, run twice at once
+
+SAMPLES = ("--x.name", "samples", "--x.low", 3, "--x.high", 8, "--x.count", 6, "--y.count", 2, "--seeds", 1)
+SWEEP = (*DIAGRAM, *SMALL, *SAMPLES, "--steps", 300_000, "--test-samples", 16)
+"""Six blocks, one for each number of samples, each a third of a second on one core."""
+BLOCKS = 6
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
+    """What the sweep gives when nothing happens to it."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert main([str(a) for a in (*SWEEP, "--results", folder)]) == 0
+    (path,) = (folder / "phase-diagram").glob("*.nc")
+    return store.load(path)
+
+
+def cells(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Finished cells with what changes when one is written again."""
+    found = (folder / "phase-diagram" / "cells").glob("*.nc")
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in found}
+
+
+def wait_for_cells(process: object, folder: Path, count: int) -> None:
+    """Until that many cells are finished."""
+    end = time.monotonic() + 60
+    while len(cells(folder)) < count:
+        assert time.monotonic() < end, "no cell in a minute"
+        assert process.poll() is None, process.communicate()  # type: ignore[attr-defined]
+        time.sleep(0.005)
+
+
+def assert_completes(cgro: Cgro, folder: Path, undisturbed: xr.Dataset) -> None:
+    """The same command again ends with the same bits, and writes no finished cell again."""
+    kept = cells(folder)
+    outcome = cgro(*SWEEP, "--results", folder)
+    assert (outcome.code, outcome.err) == (0, "")
+    after = cells(folder)
+    assert len(after) == BLOCKS
+    assert {path: after[path] for path in kept} == kept
+    result = store.load(Path(outcome.out.strip()))
+    xr.testing.assert_identical(result.drop_attrs(deep=False), undisturbed.drop_attrs(deep=False))
+    for name in result.variables:
+        assert result[name].values.tobytes() == undisturbed[name].values.tobytes()
+
+
+@pytest.mark.parametrize("finished", [0, 1, 4])
+def test_a_killed_sweep_goes_on(finished: int, undisturbed: xr.Dataset, cgro: Cgro, tmp_path: Path) -> None:
+    """SIGKILL at a random moment after so many cells."""
+    process = start(*SWEEP, "--results", tmp_path)
+    wait_for_cells(process, tmp_path, finished)
+    time.sleep(random.uniform(0, 0.3))
+    process.kill()
+    assert finish(process).code == -signal.SIGKILL
+    kept = cells(tmp_path)
+    assert finished <= len(kept) < BLOCKS
+    for path in kept:
+        store.load(path)
+    assert not list((tmp_path / "phase-diagram").glob("*.nc"))
+    assert_completes(cgro, tmp_path, undisturbed)
+
+
+def test_an_interrupt_that_python_drops_is_raised_again(cgro: Cgro, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        def __del__(self) -> None:
+            raise KeyboardInterrupt
+
+    def work() -> int:
+        Interrupted()
+        time.sleep(10)
+        return 0
+
+    monkeypatch.setattr(commands, "show_list", work)
+    outcome = cgro("list")
+    assert outcome.code == 130
+    assert outcome.err == "\ncgro: interrupted; finished cells are kept, the same command goes on from there\n"
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_interrupted_sweep_goes_on(jobs: int, undisturbed: xr.Dataset, cgro: Cgro, tmp_path: Path) -> None:
+    process = start(*SWEEP, "--results", tmp_path, "--jobs", jobs)
+    wait_for_cells(process, tmp_path, 1)
+    process.send_signal(signal.SIGINT)
+    outcome = finish(process, timeout=20)
+    assert outcome.code == 130
+    assert outcome.out == ""
+    assert outcome.err.split("\n") == [
+        "",
+        "cgro: interrupted; finished cells are kept, the same command goes on from there",
+        "",
+    ]
+    assert 1 <= len(cells(tmp_path)) < BLOCKS
+    assert_completes(cgro, tmp_path, undisturbed)
+
+
+def test_two_processes_share_a_folder(undisturbed: xr.Dataset, cgro: Cgro, tmp_path: Path) -> None:
+    processes = [start(*SWEEP, "--results", tmp_path) for _ in range(2)]
+    outcomes = [finish(process) for process in processes]
+    assert [(o.code, o.err) for o in outcomes] == [(0, "")] * 2
+    assert outcomes[0].out == outcomes[1].out
+    assert len(files_below(tmp_path)) == BLOCKS + 1
+    for path in files_below(tmp_path):
+        store.load(path)
+    assert_completes(cgro, tmp_path, undisturbed)

@@ -1,0 +1,135 @@
+"""Figures and report: drawn from results only, byte-stable, readable, self-contained."""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.image import imread
+
+from cgro.dynamics.setting import PatchSetting
+from cgro.plots.output import draw_figure
+from cgro.plots.report import Section, TableRow, Tables, write_report
+from cgro.plots.style import COLORS, RC, band, figure
+from cgro.registry import find, find_all
+from cgro.sweeps import store
+from cgro.sweeps.axes import Axis
+from cgro.verdict import Verdict
+from simulations import (
+    activation,
+    attack,
+    dimension,
+    image_cgro,
+    phase_diagram,
+    phase_transition,
+    reference_points,
+    training_objective,
+)
+
+SMALL = PatchSetting(samples=6, patches=2, dim=30, filters=4, steps=300, learning_rate=0.3)
+CONFIGS = {
+    "phase-transition": phase_transition.Config(setting=SMALL, seeds=2, records=20, test_samples=32),
+    "phase-diagram": phase_diagram.Config(
+        setting=SMALL, x=Axis("radius_ratio", 0.5, 1.0, 3), y=Axis("noise_norm", 0.5, 2, 3, log=True), seeds=2
+    ),
+    "training-objective": training_objective.Config(setting=SMALL, weights=(0.0, 0.5, 1.0), seeds=2, records=3),
+    "activation": activation.Config(setting=SMALL, odd=(2.0, 3.0), relu=(3.0,), seeds=2, records=5),
+    "dimension": dimension.Config(setting=SMALL, dims=(30, 1000), seeds=2, records=3),
+    "attack": attack.Config(setting=replace(SMALL, steps=20, sampling="vectors"), seeds=1, records=2, test_samples=10),
+    "reference-points": reference_points.Config(seeds=2, points=("rho=1.8", "d=50"), records=2, test_samples=64),
+    "image-cgro": replace(image_cgro.Config.quick(), samples=20, test_images=20, epochs=2, width=2, seeds=2),
+}
+FIGURES = find_all("figure")
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[str, xr.Dataset]:
+    """A toy result of every experiment."""
+    return {
+        name: find("experiment", name).run(config).assign_attrs(store.provenance(config, 1.0))
+        for name, config in CONFIGS.items()
+    }
+
+
+def test_every_experiment_has_a_figure() -> None:
+    assert {m.EXPERIMENT for m in FIGURES.values()} == set(find_all("experiment")) == set(CONFIGS)
+
+
+@pytest.mark.parametrize("name", sorted(FIGURES))
+def test_figure_is_drawn_whole_and_byte_stable(name: str, results: dict[str, xr.Dataset], tmp_path: Path) -> None:
+    module = FIGURES[name]
+    result = results[module.EXPERIMENT]
+    before = result.copy(deep=True)
+    first = draw_figure(module, name, result, tmp_path / "a")
+    second = draw_figure(module, name, result, tmp_path / "b")
+    for kind in ("pdf", "png", "csv"):
+        assert first[kind].read_bytes() == second[kind].read_bytes(), f"{kind} is not byte-stable"
+    xr.testing.assert_identical(result, before)
+    image = imread(first["png"])
+    assert image.shape[1] >= 1200
+    assert len(np.unique(image[..., :3].reshape(-1, 3), axis=0)) > 20
+    rows = list(csv.reader(first["csv"].open()))
+    assert len(rows) > 1
+    assert {len(row) for row in rows} == {len(rows[0])}
+    assert not re.search(r"\bnan\b", module.caption(result))
+
+
+def test_csv_holds_the_numbers_of_the_result(results: dict[str, xr.Dataset]) -> None:
+    result = results["training-objective"]
+    header, rows = FIGURES["training-objective"].numbers(result)
+    column = header.index("signal_margin_mean")
+    expected = result["signal_margin"].isel(step=-1).mean("seed").values
+    np.testing.assert_allclose([row[column] for row in rows], expected)
+
+
+def test_drawing_leaves_global_style_alone(results: dict[str, xr.Dataset], tmp_path: Path) -> None:
+    before = dict(mpl.rcParams)
+    draw_figure(FIGURES["dimension"], "dimension", results["dimension"], tmp_path)
+    assert dict(mpl.rcParams) == before
+    assert RC["pdf.fonttype"] == 42
+
+
+def test_colors_are_distinct_also_in_grey() -> None:
+    def luminance(color: str) -> float:
+        r, g, b = mpl.colors.to_rgb(color)
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+    assert abs(luminance(COLORS["clean"]) - luminance(COLORS["robust"])) > 0.05
+    assert len(set(COLORS.values())) == len(COLORS)
+
+
+def test_band_leaves_out_missing_values() -> None:
+    _, ax = figure()
+    band(ax, np.arange(3), np.array([[1.0, np.nan, 3.0], [2.0, np.nan, np.nan]]), "black")
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [1.5, 3.0])
+
+
+def _report(results: dict[str, xr.Dataset], folder: Path, modules: dict[str, ModuleType]) -> str:
+    sections = []
+    for name, module in modules.items():
+        result = results[module.EXPERIMENT]
+        sections.append(Section.of(name, module, result, draw_figure(module, name, result, folder)))
+    verdict = Verdict("a <b> claim", "a paper, 5.9", "[D]", "exact", "1", "1", 1.5, True)
+    row = TableRow("base", "signal", "10 to 11", "10.8", "0.05", "differs")
+    tables = Tables([("1.00", "a number")], [row], ["a note"], 10, [verdict])
+    return write_report(folder / "report.html", sections, results, tables).read_text()
+
+
+def test_report_is_one_self_contained_page(results: dict[str, xr.Dataset], tmp_path: Path) -> None:
+    page = _report(results, tmp_path, FIGURES)
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page), "the page refers to something outside itself"
+    assert page.count("data:image/png;base64,") == len(FIGURES)
+    for name, module in FIGURES.items():
+        assert f'id="{name}"' in page
+        assert f"cgro figure {name}" in page
+        assert f"cgro simulate {module.EXPERIMENT}" in page
+    assert "a &lt;b&gt; claim" in page
+    assert "differs" in page
+    assert str(results["attack"].attrs["git_commit"])[:12] in page

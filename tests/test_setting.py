@@ -1,0 +1,338 @@
+"""What a user may ask for: every value out of range is refused by name, every value in range is taken."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cgro import machine
+from cgro.data.patches import draw_gram, draw_patches, require_sizes
+from cgro.dynamics.direct import DirectEngine
+from cgro.dynamics.gram import GramEngine
+from cgro.dynamics.runs import Runs
+from cgro.dynamics.setting import PatchSetting
+from cgro.dynamics.trajectory import make_engine, record_steps, train
+from cgro.experiment import UserError
+from cgro.registry import find_all
+from cgro.sweeps.axes import LABELS, Axis, is_integer, require_axis, vary
+from simulations import attack, phase_diagram
+
+SIZES = ("samples", "patches", "dim", "filters", "steps")
+POSITIVE = ("signal", "noise_norm", "init_scale", "learning_rate")
+TINY = PatchSetting(samples=3, patches=2, filters=2, dim=8, steps=4)
+not_finite = st.sampled_from([math.nan, math.inf, -math.inf])
+negative = st.floats(max_value=0, exclude_max=True, allow_infinity=False)
+any_float = st.floats()
+
+
+def refusal(make: Callable[[], object]) -> str:
+    """The one line with which something is refused."""
+    with pytest.raises(UserError) as caught:
+        make()
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def outside(low: float, high: float = math.inf, *, open_low: bool = False) -> st.SearchStrategy[float]:
+    """Floats that are no number from low to high."""
+    return any_float.filter(lambda x: not (low < x <= high or (x == low and not open_low)) or math.isinf(x))
+
+
+BAD: dict[str, st.SearchStrategy[Any]] = {
+    **{name: st.integers(max_value=0) for name in SIZES},
+    **{name: outside(0, open_low=True) for name in POSITIVE},
+    "exponent": outside(2),
+    "radius_ratio": outside(0),
+    "adversarial_weight": outside(0, 1),
+    "stop_loss": outside(0),
+    **{name: st.text(max_size=8).filter(lambda s: s != "") for name in ("activation", "attack", "sampling")},
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+@given(data=st.data())
+def test_a_value_out_of_range_is_named(name: str, data: st.DataObject) -> None:
+    choices = ("odd", "relu", "transfer", "worst", "pgd-l2", "pgd-linf", "auto", "vectors", "gram")
+    value = data.draw(BAD[name].filter(lambda v: v not in choices))
+    with pytest.raises(UserError) as caught:
+        PatchSetting(**{name: value})
+    text = str(caught.value)
+    shown = repr(value) if isinstance(value, str) else str(value)
+    assert text.startswith(f"{name} = {shown}: must be ")
+    assert re.search(r"give \w+ [>=<]+ \d|one of \w+, \w+", text)
+
+
+def test_every_field_has_a_test_of_its_range() -> None:
+    assert set(BAD) == {field.name for field in dataclasses.fields(PatchSetting)}
+
+
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("value", [2.5, "3", None, math.nan])
+def test_a_size_is_an_integer(name: str, value: Any) -> None:
+    text = refusal(lambda: PatchSetting(**{name: value}))
+    assert text == f"{name} = {value}: must be a positive integer; give {name} >= 1"
+
+
+@given(
+    sizes=st.fixed_dictionaries({name: st.integers(2, 10**6) for name in SIZES}),
+    scales=st.fixed_dictionaries({name: st.floats(1e-6, 1e6) for name in POSITIVE}),
+    exponent=st.floats(2, 20),
+    ratio=st.none() | st.floats(0, 10),
+    weight=st.floats(0, 1),
+    activation=st.sampled_from(["odd", "relu"]),
+    attack=st.sampled_from(["transfer", "worst", "pgd-l2", "pgd-linf"]),
+)
+def test_every_value_in_range_is_taken(
+    sizes: Any, scales: Any, exponent: float, ratio: float | None, weight: float, activation: Any, attack: Any
+) -> None:
+    setting = PatchSetting(
+        **sizes,
+        **scales,
+        exponent=exponent,
+        radius_ratio=ratio,
+        adversarial_weight=weight,
+        activation=activation,
+        attack=attack,
+    )
+    assert setting.noise_patches == setting.samples * (setting.patches - 1)
+    assert setting.noise * math.sqrt(setting.dim) == pytest.approx(setting.noise_norm)
+    assert setting.radius == setting.ratio * setting.signal
+    assert setting.draws_gram == (setting.dim >= setting.noise_patches)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"exponent": 2}, {"adversarial_weight": 0}, {"adversarial_weight": 1}, {"radius_ratio": 0}, {"stop_loss": 0}],
+)
+def test_the_ends_of_a_range_belong_to_it(change: dict[str, float]) -> None:
+    replace(PatchSetting(), **change)
+
+
+def test_one_patch_and_one_dimension_are_too_few() -> None:
+    assert refusal(lambda: PatchSetting(patches=1)) == (
+        "patches = 1: one signal patch and at least one noise patch; give patches >= 2"
+    )
+    assert refusal(lambda: PatchSetting(dim=1)) == "dim = 1: noise is orthogonal to the signal direction; give dim >= 2"
+
+
+@given(samples=st.integers(1, 50), patches=st.integers(2, 6), dim=st.integers(2, 300))
+def test_a_gram_draw_needs_as_many_dimensions_as_noise_patches(samples: int, patches: int, dim: int) -> None:
+    count = samples * (patches - 1)
+    if dim >= count:
+        assert PatchSetting(samples=samples, patches=patches, dim=dim, sampling="gram").draws_gram
+        return
+    text = refusal(lambda: PatchSetting(samples=samples, patches=patches, dim=dim, sampling="gram"))
+    assert text == (
+        f"dim = {dim} is below the {count} noise patches (samples x (patches - 1)): sampling 'gram' needs "
+        f"dim >= {count}; use sampling 'vectors' or 'auto', or raise dim"
+    )
+    assert text == refusal(lambda: draw_gram(0, samples=samples, patches=patches, dim=dim, filters=1))
+
+
+@pytest.mark.parametrize("draw", [draw_gram, draw_patches])
+@pytest.mark.parametrize(
+    ("name", "value"), [("samples", 0), ("patches", 1), ("patches", -3), ("dim", 1), ("dim", 0), ("filters", 0)]
+)
+def test_the_draws_refuse_the_same_sizes(draw: Callable[..., object], name: str, value: int) -> None:
+    text = refusal(lambda: draw(0, **{"samples": 2, "patches": 2, "dim": 9, "filters": 2, name: value}))
+    assert text.startswith(f"{name} = {value}: ")
+    assert f"give {name} >= " in text
+
+
+def test_numpy_integers_are_sizes() -> None:
+    require_sizes(samples=np.int64(3))
+
+
+def test_what_a_batch_must_share() -> None:
+    with pytest.raises(ValueError, match="1 settings and 2 seeds: give one seed for each run"):
+        Runs((TINY,), (0, 1))
+    with pytest.raises(ValueError, match="0 settings and 0 seeds"):
+        Runs((), ())
+    with pytest.raises(ValueError, match="must agree in all but scales and dimension"):
+        Runs((TINY, replace(TINY, samples=4)), (0, 0))
+    assert len(Runs((TINY, replace(TINY, signal=1.0, dim=9)), (0, 0))) == 2
+
+
+def test_the_shape_is_all_but_scales_and_dimension() -> None:
+    for field in dataclasses.fields(PatchSetting):
+        scale = field.name in {*POSITIVE, "radius_ratio", "adversarial_weight", "stop_loss", "dim", "sampling"}
+        other = {"activation": "relu", "attack": "transfer", "sampling": "vectors", "radius_ratio": 0.5}
+        value = other.get(field.name) or getattr(TINY, field.name) / 2 + 3
+        value = round(value) if field.name in SIZES else value
+        value = 0.25 if field.name == "adversarial_weight" else value
+        changed = replace(TINY, **{field.name: value})
+        assert (changed != TINY, changed.shape == TINY.shape) == (True, scale), field.name
+
+
+# Engines and records
+
+
+def test_an_unknown_engine() -> None:
+    runs = Runs((TINY,), (0,))
+    assert refusal(lambda: make_engine("grim", runs, "cpu")) == "engine = 'grim': must be gram or direct"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["pgd-l2", "pgd-linf"])
+def test_the_gram_engine_stays_inside_the_set(name: Any) -> None:
+    text = refusal(lambda: GramEngine(Runs((replace(TINY, attack=name),), (0,))))
+    assert text.startswith(f"attack = '{name}': the gram engine knows transfer and worst")
+    assert "use --engine direct" in text
+
+
+def test_the_direct_engine_needs_vectors_of_one_dimension() -> None:
+    text = refusal(lambda: DirectEngine(Runs((replace(TINY, sampling="gram"),), (0,))))
+    assert text == "sampling = 'gram': the direct engine needs the patches; use sampling vectors or auto"
+    with pytest.raises(ValueError, match="runs of one dimension"):
+        DirectEngine(Runs((TINY, replace(TINY, dim=9)), (0, 0)))
+
+
+@pytest.mark.parametrize("count", [1, 0, -5])
+def test_the_first_and_the_last_step_are_records(count: int) -> None:
+    text = refusal(lambda: record_steps(10, count))
+    assert text == f"records = {count}: the first and the last step are always recorded; give records >= 2"
+
+
+@given(steps=st.integers(1, 10**7), count=st.integers(2, 300))
+def test_recorded_steps(steps: int, count: int) -> None:
+    recorded = record_steps(steps, count)
+    assert recorded[0] == 0
+    assert recorded[-1] == steps
+    assert len(recorded) <= count
+    assert (np.diff(recorded) > 0).all()
+
+
+def test_test_samples_must_be_positive() -> None:
+    text = refusal(lambda: train(Runs((TINY,), (0,)), test_samples=0))
+    assert text == "test_samples = 0: must be a positive integer; give test_samples >= 1"
+
+
+# Axes
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_an_axis_may_be_any_labelled_field(name: str) -> None:
+    axis = Axis(name, 2, 4, 3) if name != "adversarial_weight" else Axis(name, 0, 1, 3)
+    assert axis.is_integer == (name in SIZES)
+    assert [getattr(vary(PatchSetting(), name, v), name) for v in axis.values] == axis.values
+
+
+@given(low=st.floats(1e-3, 10), factor=st.floats(1.001, 1e3), count=st.integers(2, 50), log=st.booleans())
+def test_the_values_of_an_axis(low: float, factor: float, count: int, log: bool) -> None:
+    axis = Axis("signal", low, low * factor, count, log=log)
+    values = axis.values
+    assert len(values) == count
+    assert (values[0], values[-1]) == (pytest.approx(low), pytest.approx(low * factor))
+    assert sorted(values) == values
+
+
+def test_a_size_takes_distinct_integers() -> None:
+    assert Axis("samples", 1, 4, 20).values == [1.0, 2.0, 3.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("radius_ration", 0, 1, 3),
+            "axis 'radius_ration': unknown; did you mean radius_ratio? choose one of samples, ",
+        ),
+        (("steps", 1, 2, 3), "axis 'steps': unknown; "),
+        (("zzz", 1, 2, 3), "axis 'zzz': unknown; choose one of samples, "),
+        (("signal", 1, 2, 1), "axis signal: count = 1; give at least 2 values"),
+        (("signal", 2, 2, 3), "axis signal: low = 2 and high = 2; give low < high"),
+        (("signal", math.nan, 2, 3), "axis signal: low = nan and high = 2; give low < high"),
+        (("signal", 1, math.nan, 3), "axis signal: low = 1 and high = nan; give low < high"),
+        (("signal", 0, 2, 3, True), "axis signal: low = 0 on a logarithmic axis; give low > 0 or make the axis linear"),
+        (("signal", 0, 2, 3), "signal = 0: must be a finite number > 0; give signal > 0"),
+        (("signal", 1, math.inf, 3), "axis signal: inf is not a value; give finite low and high"),
+        (("samples", 1, math.inf, 3), "axis samples: inf is not a value; give finite low and high"),
+        (("radius_ratio", -math.inf, 1, 3), "axis radius_ratio: -inf is not a value; give finite low and high"),
+        (("samples", 0, 5, 3), "samples = 0: must be a positive integer; give samples >= 1"),
+        (("adversarial_weight", 0, 2, 3), "adversarial_weight = 2: must be a finite number >= 0 and <= 1; "),
+    ],
+)
+def test_an_axis_out_of_range(arguments: tuple[Any, ...], message: str) -> None:
+    assert refusal(lambda: Axis(*arguments)).startswith(message)
+
+
+def test_an_unknown_axis_without_values() -> None:
+    require_axis("dim")
+    assert "did you mean dim?" in refusal(lambda: require_axis("dims"))
+    assert not is_integer("signal")
+
+
+# Experiments
+
+
+@pytest.mark.parametrize("name", find_all("experiment"))
+def test_presets_are_configurations(name: str) -> None:
+    config = find_all("experiment")[name].Config
+    assert config.quick() == config.quick()
+    assert config.quick() != config.paper()
+
+
+@pytest.mark.parametrize("name", find_all("experiment"))
+@pytest.mark.parametrize("field", ["seeds", "test_samples", "test_images"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_experiments_refuse_counts_that_are_not_positive(name: str, field: str, value: int) -> None:
+    config = find_all("experiment")[name].Config.quick()
+    if hasattr(config, field):
+        text = refusal(lambda: replace(config, **{field: value}))
+        assert text.startswith((f"{field} = {value}: ", f"{field} is {value}: "))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("activation", {"odd": (1.5,)}, "exponent = 1.5: must be "),
+        ("activation", {"odd": (), "relu": ()}, "activations = 0: must be "),
+        ("dimension", {"dims": ()}, "dims = 0: must be "),
+        ("dimension", {"dims": (100, 1)}, "dim = 1: "),
+        ("training-objective", {"weights": ()}, "weights = 0: must be "),
+        ("training-objective", {"weights": (0.5, 1.5)}, "adversarial_weight = 1.5: must be "),
+        ("attack", {"trainings": ()}, "trainings = 0: must be "),
+        ("attack", {"trainings": (attack.Training("worst", -0.1),)}, "radius_ratio = -0.1: must be "),
+        ("attack", {"setting": PatchSetting(sampling="gram", dim=120)}, "sampling = 'gram': PGD needs the patches "),
+        ("phase-diagram", {"y": phase_diagram.Axis("radius_ratio", 0, 1, 2)}, "axes x and y are both radius_ratio; "),
+    ],
+)
+def test_experiments_refuse_values_of_their_own(name: str, change: dict[str, Any], message: str) -> None:
+    assert refusal(lambda: replace(find_all("experiment")[name].Config.quick(), **change)).startswith(message)
+
+
+# The machine
+
+
+def test_threads_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CGRO_THREADS", "3")
+    assert machine.available_cores() == 3
+    monkeypatch.delenv("CGRO_THREADS")
+    assert machine.available_cores() >= 1
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "²"])
+def test_threads_must_be_a_positive_integer(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CGRO_THREADS", value)
+    text = refusal(machine.available_cores)
+    assert text == f"CGRO_THREADS = {value!r}: must be a positive integer; set it so or unset it"
+
+
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert machine.resolve_device("cpu") == torch.device("cpu")
+    assert refusal(lambda: machine.resolve_device("tpu")) == "device = 'tpu': must be auto, cpu or cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert machine.resolve_device("auto") == torch.device("cpu")
+    assert refusal(lambda: machine.resolve_device("cuda")).startswith("device = 'cuda': no CUDA device is visible")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert machine.resolve_device("auto") == machine.resolve_device("cuda") == torch.device("cuda")
