@@ -14,7 +14,6 @@ import torch
 from hypothesis import settings
 
 from cgro.cli import main
-from cgro.machine import available_cores
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ("--samples", 6, "--patches", 2, "--filters", 4, "--dim", 50)
@@ -22,8 +21,8 @@ SMALL = ("--samples", 6, "--patches", 2, "--filters", 4, "--dim", 50)
 
 settings.register_profile("cgro", deadline=None)
 settings.load_profile("cgro")
-# Parallel test processes share the cores.
-torch.set_num_threads(max(1, available_cores() // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
+# Toy sizes: waiting for other threads would cost more than it gains.
+torch.set_num_threads(1)
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,7 @@ def test_a_second_map_computes_nothing(tmp_path: Path) -> None:
     assert_same(first, PlainContext().map(roots, CELLS))
     for a, b in zip(first, second, strict=True):
         xr.testing.assert_identical(a, b)
+        assert {name: v.dtype for name, v in a.variables.items()} == {name: v.dtype for name, v in b.variables.items()}
         assert store.stored_config(a) in [{"number": k} for k in (4, 9, 2)]
     here.map(count, [Root(4), Root(16)])
     assert count.calls == [4, 9, 2, 16]

@@ -72,7 +72,9 @@ def test_standard_training_does_not_memorize() -> None:
 
 
 def test_every_activation_memorizes() -> None:
-    config = activation.Config(setting=replace(SMALL, steps=8000), odd=(2.0, 3.0), relu=(3.0,), seeds=2, records=3, test_samples=256)
+    config = activation.Config(
+        setting=replace(SMALL, steps=8000), odd=(2.0, 3.0), relu=(3.0,), seeds=2, records=3, test_samples=256
+    )
     result = activation.run(config)
     assert list(result["activation"].values) == ["odd-2", "odd-3", "relu-3"]
     assert (result["robust_train_error"].isel(step=-1) == 0).all()

@@ -107,22 +107,6 @@ def torch_generator(seed: np.random.SeedSequence, device: torch.device | str = "
     return torch.Generator(device).manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
 
 
-def find_device(name: str) -> torch.device:
-    """The device `name`: 'cpu', 'cuda', 'cuda:1', ...; 'auto' is the first GPU if there is one, else the CPU.
-
-    On the CPU equal seeds give equal bits for equal thread counts; a GPU may add in another order.
-
-    Raises: UserError for a device that is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, index = name.partition(":")
-    count = torch.cuda.device_count() if kind == "cuda" else 1
-    if kind not in ("cpu", "cuda") or not (index or "0").isdigit() or int(index or 0) >= count:
-        raise UserError(f"device is {name!r}: this machine has {torch.cuda.device_count()} GPUs; use 'auto'")
-    return torch.device(name)
-
-
 def train(
     model: nn.Module,
     data: Images,

@@ -1,0 +1,194 @@
+"""The engines agree with each other, and the dynamics keep the symmetries of the problem."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cgro.dynamics.direct import DirectEngine
+from cgro.dynamics.gram import GramEngine
+from cgro.dynamics.kernel import bounded_exp
+from cgro.dynamics.runs import Runs
+from cgro.dynamics.setting import PatchSetting
+from cgro.dynamics.trajectory import STATUS, record_steps, train
+from cgro.experiment import UserError
+
+BASE = PatchSetting(samples=12, patches=3, dim=40, filters=6, steps=2000, sampling="vectors", learning_rate=0.1)
+VARIANTS = {
+    "base": {},
+    "transfer": {"attack": "transfer"},
+    "relu": {"activation": "relu"},
+    "q=2": {"exponent": 2.0},
+    "q=2.5": {"exponent": 2.5},
+    "q=4 relu": {"exponent": 4.0, "activation": "relu", "init_scale": 0.2},
+    "rho=1.4": {"radius_ratio": 1.4},
+    "rho=1.4 transfer": {"radius_ratio": 1.4, "attack": "transfer"},
+    "rho=1.4 relu": {"radius_ratio": 1.4, "activation": "relu"},
+    "standard": {"adversarial_weight": 0.0},
+    "adversarial only": {"adversarial_weight": 1.0},
+    "robust": {"radius_ratio": 0.3},
+}
+
+
+def _difference(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a - b).abs().max() / b.abs().max())
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_engines_agree_after_2000_steps(name: str) -> None:
+    setting = replace(BASE, **VARIANTS[name])
+    runs = Runs.product([setting, replace(setting, signal=1.5, noise_norm=1.3, learning_rate=0.05)], [0])
+    engines = [DirectEngine(runs), GramEngine(runs), GramEngine(runs, compiled=False)]
+    for engine in engines:
+        engine.advance(setting.steps)
+    reference, *others = (engine.state() for engine in engines)
+    start = GramEngine(runs).state()
+    learned = max(_difference(reference.u, start.u), _difference(reference.v, start.v))
+    assert learned > 0.1, "nothing was learned"
+    for state in others:
+        for quantity in ("u", "v", "K"):
+            assert _difference(getattr(state, quantity), getattr(reference, quantity)) < 1e-8, quantity
+
+
+def _engine(setting: PatchSetting = BASE, seeds: int = 1, **options: object) -> GramEngine:
+    return GramEngine(Runs.product([setting], range(seeds)), **options)  # type: ignore[arg-type]
+
+
+def _margins(engine: GramEngine) -> np.ndarray:
+    state = engine.state()
+    phi = state.v.abs() ** (engine.runs.common.exponent - 1) * state.v
+    B, N = state.labels.shape
+    return (state.labels * phi.sum(1).view(B, N, -1).sum(2)).numpy()
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 1000), steps=st.integers(1, 400))
+def test_flipping_all_labels_and_noise_changes_nothing(seed: int, steps: int) -> None:
+    """(y, xi) -> (-y, -xi) flips every sample, and the odd network flips with it: u and V stay, v changes sign."""
+    runs = Runs((BASE,), (seed,))
+    one, two = GramEngine(runs), GramEngine(runs)
+    two.labels, two.v, two.v0 = -two.labels, -two.v, -two.v0
+    one.advance(steps)
+    two.advance(steps)
+    np.testing.assert_allclose(two.state().u, one.state().u, rtol=1e-12)
+    np.testing.assert_allclose(two.state().v, -one.state().v, rtol=1e-10, atol=1e-13)
+
+
+@settings(max_examples=10)
+@given(seed=st.integers(0, 1000), order=st.permutations(range(BASE.samples)))
+def test_permuting_samples_permutes_their_margins(seed: int, order: list[int]) -> None:
+    runs = Runs((BASE,), (seed,))
+    one, two = GramEngine(runs), GramEngine(runs)
+    patches = np.array([i * 2 + j for i in order for j in range(2)])
+    two.labels = two.labels[:, list(order)]
+    two.G = two.G[:, patches][:, :, patches].contiguous()
+    two.v, two.v0 = two.v[:, :, patches].contiguous(), two.v0[:, :, patches].contiguous()
+    one.advance(600)
+    two.advance(600)
+    np.testing.assert_allclose(_margins(two), _margins(one)[:, list(order)], rtol=1e-9, atol=1e-12)
+
+
+@settings(max_examples=5)
+@given(seed=st.integers(0, 1000))
+def test_margins_do_not_change_under_rotation_of_the_noise_space(seed: int) -> None:
+    runs = Runs((BASE,), (seed,))
+    one, two = DirectEngine(runs), DirectEngine(runs)
+    rotation = torch.eye(BASE.dim, dtype=torch.float64)
+    random = torch.randn(39, 39, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    rotation[1:, 1:] = torch.linalg.qr(random)[0]
+    two.X, two.noise = two.X @ rotation, two.noise @ rotation
+    two.network.weights.data = two.network.weights.data @ rotation
+    one.advance(200)
+    two.advance(200)
+    torch.testing.assert_close(two.network(two.X), one.network(one.X), rtol=1e-9, atol=1e-11)
+
+
+@settings(max_examples=20)
+@given(
+    seed=st.integers(0, 1000),
+    ratio=st.floats(0, 1),
+    weight=st.floats(0, 1),
+    exponent=st.sampled_from([2.0, 2.5, 3.0]),
+)
+def test_signal_components_never_decrease(seed: int, ratio: float, weight: float, exponent: float) -> None:
+    setting = replace(BASE, radius_ratio=ratio, adversarial_weight=weight, exponent=exponent, steps=300)
+    u = train(Runs((setting,), (seed,)), records=20, test_samples=2)["signal_component"].values[0]
+    assert (np.diff(u, axis=0) >= 0).all()
+
+
+def test_results_do_not_depend_on_threads_batch_or_interruption() -> None:
+    alone, together, threaded = _engine(threads=1), _engine(seeds=9, threads=1), _engine(seeds=9, threads=2)
+    for engine in (alone, together, threaded):
+        engine.advance(500)
+    pieces = _engine(threads=2)
+    for steps in (1, 99, 150, 250):
+        pieces.advance(steps)
+    for name in ("u", "v", "A"):
+        whole = getattr(together, name)
+        assert torch.equal(getattr(threaded, name), whole)
+        assert torch.equal(getattr(alone, name)[0], whole[0])
+        assert torch.equal(getattr(pieces, name)[0], whole[0])
+
+
+def test_a_run_that_meets_the_stopping_rule_leaves_without_changing_the_others() -> None:
+    stopping = replace(BASE, stop_loss=0.3)
+    both = train(Runs((stopping, BASE), (0, 1)), records=30, test_samples=16)
+    alone = train(Runs((BASE,), (1,)), records=30, test_samples=16)
+    assert [STATUS[k] for k in both["status"].values] == ["stopped", "finished"]
+    assert int(both["last_step"][0]) < BASE.steps
+    after = both.isel(run=0).where(both["step"] > both["last_step"][0], drop=True)
+    assert after["clean_loss"].isnull().all()
+    np.testing.assert_array_equal(both["noise_memorization"].values[1], alone["noise_memorization"].values[0])
+
+
+@pytest.mark.parametrize("engine", ["gram", "direct"])
+def test_overflow_ends_a_run_with_a_status_and_never_as_a_number(engine: str) -> None:
+    wild = replace(BASE, learning_rate=1e120, steps=200)
+    result = train(Runs((wild, replace(BASE, steps=200)), (0, 0)), engine=engine, records=20, test_samples=16)  # type: ignore[arg-type]
+    assert [STATUS[k] for k in result["status"].values] == ["diverged", "finished"]
+    last = result.isel(step=-1)
+    for name in ("clean_loss", "robust_test_error", "signal_margin", "noise_memorization_median"):
+        assert np.isnan(last[name].values[0])
+        assert np.isfinite(last[name].values[1])
+    assert np.isfinite(result["clean_loss"].values[0]).sum() < 20
+
+
+def test_both_engines_record_the_same_trajectory() -> None:
+    runs = Runs.product([replace(BASE, steps=300)], range(2))
+    gram, direct = (train(runs, engine=name, records=12, test_samples=64) for name in ("gram", "direct"))  # type: ignore[arg-type]
+    for name in ("signal_margin", "noise_memorization", "clean_loss", "adversarial_loss", "noise_response_std"):
+        np.testing.assert_allclose(gram[name], direct[name], rtol=1e-8, atol=1e-10)
+    for name in ("clean_train_error", "robust_train_error", "robust_test_error"):
+        np.testing.assert_array_equal(gram[name], direct[name])
+
+
+def test_gram_engine_refuses_attacks_that_leave_the_set() -> None:
+    with pytest.raises(UserError, match="attack = 'pgd-l2': the gram engine knows transfer and worst"):
+        _engine(replace(BASE, attack="pgd-l2"))
+
+
+def test_direct_engine_refuses_draws_without_patches() -> None:
+    with pytest.raises(UserError, match="sampling = 'gram': the direct engine needs the patches"):
+        DirectEngine(Runs((replace(BASE, sampling="gram"),), (0,)))
+
+
+@given(st.lists(st.floats(-1000, 1000), min_size=1, max_size=50))
+def test_bounded_exponential(values: list[float]) -> None:
+    x = np.array(values)
+    e = np.empty_like(x)
+    bounded_exp(x.copy(), e, e.view(np.int64))
+    np.testing.assert_allclose(e, np.exp(np.clip(x, -700, 700)), rtol=1e-15)
+
+
+@given(steps=st.integers(1, 10**6), count=st.integers(2, 300))
+def test_recorded_steps_begin_and_end_the_run(steps: int, count: int) -> None:
+    recorded = record_steps(steps, count)
+    assert recorded[0] == 0
+    assert recorded[-1] == steps
+    assert len(recorded) <= count
+    assert (np.diff(recorded) > 0).all()

@@ -1,0 +1,100 @@
+"""The law of a fresh sample against d-dimensional test points, and the honesty of its standard error."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from cgro.attacks.signal import attacked_margin, signal_learning, signal_margin
+from cgro.data.patches import draw_patches
+from cgro.dynamics.direct import DirectEngine, attack_samples
+from cgro.dynamics.fresh_sample import estimate_error, noise_response
+from cgro.dynamics.phases import response_variance
+from cgro.dynamics.runs import Runs
+from cgro.dynamics.setting import PatchSetting
+from cgro.dynamics.trajectory import train
+
+TEST_POINTS = 20_000
+CASES = {
+    "odd": (
+        PatchSetting(samples=20, patches=3, dim=30, filters=6, radius_ratio=0.99, learning_rate=0.1),
+        3000,
+    ),
+    "odd, q=2": (PatchSetting(samples=20, patches=3, dim=30, filters=6, exponent=2.0, radius_ratio=0.9), 60),
+    "relu": (PatchSetting(samples=20, patches=3, dim=30, filters=6, activation="relu", adversarial_weight=1.0), 3000),
+    "rho above 1": (PatchSetting(samples=20, patches=3, dim=30, filters=6, radius_ratio=1.5, learning_rate=0.1), 3000),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_law_equals_brute_force_test_points(name: str) -> None:
+    setting, steps = CASES[name]
+    runs = Runs((setting,), (3,))
+    engine = DirectEngine(runs)
+    engine.advance(steps)
+    fresh = draw_patches(12345, samples=TEST_POINTS, patches=setting.patches, dim=setting.dim, filters=1)
+    X = torch.from_numpy(fresh.patches(setting.signal, setting.noise))[None]
+    labels, position = torch.from_numpy(fresh.labels)[None], torch.from_numpy(fresh.signal_position)[None]
+    attacked = attack_samples(engine.network, X, labels, position, runs, "worst")
+    brute = {
+        "clean": float((labels * engine.network(X) <= 0).double().mean()),
+        "robust": float((labels * engine.network(attacked) <= 0).double().mean()),
+    }
+
+    state, q, kind = engine.state(), setting.exponent, setting.activation
+    signs = engine.network.signs
+    U = signal_learning(state.u, signs, q, kind)
+    alpha, delta = torch.tensor([[setting.signal], [setting.radius]], dtype=torch.float64)
+    Z = noise_response(state.K[0], setting.noise, signs, q, kind, noise_patches=2, draws=TEST_POINTS, seed=7)[None]
+    law = {
+        "clean": estimate_error(signal_margin(alpha, U, q), Z),
+        "robust": estimate_error(attacked_margin("worst", alpha, delta, U, q)[0], Z),
+    }
+    assert any(0.01 < value < 0.99 for value in brute.values()), f"errors {brute} say nothing about the law"
+    for kind_of_error, estimate in law.items():
+        p = brute[kind_of_error]
+        tolerance = 4 * np.hypot(
+            float(estimate.standard_error), np.sqrt(max(p * (1 - p), 1 / TEST_POINTS) / TEST_POINTS)
+        )
+        assert abs(float(estimate.value) - p) < tolerance, kind_of_error
+
+
+def test_std_of_the_response_equals_the_variance_law() -> None:
+    generator = torch.Generator().manual_seed(0)
+    factor = torch.randn(5, 9, dtype=torch.float64, generator=generator)
+    K = factor @ factor.T
+    Z = noise_response(K, 0.3, torch.ones(5).double(), 3.0, "odd", noise_patches=3, draws=400_000, seed=1)
+    squares = (Z**2).numpy()
+    error = squares.std() / np.sqrt(len(squares))
+    assert abs(squares.mean() - response_variance(0.09 * K.numpy(), 3)) < 4 * error
+
+
+def test_singular_filter_grams_are_sampled() -> None:
+    w = torch.randn(6, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    Z = noise_response(w @ w.T, 1.0, torch.ones(6).double(), 3.0, "odd", noise_patches=1, draws=100_000, seed=1)
+    squares = (Z**2).numpy()
+    assert abs(squares.mean() - response_variance((w @ w.T).numpy(), 1)) < 5 * squares.std() / np.sqrt(len(squares))
+
+
+def test_standard_error_covers() -> None:
+    margin = torch.tensor([[0.3, 0.8]], dtype=torch.float64)
+    truth = (torch.special.ndtr(torch.tensor(-0.3)) + torch.special.ndtr(torch.tensor(-0.8))) / 2
+    generator = torch.Generator().manual_seed(0)
+    misses = 0
+    for _ in range(400):
+        estimate = estimate_error(margin, torch.randn(1, 500, dtype=torch.float64, generator=generator))
+        misses += abs(float(estimate.value) - float(truth)) > 2 * float(estimate.standard_error)
+    assert misses / 400 < 0.06
+
+
+def test_no_error_seen_is_not_no_error() -> None:
+    estimate = estimate_error(torch.tensor([[50.0, 50.0]]).double(), torch.zeros(1, 100).double())
+    assert float(estimate.value) == 0
+    assert 0.005 < float(estimate.standard_error) < 0.02
+
+
+def test_reported_error_has_its_standard_error_beside_it() -> None:
+    result = train(Runs((PatchSetting(samples=6, dim=20, steps=50),), (0,)), records=4, test_samples=128)
+    assert (result["clean_test_error_se"] > 0).all()
+    assert (result["robust_test_error_se"] > 0).all()
