@@ -13,21 +13,26 @@ from typing import Any
 @contextmanager
 def none_lost() -> Iterator[None]:
     """Python drops an exception that is raised while an object is being freed; raise a dropped Ctrl-C again."""
+    if not _signals_arrive():
+        yield
+        return
     report = sys.unraisablehook
 
     def again(dropped: Any) -> None:
         if dropped.exc_type is KeyboardInterrupt:
-            # Later and from another thread: here it would be dropped again.
-            main = threading.main_thread().ident
-            threading.Timer(0.02, signal.pthread_kill, (main, signal.SIGINT)).start()
+            # Later, for here it would be dropped again; by an alarm, for here a lock may be held that a thread needs.
+            signal.setitimer(signal.ITIMER_REAL, 0.02)
         else:
             report(dropped)
 
+    before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
     sys.unraisablehook = again
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         sys.unraisablehook = report
+        signal.signal(signal.SIGALRM, before)
 
 
 @contextmanager
@@ -51,7 +56,7 @@ def unheard_by_children() -> Iterator[None]:
 
 @contextmanager
 def _handled(handler: Callable[..., object] | signal.Handlers) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # where no signal arrives
+    if not _signals_arrive():
         yield
         return
     before = signal.signal(signal.SIGINT, handler)
@@ -59,3 +64,7 @@ def _handled(handler: Callable[..., object] | signal.Handlers) -> Iterator[None]
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _signals_arrive() -> bool:
+    return threading.current_thread() is threading.main_thread()

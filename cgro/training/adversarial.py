@@ -52,7 +52,7 @@ class Attack:
 def evaluation_attack(budget: Budget, steps: int = 10, restarts: int = 2) -> Attack:
     """The attack that robust accuracy is reported under.
 
-    Steps begin at the radius and shrink: on digits 10 of them, twice, come within two points of accuracy of
+    Steps begin at the radius and shrink: on digits 10 of them, twice, come within about two points of
     100 steps with 5 restarts.
     """
     return Attack(budget, steps, relative_step=1.0, decay=True, restarts=restarts)
