@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -31,15 +30,6 @@ from figures import image_cgro as picture
 from simulations.image_cgro import TITLE, VARIABLES, Cell, Config, run, train_one
 
 TOY = Config(samples=40, test_images=50, width=4, epochs=5, evaluate_every=2, seeds=2, attack_steps=2, device="cpu")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small gain nothing from threads, and lose much where other work is running."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +171,16 @@ def test_runs_repeat_bit_by_bit_and_seeds_differ(toy) -> None:
     assert (toy["train_loss"].isel(seed=0) != toy["train_loss"].isel(seed=1)).all()
     # Another run beside it changes nothing.
     xr.testing.assert_identical(toy.isel(seed=[0]), run(dataclasses.replace(TOY, seeds=1)))
+
+
+def test_bits_do_not_depend_on_the_number_of_threads(toy) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        xr.testing.assert_identical(toy, run(TOY))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_cells_report_all_of_their_work() -> None:

@@ -150,6 +150,14 @@ def test_zero_gradient_stays_where_it_is_and_no_graph_is_left() -> None:
     assert not z.requires_grad
 
 
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_step_has_its_length_however_small_the_gradient(norm) -> None:
+    """Losses of confident networks have gradients whose squares are 0 in float32."""
+    x = torch.zeros(2, 5)
+    z = pgd(linear(torch.full_like(x, 1e-30)), x, Budget(norm, 1.0), steps=1, step_size=0.25)
+    torch.testing.assert_close(perturbation_size(z, x, norm), torch.full((2,), 0.25, dtype=torch.float64))
+
+
 @pytest.mark.parametrize("radius", [0.0, -1.0, math.inf, math.nan])
 def test_budget_refuses_impossible_radii(radius) -> None:
     with pytest.raises(UserError, match=r"radius is .*finite and > 0"):
