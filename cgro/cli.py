@@ -21,7 +21,8 @@ USER_ERROR, INTERRUPTED = 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 done, 1 a check failed, 2 a user's mistake, 130 interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    logging.basicConfig(format="cgro: %(message)s", level=logging.INFO)
+    logging.basicConfig(format="cgro: %(message)s")
+    logging.getLogger("cgro").setLevel(logging.INFO)
     try:
         with interrupts.none_lost():
             return _dispatch(arguments)

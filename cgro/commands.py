@@ -177,7 +177,7 @@ def reproduce(options: argparse.Namespace) -> int:
     tables = Tables(
         highlights=highlights,
         comparisons=reference.table_rows(measured),
-        notes=reference.AMENDMENTS,
+        notes=reference.notes(),
         seeds=measured.sizes["seed"],
         verdicts=list(verdicts.values()),
     )

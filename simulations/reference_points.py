@@ -11,7 +11,7 @@ from cgro.dynamics.trajectory import EngineName
 from cgro.experiment import Context, PlainContext, UserError
 from cgro.plots.report import TableRow
 from cgro.sweeps.patches import train_settings
-from simulations.reference_table import Comparison, ReferencePoint, compare, reference_points
+from simulations.reference_table import AMENDMENTS, Comparison, ReferencePoint, compare, reference_points
 
 TITLE = "Reference points: the measured table of the patch model, reproduced"
 
@@ -92,6 +92,11 @@ def comparisons(result: xr.Dataset) -> list[Comparison]:
         if point.name in result["point"].values
         for quantity in point.expected
     ]
+
+
+def notes() -> tuple[str, ...]:
+    """Why expectations were amended."""
+    return AMENDMENTS
 
 
 def table_rows(result: xr.Dataset) -> list[TableRow]:

@@ -14,6 +14,8 @@ import pytest
 import xarray as xr
 from matplotlib.image import imread
 
+from cgro import commands
+from cgro.cli import main
 from cgro.dynamics.setting import PatchSetting
 from cgro.plots.output import draw_figure
 from cgro.plots.report import Section, TableRow, Tables, write_report
@@ -133,3 +135,20 @@ def test_report_is_one_self_contained_page(results: dict[str, xr.Dataset], tmp_p
     assert "a &lt;b&gt; claim" in page
     assert "differs" in page
     assert str(results["attack"].attrs["git_commit"])[:12] in page
+
+
+def test_reproduce_writes_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, config in CONFIGS.items():
+        toy = classmethod(lambda cls, config=config: config)
+        monkeypatch.setattr(find("experiment", name).Config, "quick", toy)
+    verdict = Verdict("a claim", "a paper", "[D]", "exact", "1", "1", 1.5, True)
+    monkeypatch.setattr(commands, "run_checks", lambda _names: {"a-check": verdict})
+    assert main(["reproduce", "--results", str(tmp_path), "--quiet"]) == 0
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == len(FIGURES)
+    for row in reference_points.comparisons(store.load(next((tmp_path / "reference-points").glob("*.nc")))):
+        assert row.point in page
+    assert reference_points.notes()[0][:30] in page
+    assert {path.suffix for path in (tmp_path / "figures").iterdir()} == {".pdf", ".png", ".csv"}
+    monkeypatch.setattr(commands, "run_checks", lambda _names: {"a-check": replace(verdict, holds=False)})
+    assert main(["reproduce", "--results", str(tmp_path), "--quiet"]) == 1
