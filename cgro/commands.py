@@ -27,6 +27,8 @@ from cgro.verdict import Verdict
 
 log = logging.getLogger(__name__)
 CHECK_FAILED = 1
+OPENING = "phase-transition image-cgro phase-diagram"
+"""Figures that open the report, in this order; the others follow by name."""
 
 
 def show_list() -> int:
@@ -166,7 +168,9 @@ def reproduce(options: argparse.Namespace) -> int:
             _, results[name] = obtain(module, name, getattr(module.Config, options.preset)(), context, options)
     verdicts = run_checks(())
     sections, highlights = [], []
-    for name, module in find_all("figure").items():
+    figures = find_all("figure")
+    for name in sorted(figures, key=lambda name: (name not in OPENING, OPENING.find(name), name)):
+        module = figures[name]
         result = results[module.EXPERIMENT]
         files = draw_figure(module, name, result, options.results / "figures")
         sections.append(Section.of(name, module, result, files))

@@ -51,7 +51,7 @@ def caption(result: xr.Dataset) -> str:
 
 def draw(result: xr.Dataset) -> Figure:
     """Two tables of accuracy as heat maps."""
-    fig, axes = figure(6.8, 2.5, ncols=2, sharey=True)
+    fig, axes = figure(6.8, 2.7, ncols=2, sharey=True)
     last = result.isel(step=-1).mean("seed")
     columns = [_LABELS[str(e)] for e in last["evaluation"].values]
     for ax, split, letter, title in zip(

@@ -49,6 +49,14 @@ def _tested(attrs: dict) -> str:
     return f"the {name}" if count in name else f"{count} {name}"
 
 
+def highlight(result: xr.Dataset) -> tuple[str, str]:
+    """The one number to take home."""
+    last = result.isel(epoch=-1).mean("seed")
+    names = ("clean_test", "robust_train", "robust_test")
+    value = " / ".join(f"{100 * float(last[f'{name}_accuracy']):.0f} %" for name in names)
+    return value, "accuracy on real images: clean test / robust train / robust test"
+
+
 def draw(result: xr.Dataset) -> Figure:
     """Accuracy over epochs: four curves, labelled at their ends, and the gaps between their ends."""
     fig, ax = figure(6.5, 3.6)

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
 import xarray as xr
-from threadpoolctl import threadpool_limits
 
 from cgro.attacks.pgd import Budget
 from cgro.data.images import TRAINING_IMAGES, ImageName, load_images, stratified_subset
@@ -110,6 +109,7 @@ class Config:
             batch_size=64,
             attack_steps=10,
             evaluation_steps=20,
+            evaluate_every=5,
         )
 
     def __post_init__(self) -> None:
@@ -204,9 +204,7 @@ def train_one(cell: Cell, tick: Tick) -> xr.Dataset:
         tick(1.0)
 
     recipe = Recipe(attack, cell.epochs, cell.batch_size, cell.learning_rate)
-    # Images of 8 x 8 pixels are too small to share: threads would wait for each other longer than they work.
-    with threadpool_limits(1 if cell.data == "digits" else None):
-        train(model, images["train"], recipe, streams=streams, after_epoch=after_epoch)
+    train(model, images["train"], recipe, streams=streams, after_epoch=after_epoch)
     return _dataset(cell, rows, data.test_name, len(tested))
 
 
