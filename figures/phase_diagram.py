@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from cgro.dynamics import phases
 from cgro.dynamics.setting import PatchSetting
-from cgro.plots.style import figure, panel_label
+from cgro.plots.style import figure, legend, panel_label
 from cgro.sweeps.axes import LABELS, vary
 from cgro.sweeps.store import stored_config
 
@@ -103,8 +103,8 @@ def draw(result: xr.Dataset) -> Figure:
         ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if y.min() <= t <= y.max()]
         ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
         ax.minorticks_off()
-    ax.plot([], [], color="#D55E00", lw=1.6, label=r"predicted $\rho^*$")
-    ax.legend(loc="upper left", labelcolor="white")
+    axes[2].plot([], [], color="#D55E00", lw=1.6, label=r"predicted $\rho^*$")
+    legend(axes[2], "upper right", (0.98, 0.98))
     fig.colorbar(mesh, ax=list(axes), label="error (fraction)", extend="max", shrink=0.95)
     return fig
 
