@@ -14,6 +14,7 @@ from typing import Any
 
 import xarray as xr
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cgro.configure import parse_config
@@ -114,7 +115,8 @@ def check(names: Sequence[str]) -> int:
         table.add_column(heading, overflow="fold")
     for v in verdicts.values():
         outcome = "[green]holds[/green]" if v.holds else "[red]FAILS[/red]"
-        table.add_row(v.claim, f"{v.source} {v.tag}", v.evidence, v.bound, v.measured, f"{v.slack:.3g}", outcome)
+        words = (v.claim, f"{v.source} {v.tag}", v.evidence, v.bound, v.measured, f"{v.slack:.3g}")
+        table.add_row(*(escape(word) for word in words), outcome)
     Console().print(table)
     return 0 if all(v.holds for v in verdicts.values()) else CHECK_FAILED
 

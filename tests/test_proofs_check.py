@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import sympy as sp
 
+from cgro.cli import main
 from cgro.registry import find_all
 from cgro.verdict import Verdict
 from proofs_check import (
@@ -64,3 +65,10 @@ def test_perturbed_claim_is_refuted(name: str, k: int) -> None:
 
 def test_every_check_has_a_negative_control() -> None:
     assert set(CONTROLS) == set(CHECKS)
+
+
+def test_table_shows_every_word(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "response-variance"]) == 0
+    shown = "".join(capsys.readouterr().out.split())
+    assert "E[g^3" in shown, "square brackets were taken for markup"
+    assert "holds" in shown
