@@ -156,6 +156,9 @@ def test_overflow_ends_a_run_with_a_status_and_never_as_a_number(engine: str) ->
         assert np.isnan(last[name].values[0])
         assert np.isfinite(last[name].values[1])
     assert np.isfinite(result["clean_loss"].values[0]).sum() < 20
+    found = result.isel(run=0).sel(step=int(result["last_step"][0]))
+    numbers = [name for name in found.data_vars if name not in ("status", "last_step")]
+    assert [name for name in numbers if not found[name].isnull().all()] == []
 
 
 def test_both_engines_record_the_same_trajectory() -> None:
