@@ -195,3 +195,19 @@ def test_recorded_steps_begin_and_end_the_run(steps: int, count: int) -> None:
     assert recorded[-1] == steps
     assert len(recorded) <= count
     assert (np.diff(recorded) > 0).all()
+
+
+@pytest.mark.parametrize("kind", ["odd", "relu"])
+def test_engines_agree_while_the_signal_is_learned_backwards(kind: str) -> None:
+    """With U < 0 the worst case inside A is alpha + delta, not the transfer attack."""
+    runs = Runs((replace(BASE, activation=kind, radius_ratio=0.9),), (0,))  # type: ignore[arg-type]
+    direct, compiled, tensor = DirectEngine(runs), GramEngine(runs), GramEngine(runs, compiled=False)
+    start = compiled.u.abs() * -compiled.signs
+    compiled.u, tensor.u = start.clone(), start.clone()
+    with torch.no_grad():
+        direct.network.weights[:, :, 0] = start
+    for engine in (direct, compiled, tensor):
+        engine.advance(20)
+    for engine in (compiled, tensor):
+        assert _difference(engine.state().u, direct.state().u) < 1e-8
+        assert _difference(engine.state().v, direct.state().v) < 1e-8
