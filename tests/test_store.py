@@ -7,6 +7,7 @@ import json
 import resource
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -118,18 +119,23 @@ def test_a_missing_file_and_an_unreadable_one(tmp_path: Path, monkeypatch: pytes
         store.load(tmp_path / "r.nc")
 
 
-@pytest.fixture
+@contextmanager
 def full_disk() -> Iterator[None]:
-    """No file may grow beyond 1000 bytes: the system refuses the rest of the write."""
+    """No file may grow beyond 1000 bytes: the system refuses the rest of the write.
+
+    Held for one call alone: the limit also meets the file that this process's output may be going to.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.usefixtures("full_disk")
 def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(files.StorageError, match=r"folder .*: cannot write \(File too large\); free space") as caught:
+    refused = pytest.raises(files.StorageError, match=r"folder .*: cannot write \(File too large\); free space")
+    with refused as caught, full_disk():
         store.save(SMALL, tmp_path / "r.nc")
     assert "\n" not in str(caught.value)
     assert files_below(tmp_path) == []
