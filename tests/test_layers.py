@@ -20,7 +20,15 @@ LAYERS = (
 """From left to right; layers of one set do not import each other, save for `SAVE`."""
 SAVE = {("plots", "sweeps")}
 """The report reads what the store wrote."""
-FOUNDATION = {"cgro", "cgro.experiment", "cgro.machine", "cgro.files", "cgro.interrupts", "cgro.verdict"}
+FOUNDATION = {
+    "cgro",
+    "cgro.experiment",
+    "cgro.files",
+    "cgro.interrupts",
+    "cgro.machine",
+    "cgro.norms",
+    "cgro.verdict",
+}
 """What every layer may import; it imports nothing but itself."""
 COMMAND_LINE = {"cgro.__main__", "cgro.cli", "cgro.commands", "cgro.configure", "cgro.registry"}
 """What may import every layer, and no layer may import."""
