@@ -1,0 +1,52 @@
+"""How a network's outputs say a label, and how far from a wrong one they are."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from cgro.experiment import UserError
+
+Readout = Literal["sign", "label", "argmax"]
+"""sign: one output, label +1 if it is > 0 and -1 if it is < 0. label: one output, the nearest integer.
+argmax: one output for each label 0..C-1, the largest."""
+
+
+def margin_rows(
+    readout: Readout, outputs: int, labels: Int[np.ndarray, " N"]
+) -> tuple[Float[np.ndarray, "N R outputs"], Float[np.ndarray, "N R"]]:
+    """Rows C, d such that label y_i is read from outputs f exactly if min_r (C[i,r] f + d[i,r]) > 0.
+
+        sign:   y f                      label:  f - y + 1/2  and  y + 1/2 - f          argmax:  f_y - f_c for c != y
+
+    Raises: UserError for labels or a number of outputs that do not go with the read-out.
+    """
+    labels = np.asarray(labels)
+    if readout not in get_args(Readout):
+        raise UserError(f"readout is {readout!r}: allowed are {', '.join(get_args(Readout))}; choose one of them")
+    if (readout == "argmax") != (outputs > 1):
+        raise UserError(f"readout is {readout!r} for {outputs} outputs: sign and label read one, argmax at least two")
+    if readout == "sign":
+        if not np.isin(labels, (-1, 1)).all():
+            raise UserError(f"labels are {np.unique(labels).tolist()}: the sign reads -1 and +1; rename them")
+        return labels.astype(float)[:, None, None], np.zeros((len(labels), 1))
+    if readout == "label":
+        rows = np.broadcast_to(np.array([[1.0], [-1.0]]), (len(labels), 2, 1))
+        return rows, 0.5 + np.stack([-labels, labels], axis=1).astype(float)
+    if labels.min(initial=0) < 0 or labels.max(initial=0) >= outputs:
+        raise UserError(
+            f"labels are {labels.min()} to {labels.max()}: argmax of {outputs} outputs reads 0 to {outputs - 1}"
+        )
+    others = np.array([[c for c in range(outputs) if c != y] for y in range(outputs)])
+    eye = np.eye(outputs)
+    return (eye[:, None, :] - eye[others])[labels], np.zeros((len(labels), outputs - 1))
+
+
+def margins(
+    readout: Readout, outputs: Float[np.ndarray, "N outputs"], labels: Int[np.ndarray, " N"]
+) -> Float[np.ndarray, " N"]:
+    """min_r (C[i,r] f_i + d[i,r]): positive where the label is read."""
+    rows, offsets = margin_rows(readout, outputs.shape[-1], labels)
+    return (np.einsum("nro,no->nr", rows, outputs) + offsets).min(axis=1)
