@@ -1,0 +1,221 @@
+"""Robust memorizers: every construction does what its theorem says, at its size, and refuses what it excludes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cgro.certify.structural import structural_margins
+from cgro.experiment import UserError
+from cgro.networks.memorizers.constructions import CONSTRUCTIONS, NORMS, memorize
+from cgro.networks.memorizers.shared_powers import smallest_power
+from cgro.networks.memorizers.task import Memorizer, memorization_task
+from cgro.networks.readout import margins
+from cgro.networks.relu import PrecisionError, ReluNetwork
+from cgro.norms import Norm, length
+
+BINARY_ONLY = {"lipschitz"}
+
+
+def cloud(samples: int, dim: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Uniform points with random labels: -1 and +1, or 0..classes-1; every class occurs."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(samples) % classes)
+    return rng.random((samples, dim)), 2 * labels - 1 if classes == 2 else labels
+
+
+def limit(points: np.ndarray, labels: np.ndarray, norm: Norm, construction: str) -> float:
+    """The radius below which a construction serves: half the separation; for p = 2 as an even power of l_inf, less."""
+    half = memorization_task(points, labels, norm, 1e-9).separation.distance / 2
+    return half * (2 / (1 + np.sqrt(points.shape[1])) if construction == "even_power" else 1.0)
+
+
+def on_spheres(m: Memorizer, draws: int, seed: int) -> Iterator[np.ndarray]:
+    """Random points of the balls' boundary, corners and edges where the norm has them, and straight to a neighbour."""
+    x, norm, rng = m.task.data.points, m.task.norm, np.random.default_rng(seed)
+    for k in range(draws):
+        z = rng.normal(size=x.shape)
+        if norm == "inf":
+            z = np.where(rng.random(x.shape) < 0.8, np.sign(z), z.clip(-1, 1))
+        elif norm == "1":
+            z = np.where(rng.random(x.shape) < 1.5 / x.shape[1], z, 0.0)
+            z[~z.any(axis=1), 0] = 1.0
+        if k % 3 == 0:
+            z = x[rng.permutation(len(x))] - x
+            z[~z.any(axis=1), 0] = 1.0
+        yield x + z / length(z, norm)[:, None] * m.task.radius
+
+
+def assert_memorizes(m: Memorizer, draws: int = 30) -> None:
+    """Sampled margins reach the proved one, up to the rounding of this evaluation."""
+    worst = min(
+        margins(m.readout, m.network(points), m.task.data.labels).min()
+        for points in (m.task.data.points, *on_spheres(m, draws, 0))
+    )
+    scale = max(1.0, m.network.largest_weight)
+    assert worst >= m.margin * (1 - 1e-6) - 1e-13 * scale * m.task.data.dim
+    assert m.margin > 0
+
+
+CASES = [(norm, name) for norm, names in NORMS.items() for name in names]
+
+
+@pytest.mark.parametrize("ratio", [0.5, 0.9, 0.99])
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize(("norm", "construction"), CASES)
+def test_a_construction_memorizes_at_its_size(norm: Norm, construction: str, classes: int, ratio: float) -> None:
+    if construction in BINARY_ONLY and classes > 2:
+        pytest.skip("for two labels")
+    for samples, dim, seed in ((10, 2, 0), (30, 7, 1), (2 * classes, 1, 2), (12, 20, 3)):
+        points, labels = cloud(samples, dim, classes, seed)
+        radius = ratio * limit(points, labels, norm, construction)
+        m = memorize(points, labels, norm, radius, construction=construction)
+        assert_memorizes(m)
+        assert m.network.size == m.claimed
+        assert (structural_margins(m) == m.margin).all()
+        assert (m.predict(points) == labels).all()
+
+
+@pytest.mark.parametrize(("norm", "construction"), CASES)
+def test_the_rarer_sign_is_stored(norm: Norm, construction: str) -> None:
+    points, _ = cloud(12, 3, 2, 0)
+    for rare in (-1, 1):
+        labels = np.where(np.arange(12) < 3, rare, -rare)
+        m = memorize(points, labels, norm, 0.5 * limit(points, labels, norm, construction), construction=construction)
+        assert_memorizes(m)
+        assert m.network.size == m.claimed
+    few, many = (
+        memorize(points, labels, norm, 0.5 * limit(points, labels, norm, construction), construction=construction)
+        for labels in (np.where(np.arange(12) < 2, 1, -1), np.where(np.arange(12) < 6, 1, -1))
+    )
+    assert few.network.size.neurons < many.network.size.neurons
+
+
+@pytest.mark.parametrize(("norm", "construction"), CASES)
+@given(st.integers(0, 10**6), st.floats(0.05, 0.97), st.floats(-50, 50), st.floats(-3, 3))
+def test_scale_and_place_do_not_matter(
+    norm: Norm, construction: str, seed: int, ratio: float, shift: float, scale: float
+) -> None:
+    points, labels = cloud(8, 3, 2, seed)
+    points = points * 10**scale + shift
+    m = memorize(points, labels, norm, ratio * limit(points, labels, norm, construction), construction=construction)
+    assert_memorizes(m, draws=6)
+
+
+@pytest.mark.parametrize(("norm", "construction"), CASES)
+def test_labels_may_be_any_integers(norm: Norm, construction: str) -> None:
+    if construction in BINARY_ONLY:
+        pytest.skip("for two labels")
+    points, _ = cloud(9, 4, 2, 0)
+    labels = np.array([-7, 5, 5, 0, 1000, -7, 3, 5, 0])
+    m = memorize(points, labels, norm, 0.6 * limit(points, labels, norm, construction), construction=construction)
+    assert_memorizes(m)
+    assert m.network.size == m.claimed
+
+
+@pytest.mark.parametrize(("norm", "construction"), CASES)
+def test_a_changed_weight_is_no_known_construction(norm: Norm, construction: str) -> None:
+    points, labels = cloud(8, 3, 2, 0)
+    m = memorize(points, labels, norm, 0.3 * limit(points, labels, norm, construction), construction=construction)
+    biases = [b.copy() for b in m.network.biases]
+    biases[-1] = np.nextafter(biases[-1] + 0.1, np.inf)
+    other = replace(m, network=ReluNetwork(m.network.weights, tuple(biases)))
+    assert (structural_margins(other) == -np.inf).all()
+
+
+def test_shared_hinges_are_fewer() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 16, (80, 30)) / 16
+    labels = rng.choice([-1, 1], 80)
+    own = memorize(images, labels, "inf", 0.2, construction="hinge_sum")
+    shared = memorize(images, labels, "inf", 0.2, construction="shared_hinges", spacing=0.0)
+    assert shared.network.size.neurons < own.network.size.neurons / 2
+    assert_memorizes(shared)
+
+
+def test_projection_takes_fewer_dimensions_where_rho_is_small() -> None:
+    points, labels = cloud(40, 300, 2, 0)
+    half = limit(points, labels, "2", "ball_sum")
+    dims = []
+    for ratio in (0.3, 0.5, 0.9):
+        m = memorize(points, labels, "2", ratio * half, construction="projected_ball_sum")
+        assert_memorizes(m)
+        dims.append(m.network.widths[0])
+    assert dims[0] < dims[1] < dims[2] <= 39
+    full = memorize(points, labels, "2", 0.5 * half)
+    small = memorize(points, labels, "2", 0.5 * half, construction="projected_ball_sum")
+    assert small.network.size.total < full.network.size.total / 10
+
+
+def test_lipschitz_constant_is_the_smallest_possible() -> None:
+    points, labels = cloud(20, 5, 2, 0)
+    m = memorize(points, labels, "inf", 0.01, construction="lipschitz")
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, 4000, 5))
+    b = a + 0.01 * (b - a)
+    slope = np.abs(m.network(a) - m.network(b))[:, 0] / np.abs(a - b).max(axis=1)
+    best = 2 / m.task.separation.distance
+    assert 0.9 * best < slope.max() <= best * (1 + 1e-9)
+
+
+def test_smallest_power_is_smallest() -> None:
+    for dim in (1, 2, 10, 100):
+        for inner, outer in ((0.1, 0.3), (0.2, 0.21), (0.01, 0.9)):
+            p = smallest_power(dim, inner, outer)
+            assert dim * inner**p < outer**p
+            assert p == 2 or dim * inner ** (p - 2) >= outer ** (p - 2)
+
+
+POINTS, LABELS = cloud(6, 2, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ((POINTS, LABELS, "2", 9.0), {}, r"radius is 9: points \d and \d with labels .* apart in l_2, so it must be"),
+        ((POINTS, LABELS, "2", 0.0), {}, r"radius is 0.0: it must be finite and > 0"),
+        ((POINTS, LABELS, "2", np.nan), {}, r"radius is nan"),
+        ((POINTS, LABELS, "3", 0.1), {}, r"norm is '3': allowed are"),
+        ((np.ones((2, 2)), [0, 1], "2", 0.1), {}, r"points 0 and 1 coincide but have labels 0 and 1"),
+        ((POINTS, np.ones(6), "2", 0.1), {}, r"needs two"),
+        ((POINTS, LABELS / 2, "2", 0.1), {}, r"labels must be integers"),
+        ((POINTS * np.inf, LABELS, "2", 0.1), {}, r"coordinate \d of point \d is"),
+        ((np.ones((6, 0)), LABELS, "2", 0.1), {}, r"shape \(6, 0\)"),
+        ((POINTS, LABELS, "2", 1e-3), {"construction": "hinge"}, r"construction is 'hinge': allowed are ball_sum, "),
+        ((POINTS, LABELS, "2", 1e-3), {"construction": "hinge_sum"}, r"norm is '2': hinge_sum is for 'inf'"),
+        ((POINTS, LABELS, "inf", 1e-3), {"construction": "ball_sum"}, r"norm is 'inf': ball_sum is for '2'"),
+        ((POINTS, [0, 1, 2, 0, 1, 2], "2", 1e-3), {"readout": "sign"}, r"the sign reads -1 and \+1"),
+        ((POINTS, LABELS, "2", 1e-3), {"readout": "argmax"}, r"readout is 'argmax'"),
+        ((POINTS, LABELS, "inf", 1e-3), {"construction": "even_power", "power": 3}, r"power is 3: it must be even"),
+        ((POINTS, LABELS, "inf", 1e-3), {"construction": "shared_hinges", "spacing": 1.0}, r"spacing is 1: allowed"),
+        ((POINTS, LABELS, "2", 1e-3), {"construction": "projected_ball_sum", "dim": 3}, r"dim is 3: the points span 2"),
+    ],
+)
+def test_what_is_excluded_is_refused_in_one_line(arguments: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        memorize(*arguments, **options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("norm", "construction"), CASES)
+def test_lost_precision_is_refused(norm: Norm, construction: str) -> None:
+    points, labels = cloud(6, 2, 2, 0)
+    # Neighbouring numbers are 1e-4 apart there.
+    points = points + 1e12
+    radius = limit(points, labels, norm, construction) * (1 - 1e-6)
+    if construction == "lipschitz":  # Its weights are exact.
+        assert_memorizes(memorize(points, labels, norm, radius, construction=construction))
+        return
+    with pytest.raises(PrecisionError) as caught:
+        memorize(points, labels, norm, radius, construction=construction)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_construction_is_tested() -> None:
+    assert {name for _, name in CASES} == set(CONSTRUCTIONS)
