@@ -76,41 +76,33 @@ def square(levels: int) -> ReluNetwork:
 
 
 def sawtooth(
-    dim: int, levels: int, first: tuple[Any, np.ndarray] | None = None
+    dim: int, levels: int, first: tuple[Any, np.ndarray] | None = None, groups: int = 1
 ) -> tuple[list[tuple[Any, np.ndarray]], float]:
-    """Layers from x to (t_1, ..., t_D, A), A = sum_k sum_{s<=m} g_s(t_k) / 4^s, and the error D 4^-(m+1) of
-    sum_k t_k - A as an upper bound of sum_k t_k^2 on [0, 1]^D.
+    """Layers from x to (t_1, ..., t_dim, A_1, ..., A_groups), A = sum_k sum_{s<=m} g_s(t_k) / 4^s over a group.
 
-    `first` is (weight, bias) of t = weight x + bias, default t = x. Widths 2 D, then 3 D + 1 for each further level,
-    then the bottleneck D + 1. The weights 2, 4, 4^-s and 1/2 are exact in float64.
+    A group has d = dim / groups coordinates. Also returns the error d 4^-(m+1) of sum_k t_k - A as an upper bound of
+    sum_k t_k^2 on [0, 1]^d.
+
+    `first` is (weight, bias) of t = weight x + bias, default t = x. Widths 2 dim, then 3 dim + groups for each further
+    level, then dim + groups. The weights 2, 4, 4^-s and 1/2 are exact in float64. A coordinate t < 0 counts as 0, and
+    a group with some t > 1 gets sum_k t_k - A > 1.
     """
     weight, bias = first if first is not None else (sparse.eye_array(dim, format="csr"), np.zeros(dim))
-    eye = sparse.eye_array(dim)
+    eye, none = sparse.eye_array(dim), sparse.csr_array((dim, dim))
+    member = sparse.kron(sparse.eye_array(groups), np.ones((1, dim // groups)), format="csr")
     layers = [(sparse.vstack([weight, weight], format="csr"), np.concatenate([bias, bias - 0.5]))]
-    tooth = sparse.hstack([2 * eye, -4 * eye])
-    row = np.concatenate([np.full(dim, 2.0), np.full(dim, -4.0)])[None, :]
-    for s in range(2, levels + 1):
-        t = sparse.hstack([eye, sparse.csr_array((dim, dim))]) if s == 2 else _columns(dim, 2 * dim, 3 * dim + 1)
-        A = sparse.csr_array(row / 4.0 ** (s - 1))
-        if s > 2:
-            tooth = sparse.hstack([2 * eye, -4 * eye, sparse.csr_array((dim, dim + 1))])
-            A = sparse.hstack([A, sparse.csr_array((1, dim)), sparse.csr_array([[1.0]])])
-        layers.append(
-            (
-                sparse.vstack([tooth, tooth, t, A], format="csr"),
-                np.concatenate([np.zeros(dim), np.full(dim, -0.5), np.zeros(dim + 1)]),
-            )
-        )
-    A = sparse.csr_array(row / 4.0**levels)
-    if levels == 1:
-        t = sparse.hstack([eye, sparse.csr_array((dim, dim))])
-    else:
-        t = _columns(dim, 2 * dim, 3 * dim + 1)
-        A = sparse.hstack([A, sparse.csr_array((1, dim)), sparse.csr_array([[1.0]])])
-    layers.append((sparse.vstack([t, A], format="csr"), np.zeros(dim + 1)))
-    return layers, dim * 4.0 ** -(levels + 1)
-
-
-def _columns(dim: int, start: int, width: int) -> Any:
-    """Identity on `dim` columns of `width`."""
-    return sparse.csr_array((np.ones(dim), (np.arange(dim), start + np.arange(dim))), shape=(dim, width))
+    # From the neurons of a level: g_s, t and the sum A of all g before g_s.
+    g, t, before = sparse.hstack([2 * eye, -4 * eye]), sparse.hstack([eye, none]), None
+    for s in range(1, levels):
+        part = member @ g / 4.0**s
+        A = part if before is None else part + before
+        bias = np.concatenate([np.zeros(dim), np.full(dim, -0.5), np.zeros(dim + groups)])
+        layers.append((sparse.vstack([g, g, t, A], format="csr"), bias))
+        room = sparse.csr_array((dim, dim + groups))
+        g = sparse.hstack([2 * eye, -4 * eye, room])
+        t = sparse.hstack([none, none, eye, sparse.csr_array((dim, groups))])
+        before = sparse.hstack([sparse.csr_array((groups, 3 * dim)), sparse.eye_array(groups)])
+    part = member @ g / 4.0**levels
+    A = part if before is None else part + before
+    layers.append((sparse.vstack([t, A], format="csr"), np.zeros(dim + groups)))
+    return layers, dim // groups * 4.0 ** -(levels + 1)

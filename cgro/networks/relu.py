@@ -9,6 +9,7 @@ Zhang; Vardi et al.) and all weights and biases of dense layers (Kim, Moon & Yun
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from jaxtyping import Float
 from scipy import sparse
 
 from cgro.experiment import UserError
+from cgro.machine import available_cores
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 Matrix = Any
 """A float64 array, or a float64 scipy csr_array, of shape (outputs, inputs)."""
 
-_CHUNK = 2**23
+_CHUNK = 2**24
 """Largest number of hidden values held at once by an evaluation."""
 
 
@@ -144,7 +146,10 @@ class ReluNetwork:
             )
         flat = x.reshape(-1, self.inputs)
         rows = max(1, _CHUNK // max(self.inputs, *self.widths, 1))
-        parts = [self._evaluate(flat[start : start + rows]) for start in range(0, len(flat), rows)]
+        chunks = [flat[start : start + rows] for start in range(0, len(flat), rows)]
+        # Sparse products run on one core each and let other threads go on.
+        with ThreadPoolExecutor(available_cores()) as pool:
+            parts = list((map if len(chunks) < 2 else pool.map)(self._evaluate, chunks))
         out = np.concatenate(parts) if parts else np.empty((0, self.outputs))
         return out.reshape(*x.shape[:-1], self.outputs)
 
@@ -195,12 +200,20 @@ def compose(outer: ReluNetwork, inner: ReluNetwork) -> ReluNetwork:
     return ReluNetwork.of([*inner.layers[:-1], joint, *outer.layers[1:]])
 
 
-def deepen(network: ReluNetwork, depth: int) -> ReluNetwork:
-    """The same function with `depth` layers: its outputs are carried on as relu(v) - relu(-v)."""
+def deepen(network: ReluNetwork, depth: int, *, nonnegative: bool = False) -> ReluNetwork:
+    """The same function with `depth` layers: its outputs are carried on as relu(v) - relu(-v).
+
+    Outputs known to be `nonnegative` are carried as relu(v) alone.
+    """
     if depth < network.depth:
         raise UserError(f"depth is {depth}: the network has {network.depth} layers; ask for at least as many")
     extra = depth - network.depth
-    return compose(identity(network.outputs, extra + 1), network) if extra else network
+    if not extra:
+        return network
+    if nonnegative:
+        eye = sparse.eye_array(network.outputs, format="csr")
+        return ReluNetwork.of([*network.layers, *[(eye, np.zeros(network.outputs))] * extra])
+    return compose(identity(network.outputs, extra + 1), network)
 
 
 def stack(networks: Sequence[ReluNetwork]) -> ReluNetwork:
@@ -213,8 +226,8 @@ def stack(networks: Sequence[ReluNetwork]) -> ReluNetwork:
     layers = []
     for k in range(depth):
         blocks = [sparse.csr_array(n.weights[k]) for n in deep]
-        joint = sparse.vstack(blocks) if k == 0 else sparse.block_diag(blocks)
-        layers.append((sparse.csr_array(joint), np.concatenate([n.biases[k] for n in deep])))
+        joint = sparse.vstack(blocks, format="csr") if k == 0 else _block_diagonal(blocks)
+        layers.append((_read_only(joint), np.concatenate([n.biases[k] for n in deep])))
     return ReluNetwork.of(layers)
 
 
@@ -230,6 +243,26 @@ def add(f: ReluNetwork, g: ReluNetwork, f_factor: float = 1.0, g_factor: float =
 def dense(weight: Matrix) -> np.ndarray:
     """The weight as an array."""
     return weight.toarray() if sparse.issparse(weight) else weight
+
+
+def _block_diagonal(blocks: Sequence[sparse.csr_array]) -> sparse.csr_array:
+    """As scipy's block_diag, without its detour over triples: layers of images hold 10^8 weights."""
+    columns = np.cumsum([0, *(b.shape[1] for b in blocks)])
+    starts = np.cumsum([0, *(b.nnz for b in blocks)])
+    kind = np.int32 if max(columns[-1], starts[-1]) < 2**31 else np.int64
+    indices = np.concatenate([b.indices.astype(kind) + kind(c) for b, c in zip(blocks, columns, strict=False)])
+    pointers = [b.indptr[1:].astype(kind) + kind(s) for b, s in zip(blocks, starts, strict=False)]
+    return sparse.csr_array(
+        (np.concatenate([b.data for b in blocks]), indices, np.concatenate([np.zeros(1, kind), *pointers])),
+        shape=(sum(b.shape[0] for b in blocks), columns[-1]),
+    )
+
+
+def _read_only(weight: sparse.csr_array) -> sparse.csr_array:
+    """A matrix that was made here, and need not be copied to be immutable."""
+    for part in (weight.data, weight.indices, weight.indptr):
+        part.flags.writeable = False
+    return weight
 
 
 def _values(weight: Matrix) -> np.ndarray:
@@ -257,9 +290,7 @@ def _frozen_matrix(weight: Matrix, layer: int) -> Matrix:
         return weight
     weight = sparse.csr_array(weight, dtype=np.float64, copy=True)
     weight.sum_duplicates()
-    for part in (weight.data, weight.indices, weight.indptr):
-        part.flags.writeable = False
-    return weight
+    return _read_only(weight)
 
 
 def _difference_is_zero(a: Matrix, b: Matrix) -> bool:

@@ -61,7 +61,7 @@ def evaluation_attack(budget: Budget, steps: int = 10, restarts: int = 2) -> Att
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train: SGD with Nesterov momentum on the perturbed images of `attack`.
+    """How to train: SGD with Nesterov momentum on the images perturbed by `attack`, or on clean ones.
 
     The learning rate rises linearly from 0 to `learning_rate` > 0 over the first fifth of the updates, then
     falls linearly to 0. The radius rises linearly, too, to that of `attack` over the fraction `ramp` in [0, 1] of
@@ -69,7 +69,8 @@ class Recipe:
     Epochs and batch size are >= 1; weight decay is >= 0.
     """
 
-    attack: Attack
+    attack: Attack | None
+    """None trains on clean images."""
     epochs: int
     batch_size: int
     learning_rate: float
@@ -77,8 +78,10 @@ class Recipe:
     weight_decay: float = 0.0
     ramp: float = 0.4
 
-    def attack_at(self, progress: float) -> Attack:
+    def attack_at(self, progress: float) -> Attack | None:
         """The attack of an update at `progress` in (0, 1] through the training."""
+        if self.attack is None:
+            return None
         budget = self.attack.budget
         if progress >= self.ramp:
             return self.attack
@@ -154,8 +157,8 @@ def train(
         permutation = torch.randperm(len(data.labels), generator=order)
         for x, y in data.batches(permutation, recipe.batch_size):
             update += 1
-            z = recipe.attack_at(update / updates).perturb(model, x, y, attack)
-            loss = cross_entropy(model(z), y)
+            now = recipe.attack_at(update / updates)
+            loss = cross_entropy(model(now.perturb(model, x, y, attack) if now else x), y)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -75,10 +75,15 @@ def ball_sum(task: Task, *, readout: Readout | None = None) -> Memorizer:
     return Memorizer(task, network, code.readout, "ball_sum", {"readout": readout}, claimed, margin)
 
 
-def scaled(task: Task) -> Cube:
-    """t = (x - lo) / L with one lo and L for all coordinates: balls stay balls."""
+def scaled(task: Task, domain: tuple[float, float] | None = None) -> Cube:
+    """t = (x - lo) / L with one lo and L for all coordinates: balls stay balls.
+
+    [0, 1] takes in all balls, and the `domain` (low, high) of coordinates if one is given.
+    """
     x = task.data.points
     lo, hi = x.min() - task.radius, x.max() + task.radius
+    if domain is not None:
+        lo, hi = min(lo, domain[0]), max(hi, domain[1])
     # A little more room than needed keeps t in [0, 1] after rounding.
     room = 1e-9 * (hi - lo) + 4 * float(np.spacing(np.abs(x).max()))
     w = 1 / (hi - lo + 2 * room)

@@ -7,6 +7,7 @@ from typing import Any
 
 from cgro.experiment import UserError
 from cgro.networks.memorizers.ball_sum import ball_sum
+from cgro.networks.memorizers.gated import cgro_classifier
 from cgro.networks.memorizers.hinges import absolute_sum, hinge_sum, shared_hinges
 from cgro.networks.memorizers.lipschitz import lipschitz
 from cgro.networks.memorizers.projected import projected_ball_sum
@@ -27,6 +28,7 @@ CONSTRUCTIONS: dict[str, Callable[..., Memorizer]] = {
         lipschitz,
         even_power,
         absolute_sum,
+        cgro_classifier,
     )
 }
 """From the name of a construction to the function that builds it."""
@@ -36,7 +38,7 @@ NORMS: dict[Norm, tuple[str, ...]] = {
     "inf": ("hinge_sum", "shared_hinges", "sequential", "lipschitz", "even_power"),
     "1": ("absolute_sum",),
 }
-"""The constructions for each norm, the default first."""
+"""The constructions for each norm, the default first. `cgro_classifier` serves all, around a clean classifier."""
 
 
 def memorize(

@@ -75,7 +75,7 @@ def shared_hinges(task: Task, *, spacing: float | None = None, readout: Readout 
         step = 2.0 ** math.floor(math.log2(step))
         low, high = np.floor(low / step) * step, np.ceil(high / step) * step
         gap = math.nextafter(gap - step, -math.inf)
-    first, bias, second = _share(low, high)
+    first, bias, second = share(low, high)
     n, D = low.shape
     head, margin = code.head(gap)
     layers = [(first, bias), (second, np.full(n, gap)), *head]
@@ -161,21 +161,34 @@ def require_precision(gap: float, task: Task) -> None:
         )
 
 
-def _share(low: np.ndarray, high: np.ndarray) -> tuple[Any, np.ndarray, Any]:
-    """One hinge for each distinct side of a coordinate, and which hinges each box sums, with weight -1."""
+def share(low: np.ndarray, high: np.ndarray, domain: tuple[float, float] | None = None) -> tuple[Any, np.ndarray, Any]:
+    """One hinge for each distinct side of a coordinate, and which hinges each box sums, with weight -1.
+
+    Hinges that are 0 in all of the `domain` (low, high) of coordinates are left out.
+    """
     n, D = low.shape
-    coordinates, signs, offsets, index = [], [], [], np.empty((n, 2 * D), dtype=np.int64)
+    signs, coordinates, offsets = [], [], []
+    rows, columns = [], []
     count = 0
     for k in range(D):
-        for column, (sides, sign) in enumerate(((high[:, k], 1.0), (low[:, k], -1.0))):
+        for sides, sign in ((high[:, k], 1.0), (low[:, k], -1.0)):
             values, place = np.unique(sides, return_inverse=True)
-            index[:, 2 * k + column] = count + place
-            count += len(values)
-            coordinates.append(np.full(len(values), k))
+            if domain is not None:
+                kept = values < domain[1] if sign > 0 else values > domain[0]
+                place = np.where(kept, np.cumsum(kept) - 1, -1)[place]
+                values = values[kept]
+            coordinates.append(np.full(len(values), k, dtype=np.int32))
             signs.append(np.full(len(values), sign))
             offsets.append(-sign * values)
-    rows = np.arange(count + 1)
-    first = sparse.csr_array((np.concatenate(signs), np.concatenate(coordinates), rows), shape=(count, D))
-    pointers = np.arange(n + 1) * 2 * D
-    second = sparse.csr_array((np.full(2 * n * D, -1.0), index.ravel(), pointers), shape=(n, count))
+            used = np.flatnonzero(place >= 0).astype(np.int32)
+            rows.append(used)
+            columns.append((count + place[used]).astype(np.int32))
+            count += len(values)
+    starts = np.arange(count + 1)
+    first = sparse.csr_array((np.concatenate(signs), np.concatenate(coordinates), starts), shape=(count, D))
+    # A stable sort by box keeps the columns of each box in order, without a detour over triples.
+    box, column = np.concatenate(rows), np.concatenate(columns)
+    column = column[np.argsort(box, kind="stable")]
+    pointers = np.concatenate([[0], np.cumsum(np.bincount(box, minlength=n))])
+    second = sparse.csr_array((np.full(len(column), -1.0), column, pointers), shape=(n, count))
     return first, np.concatenate(offsets), second

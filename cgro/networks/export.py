@@ -1,0 +1,277 @@
+"""Networks and robustness properties as files: safetensors for cgro, ONNX and VNN-LIB for other verifiers.
+
+A property file states the counterexample, as verifiers want it: an input in the l_inf ball whose outputs read another
+label. Bounds of the box are decimals that are exact or rounded outward, so that a verifier that proves the property
+proves it for the ball. What a verifier's own parser makes of decimals and of float64 weights is up to it.
+
+Reference: VNN-LIB 1.0 and the folder layout (instances.csv) as the verification competition (VNN-COMP) uses them [R].
+"""
+
+from __future__ import annotations
+
+import decimal
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import safetensors
+from jaxtyping import Float, Int
+from safetensors.numpy import save as pack
+from scipy import sparse
+
+from cgro.experiment import UserError
+from cgro.files import require_writable, write_whole
+from cgro.networks.readout import Readout, margin_rows
+from cgro.networks.relu import Matrix, PrecisionError, ReluNetwork, dense
+from cgro.norms import Norm, require_norm
+
+FORMAT = "cgro-relu-network"
+VERSION = 1
+Precision = Literal["float64", "float32"]
+_DIGITS = 20
+_PROTOBUF = 2**31 - 2**20
+"""Bytes that one ONNX file can hold."""
+
+
+def save(network: ReluNetwork, path: Path | str) -> None:
+    """Write the network, bit by bit, sparse layers as sparse; the file appears whole or not at all.
+
+    Raises: StorageError where the file cannot be written.
+    """
+    tensors: dict[str, np.ndarray] = {}
+    for k, (weight, bias) in enumerate(network.layers):
+        tensors[f"{k}.bias"] = bias
+        if sparse.issparse(weight):
+            tensors |= {f"{k}.{part}": np.ascontiguousarray(getattr(weight, part)) for part in _PARTS}
+        else:
+            tensors[f"{k}.weight"] = np.ascontiguousarray(weight)
+    shapes = [list(w.shape) for w in network.weights]
+    head = {"format": FORMAT, "version": str(VERSION), "shapes": json.dumps(shapes), "sha256": _digest(tensors)}
+    write_whole(Path(path), pack(tensors, metadata=head))
+
+
+_PARTS = ("data", "indices", "indptr")
+
+
+def load(path: Path | str) -> ReluNetwork:
+    """The network in a file of `save`.
+
+    Raises: UserError, one line with the path, for a file that is missing, damaged, of another kind, or of a newer
+        version.
+    """
+    try:
+        with safetensors.safe_open(path, "np") as file:  # type: ignore[no-untyped-call]
+            head = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except OSError as error:
+        raise UserError(f"network {path}: cannot read ({error.strerror or error}); check the path") from error
+    except (safetensors.SafetensorError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"network {path}: not a whole safetensors file; write it again with save()") from error
+    if head.get("format") != FORMAT:
+        raise UserError(f"network {path}: not a file of save(); a torch state needs from_torch() on its model")
+    if head.get("version") != str(VERSION):
+        raise UserError(f"network {path}: version {head.get('version')}, this cgro reads {VERSION}; update cgro")
+    if head.get("sha256") != _digest(tensors):
+        raise UserError(f"network {path}: contents are damaged, their checksum differs; write it again with save()")
+    shapes = json.loads(head["shapes"])
+    return ReluNetwork.of((_weight(tensors, k, tuple(shape)), tensors[f"{k}.bias"]) for k, shape in enumerate(shapes))
+
+
+def to_onnx(
+    network: ReluNetwork,
+    path: Path | str,
+    *,
+    precision: Precision = "float64",
+    rounding: Literal["exact", "nearest"] = "exact",
+) -> None:
+    """Write the network as ONNX: Gemm and Relu nodes, dense weights, input "X" (batch, D), output "Y" (batch, outputs).
+
+    Args:
+        precision: of weights and arithmetic; many verifiers read float32 only.
+        rounding: "exact" refuses float32 unless it holds every weight and bias exactly; "nearest" rounds them, so that
+            the file is another network.
+
+    Raises: PrecisionError, which names the layer, for weights that do not fit; UserError for unknown arguments,
+        without the onnx package, and for networks above the 2 GiB of an ONNX file.
+    """
+    write_whole(Path(path), _onnx_bytes(network, precision, rounding))
+
+
+def to_vnnlib(
+    point: Float[np.ndarray, " D"],
+    label: int,
+    norm: Norm,
+    radius: float,
+    *,
+    readout: Readout,
+    outputs: int,
+    path: Path | str | None = None,
+) -> str:
+    """The VNN-LIB text "some input within the radius reads another label"; also written to `path` if given.
+
+    unsat is a certificate for the closed l_inf ball, sat is a counterexample.
+
+    Raises: UserError for l_1 and l_2, which VNN-LIB has no words for, for a label that the read-out cannot give, and
+        for a point or radius that is not finite, or a negative radius.
+    """
+    if require_norm(norm) != "inf":
+        raise UserError(f"norm is {norm!r}: VNN-LIB properties are boxes; only norm 'inf' can be exported")
+    point = np.asarray(point, dtype=np.float64)
+    if point.ndim != 1 or not np.isfinite(point).all():
+        raise UserError(f"point of shape {point.shape}: need one row of finite coordinates")
+    if not (np.isfinite(radius) and radius >= 0):
+        raise UserError(f"radius is {radius}: it must be finite and >= 0; give it in input units")
+    rows, offsets = margin_rows(readout, outputs, np.array([label]))
+    lines = [f"; l_inf ball of radius {radius!r}, label {label} by {readout}; sat: another label is read"]
+    lines += [f"(declare-const X_{k} Real)" for k in range(len(point))]
+    lines += [f"(declare-const Y_{k} Real)" for k in range(outputs)]
+    for k, x in enumerate(point):
+        lines.append(f"(assert (>= X_{k} {_decimal(x, -radius)}))")
+        lines.append(f"(assert (<= X_{k} {_decimal(x, radius)}))")
+    wrong = [_violated(row, offset) for row, offset in zip(rows[0], offsets[0], strict=True)]
+    either = wrong[0] if len(wrong) == 1 else "(or " + " ".join(f"(and {w})" for w in wrong) + ")"
+    text = "\n".join([*lines, f"(assert {either})", ""])
+    if path is not None:
+        write_whole(Path(path), text.encode())
+    return text
+
+
+def to_vnnlib_set(
+    folder: Path | str,
+    network: ReluNetwork,
+    points: Float[np.ndarray, "N D"],
+    labels: Int[np.ndarray, " N"],
+    norm: Norm,
+    radius: float,
+    *,
+    readout: Readout,
+    precision: Precision = "float64",
+    rounding: Literal["exact", "nearest"] = "exact",
+    timeout: float = 60.0,
+) -> None:
+    """Write onnx/network.onnx, vnnlib/point_<i>.vnnlib and instances.csv (onnx, vnnlib, seconds), all or nothing.
+
+    Raises: UserError for a folder that exists, points that do not fit, and what `to_onnx` and `to_vnnlib` refuse;
+        StorageError where nothing can be written.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise UserError(f"folder {folder} exists: choose a new one, or remove it")
+    if points.ndim != 2 or points.shape[1] != network.inputs or len(labels) != len(points):
+        raise UserError(
+            f"points have shape {points.shape} and there are {len(labels)} labels: need (N, {network.inputs}) and N"
+        )
+    files = {Path("onnx") / "network.onnx": _onnx_bytes(network, precision, rounding)}
+    instances = []
+    for i, (point, label) in enumerate(zip(points, labels, strict=True)):
+        name = f"point_{i:0{len(str(max(len(points) - 1, 0)))}d}.vnnlib"
+        text = to_vnnlib(point, int(label), norm, radius, readout=readout, outputs=network.outputs)
+        files[Path("vnnlib") / name] = text.encode()
+        instances.append(f"onnx/network.onnx,vnnlib/{name},{timeout:g}\n")
+    files[Path("instances.csv")] = "".join(instances).encode()
+    require_writable(folder.parent)
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        for name, content in files.items():
+            write_whole(temporary / name, content)
+        os.rename(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _digest(tensors: dict[str, np.ndarray]) -> str:
+    """Checksum of names, types, shapes and bytes."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        total.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
+
+
+def _weight(tensors: dict[str, np.ndarray], k: int, shape: tuple[int, ...]) -> Matrix:
+    if f"{k}.weight" in tensors:
+        return tensors[f"{k}.weight"]
+    return sparse.csr_array(tuple(tensors[f"{k}.{part}"] for part in _PARTS), shape=shape)
+
+
+def _onnx_bytes(network: ReluNetwork, precision: str, rounding: str) -> bytes:
+    if precision not in ("float64", "float32"):
+        raise UserError(f"precision is {precision!r}: allowed are 'float64' and 'float32'")
+    if rounding not in ("exact", "nearest"):
+        raise UserError(f"rounding is {rounding!r}: allowed are 'exact' and 'nearest'")
+    try:
+        import onnx
+        from onnx import helper, numpy_helper
+    except ImportError as error:
+        raise UserError('ONNX files need the onnx package: pip install "cgro[onnx]"') from error
+    size = sum(w.shape[0] * (w.shape[1] + 1) for w in network.weights) * (8 if precision == "float64" else 4)
+    if size > _PROTOBUF:
+        raise UserError(f"the network takes {size} bytes with dense layers: an ONNX file holds {_PROTOBUF}")
+    kind = onnx.TensorProto.DOUBLE if precision == "float64" else onnx.TensorProto.FLOAT
+    nodes: list[Any] = []
+    tensors: list[Any] = []
+    value = "X"
+    for k, (weight, bias) in enumerate(network.layers, 1):
+        for name, array in ((f"W{k}", dense(weight)), (f"b{k}", bias)):
+            tensors.append(numpy_helper.from_array(_cast(array, k, precision, rounding), name))
+        last = k == network.depth
+        after = "Y" if last else f"z{k}"
+        nodes.append(helper.make_node("Gemm", [value, f"W{k}", f"b{k}"], [after], f"gemm{k}", transB=1))
+        value = after
+        if not last:
+            nodes.append(helper.make_node("Relu", [value], [f"h{k}"], f"relu{k}"))
+            value = f"h{k}"
+    graph = helper.make_graph(
+        nodes,
+        "relu_network",
+        [helper.make_tensor_value_info("X", kind, ["batch", network.inputs])],
+        [helper.make_tensor_value_info("Y", kind, ["batch", network.outputs])],
+        tensors,
+    )
+    # Versions that verifiers of some years ago read, too.
+    model = helper.make_model(graph, producer_name="cgro", opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _cast(array: np.ndarray, layer: int, precision: str, rounding: str) -> np.ndarray:
+    if precision == "float64":
+        return np.ascontiguousarray(array)
+    with np.errstate(over="ignore"):
+        cast = array.astype(np.float32)
+    if not np.isfinite(cast).all():
+        raise PrecisionError(f"layer {layer} has a weight or bias beyond the range of float32: use precision='float64'")
+    if rounding == "exact" and not np.array_equal(cast.astype(np.float64), array):
+        raise PrecisionError(
+            f"layer {layer} has a weight or bias that float32 does not hold exactly: use precision='float64', or "
+            "rounding='nearest' for a rounded network"
+        )
+    return cast
+
+
+def _violated(row: np.ndarray, offset: float) -> str:
+    """<row, Y> + offset <= 0 for rows with one entry +-1, or with +1 and -1 and no offset."""
+    up, down = np.flatnonzero(row == 1), np.flatnonzero(row == -1)
+    if up.size and down.size:
+        return f"(<= Y_{up[0]} Y_{down[0]})"
+    if up.size:
+        return f"(<= Y_{up[0]} {_decimal(0.0, -offset)})"
+    return f"(>= Y_{down[0]} {_decimal(0.0, offset)})"
+
+
+def _decimal(x: float, change: float) -> str:
+    """x + change as a decimal: exact if it has few digits, otherwise rounded away from x."""
+    with decimal.localcontext(
+        prec=5000, rounding=decimal.ROUND_CEILING if change >= 0 else decimal.ROUND_FLOOR
+    ) as exact:
+        total = decimal.Decimal(float(x)) + decimal.Decimal(float(change))
+        exact.prec = _DIGITS
+        text = format(+total, "f")
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return f"{text or '0'}" if "." in text else f"{text or '0'}.0"
