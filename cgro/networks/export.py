@@ -51,8 +51,9 @@ def save(network: ReluNetwork, path: Path | str) -> None:
         else:
             tensors[f"{k}.weight"] = np.ascontiguousarray(weight)
     shapes = [list(w.shape) for w in network.weights]
-    head = {"format": FORMAT, "version": str(VERSION), "shapes": json.dumps(shapes), "sha256": _digest(tensors)}
-    write_whole(Path(path), pack(tensors, metadata=head))
+    # One entry: the format does not keep the order of several, and equal networks must give equal files.
+    head = json.dumps({"version": VERSION, "shapes": shapes, "sha256": _digest(tensors, shapes)})
+    write_whole(Path(path), pack(tensors, metadata={FORMAT: head}))
 
 
 _PARTS = ("data", "indices", "indptr")
@@ -65,20 +66,21 @@ def load(path: Path | str) -> ReluNetwork:
         version.
     """
     try:
-        with safetensors.safe_open(path, "np") as file:  # type: ignore[no-untyped-call]
+        with safetensors.safe_open(path, "np") as file:
             head = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in list(file.keys())}
     except OSError as error:
         raise UserError(f"network {path}: cannot read ({error.strerror or error}); check the path") from error
     except (safetensors.SafetensorError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"network {path}: not a whole safetensors file; write it again with save()") from error
-    if head.get("format") != FORMAT:
+    if FORMAT not in head:
         raise UserError(f"network {path}: not a file of save(); a torch state needs from_torch() on its model")
-    if head.get("version") != str(VERSION):
-        raise UserError(f"network {path}: version {head.get('version')}, this cgro reads {VERSION}; update cgro")
-    if head.get("sha256") != _digest(tensors):
+    about = _about(head[FORMAT])
+    if about.get("version") != VERSION:
+        raise UserError(f"network {path}: version {about.get('version')}, this cgro reads {VERSION}; update cgro")
+    if about.get("sha256") != _digest(tensors, about.get("shapes")):
         raise UserError(f"network {path}: contents are damaged, their checksum differs; write it again with save()")
-    shapes = json.loads(head["shapes"])
+    shapes = about["shapes"]
     return ReluNetwork.of((_weight(tensors, k, tuple(shape)), tensors[f"{k}.bias"]) for k, shape in enumerate(shapes))
 
 
@@ -131,8 +133,8 @@ def to_vnnlib(
     lines += [f"(declare-const X_{k} Real)" for k in range(len(point))]
     lines += [f"(declare-const Y_{k} Real)" for k in range(outputs)]
     for k, x in enumerate(point):
-        lines.append(f"(assert (>= X_{k} {_decimal(x, -radius)}))")
-        lines.append(f"(assert (<= X_{k} {_decimal(x, radius)}))")
+        lines.append(f"(assert (>= X_{k} {_decimal(x, -radius, decimal.ROUND_FLOOR)}))")
+        lines.append(f"(assert (<= X_{k} {_decimal(x, radius, decimal.ROUND_CEILING)}))")
     wrong = [_violated(row, offset) for row, offset in zip(rows[0], offsets[0], strict=True)]
     either = wrong[0] if len(wrong) == 1 else "(or " + " ".join(f"(and {w})" for w in wrong) + ")"
     text = "\n".join([*lines, f"(assert {either})", ""])
@@ -177,16 +179,24 @@ def to_vnnlib_set(
     require_writable(folder.parent)
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
     try:
-        for name, content in files.items():
-            write_whole(temporary / name, content)
+        for place, content in files.items():
+            write_whole(temporary / place, content)
         os.rename(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _digest(tensors: dict[str, np.ndarray]) -> str:
+def _about(head: str) -> dict[str, Any]:
+    try:
+        about = json.loads(head)
+    except ValueError:
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def _digest(tensors: dict[str, np.ndarray], shapes: Any) -> str:
     """Checksum of names, types, shapes and bytes."""
-    total = hashlib.sha256()
+    total = hashlib.sha256(json.dumps(shapes).encode())
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name])
         total.update(f"{name} {array.dtype} {array.shape}\n".encode())
@@ -261,17 +271,15 @@ def _violated(row: np.ndarray, offset: float) -> str:
     if up.size and down.size:
         return f"(<= Y_{up[0]} Y_{down[0]})"
     if up.size:
-        return f"(<= Y_{up[0]} {_decimal(0.0, -offset)})"
-    return f"(>= Y_{down[0]} {_decimal(0.0, offset)})"
+        return f"(<= Y_{up[0]} {_decimal(0.0, -offset, decimal.ROUND_CEILING)})"
+    return f"(>= Y_{down[0]} {_decimal(0.0, offset, decimal.ROUND_FLOOR)})"
 
 
-def _decimal(x: float, change: float) -> str:
-    """x + change as a decimal: exact if it has few digits, otherwise rounded away from x."""
-    with decimal.localcontext(
-        prec=5000, rounding=decimal.ROUND_CEILING if change >= 0 else decimal.ROUND_FLOOR
-    ) as exact:
+def _decimal(x: float, change: float, rounding: str) -> str:
+    """x + change as a decimal with at most 20 digits: exact if they suffice, otherwise rounded that way."""
+    with decimal.localcontext(prec=5000, rounding=rounding) as context:
         total = decimal.Decimal(float(x)) + decimal.Decimal(float(change))
-        exact.prec = _DIGITS
+        context.prec = _DIGITS
         text = format(+total, "f")
-    text = text.rstrip("0").rstrip(".") if "." in text else text
-    return f"{text or '0'}" if "." in text else f"{text or '0'}.0"
+    whole, _, part = text.partition(".")
+    return f"{whole}.{part.rstrip('0') or '0'}"

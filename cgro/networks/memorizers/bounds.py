@@ -1,0 +1,70 @@
+"""What is known about the number of parameters of a robust memorizer: lower bounds, and published upper bounds.
+
+Lower bounds hold for the worst data set of N points in R^D: some data set needs as many. Upper bounds without a stated
+constant are given as scalings, to be compared in shape alone.
+"""
+
+from __future__ import annotations
+
+import math
+
+from cgro.experiment import UserError
+from cgro.norms import EXPONENT, Norm
+
+
+def first_layer_width(samples: int, dim: int, ratio: float, norm: Norm) -> int:
+    """Neurons that the first layer needs for the points {e_1, ..., e_D, 0} (and 2 e_1, ... if N > D + 1).
+
+        l_p, p >= 2:  ceil(rho^2 min(N - 1, D)),   l_p, p < 2:  ceil(rho^2 min(N - 1, D) / D^(2/p - 1)),
+        l_inf:  min(N - 1, D) for rho > 1/2
+
+    Reference: Kim, Moon & Yun, NeurIPS 2025, Prop. 3.2, C.6 and C.7 [S].
+
+    Raises: UserError unless 0 < ratio < 1.
+    """
+    _require_ratio(ratio)
+    dims = min(samples - 1, dim)
+    if norm == "inf" and ratio > 0.5:
+        return dims
+    p = EXPONENT[norm]
+    shrink = dim ** (2 / p - 1) if p < 2 else 1.0
+    # Less a rounding error, so that the bound is never overstated.
+    return max(1, math.ceil(ratio**2 * dims / shrink - 1e-9))
+
+
+def lower_bound_total(samples: int, dim: int, ratio: float, norm: Norm) -> int:
+    """All parameters that some data set needs: (D + 1) for each neuron of the first layer.
+
+    Kim, Moon & Yun, Theorem 3.1 adds Omega(sqrt(N min(1/(1-rho^2), D))) without a stated constant, which is left out.
+    """
+    return (dim + 1) * first_layer_width(samples, dim, ratio, norm)
+
+
+def shattered_points(samples: int, ratio: float) -> int:
+    """Points that robust memorizers of N points shatter, floor(N/2) floor(1/(1-rho^2)): their VC dimension is no less.
+
+    Reference: Kim, Moon & Yun, Prop. 3.3, in l_2, for rho <= sqrt(1 - 1/D) [S].
+    """
+    _require_ratio(ratio)
+    return (samples // 2) * math.floor(1 / (1 - ratio**2) + 1e-9)
+
+
+def published_scaling_total(samples: int, dim: int, ratio: float) -> float:
+    """N D^2 rho^4, the published upper bound of all parameters in l_2 for rho >= 1/(5 sqrt D), without its constant and
+    logarithms.
+
+    Reference: Kim, Moon & Yun, NeurIPS 2025, Theorem 4.2 (iii) [S].
+    """
+    _require_ratio(ratio)
+    return samples * dim**2 * ratio**4
+
+
+def shared_square_scaling_total(samples: int, dim: int, ratio: float) -> float:
+    """D + N + rho^2 N D, the scaling of construction S after projection, without its constant and logarithms [D]."""
+    _require_ratio(ratio)
+    return dim + samples + ratio**2 * samples * dim
+
+
+def _require_ratio(ratio: float) -> None:
+    if not 0 < ratio < 1:
+        raise UserError(f"ratio is {ratio:g}: rho = 2 radius / separation lies between 0 and 1; change the radius")
