@@ -1,0 +1,384 @@
+"""Families of labelled points: prescribed separation, worst cases of lower bounds, and one weak clean coordinate.
+
+Two classes have labels -1 and +1, more have 0..C-1. Where at least as many points as classes are drawn, every class
+occurs. Labels and coordinates come from independent streams of one seed. Prescribed distances hold to within rounding,
+a relative 1e-12; `separation.opposite_separation` measures them.
+
+Letters: N points, D dimensions, C classes, K cells per side.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Int, Int64
+
+from cgro.data.patches import require_sizes
+from cgro.data.separation import LabelledPoints
+from cgro.experiment import UserError
+from cgro.norms import EXPONENT, Norm, require_norm
+
+LARGEST_FAMILY = 10**6
+"""Points of a family whose size is exponential in its parameters."""
+Seed = int | np.random.SeedSequence
+Labelling = Literal["random", "parity"]
+
+_SLACK = 1e-12
+"""Relative rounding that a prescribed distance may have."""
+_MANY = 2**16
+"""Letters beyond which words are as good as continuous."""
+
+
+def random_points(samples: int, dim: int, *, classes: int = 2, seed: Seed) -> LabelledPoints:
+    """Independent uniform points in [0, 1]^D with random labels, at whatever separation they happen to have.
+
+    Raises: UserError for a size that is not a positive integer, and for fewer than two classes.
+    """
+    require_sizes(samples=samples, dim=dim)
+    labels, coordinates = _streams(seed, 2)
+    y = _random_labels(labels, samples, classes)
+    return LabelledPoints(coordinates.random((samples, dim)), y)
+
+
+def random_separated(
+    samples: int, dim: int, norm: Norm, separation: float, *, classes: int = 2, seed: Seed
+) -> LabelledPoints:
+    """Random points in [0, 1]^D, any two of them at least `separation` apart in l_p, with random labels.
+
+    The points sit at random places of different cells. A cell is a word of b letters out of m; each letter is repeated
+    on h = floor(D / b) coordinates, where it stands for one of m intervals of [0, 1], g apart. Words differ in a
+    letter, hence points in h coordinates by at least g, and
+
+        |x - x'|_p >= h^(1/p) g = separation,    number of cells m^b,   m <= 1 + 1/g.
+
+    b is as large as it can be with N cells, and m about half of its largest value, so that intervals are as wide as
+    their gaps. Coordinates beyond b h are uniform.
+
+    separation: in (0, D^(1/p)], in units of the cube's side.
+    Raises: UserError for bad sizes, and beyond the packing limit max over b of m^b, which it names, with the largest
+    separation at this number of points.
+    """
+    require_sizes(samples=samples, dim=dim)
+    require_norm(norm)
+    _require_real("separation", separation, above=0.0, most=math.inf)
+    labels, cells, jitter, columns = _streams(seed, 4)
+    y = _random_labels(labels, samples, classes)
+    length, letters, gap = _code(samples, dim, norm, separation)
+    width = max(0.0, (1 - (letters - 1) * gap) / letters)
+    repeats = dim // length
+    word = np.repeat(_distinct_words(cells, samples, length, letters), repeats, axis=1)
+    points = jitter.random((samples, dim))
+    points[:, : length * repeats] = word * (width + gap) + width * points[:, : length * repeats]
+    # Rounding may leave the cube by an ulp.
+    return LabelledPoints(np.minimum(points[:, columns.permutation(dim)], 1.0), y)
+
+
+def grid_family(
+    cells_per_side: int,
+    dim: int,
+    offset: float,
+    *,
+    labelling: Int[np.ndarray, " cells"] | None = None,
+    seed: Seed = 0,
+) -> LabelledPoints:
+    """The family behind the exponential lower bound for robust classifiers: a grid, shifted by its labels.
+
+        x_i = (i_1 / K, ..., i_{D-1} / K, 1/2 + offset phi(i)),   y_i = phi(i),   i in {1..K}^(D-1)
+
+    The hyperplane x_D = 1/2 has clean error 0; a classifier that is robust at a radius of `offset` or more must realise
+    phi, and there is one up to 1/(2K): points are at least 1/K apart in every l_p. The last index runs fastest.
+
+    labelling: phi in that order, of -1 and +1; None draws it with `seed`. offset: in (0, 1/2].
+    Raises: UserError for bad sizes, offset or labelling, D < 2, and more than 10^6 points.
+    Reference: Li et al. (NeurIPS 2022), Theorem 4.3, with K = floor(1 / (2 epsilon)) [S].
+    """
+    require_sizes(cells_per_side=cells_per_side, dim=dim)
+    if dim < 2:
+        raise UserError(f"dim = {dim}: the last coordinate only carries the offset; give dim >= 2")
+    _require_real("offset", offset, above=0.0, most=0.5)
+    count = _power_within(cells_per_side, dim - 1, "cells_per_side^(dim - 1)")
+    y = _random_labels(_streams(seed, 1)[0], count, 2) if labelling is None else _signs(labelling, count)
+    index = np.stack(np.unravel_index(np.arange(count), (cells_per_side,) * (dim - 1)), axis=1)
+    return LabelledPoints(np.column_stack([(index + 1) / cells_per_side, 0.5 + offset * y]), y)
+
+
+def manifold_points(
+    samples: int,
+    dim: int,
+    intrinsic_dim: int,
+    *,
+    separation: float | None = None,
+    waves: float = 0.0,
+    amplitude: float = 0.1,
+    classes: int = 2,
+    seed: Seed,
+) -> LabelledPoints:
+    """Random labels on a k-dimensional linear or curved manifold in R^D.
+
+        x = Q t   or, if waves > 0,   x = Q (t, amplitude sin(2 pi waves t)),    t in [0, 1]^k,
+
+    with Q of random orthonormal columns, sin coordinate by coordinate. Both maps never bring points nearer in l_2, the
+    linear one is an isometry: a separation of the t in l_2 holds for the x.
+
+    separation: in l_2, as in `random_separated`; None for independent uniform t. waves: periods over [0, 1], >= 0.
+    Raises: UserError for bad sizes, D < k (D < 2 k if curved), and beyond the packing limit in [0, 1]^k.
+    """
+    require_sizes(samples=samples, dim=dim, intrinsic_dim=intrinsic_dim)
+    _require_real("waves", waves, least=0.0, most=math.inf)
+    _require_real("amplitude", amplitude, above=0.0, most=math.inf)
+    rank = 2 * intrinsic_dim if waves else intrinsic_dim
+    if dim < rank:
+        kind = "curved" if waves else "linear"
+        raise UserError(f"dim = {dim}: a {kind} manifold of dimension {intrinsic_dim} needs dim >= {rank}; raise dim")
+    inner, outer = _spawn(seed, 2)
+    flat = (
+        random_points(samples, intrinsic_dim, classes=classes, seed=inner)
+        if separation is None
+        else random_separated(samples, intrinsic_dim, "2", separation, classes=classes, seed=inner)
+    )
+    t = flat.points
+    if waves:
+        t = np.column_stack([t, amplitude * np.sin(2 * np.pi * waves * t)])
+    frame, _ = np.linalg.qr(np.random.default_rng(outer).standard_normal((dim, rank)))
+    return LabelledPoints(t @ frame.T, flat.labels)
+
+
+def weak_coordinate(
+    samples: int,
+    dim: int,
+    *,
+    margin: float,
+    separation: float,
+    spread: float = 0.0,
+    informative: int | None = None,
+    seed: Seed,
+) -> LabelledPoints:
+    """One weak coordinate decides the label; the classes are far apart in the others, but in a complicated way.
+
+        x_0 = y u,   u uniform in [margin, margin + spread],
+        x_k = c_k (1 + separation) / 2 + (1 - separation) / 2 * uniform[0, 1],   c_k in {0, 1},   y = prod_k (-1)^(c_k)
+
+    for k = 1..informative; the coordinates after them are uniform in [0, 1]. The classifier sgn(x_0) has clean error 0
+    and, at radius r in any l_p, robust error P[u <= r]: 0 for r < margin, 1 for r >= margin + spread. The supports of
+    the classes lie in 2^informative cells in the pattern of a checkerboard, so they are at least `separation` apart in
+    every l_p: a robust classifier exists, but must tell all cells apart.
+
+    Calls with different seeds draw from the same distribution: one for training, one for testing.
+
+    margin: > 0. separation: in (0, 1). spread: >= 0. informative: 1..D-1, None for all D-1.
+    Raises: UserError outside these ranges and for D < 2.
+    Reference: a distribution under assumption 4.2 of Li & Li (ICML 2025) for separation > 2 delta [D].
+    """
+    require_sizes(samples=samples, dim=dim)
+    if dim < 2:
+        raise UserError(f"dim = {dim}: one weak coordinate and at least one more; give dim >= 2")
+    _require_real("margin", margin, above=0.0, most=math.inf)
+    _require_real("spread", spread, least=0.0, most=math.inf)
+    _require_real("separation", separation, above=0.0, below=1.0)
+    informative = dim - 1 if informative is None else informative
+    require_sizes(informative=informative)
+    if informative > dim - 1:
+        raise UserError(f"informative = {informative}: must be at most dim - 1 = {dim - 1}; lower it or raise dim")
+    labels, weak, cells, jitter = _streams(seed, 4)
+    y = _random_labels(labels, samples, 2)
+    cell = cells.integers(0, 2, (samples, informative))
+    # The last cell settles the parity.
+    cell[:, -1] = (cell[:, :-1].sum(1) + (y < 0)) % 2
+    points = jitter.random((samples, dim))
+    points[:, 0] = y * (margin + spread * weak.random(samples))
+    inside = slice(1, informative + 1)
+    points[:, inside] = cell * (1 + separation) / 2 + (1 - separation) / 2 * points[:, inside]
+    return LabelledPoints(points, y)
+
+
+def two_rings(
+    samples: int, dim: int = 2, *, radii: tuple[float, float] = (0.5, 1.0), noise: float = 0.0, seed: Seed
+) -> LabelledPoints:
+    """Two concentric spheres in R^D, -1 inside and +1 outside, each thickened by `noise` to both sides.
+
+    Directions are uniform, radii uniform within noise of radii[y]. In l_2 the supports are
+    radii[1] - radii[0] - 2 noise apart, and sgn(|x|_2 - (radii[0] + radii[1]) / 2) is robust at every radius below half
+    of that.
+
+    Raises: UserError unless D >= 2, 0 < radii[0] < radii[1], and 0 <= noise < (radii[1] - radii[0]) / 2 and radii[0].
+    """
+    require_sizes(samples=samples, dim=dim)
+    if dim < 2:
+        raise UserError(f"dim = {dim}: a ring needs dim >= 2; raise it")
+    inner, outer = radii
+    _require_real("inner radius", inner, above=0.0, most=math.inf)
+    _require_real("outer radius", outer, above=inner, most=math.inf)
+    _require_real("noise", noise, least=0.0, below=min((outer - inner) / 2, inner))
+    labels, directions, thickness = _streams(seed, 3)
+    y = _random_labels(labels, samples, 2)
+    x = directions.standard_normal((samples, dim))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    radius = np.where(y > 0, outer, inner) + noise * thickness.uniform(-1, 1, samples)
+    return LabelledPoints(radius[:, None] * x, y)
+
+
+def hypercube(dim: int, labelling: Labelling = "random", *, seed: Seed = 0) -> LabelledPoints:
+    """All 2^D vertices of [0, 1]^D, the last coordinate running fastest: random labels, or (-1)^(sum of coordinates).
+
+    Neighbours are 1 apart in every l_p. With parity all neighbours differ in label.
+
+    Raises: UserError for another labelling, and for more than 10^6 vertices.
+    """
+    require_sizes(dim=dim)
+    if labelling not in get_args(Labelling):
+        raise UserError(f"labelling is {labelling!r}: allowed are {', '.join(get_args(Labelling))}; choose one of them")
+    count = _power_within(2, dim, "2^dim")
+    vertices = np.arange(count)[:, None] >> np.arange(dim)[::-1] & 1
+    parity = 1 - 2 * (vertices.sum(1) % 2)
+    y = parity if labelling == "parity" else _random_labels(_streams(seed, 1)[0], count, 2)
+    return LabelledPoints(vertices, y)
+
+
+def basis_family(dim: int, extra: int = 0) -> LabelledPoints:
+    """0 with label -1, then e_1..e_D with label +1, then 2 e_1, 3 e_1, ... (`extra` of them) with label +1.
+
+    The separation is 1 in every l_p. A network that memorizes it robustly at radius rho / 2 in l_2 has at least
+    rho^2 min(N - 1, D) neurons in its first layer.
+
+    Raises: UserError for a dimension below 1 or a negative `extra`.
+    Reference: Kim, Moon, Yun (NeurIPS 2025), Proposition 3.2 [S].
+    """
+    require_sizes(dim=dim)
+    if not isinstance(extra, int | np.integer) or extra < 0:
+        raise UserError(f"extra = {extra}: must be a non-negative integer; give extra >= 0")
+    beyond = np.zeros((extra, dim))
+    beyond[:, 0] = np.arange(2, extra + 2)
+    points = np.vstack([np.zeros(dim), np.eye(dim), beyond])
+    return LabelledPoints(points, np.where(np.arange(len(points)) == 0, -1, 1))
+
+
+def packing_limit(dim: int, norm: Norm, separation: float) -> int:
+    """How many points `random_separated` can place: max over b of m^b, m = floor(1 + h^(1/p) / separation).
+
+    It is the limit of that construction: denser packings of the cube exist.
+    """
+    require_sizes(dim=dim)
+    require_norm(norm)
+    _require_real("separation", separation, above=0.0, most=math.inf)
+    return max(_most_letters(dim // b, norm, separation) ** b for b in _lengths(dim))
+
+
+def largest_separation(samples: int, dim: int, norm: Norm) -> float:
+    """At which separation `random_separated` can place so many points: max over b of h^(1/p) / (m - 1), m^b >= N."""
+    require_sizes(samples=samples, dim=dim)
+    require_norm(norm)
+    return max(_repeated(dim // b, norm) / max(1, _least_letters(samples, b) - 1) for b in _lengths(dim))
+
+
+def _code(samples: int, dim: int, norm: Norm, separation: float) -> tuple[int, int, float]:
+    """Length b of the words, number m of letters and gap g for so many points at that separation."""
+    for b in reversed(_lengths(dim)):
+        least, most = _least_letters(samples, b), _most_letters(dim // b, norm, separation)
+        if least <= most:
+            gap = separation / _repeated(dim // b, norm)
+            return b, min(max(least, math.ceil((1 + min(1 / gap, _MANY)) / 2)), most), gap
+    limit, largest = packing_limit(dim, norm, separation), largest_separation(samples, dim, norm)
+    raise UserError(
+        f"separation = {separation:g}: the cells of [0, 1]^{dim} hold {limit} points at that l_{norm} distance, not "
+        f"{samples}; give at most {limit} samples or a separation of at most {largest:.13g}"
+    )
+
+
+def _lengths(dim: int) -> list[int]:
+    """Lengths b of words that differ in the number of repetitions, floor(D / b), the longest of each."""
+    return sorted({dim // repeats for repeats in {dim // b for b in range(1, dim + 1)}})
+
+
+def _repeated(repeats: int, norm: Norm) -> float:
+    """l_p norm of `repeats` ones."""
+    return repeats ** (1 / EXPONENT[norm])
+
+
+def _most_letters(repeats: int, norm: Norm, separation: float) -> int:
+    return 1 + math.floor(min(_repeated(repeats, norm) / separation * (1 + _SLACK), 2.0**53))
+
+
+def _least_letters(samples: int, length: int) -> int:
+    """Smallest m with m^b >= N."""
+    m = max(1, math.floor(samples ** (1 / length)))
+    while m**length < samples:
+        m += 1
+    return m
+
+
+def _distinct_words(
+    rng: np.random.Generator, count: int, length: int, letters: int
+) -> Int64[np.ndarray, "count length"]:
+    """Different words of letters 0..letters-1, each set of them as likely as any other."""
+    total = letters**length
+    if total < 2**62:
+        code = rng.choice(total, count, replace=False)
+        return code[:, None] // np.array([letters**k for k in range(length)]) % letters
+    while True:
+        # Two words in so many hardly ever agree.
+        words = rng.integers(0, letters, (count, length))
+        if len(np.unique(words, axis=0)) == count:
+            return words
+
+
+def _random_labels(rng: np.random.Generator, count: int, classes: int) -> Int64[np.ndarray, " count"]:
+    """Independent uniform labels, but for one point of each class at random places."""
+    require_sizes(classes=classes)
+    if classes < 2:
+        raise UserError(f"classes = {classes}: labels must differ; give classes >= 2")
+    y = np.concatenate([rng.permutation(classes), rng.integers(0, classes, max(0, count - classes))])[:count]
+    y = rng.permutation(y)
+    return 2 * y - 1 if classes == 2 else y
+
+
+def _signs(labelling: Int[np.ndarray, " cells"], count: int) -> Int64[np.ndarray, " count"]:
+    y = np.asarray(labelling)
+    if y.shape != (count,) or not np.isin(y, (-1, 1)).all():
+        raise UserError(f"labelling has shape {y.shape}: must be {count} values of -1 and +1; give one for each cell")
+    return y.astype(np.int64)
+
+
+def _power_within(base: int, exponent: int, name: str) -> int:
+    if exponent * math.log(base) > math.log(LARGEST_FAMILY) + 1 or base**exponent > LARGEST_FAMILY:
+        raise UserError(f"{name} = {base}^{exponent} points: must be at most {LARGEST_FAMILY:,}; lower one of them")
+    return base**exponent
+
+
+def _require_real(
+    name: str,
+    value: float,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
+    most: float | None = None,
+) -> None:
+    """Refuse a value outside the interval; the bound `most` = inf stands for any finite number."""
+    inside = (
+        isinstance(value, int | float | np.number)
+        and math.isfinite(value)
+        and (above is None or value > above)
+        and (least is None or value >= least)
+        and (below is None or value < below)
+        and (most is None or value <= most)
+    )
+    if not inside:
+        left = f"({above:g}" if above is not None else f"[{least:g}"
+        right = f"{below:g})" if below is not None else ("infinity)" if most == math.inf else f"{most:g}]")
+        raise UserError(f"{name} = {value}: must be in {left}, {right}; choose one there")
+
+
+def _spawn(seed: Seed, count: int) -> list[np.random.SeedSequence]:
+    if isinstance(seed, np.random.SeedSequence):
+        # A copy: spawning changes the parent, and the same argument must give the same points again.
+        sequence = np.random.SeedSequence(seed.entropy, spawn_key=seed.spawn_key, pool_size=seed.pool_size)
+        return sequence.spawn(count)
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise UserError(f"seed = {seed}: must be a non-negative integer; choose one")
+    return np.random.SeedSequence(int(seed)).spawn(count)
+
+
+def _streams(seed: Seed, count: int) -> list[np.random.Generator]:
+    return [np.random.default_rng(child) for child in _spawn(seed, count)]

@@ -1,0 +1,114 @@
+"""When does memorization stop being overfitting? Robust test error against how much of the support is covered.
+
+The CGRO classifier differs from f_clean near training points alone, so
+
+    robust error of f^  >=  robust error of f_clean - P[dist_p(X, {X_i}) <= 2 delta + gamma]
+
+and memorization turns into robust generalization only where the training balls cover the support: many points, few
+dimensions, a large radius. Derived here [D]; an open question of the reviewers of Li & Li, ICML 2025.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from cgro.data.patches import require_sizes
+from cgro.experiment import Context, PlainContext, UserError
+from cgro.norms import Norm, require_norm
+from simulations import cgro_construction
+
+TITLE = "Coverage: when memorization stops being overfitting"
+AXES = ("samples", "dim", "radius")
+
+
+@dataclass(frozen=True)
+class Config:
+    """One of N, D and the radius is varied at a time, in each norm."""
+
+    samples: tuple[int, ...] = (10, 30, 100, 300, 1000, 3000)
+    """Numbers of training points of the first axis, each >= 4."""
+    dims: tuple[int, ...] = (2, 3, 4, 6, 8, 12, 16)
+    """Dimensions D of the second axis, each >= 2."""
+    radii: tuple[float, ...] = (0.02, 0.05, 0.08, 0.11, 0.14, 0.17, 0.2, 0.24)
+    """Perturbation radii of the third axis, > 0 and below half of the separation, 0.5."""
+    norms: tuple[Norm, ...] = ("1", "2", "inf")
+    """Norms of the perturbation: 1, 2, inf."""
+    fixed_samples: int = 300
+    """N where it is not varied, >= 4."""
+    fixed_dim: int = 4
+    """D where it is not varied, >= 2."""
+    fixed_radius: float = 0.15
+    """Radius where it is not varied."""
+    test_samples: int = 500
+    """Fresh points for each test error, >= 1."""
+    attack_points: int = 20
+    """Points of each ball that the attack tries, >= 1."""
+    seeds: int = 2
+    """Independent training and test sets, >= 1."""
+
+    def __post_init__(self) -> None:
+        require_sizes(
+            seeds=self.seeds,
+            test_samples=self.test_samples,
+            attack_points=self.attack_points,
+            samples=min((self.fixed_samples, *self.samples)) - 3,
+            dims=min((self.fixed_dim, *self.dims)) - 1,
+        )
+        for norm in self.norms:
+            require_norm(norm)
+        for radius in (self.fixed_radius, *self.radii):
+            if not 0 < radius < 0.25:
+                raise UserError(f"radius is {radius:g}: allowed are numbers between 0 and 0.25, half of the separation")
+
+    @classmethod
+    def quick(cls) -> Config:
+        """Two seeds; about half a minute."""
+        return cls()
+
+    @classmethod
+    def paper(cls) -> Config:
+        """Ten seeds, up to 10,000 training points."""
+        return cls(samples=(10, 30, 100, 300, 1000, 3000, 10_000), test_samples=2000, seeds=10)
+
+    @property
+    def places(self) -> list[tuple[str, int, int, float]]:
+        """(axis, N, D, radius) of every point of every axis."""
+        return [
+            *(("samples", n, self.fixed_dim, self.fixed_radius) for n in self.samples),
+            *(("dim", self.fixed_samples, d, self.fixed_radius) for d in self.dims),
+            *(("radius", self.fixed_samples, self.fixed_dim, r) for r in self.radii),
+        ]
+
+
+def run(config: Config, context: Context | None = None) -> xr.Dataset:
+    """Errors of f_clean and the CGRO classifier, and coverage, over (norm, place, seed)."""
+    base = cgro_construction.Config(
+        test_samples=config.test_samples, attack_points=config.attack_points, verified=0, margin=0.01, spread=0.05
+    )
+    cells = [
+        replace(base, samples=n, radius=radius).cell(dim, norm, seed)
+        for norm in config.norms
+        for _, n, dim, radius in config.places
+        for seed in range(config.seeds)
+    ]
+    results = (context or PlainContext()).map(cgro_construction.measure, cells)
+    found = xr.concat(results, dim="cell", combine_attrs="override")
+    shape = (len(config.norms), len(config.places), config.seeds)
+    variables: dict[str, Any] = {
+        name: (("norm", "place", "seed", *v.dims[1:]), v.values.reshape(*shape, *v.shape[1:]), v.attrs)
+        for name, v in found.data_vars.items()
+    }
+    for k, name in enumerate(("axis", "samples", "dim", "radius")):
+        variables[name] = ("place", np.array([place[k] for place in config.places]), {"long_name": name})
+    return xr.Dataset(
+        variables,
+        {
+            "norm": ("norm", list(config.norms), {"long_name": "Norm of the perturbation"}),
+            "seed": ("seed", list(range(config.seeds)), {"long_name": "Seed"}),
+            "classifier": list(cgro_construction.CLASSIFIERS),
+        },
+    )

@@ -1,0 +1,325 @@
+"""Families of labelled points: prescribed separation in every norm, packing limits, laws of the labels, errors."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import get_args
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cgro.data import separated as families
+from cgro.data.separated import (
+    basis_family,
+    grid_family,
+    hypercube,
+    largest_separation,
+    manifold_points,
+    packing_limit,
+    random_points,
+    random_separated,
+    two_rings,
+    weak_coordinate,
+)
+from cgro.data.separation import LabelledPoints
+from cgro.experiment import UserError
+from cgro.norms import Norm, distances
+
+NORMS = get_args(Norm)
+norms = st.sampled_from(NORMS)
+WEAK = {"margin": 0.02, "separation": 0.4}
+
+
+def smallest_distance(data: LabelledPoints, norm: Norm, *, opposite: bool = True) -> float:
+    """Over all pairs of points, or of points of different labels."""
+    apart = distances(data.points, data.points, norm)
+    apart[np.eye(data.size, dtype=bool) | (opposite & (data.labels[:, None] == data.labels))] = np.inf
+    return float(apart.min())
+
+
+@settings(max_examples=150)
+@given(
+    samples=st.integers(2, 150),
+    dim=st.integers(1, 120),
+    norm=norms,
+    fraction=st.floats(1e-6, 1),
+    classes=st.integers(2, 5),
+    seed=st.integers(0, 2**40),
+)
+def test_prescribed_separation_holds_up_to_the_packing_limit(
+    samples: int, dim: int, norm: Norm, fraction: float, classes: int, seed: int
+) -> None:
+    separation = fraction * largest_separation(samples, dim, norm)
+    assert packing_limit(dim, norm, separation) >= samples
+    data = random_separated(samples, dim, norm, separation, classes=classes, seed=seed)
+    assert smallest_distance(data, norm, opposite=False) >= separation * (1 - 1e-9)
+    assert data.points.min() >= 0
+    assert data.points.max() <= 1
+
+
+@given(samples=st.integers(2, 500), dim=st.integers(1, 40), norm=norms)
+def test_beyond_the_packing_limit_there_is_a_refusal_with_the_limits(samples: int, dim: int, norm: Norm) -> None:
+    largest = largest_separation(samples, dim, norm)
+    separation = 1.001 * largest
+    limit = packing_limit(dim, norm, separation)
+    assert limit < samples
+    with pytest.raises(UserError) as refusal:
+        random_separated(samples, dim, norm, separation, seed=0)
+    line = str(refusal.value)
+    assert f"the cells of [0, 1]^{dim} hold {limit} points at that l_{norm} distance, not {samples};" in line
+    assert f"give at most {limit} samples or a separation of at most" in line
+    # What the line offers is accepted.
+    random_separated(limit, dim, norm, separation, seed=0)
+    random_separated(samples, dim, norm, float(line.rsplit(" ", 1)[1]), seed=0)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("dim", [2, 10, 100])
+@pytest.mark.parametrize("samples", [10, 100, 1000])
+def test_sizes_that_experiments_use(samples: int, dim: int, norm: Norm) -> None:
+    separation = 0.9 * largest_separation(samples, dim, norm)
+    data = random_separated(samples, dim, norm, separation, seed=3)
+    assert smallest_distance(data, norm) >= separation * (1 - 1e-9)
+    assert abs(data.labels.mean()) < 5 / math.sqrt(samples)
+
+
+def test_packing_limits_by_hand() -> None:
+    assert packing_limit(2, "inf", 0.5) == 9
+    assert packing_limit(2, "inf", 1 / 3) == 16
+    assert packing_limit(3, "inf", 1.0) == 8
+    assert packing_limit(3, "inf", 1.01) == 1
+    # 100 coordinates, each of 10 letters on 10 of them: 10 apart in l_1, sqrt(10) in l_2.
+    assert packing_limit(100, "1", 10.0) == 2**10
+    assert packing_limit(100, "2", 3.16) == 2**10
+    assert largest_separation(1000, 100, "1") == 10
+    np.testing.assert_allclose(largest_separation(1000, 100, "2"), math.sqrt(10))
+    assert largest_separation(1000, 100, "inf") == 1
+    assert largest_separation(9, 2, "inf") == 0.5
+    # Beyond what one coordinate can tell apart.
+    assert largest_separation(10, 100, "1") == 25
+    assert smallest_distance(random_separated(10, 100, "1", 25, seed=0), "1") >= 25 * (1 - 1e-12)
+
+
+def test_a_full_packing_uses_every_cell_once() -> None:
+    data = random_separated(9, 2, "inf", 0.5, seed=0)
+    np.testing.assert_array_equal(np.unique(data.points, axis=0), list(itertools.product([0, 0.5, 1], repeat=2)))
+    one = random_separated(1, 3, "2", 100.0, seed=0)
+    assert one.size == 1
+
+
+def test_tiny_separations_leave_points_nearly_uniform() -> None:
+    points = random_separated(20_000, 3, "2", 1e-200, seed=0).points
+    np.testing.assert_allclose(points.mean(0), 0.5, atol=5 / math.sqrt(12 * 20_000))
+    np.testing.assert_allclose(points.var(0), 1 / 12, rtol=0.05)
+
+
+def test_uniform_points_are_uniform() -> None:
+    data = random_points(20_000, 3, seed=0)
+    np.testing.assert_allclose(data.points.mean(0), 0.5, atol=5 / math.sqrt(12 * 20_000))
+    np.testing.assert_allclose(np.cov(data.points.T), np.eye(3) / 12, atol=0.003)
+    assert abs(data.labels.mean()) < 5 / math.sqrt(20_000)
+    assert abs((data.labels * (data.points[:, 0] - 0.5)).mean()) < 5 / math.sqrt(12 * 20_000)
+
+
+@given(classes=st.integers(2, 6), more=st.integers(0, 20), seed=st.integers(0, 1000))
+def test_every_class_occurs(classes: int, more: int, seed: int) -> None:
+    expected = [-1, 1] if classes == 2 else list(range(classes))
+    assert random_points(classes + more, 2, classes=classes, seed=seed).classes.tolist() == expected
+    assert random_separated(classes + more, 9, "2", 0.1, classes=classes, seed=seed).classes.tolist() == expected
+
+
+FAMILIES: dict[str, Callable[[int | np.random.SeedSequence], LabelledPoints]] = {
+    "uniform": lambda seed: random_points(20, 3, seed=seed),
+    "separated": lambda seed: random_separated(20, 3, "2", 0.2, seed=seed),
+    "grid": lambda seed: grid_family(4, 3, 0.1, seed=seed),
+    "linear manifold": lambda seed: manifold_points(20, 5, 2, separation=0.1, seed=seed),
+    "curved manifold": lambda seed: manifold_points(20, 5, 2, waves=2.0, seed=seed),
+    "weak coordinate": lambda seed: weak_coordinate(20, 5, **WEAK, seed=seed),
+    "rings": lambda seed: two_rings(20, 3, noise=0.1, seed=seed),
+    "hypercube": lambda seed: hypercube(4, seed=seed),
+}
+
+
+@pytest.mark.parametrize("draw", FAMILIES.values(), ids=FAMILIES)
+def test_one_seed_gives_one_set_of_points(draw: Callable[[int | np.random.SeedSequence], LabelledPoints]) -> None:
+    sequence = np.random.SeedSequence(7)
+    first, *same = draw(7), draw(7), draw(sequence), draw(sequence)
+    for other in same:
+        np.testing.assert_array_equal(first.points, other.points)
+        np.testing.assert_array_equal(first.labels, other.labels)
+    different = draw(8)
+    assert not (np.array_equal(first.points, different.points) and np.array_equal(first.labels, different.labels))
+    assert not np.array_equal(draw(sequence.spawn(1)[0]).labels, first.labels)
+    with pytest.raises(UserError, match="seed = -1: must be a non-negative integer"):
+        draw(-1)
+
+
+@given(cells=st.integers(2, 5), dim=st.integers(2, 4), offset=st.floats(1e-6, 0.5), seed=st.integers(0, 100))
+def test_grid_family_is_shifted_by_its_labels(cells: int, dim: int, offset: float, seed: int) -> None:
+    data = grid_family(cells, dim, offset, seed=seed)
+    assert data.points.shape == (cells ** (dim - 1), dim)
+    np.testing.assert_array_equal(data.points[:, -1], 0.5 + offset * data.labels)
+    expected = list(itertools.product(np.arange(1, cells + 1) / cells, repeat=dim - 1))
+    np.testing.assert_array_equal(data.points[:, :-1], expected)
+    for norm in NORMS:
+        assert smallest_distance(data, norm, opposite=False) >= (1 / cells) * (1 - 1e-12)
+
+
+def test_grid_family_takes_any_labelling() -> None:
+    phi = np.array([1, -1, -1, 1])
+    data = grid_family(2, 3, 0.25, labelling=phi)
+    np.testing.assert_array_equal(data.labels, phi)
+    np.testing.assert_array_equal(data.points, [[0.5, 0.5, 0.75], [0.5, 1, 0.25], [1, 0.5, 0.25], [1, 1, 0.75]])
+
+
+@settings(max_examples=40)
+@given(inner=st.integers(1, 4), more=st.integers(0, 6), waves=st.sampled_from([0, 0.5, 3]), seed=st.integers(0, 1000))
+def test_manifolds_keep_the_intrinsic_separation(inner: int, more: int, waves: float, seed: int) -> None:
+    dim = 2 * inner + more
+    separation = 0.9 * largest_separation(30, inner, "2")
+    data = manifold_points(30, dim, inner, separation=separation, waves=waves, amplitude=0.3, seed=seed)
+    assert smallest_distance(data, "2", opposite=False) >= separation * (1 - 1e-9)
+    rank = np.linalg.matrix_rank(data.points, tol=1e-9)
+    assert rank == inner if not waves else rank > inner
+
+
+def test_curved_manifold_is_the_stated_one() -> None:
+    flat, curved = (manifold_points(40, 7, 2, waves=w, amplitude=0.3, seed=1).points for w in (0.0, 1.5))
+    t = random_points(40, 2, seed=np.random.SeedSequence(1).spawn(1)[0]).points
+    lifted = np.column_stack([t, 0.3 * np.sin(2 * np.pi * 1.5 * t)])
+    np.testing.assert_allclose(flat @ flat.T, t @ t.T, atol=1e-12)
+    np.testing.assert_allclose(curved @ curved.T, lifted @ lifted.T, atol=1e-12)
+
+
+@settings(max_examples=60)
+@given(
+    dim=st.integers(2, 8),
+    margin=st.floats(1e-4, 0.3),
+    spread=st.floats(0, 0.5),
+    separation=st.floats(0.01, 0.99),
+    data=st.data(),
+    seed=st.integers(0, 1000),
+)
+def test_weak_coordinate_separates_the_supports(
+    dim: int, margin: float, spread: float, separation: float, data: st.DataObject, seed: int
+) -> None:
+    informative = data.draw(st.one_of(st.none(), st.integers(1, dim - 1)))
+    drawn = [
+        weak_coordinate(80, dim, margin=margin, spread=spread, separation=separation, informative=informative, seed=s)
+        for s in (seed, seed + 1)
+    ]
+    # Training and test points together: supports, not only points of one draw, are separated.
+    both = LabelledPoints(np.vstack([d.points for d in drawn]), np.concatenate([d.labels for d in drawn]))
+    strength = both.points[:, 0] * both.labels
+    assert strength.min() >= margin
+    assert strength.max() <= margin + spread
+    rest = LabelledPoints(both.points[:, 1:], both.labels)
+    for norm in NORMS:
+        assert smallest_distance(rest, norm) >= separation * (1 - 1e-12)
+    assert rest.points.min() >= 0
+    assert rest.points.max() <= 1 + 1e-12
+
+
+def test_weak_coordinate_has_the_stated_robust_error_and_a_checkerboard() -> None:
+    data = weak_coordinate(20_000, 4, margin=0.1, spread=0.4, separation=0.5, informative=2, seed=0)
+    x, y = data.points, data.labels
+    assert (np.sign(x[:, 0]) == y).all()
+    for radius, error in [(0.05, 0.0), (0.2, 0.25), (0.4, 0.75), (0.5, 1.0)]:
+        measured = (y * (x[:, 0] - radius * y) <= 0).mean()
+        np.testing.assert_allclose(measured, error, atol=5 * math.sqrt(0.25 / 20_000))
+    np.testing.assert_array_equal(np.prod(np.where(x[:, 1:3] < 0.5, 1, -1), axis=1), y)
+    # All cells are equally likely, and no single coordinate of them tells the label.
+    cells = (x[:, 1:3] > 0.5) @ [2, 1]
+    assert (abs(np.bincount(cells) / 20_000 - 0.25) < 0.02).all()
+    assert (abs((y[:, None] * (x[:, 1:] - 0.5)).mean(0)) < 0.02).all()
+    assert 0.27 < np.std(x[:, 3]) < 0.31
+
+
+@given(dim=st.integers(2, 6), noise=st.floats(0, 0.19), seed=st.integers(0, 1000))
+def test_rings_have_their_radii(dim: int, noise: float, seed: int) -> None:
+    data = two_rings(60, dim, radii=(0.3, 0.7), noise=noise, seed=seed)
+    radius = np.linalg.norm(data.points, axis=1)
+    assert (abs(radius - np.where(data.labels > 0, 0.7, 0.3)) <= noise + 1e-12).all()
+    assert smallest_distance(data, "2") >= 0.4 - 2 * noise - 1e-12
+
+
+def test_hypercube_by_hand() -> None:
+    square = hypercube(2, "parity")
+    np.testing.assert_array_equal(square.points, [[0, 0], [0, 1], [1, 0], [1, 1]])
+    np.testing.assert_array_equal(square.labels, [1, -1, -1, 1])
+    cube = hypercube(5, seed=1)
+    np.testing.assert_array_equal(np.unique(cube.points, axis=0), list(itertools.product([0, 1], repeat=5)))
+    assert cube.classes.tolist() == [-1, 1]
+    for norm in NORMS:
+        assert smallest_distance(cube, norm) == 1
+
+
+def test_basis_family_by_hand() -> None:
+    data = basis_family(2, extra=2)
+    np.testing.assert_array_equal(data.points, [[0, 0], [1, 0], [0, 1], [2, 0], [3, 0]])
+    np.testing.assert_array_equal(data.labels, [-1, 1, 1, 1, 1])
+    for norm in NORMS:
+        assert smallest_distance(basis_family(6), norm) == 1
+
+
+@given(samples=st.integers(1, 10**6), length=st.integers(1, 60))
+def test_fewest_letters(samples: int, length: int) -> None:
+    m = families._least_letters(samples, length)
+    assert m**length >= samples
+    assert m == 1 or (m - 1) ** length < samples
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda: random_points(0, 2, seed=0), "samples = 0: must be a positive integer"),
+        (lambda: random_points(2, 1.5, seed=0), "dim = 1.5: must be a positive integer"),
+        (lambda: random_points(2, 2, classes=1, seed=0), "classes = 1: labels must differ"),
+        (lambda: random_points(2, 2, seed=1.5), "seed = 1.5: must be a non-negative integer"),
+        (lambda: random_separated(2, 0, "2", 0.1, seed=0), "dim = 0: must be"),
+        (lambda: random_separated(2, 2, "0", 0.1, seed=0), "norm is '0': allowed"),
+        (lambda: random_separated(2, 2, "2", 0, seed=0), r"separation = 0: must be in \(0, infinity\)"),
+        (lambda: random_separated(2, 2, "2", math.nan, seed=0), "separation = nan: must be in"),
+        (lambda: random_separated(2, 2, "2", "1", seed=0), "separation = 1: must be in"),
+        (
+            lambda: random_separated(10, 2, "inf", 0.5, seed=0),
+            r"separation = 0.5: the cells of .* hold 9 points at that l_inf distance, not 10; .* most 0.3333333333333$",
+        ),
+        (lambda: grid_family(0, 2, 0.1), "cells_per_side = 0: must be"),
+        (lambda: grid_family(2, 1, 0.1), "dim = 1: the last coordinate only carries"),
+        (lambda: grid_family(2, 2, 0.6), r"offset = 0.6: must be in \(0, 0.5\]"),
+        (lambda: grid_family(10, 8, 0.1), r"cells_per_side\^\(dim - 1\) = 10\^7 points: must be at most 1,000,000"),
+        (lambda: grid_family(2, 2, 0.1, labelling=np.array([1, 0])), r"labelling has shape \(2,\): must be 2 values"),
+        (lambda: grid_family(2, 2, 0.1, labelling=np.ones(3)), r"labelling has shape \(3,\): must be 2 values"),
+        (lambda: manifold_points(9, 3, 4, seed=0), "dim = 3: a linear manifold of dimension 4 needs dim >= 4"),
+        (lambda: manifold_points(9, 3, 2, waves=1, seed=0), "dim = 3: a curved manifold .* needs dim >= 4"),
+        (lambda: manifold_points(9, 3, 2, waves=-1, seed=0), r"waves = -1: must be in \[0, infinity\)"),
+        (lambda: manifold_points(9, 3, 2, amplitude=0, seed=0), r"amplitude = 0: must be in \(0, infinity\)"),
+        (lambda: manifold_points(99, 3, 1, separation=0.1, seed=0), "hold 11 points at that l_2 distance, not 99"),
+        (lambda: packing_limit(2, "2", -1), "separation = -1: must be in"),
+        (lambda: packing_limit(2, "p", 1), "norm is 'p': allowed"),
+        (lambda: largest_separation(0, 2, "2"), "samples = 0: must be"),
+        (lambda: weak_coordinate(9, 1, **WEAK, seed=0), "dim = 1: one weak coordinate"),
+        (lambda: weak_coordinate(9, 3, margin=0, separation=0.1, seed=0), "margin = 0: must be"),
+        (lambda: weak_coordinate(9, 3, margin=1, separation=1, seed=0), r"separation = 1: must be in \(0, 1\)"),
+        (lambda: weak_coordinate(9, 3, **WEAK, spread=-1, seed=0), "spread = -1: must be"),
+        (lambda: weak_coordinate(9, 3, **WEAK, informative=3, seed=0), "informative = 3: must be at most dim - 1 = 2"),
+        (lambda: weak_coordinate(9, 3, **WEAK, informative=0, seed=0), "informative = 0: must be"),
+        (lambda: two_rings(9, 1, seed=0), "dim = 1: a ring"),
+        (lambda: two_rings(9, radii=(0, 1), seed=0), "inner radius = 0: must be"),
+        (lambda: two_rings(9, radii=(1, 1), seed=0), r"outer radius = 1: must be in \(1, infinity\)"),
+        (lambda: two_rings(9, noise=0.25, seed=0), r"noise = 0.25: must be in \[0, 0.25\)"),
+        (lambda: hypercube(20), r"2\^dim = 2\^20 points: must be at most 1,000,000"),
+        (lambda: hypercube(10**9), r"2\^dim = 2\^1000000000 points: must be"),
+        (lambda: hypercube(3, "xor"), "labelling is 'xor': allowed are random, parity"),
+        (lambda: basis_family(0), "dim = 0: must be"),
+        (lambda: basis_family(2, -1), "extra = -1: must be a non-negative integer"),
+    ],
+)
+def test_bad_arguments_are_refused(draw: Callable[[], object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        draw()

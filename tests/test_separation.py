@@ -1,0 +1,334 @@
+"""The search for the closest points of different labels: exact, against all pairs by brute force."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from fractions import Fraction
+from typing import get_args
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from cgro.data import separation as module
+from cgro.data.separation import LabelledPoints, byte_separation, nearest_opposite_distances, opposite_separation
+from cgro.experiment import UserError
+from cgro.norms import Norm
+
+NORMS = get_args(Norm)
+norms = st.sampled_from(NORMS)
+
+
+def brute_force(points: np.ndarray, labels: np.ndarray, norm: Norm) -> tuple[float, tuple[int, int]]:
+    """Smallest value, squared in l_2, over all opposite pairs, one by one; the first pair that attains it."""
+    values = {}
+    for i, j in itertools.combinations(range(len(points)), 2):
+        if labels[i] != labels[j]:
+            gap = np.abs(points[i] - points[j])
+            values[i, j] = {"1": gap.sum(), "2": (gap * gap).sum(), "inf": gap.max()}[norm]
+    pair = min(values, key=lambda p: (values[p], p))
+    return float(values[pair]), pair
+
+
+def exact_distance(a: np.ndarray, b: np.ndarray, norm: Norm) -> Fraction:
+    """Distance of two points whose coordinates are taken as exact; squared in l_2."""
+    gaps = [abs(Fraction(x) - Fraction(y)) for x, y in zip(a.tolist(), b.tolist(), strict=True)]
+    return {"1": sum(gaps), "2": sum(g * g for g in gaps), "inf": max(gaps)}[norm]
+
+
+@st.composite
+def labels_of(draw: st.DrawFn, count: int) -> np.ndarray:
+    """Labels of `count` points, in two or three classes that are not empty."""
+    classes = draw(st.integers(2, min(3, count)))
+    rest = draw(st.lists(st.integers(0, classes - 1), min_size=count - classes, max_size=count - classes))
+    return np.array(draw(st.permutations([*range(classes), *rest])))
+
+
+@st.composite
+def lattice_points(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """Small integers: sums are exact, ties and duplicates common."""
+    count, dim = draw(st.integers(2, 40)), draw(st.integers(1, 6))
+    points = draw(hnp.arrays(np.float64, (count, dim), elements=st.integers(-3, 3).map(float)))
+    return points, draw(labels_of(count))
+
+
+@given(data=lattice_points(), norm=norms)
+def test_search_finds_the_first_of_the_closest_pairs(data: tuple[np.ndarray, np.ndarray], norm: Norm) -> None:
+    points, labels = data
+    value, pair = brute_force(points, labels, norm)
+    if value == 0:
+        with pytest.raises(UserError, match=f"points {pair[0]} and {pair[1]} coincide"):
+            opposite_separation(LabelledPoints(points, labels), norm)
+        return
+    found = opposite_separation(LabelledPoints(points, labels), norm)
+    assert found.pair == pair
+    assert found.labels == (labels[pair[0]], labels[pair[1]])
+    assert found.distance == (math.sqrt(value) if norm == "2" else value)
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 2**32),
+    count=st.integers(2, 400),
+    dim=st.sampled_from([1, 2, 3, 17, 70, 300, 600]),
+    classes=st.integers(2, 4),
+    correlated=st.booleans(),
+    scale=st.sampled_from([1e-100, 1e-9, 1.0, 1e9, 1e149]),
+    offset=st.sampled_from([0.0, 1.0, 1e12]),
+    norm=norms,
+)
+def test_search_agrees_with_brute_force_on_reals(
+    seed: int, count: int, dim: int, classes: int, correlated: bool, scale: float, offset: float, norm: Norm
+) -> None:
+    rng = np.random.default_rng(seed)
+    points = rng.standard_normal((count, dim))
+    if correlated:  # as pixels are: the bound by groups is tight
+        points = points[:, :1] + rng.standard_normal((count, 3)) @ rng.standard_normal((3, dim)) + points / 50
+    points = scale * ((offset + points / 40) / max(offset, 1))
+    labels = np.concatenate([[0, 1], rng.integers(0, classes, count - 2)])
+    value, _ = brute_force(points, labels, norm) if count <= 60 else (None, None)
+    data = LabelledPoints(points, labels)
+    nearest = nearest_opposite_distances(data, norm)
+    assume(nearest.min() > 0)
+    found = opposite_separation(data, norm)
+    np.testing.assert_allclose(found.distance, nearest.min(), rtol=1e-12)
+    if value is not None:
+        np.testing.assert_allclose(found.distance, math.sqrt(value) if norm == "2" else value, rtol=1e-12)
+    i, j = found.pair
+    assert i < j
+    assert labels[i] != labels[j]
+    exact = exact_distance(points[i], points[j], norm)
+    lower = Fraction(found.lower)
+    assert (lower**2 if norm == "2" else lower) <= exact
+    assert found.lower <= nearest.min()
+    assert found.lower >= found.distance * (1 - (dim + 6) * 2.0**-52)
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 2**32),
+    count=st.integers(2, 300),
+    dim=st.sampled_from([1, 2, 5, 64, 65, 257, 900]),
+    classes=st.integers(2, 4),
+    kind=st.sampled_from(["noise", "smooth", "extreme", "few levels"]),
+    norm=norms,
+)
+def test_bytes_are_searched_exactly(seed: int, count: int, dim: int, classes: int, kind: str, norm: Norm) -> None:
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (count, dim))
+    if kind == "smooth":
+        images = images[:, :1] // 2 + images // 16
+    if kind == "extreme":
+        images = 255 * (images > 120)
+    if kind == "few levels":
+        images = images % 3
+    labels = np.concatenate([[0, 1], rng.integers(0, classes, count - 2)])
+    wide = images.astype(np.int64)
+    gaps = np.abs(wide[:, None] - wide) if count * count * dim < 10**7 else None
+    if gaps is None:
+        count = 100
+        wide, labels = wide[:count], labels[:count]
+        gaps = np.abs(wide[:, None] - wide)
+    values = {"1": gaps.sum(2), "2": (gaps * gaps).sum(2), "inf": gaps.max(2)}[norm]
+    values[labels[:, None] == labels] = values.max() + 1
+    first = int(values.argmin())
+    found = byte_separation(wide.astype(np.uint8), labels, norm)
+    assert found.pair == divmod(first, count)
+    value = int(values.flat[first])
+    assert found.distance == (math.sqrt(value) if norm == "2" else value)
+    assert Fraction(found.lower) ** (2 if norm == "2" else 1) <= value
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("threads", ["1", "2", "5"])
+def test_one_close_pair_is_found_wherever_it_is(norm: Norm, threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Far from each other in the array, in any chunk, whatever the number of threads."""
+    monkeypatch.setenv("CGRO_THREADS", threads)
+    rng = np.random.default_rng(5)
+    points = rng.random((200, 30))
+    labels = np.arange(200) % 2
+    for i, j in [(0, 199), (0, 1), (63, 64), (127, 130), (198, 199)]:
+        moved = points.copy()
+        moved[j] = moved[i] + 1e-6
+        found = opposite_separation(LabelledPoints(moved, labels), norm)
+        assert found.pair == (i, j)
+        size = {"1": 30.0, "2": math.sqrt(30), "inf": 1.0}[norm]
+        np.testing.assert_allclose(found.distance, 1e-6 * size, rtol=1e-8)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("place", range(60, 68))
+def test_neighbours_in_different_chunks_are_compared(norm: Norm, place: int) -> None:
+    """Points on a line, one step apart but for one shorter step."""
+    points = np.arange(200.0)
+    points[place + 1 :] -= 0.25
+    found = opposite_separation(LabelledPoints(np.column_stack([points, 0 * points]), np.arange(200) % 2), norm)
+    assert (found.distance, found.pair) == (0.75, (place, place + 1))
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("seed", range(5))
+def test_no_tie_is_lost_to_rounding_of_the_bound(norm: Norm, seed: int) -> None:
+    """Sums of 600 large coordinates are inexact, and the bound is tight: all coordinates vary as one."""
+    step = np.random.default_rng(seed).permutation(40)
+    points = np.repeat(1e12 + step[:, None] / 64, 600, axis=1)
+    _, pair = brute_force(points, step % 2, norm)
+    assert opposite_separation(LabelledPoints(points, step % 2), norm).pair == pair
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_distance_that_ties_halfway_is_no_tie(norm: Norm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images 0 and 1 differ by 5 in the first block, as the closest pair 2 and 3 does, and again in the second.
+
+    Every second image is in the sample, and these vary in the first coordinate only: so there is one group, whose sum
+    does not see that images 0 and 1 differ by +7 and -7 elsewhere.
+    """
+    monkeypatch.setenv("CGRO_THREADS", "1")
+    images = np.full((1002, 600), 50, np.uint8)
+    images[:, 0] = 100
+    images[:4, 0] = [200, 205, 0, 5]
+    images[1, 500:502] = [57, 43]
+    labels = np.zeros(1002, int)
+    labels[[1, 3]] = 1
+    found = byte_separation(images, labels, norm)
+    assert (found.distance, found.pair) == (5, (2, 3))
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_points_of_one_class_do_not_count(norm: Norm) -> None:
+    points = np.array([[0.0, 0.0], [0.0, 0.0], [3.0, 4.0], [3.0, 4.0]])
+    found = opposite_separation(LabelledPoints(points, np.array([7, 7, -2, -2])), norm)
+    assert found.distance == {"1": 7, "2": 5, "inf": 4}[norm]
+    assert found.pair == (0, 2)
+    assert found.labels == (7, -2)
+
+
+def test_progress_adds_up_to_the_number_of_points() -> None:
+    done: list[float] = []
+    rng = np.random.default_rng(0)
+    opposite_separation(LabelledPoints(rng.random((150, 3)), np.arange(150) % 2), "2", tick=done.append)
+    assert sum(done) == 150
+    assert len(done) > 1
+    byte_separation(np.eye(70, dtype=np.uint8), np.arange(70), "1", tick=done.append)
+    assert sum(done) == 220
+
+
+def test_nearest_opposite_distances_by_hand() -> None:
+    data = LabelledPoints(np.array([[0.0], [1.0], [1.5], [10.0]]), np.array([0, 0, 1, 2]))
+    np.testing.assert_array_equal(nearest_opposite_distances(data, "1"), [1.5, 0.5, 0.5, 8.5])
+
+
+def test_many_points_are_compared_in_blocks() -> None:
+    rng = np.random.default_rng(1)
+    data = LabelledPoints(rng.random((1500, 2)), rng.integers(0, 2, 1500))
+    nearest = nearest_opposite_distances(data, "2")
+    found = opposite_separation(data, "2")
+    assert nearest.shape == (1500,)
+    np.testing.assert_allclose(found.distance, nearest.min(), rtol=1e-12)
+    np.testing.assert_allclose(nearest[list(found.pair)], found.distance, rtol=1e-12)
+
+
+def test_equal_images_of_different_labels_are_reported_as_zero() -> None:
+    images = np.full((3, 5), 9, np.uint8)
+    found = byte_separation(images, np.array([0, 0, 4]), "2")
+    assert (found.distance, found.lower, found.pair, found.labels) == (0, 0, (0, 2), (0, 4))
+    with pytest.raises(UserError, match="points 0 and 2 coincide but have labels 0 and 4: remove"):
+        found.require_positive()
+
+
+def test_grey_levels_become_units() -> None:
+    images = np.array([[0, 0], [10, 20]], np.uint8)
+    found = byte_separation(images, np.array([0, 1]), "1").scaled(1 / 255)
+    np.testing.assert_allclose(found.distance, 30 / 255, rtol=1e-15)
+    assert Fraction(found.lower) <= Fraction(30, 255)
+    assert found.require_positive() is found
+    with pytest.raises(UserError, match="factor = 0: must be positive"):
+        found.scaled(0)
+    with pytest.raises(UserError, match="factor = inf: must be positive and finite"):
+        found.scaled(math.inf)
+
+
+def test_points_are_copied_and_read_only() -> None:
+    points, labels = np.asfortranarray(np.eye(3, dtype=np.float32)), np.array([1.0, 2.0, 1.0])
+    data = LabelledPoints(points, labels)
+    points[:], labels[:] = 9, 9
+    np.testing.assert_array_equal(data.points, np.eye(3))
+    np.testing.assert_array_equal(data.labels, [1, 2, 1])
+    assert (data.size, data.dim, data.classes.tolist()) == (3, 3, [1, 2])
+    assert (data.points.dtype, data.labels.dtype) == (np.float64, np.int64)
+    assert data.points.flags.c_contiguous
+    for array in (data.points, data.labels):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
+
+
+@pytest.mark.parametrize(
+    ("points", "labels", "message"),
+    [
+        (np.zeros(3), [0, 1, 1], r"points have shape \(3,\): must be \(N, D\)"),
+        (np.zeros((0, 2)), [], r"points have shape \(0, 2\): must be"),
+        (np.zeros((2, 0)), [0, 1], r"points have shape \(2, 0\): must be"),
+        ([[1.0, 2.0], [3.0]], [0, 1], "points are not numbers"),
+        ([["a", "b"]], [0], "points are not numbers"),
+        ([[1.0, 2.0], [3.0, np.nan]], [0, 1], "coordinate 1 of point 1 is nan: must be finite"),
+        ([[np.inf, 2.0], [3.0, 1.0]], [0, 1], "coordinate 0 of point 0 is inf: must be finite"),
+        ([[1.0], [-2e150]], [0, 1], r"coordinate 0 of point 1 is -2e\+150: must be finite and at most"),
+        (np.zeros((2, 2)), [0, 1, 1], r"labels have shape \(3,\): must be \(2,\)"),
+        (np.zeros((2, 2)), 0, r"labels have shape \(\): must be \(2,\)"),
+        (np.zeros((2, 2)), [0, 0.5], "label 1 is 0.5: labels must be integers"),
+        (np.zeros((2, 2)), [np.nan, 0], "label 0 is nan: labels must be integers"),
+        (np.zeros((2, 2)), [1e300, 0], r"label 0 is 1e\+300: labels must be integers"),
+        (np.zeros((2, 2)), ["cat", "dog"], "labels are of type <U3: must be integers"),
+    ],
+)
+def test_bad_points_and_labels_are_refused(points: object, labels: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        LabelledPoints(points, labels)  # type: ignore[arg-type]
+
+
+def test_what_has_no_separation_is_refused() -> None:
+    one = LabelledPoints(np.eye(3), [1, 1, 1])
+    for refuse in (opposite_separation, nearest_opposite_distances):
+        with pytest.raises(UserError, match="all 3 points have label 1: a separation needs two"):
+            refuse(one, "2")
+        with pytest.raises(UserError, match="norm is '3': allowed"):
+            refuse(one, "3")
+    with pytest.raises(UserError, match="all 2 points have label 0"):
+        byte_separation(np.zeros((2, 2), np.uint8), np.zeros(2, int), "2")
+    with pytest.raises(UserError, match="norm is 'l2': allowed"):
+        byte_separation(np.zeros((2, 2), np.uint8), np.arange(2), "l2")
+    with pytest.raises(UserError, match=r"images are uint8 \(2, 2, 2\): must be uint8 \(N, D\)"):
+        byte_separation(np.zeros((2, 2, 2), np.uint8), np.arange(2), "2")
+    with pytest.raises(UserError, match=r"images are float64 \(2, 2\): must be uint8"):
+        byte_separation(np.zeros((2, 2)), np.arange(2), "2")
+    with pytest.raises(UserError, match=r"labels have shape \(3,\)"):
+        byte_separation(np.zeros((2, 2), np.uint8), np.arange(3), "2")
+
+
+def test_distances_too_small_to_square_are_refused_in_l2_only() -> None:
+    data = LabelledPoints(np.array([[0.0], [1e-170], [5.0]]), [0, 1, 1])
+    with pytest.raises(UserError, match="points 0 and 1 are less than 1e-140 apart"):
+        opposite_separation(data, "2")
+    assert opposite_separation(data, "1").distance == 1e-170
+    assert opposite_separation(data, "inf").distance == 1e-170
+
+
+def test_a_failure_in_a_worker_ends_the_search() -> None:
+    def stop(_done: float) -> None:
+        raise KeyboardInterrupt
+
+    data = LabelledPoints(np.random.default_rng(0).random((1000, 3)), np.arange(1000) % 2)
+    with pytest.raises(KeyboardInterrupt):
+        opposite_separation(data, "2", tick=stop)
+
+
+@given(data=lattice_points())
+def test_groups_partition_the_coordinates(data: tuple[np.ndarray, np.ndarray]) -> None:
+    pivots, group = module._groups(data[0])
+    assert len(set(pivots)) == len(pivots) >= 1
+    assert group.shape == (data[0].shape[1],)
+    np.testing.assert_array_equal(group[pivots], np.arange(len(pivots)))
+    assert group.max() < len(pivots)
