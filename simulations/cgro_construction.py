@@ -37,20 +37,22 @@ VARIABLES = {
 class Config:
     """f_clean and the CGRO classifier around it, in several dimensions and norms."""
 
-    dims: tuple[int, ...] = (4, 16, 64, 256, 1024)
+    dims: tuple[int, ...] = (4, 6, 8, 16, 64, 256, 1024)
     """Dimensions D, each >= 2."""
     norms: tuple[Norm, ...] = ("1", "2", "inf")
     """Norms of the perturbation: 1, 2, inf."""
     samples: int = 200
     """Training points N, >= 4."""
     radius: float = 0.15
-    """Perturbation radius in the norm, > 0 and below half of `separation`; coordinates lie in [0, 1]."""
+    """Perturbation radius in the norm, > 0; coordinates lie in [0, 1]."""
     margin: float = 0.02
     """Smallest margin of the weak coordinate, > 0."""
     spread: float = 0.1
     """How much larger the margin may be, >= 0; f_clean has robust error 1 from margin + spread on."""
     separation: float = 0.5
     """Distance of the classes in every norm, in (0, 1)."""
+    shell: float = 0.02
+    """Width of the shell around a ball in which the gate closes, > 0; 2 radius + shell must fit into the separation."""
     test_samples: int = 1000
     """Fresh points for each test error, >= 1."""
     attack_points: int = 20
@@ -70,15 +72,17 @@ class Config:
         )
         for norm in self.norms:
             require_norm(norm)
-        if not 0 < 2 * self.radius < self.separation < 1:
+        if not (self.radius > 0 and self.shell > 0 and 2 * self.radius + self.shell <= self.separation < 1):
             raise UserError(
-                f"radius is {self.radius:g}, separation {self.separation:g}: need 0 < 2 radius < separation < 1"
+                f"radius is {self.radius:g}, shell {self.shell:g}, separation {self.separation:g}: need positive "
+                "numbers "
+                "with 2 radius + shell <= separation < 1; lower the radius"
             )
 
     @classmethod
     def quick(cls) -> Config:
-        """Five dimensions, three norms, three seeds; about half a minute."""
-        return cls()
+        """Seven dimensions, three norms, two seeds; about twenty seconds."""
+        return cls(samples=100, test_samples=200, seeds=2)
 
     @classmethod
     def paper(cls) -> Config:
@@ -100,6 +104,7 @@ class Cell:
     margin: float
     spread: float
     separation: float
+    shell: float
     test_samples: int
     attack_points: int
     verified: int
@@ -151,7 +156,7 @@ def measure(cell: Cell, tick: Tick) -> xr.Dataset:
     train, test = cell.draw(cell.samples, train_seed), cell.draw(cell.test_samples, test_seed)
     task = memorization_task(train, None, cell.norm, cell.radius)
     clean = weak_classifier(cell.dim)
-    gated = cgro_classifier(task, clean=clean, domain=(-0.5, 1.5))
+    gated = cgro_classifier(task, clean=clean, shell=cell.shell, domain=(-0.5, 1.5))
     networks = (clean, gated.network)
     rng = np.random.default_rng(attack_seed)
     errors = {
@@ -160,7 +165,7 @@ def measure(cell: Cell, tick: Tick) -> xr.Dataset:
         "robust_test_error": [attacked_error(n, test, cell, rng) for n in networks],
     }
     nearest = np.concatenate([distances(part, train.points, cell.norm).min(axis=1) for part in _parts(test.points)])
-    reach = 2 * cell.radius + min(task.gap, cell.radius / 4)
+    reach = 2 * cell.radius + cell.shell
     certified = structural_margins(gated) > 0
     scalars = {
         "certified_train_accuracy": (float(certified.mean()), "Certified robust training accuracy", "fraction"),

@@ -27,8 +27,12 @@ from cgro.verdict import Verdict
 from simulations import (
     activation,
     attack,
+    certified_cgro,
+    cgro_construction,
+    coverage,
     dimension,
     image_cgro,
+    parameter_counts,
     phase_diagram,
     phase_transition,
     reference_points,
@@ -47,6 +51,18 @@ CONFIGS = {
     "attack": attack.Config(setting=replace(SMALL, steps=20, sampling="vectors"), seeds=1, records=2, test_samples=10),
     "reference-points": reference_points.Config(seeds=2, points=("rho=1.8", "d=50"), records=2, test_samples=64),
     "image-cgro": replace(image_cgro.Config.quick(), samples=20, test_images=20, epochs=2, width=2, seeds=2),
+    "parameter-counts": parameter_counts.Config(
+        samples=(6, 10), dims=(2, 3), ratios=(0.3, 0.6), fixed_samples=8, fixed_dim=4, seeds=2
+    ),
+    "cgro-construction": cgro_construction.Config(
+        dims=(3, 5), samples=10, test_samples=20, attack_points=3, verified=5, seeds=2
+    ),
+    "coverage": coverage.Config(
+        samples=(6, 12), dims=(2, 3), radii=(0.05, 0.1), fixed_samples=8, test_samples=10, attack_points=3, seeds=2
+    ),
+    "certified-cgro": certified_cgro.Config(
+        samples=40, test_images=20, attacked_images=10, verified_images=3, width=2, epochs=2
+    ),
 }
 FIGURES = find_all("figure")
 

@@ -38,7 +38,7 @@ class Indicators:
 def indicators(task: Task, shell: float, parts: Parts, domain: tuple[float, float] | None) -> Indicators:
     """Indicators of all N balls; `shell` is gamma, at most the gap between balls of different labels.
 
-    Each costs, in non-zero weights and biases: l_inf shared 2 D + 2, own about 14 D (tree of maxima); l_1 6 D + 5; l_2
+    Each costs, in non-zero weights and biases: l_inf shared 2 D + 2, own about 10 D (tree of maxima); l_1 6 D + 5; l_2
     shared 2 (D + 2), own about 16 D for each level of squares.
 
     `domain` (low, high) of coordinates: outside of it, shared indicators may be wrong far from all balls.
@@ -56,7 +56,10 @@ def _hinges(task: Task, shell: float, domain: tuple[float, float] | None) -> Ind
     """s_i = relu(1 - g_i / gamma) with the hinges g_i of `hinge_sum`, at least |x - x_i|_inf - delta."""
     n = task.data.size
     low, high, gap = boxes(task, np.arange(n))
-    width = min(shell, gap)
+    # What rounding took from the gap, it takes from the shell.
+    width = shell - (task.gap - gap) * (1 + 1e-9)
+    if not width > shell / 2:
+        raise PrecisionError(f"shell is {shell:g}: float64 rounds it away at these coordinates; widen the shell")
     first, bias, second = share(low, high, domain)
     second.data *= math.nextafter(1 / width, math.inf)
     return Indicators([(first, bias), (second, np.ones(n))], sparse.eye_array(n, format="csr"))
@@ -134,11 +137,12 @@ def _soft(rows: Any, offsets: np.ndarray, inner: float, outer: float, error: flo
     `error` bounds the rounding of rows and offsets in v_i.
     """
     inner, outer = inner + error, outer - error
-    slope = (1 + 2.0**-30) / (outer - inner) if outer > inner else math.inf
+    # Where there is no room at all, any slope will do: it is refused below.
+    slope = (1 + 2.0**-20) / max(outer - inner, 1e-300)
     bias = slope * (inner - offsets)
     grid = 2.0 ** (np.ceil(np.log2(np.abs(bias) + 2)) - 51)
     bias = np.ceil(bias / grid) * grid + grid
-    if not (np.isfinite(slope) and (1 + bias + 4 * grid <= slope * (outer - offsets)).all()):
+    if not (outer > inner and (1 + bias + 4 * grid <= slope * (outer - offsets)).all()):
         raise PrecisionError(
             f"shell of a ball from {inner:g} to {outer:g} (in the network's units) is lost to rounding: widen the "
             "shell or shift the points towards the origin"

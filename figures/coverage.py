@@ -1,0 +1,94 @@
+"""Figure: robust test error of the CGRO classifier where training balls cover more and more of the support."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from cgro.plots.style import COLORS, SERIES, figure, panel_label, point_range
+
+EXPERIMENT = "coverage"
+TITLE = "When memorization stops being overfitting"
+_AXES = (("samples", "training points $N$"), ("dim", "dimension $D$"), ("radius", r"radius $\delta$"))
+_NORMS = {"1": r"$\ell_1$", "2": r"$\ell_2$", "inf": r"$\ell_\infty$"}
+
+
+def caption(result: xr.Dataset) -> str:
+    """What the figure shows, with the numbers of this result."""
+    error = result["robust_test_error"].sel(classifier="cgro")
+    many = result["axis"].values == "samples"
+    most = int(result["samples"].values[many].max())
+    at = many & (result["samples"].values == most)
+    dims = result["dim"].values[at][0]
+    ends = ", ".join(
+        f"{float(error.sel(norm=n).values[at].mean()):.2f} in l_{n}" for n in result["norm"].values.tolist()
+    )
+    return (
+        "Robust test error of the CGRO classifier (filled; found by an attack, so the true one is at least that) and "
+        "of "
+        "f_clean (grey), with the proved bound: error of f_clean less the fraction of test points within 2 delta + "
+        "gamma "
+        f"of a training point (open, dotted). {result.sizes['seed']} data sets (marker: mean, bar: smallest to "
+        "largest). "
+        f"With {most:,} points in {dims} dimensions the error falls to {ends}: there memorization is robust "
+        "generalization; with growing D at fixed N it is overfitting again. The bound is safe, not tight: a test point "
+        "is protected only if the whole attack stays inside of training balls."
+    )
+
+
+def draw(result: xr.Dataset) -> Figure:
+    """Three panels: against N, D and the radius."""
+    fig, axes = figure(6.8, 2.8, ncols=3, sharey=True)
+    for ax, letter, (axis, label) in zip(axes, "abc", _AXES, strict=True):
+        part = result.isel(place=np.flatnonzero(result["axis"].values == axis))
+        x = part[axis].values.astype(float)
+        for norm, color in zip(result["norm"].values, SERIES, strict=False):
+            one = part.sel(norm=norm)
+            error = one["robust_test_error"].transpose("classifier", "seed", "place").values
+            bound = np.clip(error[0] - one["coverage"].transpose("seed", "place").values, 0, None)
+            point_range(ax, x, error[1], color, _NORMS[str(norm)])
+            point_range(ax, x, bound, color, None, markerfacecolor="white", ls=":")
+        clean = part.isel(norm=0)["robust_test_error"].sel(classifier="clean").transpose("seed", "place").values
+        point_range(ax, x, clean, COLORS["neutral"], r"$f_{\mathrm{clean}}$", marker="None", lw=1.2)
+        ax.set_xlabel(label)
+        ax.set_ylim(-0.05, 1.08)
+        if axis == "samples":
+            ax.set_xscale("log")
+        panel_label(ax, letter, _held(part, axis))
+    axes[0].set_ylabel("robust test error (fraction)")
+    handles, labels = axes[0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside lower center", ncols=4)
+    return fig
+
+
+def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
+    """Means over data sets, by norm and place."""
+    header = [
+        *("norm", "axis", "samples", "dim", "radius", "coverage"),
+        *("robust_test_error_clean", "robust_test_error_cgro", "clean_test_error_cgro", "certified_train_accuracy"),
+    ]
+    rows = []
+    for norm in result["norm"].values:
+        for place in range(result.sizes["place"]):
+            one = result.sel(norm=norm).isel(place=place)
+            error, clean = one["robust_test_error"], one["clean_test_error"]
+            rows.append(
+                [
+                    str(norm),
+                    *(one[name].item() for name in ("axis", "samples", "dim", "radius")),
+                    float(one["coverage"].mean()),
+                    *(float(error.sel(classifier=c).mean()) for c in ("clean", "cgro")),
+                    float(clean.sel(classifier="cgro").mean()),
+                    float(one["certified_train_accuracy"].mean()),
+                ]
+            )
+    return header, rows
+
+
+def _held(part: xr.Dataset, axis: str) -> str:
+    """What is held fixed."""
+    texts = {"samples": "$N={:g}$", "dim": "$D={:g}$", "radius": r"$\delta={:g}$"}
+    return ", ".join(text.format(float(part[name][0])) for name, text in texts.items() if name != axis)
