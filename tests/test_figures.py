@@ -32,6 +32,7 @@ from simulations import (
     coverage,
     dimension,
     image_cgro,
+    memorizer_certificates,
     parameter_counts,
     phase_diagram,
     phase_transition,
@@ -59,6 +60,9 @@ CONFIGS = {
     ),
     "coverage": coverage.Config(
         samples=(6, 12), dims=(2, 3), radii=(0.05, 0.1), fixed_samples=8, test_samples=10, attack_points=3, seeds=2
+    ),
+    "memorizer-certificates": memorizer_certificates.Config(
+        samples=(4, 6), dims=(2,), ratios=(0.5,), general_samples=4, broken=2, time_limit=5.0
     ),
     "certified-cgro": certified_cgro.Config(
         samples=40, test_images=20, attacked_images=10, verified_images=3, width=2, epochs=2

@@ -1,0 +1,216 @@
+"""Every construction on a grid of sizes, norms and radii: certified at every point, and what happens to broken ones.
+
+A memorizer is certified by its structure at any size, and by the general tiers (interval bounds, linear bounds, MILP),
+which know nothing but weights, at small ones. Then single weights are changed by a tenth: the certifier must find a
+counterexample where brute force in the plane finds one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+import xarray as xr
+
+from cgro.certify.certify import Tier, certify
+from cgro.certify.necessary import falsify_by_first_layer
+from cgro.certify.structural import structural_margins
+from cgro.data.patches import require_sizes
+from cgro.data.separated import random_points
+from cgro.experiment import Context, PlainContext, Tick, UserError
+from cgro.networks.memorizers.constructions import NORMS, build
+from cgro.networks.memorizers.task import Memorizer, memorization_task
+from cgro.networks.readout import margins
+from cgro.networks.relu import ReluNetwork, dense
+from cgro.norms import Norm, length
+
+TITLE = "Certificates of robust memorizers, whole and broken"
+TIERS = ("interval", "linear", "milp", "attack", "")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Uniform points with random labels, at fractions of the admissible radius."""
+
+    samples: tuple[int, ...] = (10, 100)
+    """Numbers of points N, each >= 2."""
+    dims: tuple[int, ...] = (2, 10)
+    """Dimensions D, each >= 1."""
+    ratios: tuple[float, ...] = (0.5, 0.9, 0.99)
+    """Radii as fractions of the largest that the construction admits, in (0, 1)."""
+    seeds: int = 1
+    """Independent point sets, >= 1."""
+    general_samples: int = 10
+    """Point sets of at most this many points also go to the general tiers."""
+    general_dim: int = 2
+    """Point sets of at most this many dimensions also go to the general tiers."""
+    general_neurons: int = 1000
+    """Networks of at most this many ReLUs also go to the general tiers."""
+    time_limit: float = 2.0
+    """Seconds of MILP for each point, > 0."""
+    broken: int = 12
+    """Broken networks of each construction: one weight of a memorizer of 8 points in the plane times 0.9 or 1.1; >= "
+    "0."""
+
+    def __post_init__(self) -> None:
+        require_sizes(seeds=self.seeds, samples=min(self.samples, default=0) - 1, dims=min(self.dims, default=0))
+        if self.broken < 0:
+            raise UserError(f"broken is {self.broken}: allowed are 0 or more; raise it")
+        if not self.time_limit > 0:
+            raise UserError(f"time_limit is {self.time_limit:g}: it must be > 0 seconds; raise it")
+        for ratio in self.ratios:
+            if not 0 < ratio < 1:
+                raise UserError(f"ratio is {ratio:g}: allowed are numbers between 0 and 1; balls meet at 1")
+
+    @classmethod
+    def quick(cls) -> Config:
+        """Up to 100 points in ten dimensions, twelve broken networks of each construction; about twenty seconds."""
+        return cls()
+
+    @classmethod
+    def paper(cls) -> Config:
+        """N of 10, 100, 1000, D of 2, 10, 100, three seeds, 100 broken networks of each construction."""
+        return cls(samples=(10, 100, 1000), dims=(2, 10, 100), seeds=3, general_dim=10, time_limit=10.0, broken=100)
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Whole networks first, then broken ones."""
+        limits = (self.general_samples, self.general_dim, self.general_neurons, self.time_limit)
+        pairs = [(norm, name) for norm, names in NORMS.items() for name in names]
+        whole = [
+            Cell(norm, name, n, d, ratio, seed, False, *limits)
+            for norm, name in pairs
+            for n in self.samples
+            for d in self.dims
+            for ratio in self.ratios
+            for seed in range(self.seeds)
+        ]
+        broken = [
+            Cell(norm, name, 8, 2, 0.99, seed, True, 8, 2, self.general_neurons, self.time_limit)
+            for norm, name in pairs
+            for seed in range(self.broken)
+        ]
+        return whole + broken
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One memorizer, maybe with one weight changed."""
+
+    norm: Norm
+    construction: str
+    samples: int
+    dim: int
+    ratio: float
+    seed: int
+    broken: bool
+    general_samples: int
+    general_dim: int
+    general_neurons: int
+    time_limit: float
+
+    @property
+    def work(self) -> float:
+        """One network."""
+        return 1.0
+
+    @property
+    def general(self) -> bool:
+        """Small enough for the general tiers?"""
+        return self.samples <= self.general_samples and self.dim <= self.general_dim
+
+
+def run(config: Config, context: Context | None = None) -> xr.Dataset:
+    """One record for each memorizer."""
+    return xr.concat((context or PlainContext()).map(examine, config.cells), dim="record", combine_attrs="override")
+
+
+def examine(cell: Cell, tick: Tick) -> xr.Dataset:
+    """Build, break if asked, certify; brute force in the plane for broken ones."""
+    memorizer = make(cell)
+    network = break_weight(memorizer.network, cell.seed) if cell.broken else memorizer.network
+    task = memorizer.task
+    row: dict[str, Any] = {
+        name: getattr(cell, name) for name in ("norm", "construction", "samples", "dim", "ratio", "seed", "broken")
+    }
+    row["structural"] = 0.0 if cell.broken else float((structural_margins(memorizer) > 0).mean())
+    row["counts_equal"] = not cell.broken and network.size == memorizer.claimed
+    row["neurons"] = network.size.neurons
+    row["falsified"] = (
+        falsify_by_first_layer(network, task.data.points, task.data.labels, task.norm, task.radius) is not None
+        if cell.general
+        else False
+    )
+    row |= dict.fromkeys(("general", "certified", "counterexample", "undecided"), 0) | {
+        f"tier_{t or 'none'}": 0 for t in TIERS
+    }
+    if cell.general and network.size.neurons <= cell.general_neurons:
+        result = certify(
+            network,
+            task.data.points,
+            task.data.labels,
+            task.norm,
+            task.radius,
+            readout=memorizer.readout,
+            tiers=get_args(Tier),
+            time_limit=cell.time_limit,
+        )
+        row |= {"general": cell.samples, **result.by_status}
+        row |= {f"tier_{t or 'none'}": int(((result.tier == t) & (result.status != "undecided")).sum()) for t in TIERS}
+        statuses = result.status
+    else:
+        statuses = np.full(cell.samples, "undecided")
+    found = brute_force(network, memorizer) if cell.broken else np.zeros(cell.samples, dtype=bool)
+    row["breakable"] = int(found.sum())
+    row["caught"] = int((found & (statuses == "counterexample")).sum())
+    row["missed"] = int((found & (statuses == "certified")).sum())
+    row["network_breakable"] = bool(found.any())
+    row["network_caught"] = bool((statuses == "counterexample").any())
+    tick(1.0)
+    return xr.Dataset({name: ("record", [value]) for name, value in row.items()})
+
+
+def make(cell: Cell) -> Memorizer:
+    """The memorizer of the cell, before it is broken."""
+    data = random_points(
+        cell.samples, cell.dim, seed=np.random.SeedSequence(cell.seed, spawn_key=(cell.samples, cell.dim))
+    )
+    wide = memorization_task(data, None, cell.norm, 1e-12)
+    radius = cell.ratio * admissible_radius(wide.separation.distance, cell.dim, cell.construction)
+    task = memorization_task(data, None, cell.norm, radius, separation=wide.separation)
+    return build(task, cell.construction, {"power": 2} if cell.construction == "even_power" else {})
+
+
+def admissible_radius(separation: float, dim: int, construction: str) -> float:
+    """Half of the separation; for squares in place of the l_inf norm the radius at which D mu^2 = (lambda - mu)^2."""
+    return separation / (1 + np.sqrt(dim)) if construction == "even_power" else separation / 2
+
+
+def break_weight(network: ReluNetwork, seed: int) -> ReluNetwork:
+    """The network with one of its non-zero weights times 0.9 or 1.1; all are equally likely."""
+    rng = np.random.default_rng(seed)
+    weights = [dense(w).copy() for w in network.weights]
+    places = [(k, *place) for k, weight in enumerate(weights) for place in np.argwhere(weight)]
+    k, i, j = places[rng.integers(len(places))]
+    weights[k][i, j] *= rng.choice([0.9, 1.1])
+    return ReluNetwork(tuple(weights), network.biases)
+
+
+def brute_force(network: ReluNetwork, memorizer: Memorizer, side: int = 161) -> np.ndarray:
+    """Which balls of the plane hold a point of a fine grid, or of the circle around, with a wrong label; booleans "
+    "(N,)."""
+    task = memorizer.task
+    axis = np.linspace(-1, 1, side)
+    square = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    angle = np.linspace(0, 2 * np.pi, 1441)
+    circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    circle /= length(circle, task.norm)[:, None]
+    unit = np.concatenate([square[length(square, task.norm) <= 1], circle * (1 - 1e-9)])
+    labels = task.data.labels
+    worst = [
+        margins(memorizer.readout, network(x + task.radius * unit), np.full(len(unit), y)).min()
+        for x, y in zip(task.data.points, labels, strict=True)
+    ]
+    # Rounding of this evaluation must not look like an error.
+    return np.array(worst) < -1e-9 * max(1.0, network.largest_weight)
