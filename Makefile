@@ -10,7 +10,7 @@ help:
 	@echo "make reproduce   simulate, check, draw every figure, write results/report.html"
 	@echo "make test        run the tests"
 	@echo "make lint        ruff and mypy"
-	@echo "make bench       speed against a plain loop and against the hardware"
+	@echo "make bench       speed against a plain loop, other verifiers and the hardware"
 	@echo "make clean       remove the virtual environment (results stay)"
 
 $(STAMP): pyproject.toml
@@ -39,6 +39,7 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/dynamics.py
+	$(BIN)/python benchmarks/certify.py
 
 clean:
 	rm -rf $(VENV)

@@ -146,7 +146,7 @@ def run_one(cell: Cell, tick: Tick) -> xr.Dataset:
     certified = structural_margins(gated, separation=separation) > 0
     verified = _verify(gated, cell.verified_images)
     tick(0.3 * cell.epochs)
-    networks = {"clean": clean, "cgro": gated.network}
+    networks = {"clean": clean, "cgro": gated.float_network}
     found: dict[str, Any] = {}
     test = Images(data.test_images[tested], data.test_labels[tested], data.white)
     found["clean_test_accuracy"] = [accuracy(_right(networks[c], test)) for c in CLASSIFIERS]
@@ -184,7 +184,9 @@ def _verify(gated: Memorizer, count: int) -> int:
     if not count:
         return 0
     points, labels = gated.task.data.points[:count], gated.task.data.labels[:count]
-    result = certify(gated.network, points, labels, "inf", gated.task.radius, readout="argmax", tiers=("interval",))
+    result = certify(
+        gated.float_network, points, labels, "inf", gated.task.radius, readout="argmax", tiers=("interval",)
+    )
     return int((result.status == "certified").sum())
 
 

@@ -157,7 +157,7 @@ def measure(cell: Cell, tick: Tick) -> xr.Dataset:
     task = memorization_task(train, None, cell.norm, cell.radius)
     clean = weak_classifier(cell.dim)
     gated = cgro_classifier(task, clean=clean, shell=cell.shell, domain=(-0.5, 1.5))
-    networks = (clean, gated.network)
+    networks = (clean, gated.float_network)
     rng = np.random.default_rng(attack_seed)
     errors = {
         "clean_test_error": [clean_error(n, test) for n in networks],
@@ -235,7 +235,7 @@ def _verify(gated: Memorizer, count: int) -> float:
     points, labels = gated.task.data.points[:count], gated.task.data.labels[:count]
     if not count or gated.task.norm != "inf":
         return float("nan")
-    result = certify(gated.network, points, labels, "inf", gated.task.radius, tiers=("interval",))
+    result = certify(gated.float_network, points, labels, "inf", gated.task.radius, tiers=("interval",))
     return float(result.certified.mean())
 
 

@@ -99,7 +99,7 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
     found = xr.concat(results, dim="cell", combine_attrs="override")
     shape = (len(config.norms), len(config.places), config.seeds)
     variables: dict[str, Any] = {
-        name: (("norm", "place", "seed", *v.dims[1:]), v.values.reshape(*shape, *v.shape[1:]), v.attrs)
+        str(name): (("norm", "place", "seed", *v.dims[1:]), v.values.reshape(*shape, *v.shape[1:]), v.attrs)
         for name, v in found.data_vars.items()
     }
     for k, name in enumerate(("axis", "samples", "dim", "radius")):

@@ -129,7 +129,7 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
 def examine(cell: Cell, tick: Tick) -> xr.Dataset:
     """Build, break if asked, certify; brute force in the plane for broken ones."""
     memorizer = make(cell)
-    network = break_weight(memorizer.network, cell.seed) if cell.broken else memorizer.network
+    network = break_weight(memorizer.float_network, cell.seed) if cell.broken else memorizer.float_network
     task = memorizer.task
     row: dict[str, Any] = {
         name: getattr(cell, name) for name in ("norm", "construction", "samples", "dim", "ratio", "seed", "broken")

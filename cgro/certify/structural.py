@@ -27,5 +27,5 @@ def structural_margins(memorizer: Memorizer, *, separation: Separation | None = 
         rebuilt = build(again, memorizer.construction, memorizer.options)
     except UserError:
         return np.full(task.data.size, -np.inf)
-    known = rebuilt.readout == memorizer.readout and memorizer.network.same_as(rebuilt.network)
+    known = rebuilt.readout == memorizer.readout and rebuilt.network.same_as(memorizer.network)
     return np.full(task.data.size, rebuilt.margin if known else -np.inf)

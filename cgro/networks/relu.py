@@ -168,9 +168,13 @@ class ReluNetwork:
 
         return ReluModule(self)
 
-    def same_as(self, other: ReluNetwork) -> bool:
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return self.inputs, *self.widths, self.outputs
+
+    def same_as(self, other: Any) -> bool:
         """Are all weights and biases equal, bit by bit?"""
-        if self.inputs != other.inputs or self.widths != other.widths or self.outputs != other.outputs:
+        if not isinstance(other, ReluNetwork) or self._shape != other._shape:
             return False
         return all(
             np.array_equal(b, c) and _difference_is_zero(w, v)

@@ -78,7 +78,7 @@ def _convolution(module: nn.Conv2d, shape: tuple[int, ...]) -> tuple[Affine, tup
     outputs, inputs, kh, kw = kernel.shape
     if inputs != channels:
         raise UserError(f"a Conv2d takes {inputs} channels, its input has {channels}: must be equal")
-    (sh, sw), (ph, pw) = module.stride, module.padding  # type: ignore[misc]
+    (sh, sw), (ph, pw) = module.stride, module.padding
     out_h, out_w = (height + 2 * ph - kh) // sh + 1, (width + 2 * pw - kw) // sw + 1
     o, c, a, b, i, j = np.meshgrid(
         *(np.arange(n) for n in (outputs, inputs, kh, kw, out_h, out_w)), indexing="ij", sparse=True

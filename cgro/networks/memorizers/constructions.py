@@ -7,6 +7,7 @@ from typing import Any
 
 from cgro.experiment import UserError
 from cgro.networks.memorizers.ball_sum import ball_sum
+from cgro.networks.memorizers.cells import grid_cells
 from cgro.networks.memorizers.gated import cgro_classifier
 from cgro.networks.memorizers.hinges import absolute_sum, hinge_sum, shared_hinges
 from cgro.networks.memorizers.lipschitz import lipschitz
@@ -28,6 +29,7 @@ CONSTRUCTIONS: dict[str, Callable[..., Memorizer]] = {
         lipschitz,
         even_power,
         absolute_sum,
+        grid_cells,
         cgro_classifier,
     )
 }
@@ -38,7 +40,8 @@ NORMS: dict[Norm, tuple[str, ...]] = {
     "inf": ("hinge_sum", "shared_hinges", "sequential", "lipschitz", "even_power"),
     "1": ("absolute_sum",),
 }
-"""The constructions for each norm, the default first. `cgro_classifier` serves all, around a clean classifier."""
+"""The constructions for each norm, the default first. For all: `grid_cells` at
+small radii, in exact arithmetic, and `cgro_classifier` around a clean classifier."""
 
 
 def memorize(

@@ -15,6 +15,7 @@ import numpy as np
 
 from cgro.data.separation import LabelledPoints, Separation, opposite_separation
 from cgro.experiment import UserError
+from cgro.networks.exact import ExactNetwork
 from cgro.networks.readout import Readout
 from cgro.networks.relu import PrecisionError, ReluNetwork, Size
 from cgro.norms import Norm, require_norm
@@ -80,7 +81,7 @@ class Memorizer:
     """A network that robustly memorizes its task, with what its theorem promises."""
 
     task: Task
-    network: ReluNetwork
+    network: ReluNetwork | ExactNetwork
     readout: Readout
     construction: str
     """Name of the function that built it, a key of `CONSTRUCTIONS`."""
@@ -90,6 +91,13 @@ class Memorizer:
     """Size by the formula of the construction, for points in general position."""
     margin: float
     """Proved lower bound of the margin on every ball, for the real function of the float64 weights."""
+
+    @property
+    def float_network(self) -> ReluNetwork:
+        """The network, known to have float64 weights. Raises: PrecisionError if it keeps exact rationals."""
+        if isinstance(self.network, ReluNetwork):
+            return self.network
+        return self.network.as_float(self.task.data.points)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Labels (n,) read from the outputs at points (n, D)."""

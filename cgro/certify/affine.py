@@ -1,0 +1,85 @@
+"""Certificates in exact rational arithmetic for networks that are affine on a ball.
+
+Constructions with exact weights (cells of a grid) switch no neuron inside of a ball, though their numbers have hundreds
+of bits. There each neuron is an affine function a . (x - x_i) + c of the point, with range c +- radius |a|_q, and the
+whole network is followed exactly. Neurons that may switch end the attempt.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from cgro.networks.exact import ExactNetwork
+from cgro.networks.readout import Readout, margin_rows
+from cgro.norms import Norm, require_norm
+
+Affine = tuple[dict[int, Fraction], Fraction]
+"""Non-zero coefficients of x - x_i, and the constant."""
+
+
+def affine_margins(
+    network: ExactNetwork,
+    points: Float[np.ndarray, "N D"],
+    labels: Int[np.ndarray, " N"],
+    norm: Norm,
+    radius: float,
+    readout: Readout,
+) -> list[Fraction | None]:
+    """The smallest margin on each ball, exactly (in l_2 a lower bound within 2^-40), or None where a neuron may switch.
+
+    Raises: UserError for labels that do not go with the read-out, and an unknown norm.
+    """
+    norm, rows, offsets = require_norm(norm), *margin_rows(readout, network.outputs, labels)
+    found: list[Fraction | None] = []
+    for x, row, offset in zip(points.tolist(), rows, offsets, strict=True):
+        outputs = _follow(network, [Fraction(v) for v in x], norm, Fraction(radius))
+        if outputs is None:
+            found.append(None)
+            continue
+        parts = []
+        for weights, d in zip(row.tolist(), offset.tolist(), strict=True):
+            a, c = _combine([(k, Fraction(w)) for k, w in enumerate(weights)], Fraction(d), outputs)
+            parts.append(c - Fraction(radius) * _dual(a, norm))
+        found.append(min(parts))
+    return found
+
+
+def _follow(network: ExactNetwork, x: list[Fraction], norm: Norm, radius: Fraction) -> list[Affine] | None:
+    h: list[Affine] = [({k: Fraction(1)}, v) for k, v in enumerate(x)]
+    for depth, layer in enumerate(network.layers, 1):
+        z = [_combine(row, bias, h) for row, bias in layer]
+        if depth == len(network.layers):
+            return z
+        h = []
+        for a, c in z:
+            reach = radius * _dual(a, norm) if a else Fraction(0)
+            if -reach < c < reach:
+                return None
+            h.append((a, c) if c > 0 else ({}, Fraction(0)))
+    raise AssertionError("a network has a last layer")
+
+
+def _combine(row: list[tuple[int, Fraction]] | tuple, bias: Fraction, h: list[Affine]) -> Affine:
+    total: dict[int, Fraction] = {}
+    for j, w in row:
+        a, c = h[j]
+        bias = bias + w * c
+        for k, v in a.items():
+            total[k] = total.get(k, Fraction(0)) + w * v
+    return {k: v for k, v in total.items() if v}, bias
+
+
+def _dual(a: dict[int, Fraction], norm: Norm) -> Fraction:
+    """Dual norm of the coefficients; the Euclidean one rounded up."""
+    sizes = [abs(v) for v in a.values()] or [Fraction(0)]
+    if norm == "inf":
+        return sum(sizes, Fraction(0))
+    if norm == "1":
+        return max(sizes)
+    # Scaled by the largest entry, so that the root lies between 1 and sqrt(D) and floats suffice.
+    top = max(sizes)
+    square = sum(((v / top) ** 2 for v in sizes), Fraction(0)) if top else Fraction(0)
+    return top * (Fraction(float(square) ** 0.5) + Fraction(1, 2**40))

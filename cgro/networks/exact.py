@@ -1,0 +1,144 @@
+"""ReLU networks with exact rational weights, for constructions that need more bits than float64 carries.
+
+Evaluation is in rational arithmetic; only the outputs are rounded to float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from scipy import sparse
+
+from cgro.experiment import UserError
+from cgro.networks.relu import PrecisionError, ReluNetwork, Size
+
+Row = tuple[tuple[tuple[int, Fraction], ...], Fraction]
+"""Non-zero weights by input, and the bias."""
+Expression = Mapping[str, Fraction | int | float]
+"""A linear combination of registers; the key "" is the constant."""
+
+
+@dataclass(frozen=True)
+class ExactNetwork:
+    """A ReLU network of `inputs` inputs; the last layer is affine."""
+
+    inputs: int
+    layers: tuple[tuple[Row, ...], ...]
+
+    @property
+    def outputs(self) -> int:
+        """Output dimension."""
+        return len(self.layers[-1])
+
+    @cached_property
+    def size(self) -> Size:
+        """The counts."""
+        widths = [len(layer) for layer in self.layers]
+        nonzero = sum(len(row) + (bias != 0) for layer in self.layers for row, bias in layer)
+        total = sum((a + 1) * b for a, b in zip([self.inputs, *widths], widths, strict=False))
+        return Size(nonzero, total, sum(widths[:-1]), len(widths), max(widths[:-1], default=0))
+
+    @cached_property
+    def bits(self) -> int:
+        """Bits of the widest weight or bias as a fixed-point number; those with other denominators count both parts."""
+        values = (v for layer in self.layers for row, bias in layer for v in (*(w for _, w in row), bias))
+        return max(abs(v.numerator).bit_length() + v.denominator.bit_length() - 1 for v in values)
+
+    @property
+    def largest_weight(self) -> float:
+        """Largest |weight| or |bias|."""
+        return float(max(abs(v) for layer in self.layers for row, b in layer for v in (*(w for _, w in row), b)))
+
+    def evaluate(self, x: list[Fraction]) -> list[Fraction]:
+        """Outputs at one point, exactly."""
+        h = x
+        for k, layer in enumerate(self.layers, 1):
+            z = [sum((w * h[j] for j, w in row), bias) for row, bias in layer]
+            h = [v if v > 0 else Fraction(0) for v in z] if k < len(self.layers) else z
+        return h
+
+    def __call__(self, x: Float[np.ndarray, "*batch D"]) -> Float[np.ndarray, "*batch outputs"]:
+        """Outputs at points (*batch, D), exact until they are rounded to float64."""
+        x = np.asarray(x, dtype=np.float64)
+        if x.ndim == 0 or x.shape[-1] != self.inputs:
+            raise UserError(
+                f"points have shape {x.shape}: the last dim must be the {self.inputs} inputs of the network"
+            )
+        rows = [self.evaluate([Fraction(v) for v in row]) for row in x.reshape(-1, self.inputs).tolist()]
+        return np.array([[float(v) for v in row] for row in rows]).reshape(*x.shape[:-1], self.outputs)
+
+    def same_as(self, other: Any) -> bool:
+        """Are all weights and biases equal?"""
+        return isinstance(other, ExactNetwork) and self == other
+
+    def as_float(self, points: Float[np.ndarray, "N D"]) -> ReluNetwork:
+        """The same network in float64, if it is one: exact weights, and true outputs at the points.
+
+        Raises: PrecisionError naming the first layer with a weight that float64 does not hold, or the point at which
+            rounding changes the output.
+        """
+        pairs = []
+        inputs = self.inputs
+        for k, layer in enumerate(self.layers, 1):
+            entries = [(i, j, w) for i, (row, _) in enumerate(layer) for j, w in row]
+            for value in (*(w for *_, w in entries), *(bias for _, bias in layer)):
+                if not _is_float(value):
+                    bits = abs(value.numerator).bit_length()
+                    raise PrecisionError(f"layer {k} has a weight of {bits} bits: float64 carries 53; keep it exact")
+            rows, columns, values = zip(*entries, strict=True) if entries else ((), (), ())
+            weight = sparse.csr_array(
+                ([float(v) for v in values], (list(rows), list(columns))), shape=(len(layer), inputs)
+            )
+            pairs.append((weight, np.array([float(bias) for _, bias in layer])))
+            inputs = len(layer)
+        network = ReluNetwork.of(pairs)
+        wrong = np.flatnonzero((np.abs(network(points) - self(points)) > 1e-9).any(axis=-1))
+        if wrong.size:
+            raise PrecisionError(
+                f"point {wrong[0]} gets another output in float64: it loses bits on the way; keep it exact"
+            )
+        return network
+
+
+class Program:
+    """Builds an ExactNetwork layer by layer from named registers, linear expressions of the neurons before."""
+
+    def __init__(self, inputs: list[str]) -> None:
+        self.inputs = len(inputs)
+        self.layers: list[tuple[Row, ...]] = []
+        self.registers: dict[str, dict[int, Fraction]] = {name: {j: Fraction(1)} for j, name in enumerate(inputs)}
+
+    def relu(self, neurons: Mapping[str, Expression]) -> None:
+        """A hidden layer of relu(expression of registers); its neurons are the registers from now on."""
+        self.layers.append(tuple(self._row(expression) for expression in neurons.values()))
+        self.registers = {name: {j: Fraction(1)} for j, name in enumerate(neurons)}
+
+    def let(self, name: str, expression: Expression) -> None:
+        """A register for a linear expression of registers, without neurons of its own."""
+        row, bias = self._row(expression)
+        self.registers[name] = dict(row) | ({-1: bias} if bias else {})
+
+    def output(self, expression: Expression) -> ExactNetwork:
+        """The finished network, with one output."""
+        return ExactNetwork(self.inputs, (*self.layers, (self._row(expression),)))
+
+    def _row(self, expression: Expression) -> Row:
+        total: dict[int, Fraction] = {-1: Fraction(0)}
+        for name, factor in expression.items():
+            for j, w in ({-1: Fraction(1)} if name == "" else self.registers[name]).items():
+                total[j] = total.get(j, Fraction(0)) + Fraction(factor) * w
+        bias = total.pop(-1)
+        return tuple((j, w) for j, w in sorted(total.items()) if w), bias
+
+
+def _is_float(value: Fraction) -> bool:
+    try:
+        return Fraction(float(value)) == value
+    except OverflowError:
+        return False
