@@ -1,4 +1,4 @@
-"""The console command `cgro`: list, simulate, check, figure, reproduce."""
+"""The console command `cgro`: list, simulate, check, figure, memorize, reproduce."""
 
 from __future__ import annotations
 
@@ -83,6 +83,9 @@ def _parser() -> tuple[_Parser, _Parser]:
     figure.add_argument("--preset", choices=PRESETS, default="quick", help="which preset's result to draw")
     figure.add_argument("--result", type=Path, metavar="FILE", help="draw this result file instead of a preset's")
     figure.add_argument("--output", type=Path, metavar="DIR", help="folder of figures (default: RESULTS/figures)")
+    _add_memorize(
+        commands.add_parser("memorize", allow_abbrev=False, help="memorize a file of labelled points robustly")
+    )
     commands.add_parser(
         "reproduce",
         parents=[results, work],
@@ -90,6 +93,46 @@ def _parser() -> tuple[_Parser, _Parser]:
         help="run every experiment and check, draw every figure, write RESULTS/report.html",
     )
     return parser, simulate
+
+
+def _add_memorize(memorize: argparse.ArgumentParser) -> None:
+    memorize.description = "A ReLU network that robustly memorizes labelled points, its certificate and its size."
+    add = memorize.add_argument
+    add("points", type=Path, metavar="FILE", help=".csv (label in the last column) or .npz (arrays points, labels)")
+    add("--norm", default="inf", metavar="P", help="norm of the perturbation: 1, 2 or inf (default: inf)")
+    size = memorize.add_mutually_exclusive_group()
+    size.add_argument("--radius", type=float, help="perturbation radius in input units, below half the separation")
+    size.add_argument(
+        "--ratio", type=float, default=0.5, help="radius over half the separation, in (0, 1) (default: 0.5)"
+    )
+    add("--construction", metavar="NAME", help="which construction (default: the first for the norm)")
+    add("--readout", choices=("sign", "label"), help="default: sign for the labels -1 and 1, label for others")
+    add(
+        "--verify",
+        type=_count,
+        default=5,
+        metavar="N",
+        help="points certified again from the weights alone (default: 5)",
+    )
+    add("--time-limit", type=_seconds, default=60.0, metavar="S", help="seconds of MILP for each of them (default: 60)")
+    add("--export", type=_count, default=0, metavar="N", help="write ONNX and VNN-LIB properties of the first N points")
+    add("--output", type=Path, metavar="DIR", help="folder of the files (default: FILE without suffix, -memorizer)")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of points: allowed are 0, 1, 2, ...")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: allowed are seconds above 0")
+    return value
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -102,6 +145,10 @@ def _dispatch(arguments: list[str]) -> int:
         hint = did_you_mean(rest[0], option_names(options))
         raise UserError(f"unrecognized arguments: {' '.join(rest)}; {hint}see `cgro {options.command} --help`")
     # The heavy imports come after parsing, so that help and usage errors are immediate.
+    if options.command == "memorize":
+        from cgro import memorizing
+
+        return memorizing.run(options)
     from cgro import commands
 
     if getattr(options, "quiet", False):

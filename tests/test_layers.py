@@ -30,7 +30,7 @@ FOUNDATION = {
     "cgro.verdict",
 }
 """What every layer may import; it imports nothing but itself."""
-COMMAND_LINE = {"cgro.__main__", "cgro.cli", "cgro.commands", "cgro.configure", "cgro.registry"}
+COMMAND_LINE = {"cgro.__main__", "cgro.cli", "cgro.commands", "cgro.configure", "cgro.memorizing", "cgro.registry"}
 """What may import every layer, and no layer may import."""
 OUTSIDE = {"simulations", "proofs_check", "figures", "benchmarks", "tests"}
 RANK = {layer: rank for rank, layers in enumerate(LAYERS) for layer in layers}

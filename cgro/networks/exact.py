@@ -5,6 +5,7 @@ Evaluation is in rational arithmetic; only the outputs are rounded to float64.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -72,6 +73,24 @@ class ExactNetwork:
             )
         rows = [self.evaluate([Fraction(v) for v in row]) for row in x.reshape(-1, self.inputs).tolist()]
         return np.array([[float(v) for v in row] for row in rows]).reshape(*x.shape[:-1], self.outputs)
+
+    def as_json(self) -> str:
+        """All weights as fractions: for each layer, for each neuron, [[[input, "p/q"], ...], "bias"]."""
+        layers = [[[[[j, str(w)] for j, w in row], str(bias)] for row, bias in layer] for layer in self.layers]
+        return json.dumps({"inputs": self.inputs, "layers": layers})
+
+    @classmethod
+    def from_json(cls, text: str) -> ExactNetwork:
+        """What `as_json` wrote. Raises: UserError for another text."""
+        try:
+            found = json.loads(text)
+            layers = tuple(
+                tuple((tuple((int(j), Fraction(w)) for j, w in row), Fraction(bias)) for row, bias in layer)
+                for layer in found["layers"]
+            )
+            return cls(int(found["inputs"]), layers)
+        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+            raise UserError(f"text is no exact network ({error}); give what as_json wrote") from error
 
     def same_as(self, other: Any) -> bool:
         """Are all weights and biases equal?"""
