@@ -32,6 +32,7 @@ from simulations import (
     coverage,
     dimension,
     image_cgro,
+    memorization_capacity,
     memorizer_certificates,
     parameter_counts,
     phase_diagram,
@@ -60,6 +61,9 @@ CONFIGS = {
     ),
     "coverage": coverage.Config(
         samples=(6, 12), dims=(2, 3), radii=(0.05, 0.1), fixed_samples=8, test_samples=10, attack_points=3, seeds=2
+    ),
+    "memorization-capacity": memorization_capacity.Config(
+        samples=(4, 6), dims=(2, 3), fixed_samples=4, fixed_dim=2, largest_width=7, restarts=1, steps=100, seeds=2
     ),
     "memorizer-certificates": memorizer_certificates.Config(
         samples=(4, 6), dims=(2,), ratios=(0.5,), general_samples=4, broken=2, time_limit=5.0

@@ -1,0 +1,198 @@
+"""Adversarial training of many small ReLU networks at once, to find the smallest that memorizes robustly.
+
+B networks of one depth are one tensor program: weights are stacked (B, outputs, inputs), widths are masks, data sets
+are padded. Training finds an upper bound of the capacity that a data set needs: smaller networks may be missed.
+
+Letters: B networks, N points, D dimensions, m neurons of a hidden layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from cgro.attacks.pgd import Budget, Norm, pgd
+from cgro.networks.relu import ReluNetwork
+
+
+@dataclass(frozen=True)
+class Stack:
+    """B binary data sets, padded to one shape; coordinates are in units of each set's perturbation radius."""
+
+    x: Float[Tensor, "B N D"]
+    y: Float[Tensor, "B N"]
+    """-1 or +1; 0 for padding."""
+    radius: Float[Tensor, " B"]
+    """Perturbation radius, in input units."""
+    dims: Int[Tensor, " B"]
+    """Coordinates that are not padding."""
+
+    @classmethod
+    def of(cls, sets: list[tuple[np.ndarray, np.ndarray, float]], device: torch.device | str = "cpu") -> Stack:
+        """From (points, labels -1 and +1, radius) of each set."""
+        N, D = (max(points.shape[k] for points, *_ in sets) for k in (0, 1))
+        x, y = torch.zeros(len(sets), N, D), torch.zeros(len(sets), N)
+        for b, (points, labels, radius) in enumerate(sets):
+            n, d = points.shape
+            x[b, :n, :d], y[b, :n] = torch.tensor(points / radius), torch.tensor(labels)
+        radii = torch.tensor([radius for *_, radius in sets])
+        dims = torch.tensor([points.shape[1] for points, *_ in sets])
+        return cls(x.to(device), y.to(device), radii.float().to(device), dims.to(device))
+
+    def repeat(self, times: int) -> Stack:
+        """Every set that many times, one after the other."""
+        return Stack(*(part.repeat_interleave(times, 0) for part in (self.x, self.y, self.radius, self.dims)))
+
+
+class StackedNetworks:
+    """B networks with hidden layers of `widths[b]` neurons; neurons beyond are masked and never matter."""
+
+    def __init__(self, data: Stack, widths: Int[Tensor, " B"], depth: int, generator: torch.Generator) -> None:
+        B, _, D = data.x.shape
+        self.depth, self.radius = depth, data.radius
+        m = int(widths.max())
+        sizes = [D, *[m] * (depth - 1), 1]
+        inputs = (torch.arange(D, device=data.x.device) < data.dims[:, None]).float()
+        hidden = (torch.arange(m, device=data.x.device) < widths.to(data.x.device)[:, None]).float()
+        self.masks = [inputs, *[hidden] * (depth - 1)]
+        self.weights, self.biases = [], []
+        for k in range(depth):
+            draw = torch.randn(B, sizes[k + 1], sizes[k], generator=generator).to(data.x.device)
+            fan_in = self.masks[k].sum(1).clamp_min(1)[:, None, None]
+            spread = 1.0 if k == depth - 1 else 2.0
+            self.weights.append((draw * (spread / fan_in).sqrt()).requires_grad_(True))
+            shift = torch.randn(B, 1, sizes[k + 1], generator=generator).to(data.x.device)
+            self.biases.append((0.5 * shift if k < depth - 1 else 0 * shift).requires_grad_(True))
+
+    def __call__(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N"]:
+        """Outputs; the inputs are in units of the radius. Points of the unit cube are centred at 0."""
+        h = (x * self.radius[:, None, None] - 0.5) * 3.0
+        for k, (weight, bias, mask) in enumerate(zip(self.weights, self.biases, self.masks, strict=True)):
+            h = torch.baddbmm(bias, h * mask[:, None, :], weight.transpose(1, 2))
+            if k < self.depth - 1:
+                h = h.relu()
+        return h[..., 0]
+
+    def network(self, b: int) -> ReluNetwork:
+        """One of them in input units, without masked neurons."""
+        layers = []
+        for k in range(self.depth):
+            kept_in = self.masks[k][b].bool()
+            kept_out = self.masks[k + 1][b].bool() if k < self.depth - 1 else torch.ones(1, dtype=torch.bool)
+            weight = self.weights[k][b].detach().double()[kept_out.to(kept_in.device)][:, kept_in].cpu().numpy()
+            bias = self.biases[k][b, 0].detach().double()[kept_out.to(kept_in.device)].cpu().numpy()
+            if k == 0:
+                weight, bias = 3 * weight, bias - 1.5 * weight.sum(axis=1)
+            layers.append((weight, bias))
+        return ReluNetwork.of(layers)
+
+
+def train_robustly(
+    data: Stack,
+    widths: Int[Tensor, " B"],
+    *,
+    norm: Norm,
+    depth: int = 2,
+    steps: int = 400,
+    learning_rate: float = 0.03,
+    attack_steps: int = 4,
+    generator: torch.Generator,
+) -> tuple[StackedNetworks, Float[Tensor, " B"]]:
+    """Networks trained on PGD points, and the attacked training accuracy of each.
+
+    Adam on the logistic loss of perturbed points, its rate falling to 0 as a cosine; training ends early when every
+    network has attacked accuracy 1. Attacked accuracy is that of a stronger attack: 20 steps from three starts.
+    """
+    networks = StackedNetworks(data, widths, depth, generator)
+    optimizer = torch.optim.Adam([*networks.weights, *networks.biases], lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    there = data.y != 0
+    count = there.sum(1).clamp_min(1)
+    start = torch.Generator(data.x.device).manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+    for step in range(1, steps + 1):
+        z = _attack(networks, data, norm, attack_steps, None)
+        loss = ((softplus(-data.y * networks(z)) * there).sum(1) / count).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if step % 100 == 0 and step < steps and bool((robust_accuracy(networks, data, norm, start) == 1).all()):
+            break
+    return networks, robust_accuracy(networks, data, norm, start)
+
+
+@torch.no_grad()
+def robust_accuracy(
+    networks: Callable[[Tensor], Tensor], data: Stack, norm: Norm, generator: torch.Generator, starts: int = 3
+) -> Float[Tensor, " B"]:
+    """Share of points of each set that no attack point moves to the other side."""
+    right = networks(data.x) * data.y > 0
+    for k in range(starts):
+        z = _attack(networks, data, norm, 20, generator if k else None)
+        right &= networks(z) * data.y > 0
+    there = data.y != 0
+    return (right & there).sum(1) / there.sum(1)
+
+
+def _attack(
+    networks: Callable[[Tensor], Tensor], data: Stack, norm: Norm, steps: int, generator: torch.Generator | None
+) -> Float[Tensor, "B N D"]:
+    return pgd(
+        lambda z: -data.y * networks(z),
+        data.x,
+        Budget(norm, 1.0),
+        steps=steps,
+        step_size=1.0,
+        decay=True,
+        random_start=generator,
+        batch_dims=2,
+    )
+
+
+def smallest_widths(
+    data: Stack,
+    ladder: tuple[int, ...],
+    *,
+    norm: Norm,
+    depth: int = 2,
+    restarts: int = 3,
+    steps: int = 400,
+    generator: torch.Generator,
+    after_round: Callable[[], None] = lambda: None,
+) -> tuple[Int[np.ndarray, " B"], list[ReluNetwork | None]]:
+    """For each data set the smallest width of the ladder at which some restart memorizes robustly, and that network.
+
+    Bisection for all sets at once: ceil(log2(len(ladder) + 1)) rounds of training. -1 and None where the widest fails.
+    """
+    B = len(data.x)
+    low, high = np.full(B, -1), np.full(B, len(ladder))
+    found: list[ReluNetwork | None] = [None] * B
+    many = data.repeat(restarts)
+    for _ in range(rounds(ladder)):
+        middle = (low + high) // 2
+        open_: Bool[np.ndarray, " B"] = high - low > 1
+        # Where it is decided already, the narrowest network keeps the program's shape at little cost.
+        widths = torch.tensor([ladder[m] if o else ladder[0] for m, o in zip(middle, open_, strict=True)])
+        networks, accuracy = train_robustly(
+            many, widths.repeat_interleave(restarts), norm=norm, depth=depth, steps=steps, generator=generator
+        )
+        success = (accuracy == 1).reshape(B, restarts).cpu().numpy()
+        for b in np.flatnonzero(open_):
+            if success[b].any():
+                high[b] = middle[b]
+                found[b] = networks.network(int(b * restarts + success[b].argmax()))
+            else:
+                low[b] = middle[b]
+        after_round()
+    return np.array([ladder[h] if h < len(ladder) else -1 for h in high]), found
+
+
+def rounds(ladder: tuple[int, ...]) -> int:
+    """Rounds of training of a bisection: between failure before the first rung and success after the last."""
+    return len(ladder).bit_length()
