@@ -38,6 +38,7 @@ from simulations import (
     phase_diagram,
     phase_transition,
     reference_points,
+    robust_lower_bound,
     training_objective,
 )
 
@@ -61,6 +62,9 @@ CONFIGS = {
     ),
     "coverage": coverage.Config(
         samples=(6, 12), dims=(2, 3), radii=(0.05, 0.1), fixed_samples=8, test_samples=10, attack_points=3, seeds=2
+    ),
+    "robust-lower-bound": robust_lower_bound.Config(
+        cells_per_side=(2, 3), largest_dim=4, largest_grid=10, line_cells=3, seeds=2
     ),
     "memorization-capacity": memorization_capacity.Config(
         samples=(4, 6), dims=(2, 3), fixed_samples=4, fixed_dim=2, largest_width=7, restarts=1, steps=100, seeds=2

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Outcome, files_below
+from conftest import ROOT, Outcome, files_below
 
 from cgro.experiment import UserError
 from cgro.memorizing import read_points
 from cgro.networks.exact import ExactNetwork
 from cgro.networks.export import load
-from cgro.networks.memorizers.constructions import NORMS, memorize
+from cgro.networks.memorizers.constructions import CONSTRUCTIONS, NORMS, memorize
 
 Cgro = Callable[..., Outcome]
 X = np.random.default_rng(0).random((12, 3))
@@ -145,3 +145,15 @@ def test_a_text_that_is_no_network_is_refused() -> None:
     for text in ("", "{}", '{"inputs": 1, "layers": [[[[[0, "1/0"]], "0"]]]}', "[]"):
         with pytest.raises(UserError, match="text is no exact network"):
             ExactNetwork.from_json(text)
+
+
+def test_the_example_of_the_documentation_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "cgro/networks/memorizers/README.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, flags=re.S)
+    exec(compile(example, "README.md", "exec"), {})
+    out = capsys.readouterr().out
+    assert "30 certified, 0 counterexample, 0 undecided" in out
+    statements = [line for line in example.splitlines() if line and not line.startswith(("import", "from"))]
+    assert len(statements) <= 10
+    for name in CONSTRUCTIONS:
+        assert f"`{name}`" in page

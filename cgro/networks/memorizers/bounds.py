@@ -7,6 +7,7 @@ constant are given as scalings, to be compared in shape alone.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from cgro.experiment import UserError
 from cgro.norms import EXPONENT, Norm
@@ -68,3 +69,35 @@ def shared_square_scaling_total(samples: int, dim: int, ratio: float) -> float:
 def _require_ratio(ratio: float) -> None:
     if not 0 < ratio < 1:
         raise UserError(f"ratio is {ratio:g}: rho = 2 radius / separation lies between 0 and 1; change the radius")
+
+
+def vc_bound(sizes: tuple[int, ...]) -> float:
+    """Largest VC dimension of ReLU networks with `sizes` = (inputs, hidden widths..., 1), from above.
+
+        L + Lbar W log2(4 e R log2(2 e R)),   R = sum_i i k_i,   Lbar = sum_i W_i / W
+
+    with L layers, W parameters in all, W_i in the first i layers, and k_i neurons in layer i. Reference: Bartlett,
+    Harvey, Liaw & Mehrabian, JMLR 2019, Theorem 7 [R].
+    """
+    parts = [(a + 1) * b for a, b in pairwise(sizes)]
+    layers = len(parts)
+    partial = sum(sum(parts[: i + 1]) for i in range(layers))
+    R = sum((i + 1) * k for i, k in enumerate(sizes[1:]))
+    inside = 4 * math.e * R * math.log2(2 * math.e * R)
+    return layers + partial * math.log2(inside)
+
+
+def neurons_for_all_labellings(cells: int, dim: int) -> int:
+    """Neurons without which no two-layer network class realizes every labelling of that many points: VC dimension.
+
+    A robust classifier of the grid family must realize its labelling, so this many neurons are needed for some
+    labelling. With K^(D-1) cells that is exponential in D. Reference: theory of Li et al., NeurIPS 2022, section 4 [S]
+    with the VC bound of Bartlett et al. [R].
+    """
+    neurons = 1
+    while vc_bound((dim, neurons, 1)) < cells:
+        neurons = max(neurons + 1, int(neurons * 1.01))
+    # The last step may have been too long.
+    while neurons > 1 and vc_bound((dim, neurons - 1, 1)) >= cells:
+        neurons -= 1
+    return neurons

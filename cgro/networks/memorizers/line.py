@@ -1,0 +1,76 @@
+"""Two-layer networks on a line: how many neurons a sequence of labels needs, exactly, and a network that has them.
+
+On a line a two-layer network with m ReLUs is piecewise linear with at most m breakpoints. Each of its m + 1 pieces
+changes sign at most once, so c changes of the label need m >= c - 1; there is no linear term besides the neurons, which
+rules m = c - 1 out for small c. With m = c one piece may be flat, and a network exists. Derived here [D].
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+from jaxtyping import Float
+from scipy.optimize import linprog
+
+from cgro.networks.relu import ReluNetwork
+
+
+def label_changes(labels: np.ndarray) -> int:
+    """Neighbours with different labels."""
+    return int((labels[1:] != labels[:-1]).sum())
+
+
+def neurons_needed(changes: int) -> int:
+    """Smallest m: c - 1 if slopes of alternating sign fit the neurons, else c."""
+    return changes - 1 if changes > 1 and _alternating(changes - 1) is not None else changes
+
+
+def line_network(zeros: Float[np.ndarray, " c"], first: int, direction: Float[np.ndarray, " D"]) -> ReluNetwork:
+    """The sign of f(x) = g(<direction, x>) is `first` below zeros[0] and changes at each of the increasing zeros.
+
+    It has `neurons_needed(c)` ReLUs, one for c = 0, where f is constant.
+    """
+    c = len(zeros)
+    if c == 0:
+        return ReluNetwork.of([(0.0 * direction[None], np.zeros(1)), (np.zeros((1, 1)), np.array([float(first)]))])
+    found = _alternating(c - 1) if c > 1 else None
+    if found is None:
+        # Flat before the first change: every neuron looks to the right.
+        slopes, left = np.array([0.0] + [(-1.0) ** (j + 1) for j in range(c)]), set[int]()
+        gaps = np.diff(zeros)
+        start = zeros[0] - (gaps[0] / 2 if c > 1 else 1.0)
+        breaks = np.concatenate([[start], zeros[:-1] + gaps / 2])
+        # Before the first break f is positive, at the first zero it crosses downwards.
+        level = zeros[0] - start
+    else:
+        sizes, left = found
+        slopes = -sizes * (-1.0) ** np.arange(c)
+        breaks = (sizes[:-1] * zeros[:-1] + sizes[1:] * zeros[1:]) / (sizes[:-1] + sizes[1:])
+        level = slopes[0] * (breaks[0] - zeros[0])
+    jumps = np.diff(slopes)
+    side = np.array([-1.0 if j in left else 1.0 for j in range(len(jumps))])
+    # The value at the first break fixes the constant.
+    at = np.maximum(side * (breaks[0] - breaks), 0) @ jumps
+    hidden = side[:, None] * direction[None, :]
+    return ReluNetwork.of([(hidden, -side * breaks), (first * jumps[None, :], np.array([first * (level - at)]))])
+
+
+def _alternating(m: int) -> tuple[np.ndarray, set[int]] | None:
+    """Sizes t_0..t_m >= 1 of slopes -t_0, t_1, -t_2, ... that m neurons give, and which look to the left; or None.
+
+    The slope jumps by J_j = s_j - s_(j-1) at neuron j whichever way it looks; neurons that look to the left make the
+    first slope: s_0 = -sum of their J_j. A linear program for each choice of them decides.
+    """
+    signs = -((-1.0) ** np.arange(m + 1))
+    jump = np.zeros((m, m + 1))
+    for j in range(m):
+        jump[j, j], jump[j, j + 1] = -signs[j], signs[j + 1]
+    for count in range(m + 1):
+        for left in combinations(range(m), count):
+            row = jump[list(left)].sum(axis=0)
+            row[0] += signs[0]
+            solution = linprog(np.ones(m + 1), A_eq=row[None], b_eq=[0.0], bounds=(1, None))
+            if solution.success:
+                return solution.x, set(left)
+    return None
