@@ -13,6 +13,7 @@ from typing import Any, get_args
 import numpy as np
 import torch
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 from cgro.attacks.pgd import Budget
 from cgro.certify.certify import certify
@@ -130,6 +131,7 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
     return xr.concat((context or PlainContext()).map(run_one, cells), dim="seed", combine_attrs="override")
 
 
+@threadpool_limits.wrap(limits=1)
 def run_one(cell: Cell, tick: Tick) -> xr.Dataset:
     """Train, gate, certify and attack."""
     data, streams = load_images(cell.data), spawn_streams(cell.seed)

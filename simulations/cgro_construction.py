@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from scipy import sparse
+from threadpoolctl import threadpool_limits
 
 from cgro.certify.certify import certify
 from cgro.certify.structural import structural_margins
@@ -81,8 +82,8 @@ class Config:
 
     @classmethod
     def quick(cls) -> Config:
-        """Seven dimensions, three norms, two seeds; about twenty seconds."""
-        return cls(samples=100, test_samples=200, seeds=2)
+        """Seven dimensions, three norms, two seeds; about ten seconds."""
+        return cls(samples=100, test_samples=200, attack_points=6, seeds=2)
 
     @classmethod
     def paper(cls) -> Config:
@@ -150,6 +151,7 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
     return xr.Dataset(variables, labels | {"classifier": list(CLASSIFIERS)}, {"samples": config.samples})
 
 
+@threadpool_limits.wrap(limits=1)
 def measure(cell: Cell, tick: Tick) -> xr.Dataset:
     """Build, certify and attack the classifier of one data set."""
     train_seed, test_seed, attack_seed = np.random.SeedSequence(cell.seed, spawn_key=(cell.dim,)).spawn(3)

@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import numpy as np
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 from cgro.certify.certify import Tier, certify
 from cgro.certify.necessary import falsify_by_first_layer
@@ -24,6 +25,7 @@ from cgro.networks.memorizers.task import Memorizer, memorization_task
 from cgro.networks.readout import margins
 from cgro.networks.relu import ReluNetwork, dense
 from cgro.norms import Norm, length
+from cgro.sweeps.records import as_records
 
 TITLE = "Certificates of robust memorizers, whole and broken"
 TIERS = ("interval", "linear", "milp", "attack", "")
@@ -65,8 +67,8 @@ class Config:
 
     @classmethod
     def quick(cls) -> Config:
-        """Up to 100 points in ten dimensions, twelve broken networks of each construction; about twenty seconds."""
-        return cls()
+        """Up to 100 points in ten dimensions, six broken networks of each construction; about ten seconds."""
+        return cls(broken=6)
 
     @classmethod
     def paper(cls) -> Config:
@@ -79,31 +81,31 @@ class Config:
         limits = (self.general_samples, self.general_dim, self.general_neurons, self.time_limit)
         pairs = [(norm, name) for norm, names in NORMS.items() for name in names]
         whole = [
-            Cell(norm, name, n, d, ratio, seed, False, *limits)
+            Cell(norm, name, n, d, tuple((ratio, seed) for ratio in self.ratios), False, *limits)
             for norm, name in pairs
             for n in self.samples
             for d in self.dims
-            for ratio in self.ratios
             for seed in range(self.seeds)
         ]
+        seeds = [range(start, min(start + 20, self.broken)) for start in range(0, self.broken, 20)]
         broken = [
-            Cell(norm, name, 8, 2, 0.99, seed, True, 8, 2, self.general_neurons, self.time_limit)
+            Cell(norm, name, 8, 2, tuple((0.99, s) for s in some), True, 8, 2, self.general_neurons, self.time_limit)
             for norm, name in pairs
-            for seed in range(self.broken)
+            for some in seeds
         ]
         return whole + broken
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One memorizer, maybe with one weight changed."""
+    """Some memorizers of one construction and size, maybe with one weight changed."""
 
     norm: Norm
     construction: str
     samples: int
     dim: int
-    ratio: float
-    seed: int
+    members: tuple[tuple[float, int], ...]
+    """Ratio and seed of each."""
     broken: bool
     general_samples: int
     general_dim: int
@@ -112,8 +114,8 @@ class Cell:
 
     @property
     def work(self) -> float:
-        """One network."""
-        return 1.0
+        """Networks."""
+        return float(len(self.members))
 
     @property
     def general(self) -> bool:
@@ -126,14 +128,24 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
     return xr.concat((context or PlainContext()).map(examine, config.cells), dim="record", combine_attrs="override")
 
 
+@threadpool_limits.wrap(limits=1)
 def examine(cell: Cell, tick: Tick) -> xr.Dataset:
+    """Examine every member."""
+    rows = []
+    for ratio, seed in cell.members:
+        rows.append(examine_one(cell, ratio, seed))
+        tick(1.0)
+    return as_records(rows)
+
+
+def examine_one(cell: Cell, ratio: float, seed: int) -> dict[str, Any]:
     """Build, break if asked, certify; brute force in the plane for broken ones."""
-    memorizer = make(cell)
-    network = break_weight(memorizer.float_network, cell.seed) if cell.broken else memorizer.float_network
+    memorizer = make(cell, ratio, seed)
+    network = break_weight(memorizer.float_network, seed) if cell.broken else memorizer.float_network
     task = memorizer.task
     row: dict[str, Any] = {
-        name: getattr(cell, name) for name in ("norm", "construction", "samples", "dim", "ratio", "seed", "broken")
-    }
+        name: getattr(cell, name) for name in ("norm", "construction", "samples", "dim", "broken")
+    } | {"ratio": ratio, "seed": seed}
     row["structural"] = 0.0 if cell.broken else float((structural_margins(memorizer) > 0).mean())
     row["counts_equal"] = not cell.broken and network.size == memorizer.claimed
     row["neurons"] = network.size.neurons
@@ -167,17 +179,15 @@ def examine(cell: Cell, tick: Tick) -> xr.Dataset:
     row["missed"] = int((found & (statuses == "certified")).sum())
     row["network_breakable"] = bool(found.any())
     row["network_caught"] = bool((statuses == "counterexample").any())
-    tick(1.0)
-    return xr.Dataset({name: ("record", [value]) for name, value in row.items()})
+    return row
 
 
-def make(cell: Cell) -> Memorizer:
-    """The memorizer of the cell, before it is broken."""
-    data = random_points(
-        cell.samples, cell.dim, seed=np.random.SeedSequence(cell.seed, spawn_key=(cell.samples, cell.dim))
-    )
+def make(cell: Cell, ratio: float, seed: int) -> Memorizer:
+    """One memorizer, before it is broken."""
+    streams = np.random.SeedSequence(seed, spawn_key=(cell.samples, cell.dim))
+    data = random_points(cell.samples, cell.dim, seed=streams)
     wide = memorization_task(data, None, cell.norm, 1e-12)
-    radius = cell.ratio * admissible_radius(wide.separation.distance, cell.dim, cell.construction)
+    radius = ratio * admissible_radius(wide.separation.distance, cell.dim, cell.construction)
     task = memorization_task(data, None, cell.norm, radius, separation=wide.separation)
     return build(task, cell.construction, {"power": 2} if cell.construction == "even_power" else {})
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 from cgro.data.patches import require_sizes
 from cgro.data.separated import random_points
+from cgro.data.separation import LabelledPoints
 from cgro.experiment import Context, PlainContext, Tick, UserError
 from cgro.networks.memorizers.bounds import (
     lower_bound_total,
@@ -17,8 +20,9 @@ from cgro.networks.memorizers.bounds import (
 )
 from cgro.networks.memorizers.constructions import NORMS, build
 from cgro.networks.memorizers.task import memorization_task
-from cgro.networks.relu import PrecisionError
+from cgro.networks.relu import PrecisionError, Size
 from cgro.norms import Norm
+from cgro.sweeps.records import as_records
 
 TITLE = "Parameter counts: robust memorizers against their formulas and against lower bounds"
 AXES = ("samples", "dim", "ratio", "norm")
@@ -68,38 +72,29 @@ class Config:
 
     @property
     def cells(self) -> list[Cell]:
-        """One cell for each point of each axis, norm, construction and seed."""
+        """One cell for each point of each axis and seed."""
         places = [
             *(("samples", n, self.fixed_dim, self.fixed_ratio) for n in self.samples),
             *(("dim", self.fixed_samples, d, self.fixed_ratio) for d in self.dims),
             *(("ratio", self.fixed_samples, self.fixed_dim, r) for r in self.ratios),
         ]
-        return [
-            Cell(axis, n, d, r, norm, name, seed)
-            for axis, n, d, r in places
-            for norm, names in NORMS.items()
-            for name in names
-            if name != "even_power"  # It serves small ratios only.
-            for seed in range(self.seeds)
-        ]
+        return [Cell(axis, n, d, r, seed) for axis, n, d, r in places for seed in range(self.seeds)]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One memorizer of one point set."""
+    """One point set, with every memorizer."""
 
     axis: str
     samples: int
     dim: int
     ratio: float
-    norm: Norm
-    construction: str
     seed: int
 
     @property
     def work(self) -> float:
-        """One network."""
-        return 1.0
+        """Points times dimensions."""
+        return float(self.samples * self.dim)
 
 
 COUNTS = {
@@ -116,34 +111,34 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
     return xr.concat((context or PlainContext()).map(count, config.cells), dim="record", combine_attrs="override")
 
 
+@threadpool_limits.wrap(limits=1)
 def count(cell: Cell, tick: Tick) -> xr.Dataset:
-    """Build one network and count; all counts are 0 where float64 cannot carry it."""
+    """Build every network of a point set and count; all counts are 0 where float64 cannot carry one."""
     streams = np.random.SeedSequence(cell.seed, spawn_key=(cell.samples, cell.dim))
     data = random_points(cell.samples, cell.dim, seed=streams)
-    wide = memorization_task(data, None, cell.norm, 1e-12)
-    task = memorization_task(
-        data, None, cell.norm, cell.ratio * wide.separation.distance / 2, separation=wide.separation
-    )
-    values: dict[str, float] = {}
+    # Powers in place of the l_inf norm serve small ratios only.
+    rows = [
+        count_one(cell, data, norm, name) for norm, names in NORMS.items() for name in names if name != "even_power"
+    ]
+    tick(cell.work)
+    return as_records(rows, COUNTS | {f"claimed_{name}": f"{text}, by formula" for name, text in COUNTS.items()})
+
+
+def count_one(cell: Cell, data: LabelledPoints, norm: Norm, construction: str) -> dict[str, Any]:
+    """Measured and claimed counts of one memorizer, with the bounds."""
+    wide = memorization_task(data, None, norm, 1e-12)
+    radius = cell.ratio * wide.separation.distance / 2
+    task = memorization_task(data, None, norm, radius, separation=wide.separation)
+    row: dict[str, Any] = asdict(cell) | {"norm": norm, "construction": construction}
     try:
-        memorizer = build(task, cell.construction, {})
-        for name in COUNTS:
-            values[name] = getattr(memorizer.network.size, name)
-            values[f"claimed_{name}"] = getattr(memorizer.claimed, name)
-        stored = int(min((data.labels == -1).sum(), (data.labels == 1).sum()))
+        memorizer = build(task, construction, {})
+        measured, claimed = memorizer.network.size, memorizer.claimed
     except PrecisionError:
-        values = dict.fromkeys([*COUNTS, *(f"claimed_{name}" for name in COUNTS)], 0)
-        stored = 0
-    tick(1.0)
-    bounds = {
-        "lower_bound": lower_bound_total(cell.samples, cell.dim, cell.ratio, cell.norm),
+        measured = claimed = Size(0, 0, 0, 0, 0)
+    row |= {name: getattr(measured, name) for name in COUNTS}
+    row |= {f"claimed_{name}": getattr(claimed, name) for name in COUNTS}
+    return row | {
+        "lower_bound": lower_bound_total(cell.samples, cell.dim, cell.ratio, norm),
         "published_scaling": published_scaling_total(cell.samples, cell.dim, cell.ratio),
         "shared_square_scaling": shared_square_scaling_total(cell.samples, cell.dim, cell.ratio),
     }
-    labels = {name: getattr(cell, name) for name in ("axis", "samples", "dim", "ratio", "norm", "construction", "seed")}
-    return xr.Dataset(
-        {
-            name: ("record", [value], {"long_name": COUNTS.get(name.removeprefix("claimed_"), name), "units": "1"})
-            for name, value in {**labels, **values, **bounds, "stored": stored}.items()
-        }
-    )

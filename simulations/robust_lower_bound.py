@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 from cgro.certify.certify import certify
 from cgro.certify.structural import structural_margins
@@ -22,6 +23,7 @@ from cgro.networks.memorizers.bounds import neurons_for_all_labellings
 from cgro.networks.memorizers.constructions import build
 from cgro.networks.memorizers.line import label_changes, line_network, neurons_needed
 from cgro.networks.memorizers.task import memorization_task
+from cgro.sweeps.records import as_records
 
 TITLE = "Robust generalization on the grid family: exponentially many parameters"
 _CONSTRUCTIONS = ("hinge_sum", "shared_hinges", "sequential")
@@ -74,46 +76,52 @@ class Config:
 
 @dataclass(frozen=True)
 class Cell:
-    """One grid with random labels, or (labelling not empty) one labelling of cells on a line."""
+    """One grid with several random labellings, or all labellings of cells on a line."""
 
+    kind: Literal["grid", "line"]
     cells_per_side: int
     dim: int
     ratio: float
-    seed: int
+    seeds: int
     build: bool
-    labelling: tuple[int, ...] = ()
 
     @property
     def work(self) -> float:
         """Cells of the grid that are built."""
-        return float(self.cells_per_side ** (self.dim - 1)) if self.build else 1.0
+        return float(self.cells_per_side ** (self.dim - 1)) * self.seeds if self.build else 1.0
 
 
 def run(config: Config, context: Context | None = None) -> xr.Dataset:
     """One record for each grid and for each labelling of a line."""
     grids = [
-        Cell(K, D, config.ratio, seed, build=config.builds(K, D))
+        Cell("grid", K, D, config.ratio, config.seeds, build=config.builds(K, D))
         for K in config.cells_per_side
         for D in range(2, config.largest_dim + 1)
-        for seed in range(config.seeds)
     ]
-    lines = [
-        Cell(K, 2, config.ratio, 0, True, (1, *rest))
-        for K in range(2, config.line_cells + 1)
-        for rest in product((-1, 1), repeat=K - 1)
-        if -1 in rest
-    ]
+    lines = [Cell("line", K, 2, config.ratio, 1, build=True) for K in range(2, config.line_cells + 1)]
     results = (context or PlainContext()).map(examine, [*grids, *lines])
     return xr.concat(results, dim="record", combine_attrs="override")
 
 
+@threadpool_limits.wrap(limits=1)
 def examine(cell: Cell, tick: Tick) -> xr.Dataset:
-    """Build the smallest network that we know, certify it, and say what is needed."""
-    row: dict[str, Any] = {
-        "kind": "line" if cell.labelling else "grid",
+    """Build the smallest networks that we know, certify them, and say what is needed."""
+    if cell.kind == "grid":
+        rows = [solve_grid(cell, seed) for seed in range(cell.seeds)]
+    else:
+        # A labelling and its negative need as much.
+        rest = product((-1, 1), repeat=cell.cells_per_side - 1)
+        rows = [solve_line(cell, (1, *labels)) for labels in rest if -1 in labels]
+    tick(cell.work)
+    return as_records(rows)
+
+
+def _row(cell: Cell, **found: Any) -> dict[str, Any]:
+    """A record; what is not known is -1."""
+    return {
+        "kind": cell.kind,
         "cells_per_side": cell.cells_per_side,
         "dim": cell.dim,
-        "seed": cell.seed,
         "cells": float(cell.cells_per_side) ** (cell.dim - 1),
         "clean_parameters": cell.dim + 1,
         "changes": -1,
@@ -122,42 +130,46 @@ def examine(cell: Cell, tick: Tick) -> xr.Dataset:
         "needed": -1,
         "certified": 0.0,
         "construction": "",
-    }
-    (solve_line if cell.labelling else solve_grid)(cell, row)
-    tick(cell.work)
-    return xr.Dataset({name: ("record", [value]) for name, value in row.items()})
+    } | found
 
 
-def solve_grid(cell: Cell, row: dict[str, Any]) -> None:
+def solve_grid(cell: Cell, seed: int) -> dict[str, Any]:
     """The smallest of our l_inf constructions, and the neurons that two-layer networks need for some labelling."""
-    row["needed"] = neurons_for_all_labellings(cell.cells_per_side ** (cell.dim - 1), cell.dim)
+    needed = neurons_for_all_labellings(cell.cells_per_side ** (cell.dim - 1), cell.dim)
     if not cell.build:
-        return
-    data = grid_family(cell.cells_per_side, cell.dim, offset(cell), seed=cell.seed)
+        return _row(cell, needed=needed)
+    data = grid_family(cell.cells_per_side, cell.dim, offset(cell), seed=seed)
     task = memorization_task(data, None, "inf", cell.ratio / (2 * cell.cells_per_side))
     best = min((build(task, name, {}) for name in _CONSTRUCTIONS), key=lambda m: m.network.size.nonzero)
     size = best.network.size
-    row |= {"nonzero": size.nonzero, "neurons": size.neurons, "construction": best.construction}
-    row["certified"] = float((structural_margins(best) > 0).mean())
+    return _row(
+        cell,
+        needed=needed,
+        nonzero=size.nonzero,
+        neurons=size.neurons,
+        construction=best.construction,
+        certified=float((structural_margins(best) > 0).mean()),
+    )
 
 
-def solve_line(cell: Cell, row: dict[str, Any]) -> None:
+def solve_line(cell: Cell, labelling: tuple[int, ...]) -> dict[str, Any]:
     """The two-layer network with the fewest neurons for one labelling of K cells, certified by the general tiers."""
-    labels = np.array(cell.labelling)
+    labels = np.array(labelling)
     data = grid_family(cell.cells_per_side, 2, offset(cell), labelling=labels)
     x = data.points[:, 0]
     zeros = ((x[1:] + x[:-1]) / 2)[labels[1:] != labels[:-1]]
     network = line_network(zeros, int(labels[0]), np.array([1.0, 0.0]))
     changes = label_changes(labels)
-    row |= {
-        "changes": changes,
-        "needed": neurons_needed(changes),
-        "nonzero": network.size.nonzero,
-        "neurons": network.size.neurons,
-        "construction": "line_network",
-    }
     radius = cell.ratio / (2 * cell.cells_per_side)
-    row["certified"] = float(certify(network, data.points, data.labels, "inf", radius).certified.mean())
+    return _row(
+        cell,
+        changes=changes,
+        needed=neurons_needed(changes),
+        nonzero=network.size.nonzero,
+        neurons=network.size.neurons,
+        construction="line_network",
+        certified=float(certify(network, data.points, data.labels, "inf", radius).certified.mean()),
+    )
 
 
 def offset(cell: Cell) -> float:

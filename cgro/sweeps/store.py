@@ -47,12 +47,11 @@ def provenance(config: Any, wall_seconds: float) -> dict[str, str | float]:
     """What is needed to make a result again, as NetCDF attributes."""
     import torch
 
-    versions = {name: metadata.version(name) for name in _LIBRARIES}
     on_gpu = getattr(config, "device", "auto") != "cpu" and torch.cuda.is_available()
     return {
         "config": as_json(config),
-        "cgro_version": metadata.version("cgro"),
-        "library_versions": json.dumps(versions, sort_keys=True),
+        "cgro_version": _version("cgro"),
+        "library_versions": json.dumps({name: _version(name) for name in _LIBRARIES}, sort_keys=True),
         "git_commit": _git_commit(),
         "device": torch.cuda.get_device_name() if on_gpu else f"{platform.machine()} CPU, {os.cpu_count()} cores",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -93,6 +92,9 @@ def load(path: Path) -> xr.Dataset:
 def stored_config(dataset: xr.Dataset) -> dict[str, Any]:
     """The configuration that a result was made with."""
     return dict(json.loads(dataset.attrs["config"]))
+
+
+_version = cache(metadata.version)
 
 
 @cache
