@@ -70,8 +70,8 @@ def draw(result: xr.Dataset) -> Figure:
     radius = result.attrs["radius"]
     right.axvline(radius, color=COLORS["neutral"], ls="-", lw=0.9)
     right.axvline(2 * radius, color=COLORS["neutral"], ls=":", lw=1.2)
-    right.text(radius, 1.02, r"$\delta$", ha="center", va="bottom")
-    right.text(2 * radius, 1.02, r"$2\delta$", ha="center", va="bottom")
+    right.text(radius, 1.02, r"$\delta$", ha="right", va="bottom")
+    right.text(2 * radius, 1.02, r"$2\delta$", ha="left", va="bottom")
     right.set_xlim(0, 1)
     right.set_ylim(0, 1.0)
     right.set_xlabel(r"$\ell_\infty$ distance to training set")
