@@ -28,7 +28,7 @@ from cgro.verdict import Verdict
 
 log = logging.getLogger(__name__)
 CHECK_FAILED = 1
-OPENING = "phase-transition image-cgro phase-diagram"
+OPENING = "phase-transition image-cgro certified-cgro phase-diagram"
 """Figures that open the report, in this order; the others follow by name."""
 
 

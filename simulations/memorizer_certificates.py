@@ -67,8 +67,8 @@ class Config:
 
     @classmethod
     def quick(cls) -> Config:
-        """Up to 100 points in ten dimensions, six broken networks of each construction; about ten seconds."""
-        return cls(broken=6)
+        """Up to 50 points in ten dimensions, four broken networks of each construction; about ten seconds."""
+        return cls(samples=(10, 50), broken=4)
 
     @classmethod
     def paper(cls) -> Config:

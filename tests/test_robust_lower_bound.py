@@ -9,8 +9,9 @@ import pytest
 from scipy.optimize import linprog
 
 from cgro.certify.certify import certify
-from cgro.data.separated import basis_family, grid_family
-from cgro.data.separation import LabelledPoints
+from cgro.certify.necessary import falsify_by_first_layer
+from cgro.data.separated import basis_family, grid_family, random_points
+from cgro.data.separation import LabelledPoints, opposite_separation
 from cgro.experiment import UserError
 from cgro.networks.memorizers.bounds import (
     first_layer_width,
@@ -22,7 +23,7 @@ from cgro.networks.memorizers.bounds import (
     vc_bound,
 )
 from cgro.networks.memorizers.constructions import memorize
-from cgro.networks.memorizers.line import label_changes, line_network, neurons_needed
+from cgro.networks.memorizers.line import label_changes, line_memorizer, line_network, neurons_needed
 from simulations import robust_lower_bound
 
 
@@ -94,6 +95,24 @@ def test_no_two_layer_network_has_fewer_neurons(labels: tuple[int, ...]) -> None
 
 def test_neurons_needed() -> None:
     assert [neurons_needed(c) for c in range(8)] == [0, 1, 2, 3, 3, 4, 5, 6]
+
+
+def test_a_projection_memorizes_but_not_robustly() -> None:
+    for seed, (samples, dim) in enumerate(((2, 1), (20, 5), (60, 3))):
+        data = random_points(samples, dim, seed=seed)
+        network, radius = line_memorizer(data, seed)
+        assert (np.sign(network(data.points)[:, 0]) == data.labels).all()
+        assert network.size.nonzero <= dim + 1 + 3 * (samples - 1) + 1
+        assert certify(network, data.points, data.labels, "2", 0.99 * radius).certified.all()
+        assert falsify_by_first_layer(network, data.points, data.labels, "2", 0.99 * radius) is None
+        assert falsify_by_first_layer(network, data.points, data.labels, "2", 1.01 * radius) is not None
+        half = opposite_separation(data, "2").distance / 2
+        assert radius <= half * (1 + 1e-9)
+        assert dim == 1 or radius < 0.6 * half
+    with pytest.raises(UserError, match="the line network reads -1 and"):
+        line_memorizer(LabelledPoints([[0.0], [1.0]], [0, 1]))
+    with pytest.raises(UserError, match="have the same projection"):
+        line_memorizer(LabelledPoints([[0.0], [0.0]], [-1, 1]))
 
 
 def test_all_labellings_of_a_line_are_certified() -> None:

@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import linprog
 
+from cgro.data.separation import LabelledPoints
+from cgro.experiment import UserError
 from cgro.networks.relu import ReluNetwork
 
 
@@ -54,6 +56,34 @@ def line_network(zeros: Float[np.ndarray, " c"], first: int, direction: Float[np
     at = np.maximum(side * (breaks[0] - breaks), 0) @ jumps
     hidden = side[:, None] * direction[None, :]
     return ReluNetwork.of([(hidden, -side * breaks), (first * jumps[None, :], np.array([first * (level - at)]))])
+
+
+def line_memorizer(data: LabelledPoints, seed: int | np.random.SeedSequence = 0) -> tuple[ReluNetwork, float]:
+    """A network that memorizes labels -1 and +1, not robustly, and the largest l_2 radius at which it may be robust.
+
+        t = relu(<w, x> + b), w a random unit vector,   then a line network of c or c - 1 neurons on t
+
+    D + 1 + 3 c + 1 non-zero parameters or fewer, c <= N - 1 changes of the label in the order of t. Whatever follows a
+    first layer of one neuron, robustness ends where the images of two balls meet: at min |<w, x_i - x_j>| / 2.
+
+    Raises: UserError for other labels, or points that no projection tells apart.
+    """
+    if not np.isin(data.labels, (-1, 1)).all():
+        raise UserError(f"labels are {np.unique(data.labels).tolist()}: the line network reads -1 and +1; rename them")
+    direction = np.random.default_rng(seed).standard_normal(data.dim)
+    direction /= np.linalg.norm(direction)
+    t = data.points @ direction
+    order = np.argsort(t, kind="stable")
+    t, labels = t[order], data.labels[order]
+    change = labels[1:] != labels[:-1]
+    zeros = ((t[1:] + t[:-1]) / 2)[change]
+    if (np.diff(t)[change] <= 1e-12 * (1 + np.abs(t).max())).any():
+        raise UserError("two points of different labels have the same projection: draw another with seed, or move one")
+    shift = 1.0 - t.min()
+    line = line_network(zeros + shift, int(labels[0]), np.ones(1))
+    network = ReluNetwork.of([(direction[None], np.array([shift])), *line.layers])
+    apart = np.diff(t)[change].min(initial=np.inf)
+    return network, float(apart) / 2
 
 
 def _alternating(m: int) -> tuple[np.ndarray, set[int]] | None:
