@@ -2,120 +2,149 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cgro.measures.scaling import PowerLaw, power_law
 from cgro.plots.style import COLORS, figure, legend, panel_label
 
 EXPERIMENT = "memorization-capacity"
 TITLE = "The smallest trained network that memorizes robustly"
-_LOOKS = {"random": (COLORS["noise"], "random labels"), "structured": (COLORS["signal"], "linearly separable labels")}
+_LOOKS = {
+    "random": (COLORS["noise"], "o", "random labels"),
+    "linear": (COLORS["signal"], "s", "linear labels"),
+    "prototypes": (COLORS["accent"], "D", "four prototypes"),
+}
 _AXES = (("samples", "points $N$"), ("dim", "dimension $D$"))
+_SLOPES = {
+    "samples": ((r"$N\,D$ and $N$", 1.0, ":"), (r"$\sqrt{ND}$", 0.5, "--")),
+    "dim": ((r"$N\,D$", 1.0, ":"), (r"$\sqrt{ND}$", 0.5, "--"), ("$N$", 0.0, "-.")),
+}
+_NUMBERS = ("width", "parameters", "attacked", "certified")
 
 
 def caption(result: xr.Dataset) -> str:
     """What the figure shows, with the numbers of this result."""
-    fits = []
-    for kind in result["labels"].values.tolist():
-        laws = [fit(result, kind, axis) for axis, _ in _AXES]
-        exponents = " and ".join(
-            f"{law.exponent:.2f} ({law.low:.2f} to {law.high:.2f}) in {name}" if law else f"no fit in {name}"
-            for law, name in zip(laws, "ND", strict=True)
-        )
-        fits.append(f"{_LOOKS[kind][1]}: {exponents}")
+    kinds = result["labels"].values.tolist()
+    fits = "; ".join(
+        f"{_LOOKS[kind][2]} {_exponent(result, kind, 'samples')} in N and {_exponent(result, kind, 'dim')} in D"
+        for kind in kinds
+    )
+    certified = ", ".join(
+        f"{float(part.mean()):.0%} ({kind})"
+        for kind in kinds
+        if bool((part := result["certified"].sel(labels=kind)).notnull().any())
+    )
     failed = int((result["width"] < 0).sum())
-    certified = float(result["certified"].mean()) if bool(result["certified"].notnull().any()) else 0.0
+    left_out = (
+        f"; {failed} of {result['width'].size} searches failed at the largest width {result.attrs['largest_width']} "
+        "(arrows), and their places are left out of the fits"
+        if failed
+        else ""
+    )
     return (
         f"Parameters of the smallest network with {result.attrs['depth']} layers that adversarial training brings to "
-        "attacked "
-        f"training accuracy 1, in l_{result.attrs['norm']} at rho = {result.attrs['ratio']:g}; "
-        f"{result.sizes['seed']} data "
-        "sets (marker: mean, bar: smallest to largest). Exponents of power laws with 95 % intervals: "
-        f"{'; '.join(fits)}. Grey: N D, sqrt(N D) and N, through the middle of the random labels. Linear bounds "
-        "certify "
-        f"{certified:.0%} of the points of the networks found; {failed} searches failed at the largest width and are "
-        "left out. "
-        "Training may miss smaller networks: the points are upper bounds of what is needed."
+        f"attacked training accuracy 1, in l_{result.attrs['norm']} at rho = {result.attrs['ratio']:g}, confirmed by "
+        f"the certifier's falsifier; {result.sizes['seed']} data sets (marker: geometric mean, bar: smallest to "
+        f"largest). Exponents of power laws (lines) with 95 % intervals: {fits}{left_out}. Grey: slopes of N D (1, 1), "
+        "sqrt(N D) (1/2, 1/2) and N (1, 0). Bounds certify these shares of the points of the networks found: "
+        f"{certified or 'none'}. For linear labels one neuron suffices, D + 3 parameters in two layers. Training may "
+        "miss smaller networks: markers are upper bounds of what is needed."
     )
 
 
 def draw(result: xr.Dataset) -> Figure:
     """Two panels: against N and against D, with reference slopes."""
-    fig, axes = figure(6.5, 2.9, ncols=2, sharey=True)
+    fig, axes = figure(6.6, 3.1, ncols=2, sharey=True)
+    kinds = result["labels"].values.tolist()
     for ax, letter, (axis, label) in zip(axes, "ab", _AXES, strict=True):
-        for kind in result["labels"].values.tolist():
-            x, values = _curve(result, kind, axis)
-            color, text = _LOOKS[kind]
-            law = fit(result, kind, axis)
-            mean = np.nanmean(values, axis=0)
-            ends = np.clip([mean - np.nanmin(values, axis=0), np.nanmax(values, axis=0) - mean], 0, None)
-            ax.errorbar(x, mean, yerr=ends, color=color, label=text, marker="o", ms=3.5, lw=0, elinewidth=0.8)
-            if law is not None:
-                ax.plot(x, law.factor * x**law.exponent, color=color, lw=1.2)
-        base = "random" if "random" in result["labels"].values else str(result["labels"].values[0])
-        x, values = _curve(result, base, axis)
-        middle = float(np.exp(np.nanmean(np.log(values))))
-        at = float(np.exp(np.log(x).mean()))
-        powers = {"samples": (("$ND$, $N$", 1.0, ":"), (r"$\sqrt{ND}$", 0.5, "--"))}.get(
-            axis, (("$ND$", 1.0, ":"), (r"$\sqrt{ND}$", 0.5, "--"), ("$N$", 0.0, "-."))
-        )
-        for text, power, style in powers:
-            line = middle * (x / at) ** power
-            ax.plot(x, line, color=COLORS["neutral"], ls=style, lw=0.9, zorder=0)
-            ax.annotate(text, (x[-1], line[-1]), (3, 0), textcoords="offset points", fontsize=6.5, va="center")
+        places = result.isel(place=np.flatnonzero(result["axis"].values == axis))
+        for k, kind in enumerate(kinds):
+            _series(ax, places.sel(labels=kind), axis, kind, dodge=1.06 ** (k - (len(kinds) - 1) / 2))
+        _references(ax, places.sel(labels=kinds[0]), axis)
         ax.set_xscale("log")
         ax.set_yscale("log")
         ax.set_xlabel(label)
-        ax.margins(x=0.14)
-        ax.set_xticks(ticks := np.unique(result[axis].values[result["axis"].values == axis]), [f"{t:g}" for t in ticks])
+        ax.margins(x=0.12)
+        ticks = np.unique(places[axis].values)
+        ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
         ax.minorticks_off()
-        held = "dim" if axis == "samples" else "samples"
-        fixed = int(result[held].values[result["axis"].values == axis][0])
-        panel_label(ax, letter, f"{'D' if held == 'dim' else 'N'} = {fixed}")
+        other = "dim" if axis == "samples" else "samples"
+        fixed = int(places[other].values[0])
+        panel_label(ax, letter, f"$D = {fixed}$" if other == "dim" else f"$N = {fixed}$")
     axes[0].set_ylabel("parameters")
-    legend(axes[0], "upper left", (0.0, 1.0))
+    low, high = axes[0].get_ylim()
+    axes[0].set_ylim(low, high * 2.5)  # room for the legend
+    legend(axes[0], "upper left", (0.0, 1.02))
     return fig
 
 
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
     """One row for each search."""
-    header = ["labels", "seed", "axis", "samples", "dim", "width", "parameters", "certified"]
+    places = ("axis", "samples", "dim")
     rows = [
         [
             str(kind),
             int(seed),
-            *(result[name].values[p].item() for name in ("axis", "samples", "dim")),
-            *(
-                result[name].sel(labels=kind, seed=seed).values[p].item()
-                for name in ("width", "parameters", "certified")
-            ),
+            *(result[name].values[p].item() for name in places),
+            *(result[name].sel(labels=kind, seed=seed).values[p].item() for name in _NUMBERS),
         ]
         for kind in result["labels"].values
         for seed in result["seed"].values
         for p in range(result.sizes["place"])
     ]
-    return header, rows
+    return ["labels", "seed", *places, *_NUMBERS], rows
 
 
-def fit(result: xr.Dataset, kind: str, axis: str) -> PowerLaw | None:
-    """Power law of the parameters along an axis, over all seeds; None for too few successes."""
-    x, values = _curve(result, kind, axis)
-    where = np.isfinite(values)
-    everywhere = np.broadcast_to(x, values.shape)[where]
-    if len(everywhere) < 3 or len(np.unique(everywhere)) < 2:
-        return None
-    return power_law(everywhere, values[where])
-
-
-def _curve(result: xr.Dataset, kind: str, axis: str) -> tuple[np.ndarray, np.ndarray]:
-    """Values of the axis, and parameters (seed, place), NaN where the search failed; places without success are "
-    "left out."""
-    part = result.sel(labels=kind).isel(place=np.flatnonzero(result["axis"].values == axis))
+def _series(ax: Axes, part: xr.Dataset, axis: str, kind: str, dodge: float) -> None:
+    """Markers, the power law, and arrows at the largest width where a search failed; `dodge` parts series."""
+    color, marker, text = _LOOKS[kind]
     values = part["parameters"].transpose("seed", "place").values.astype(float)
-    values[values < 0] = np.nan
-    kept = np.isfinite(values).any(axis=0)
-    return part[axis].values[kept].astype(float), values[:, kept]
+    failed = (values < 0).any(axis=0)
+    x, whole = part[axis].values, values[:, ~failed]
+    if whole.size:
+        mean = np.exp(np.log(whole).mean(axis=0))
+        ends = np.clip([mean - whole.min(axis=0), whole.max(axis=0) - mean], 0, None)
+        look: dict[str, Any] = {"color": color, "marker": marker, "ms": 3.5, "lw": 0, "elinewidth": 0.8}
+        ax.errorbar(x[~failed] * dodge, mean, yerr=ends, label=text, **look)
+    for p in np.flatnonzero(failed):
+        most = _most_parameters(part, int(part["dim"].values[p]))
+        found = values[:, p][values[:, p] > 0]
+        ax.plot(np.full(len(found), x[p] * dodge), found, color=color, marker=marker, ms=3.5, mfc="white", lw=0)
+        ax.plot([x[p] * dodge], [most], color=color, marker="$\\uparrow$", ms=8, lw=0)
+    law = part.sel(vary=axis)
+    if np.isfinite(law["exponent"]):
+        there = x[~failed].astype(float)
+        ax.plot(there, float(law["factor"]) * there ** float(law["exponent"]), color=color, lw=1.0, alpha=0.8)
+
+
+def _references(ax: Axes, part: xr.Dataset, axis: str) -> None:
+    """Grey lines of the known slopes through the middle of the first kind of labels."""
+    values = part["parameters"].values.astype(float)
+    values = values[values > 0]
+    x = np.sort(part[axis].values.astype(float))
+    if not values.size:
+        return
+    middle, at = np.exp(np.log(values).mean()), np.exp(np.log(x).mean())
+    for text, power, style in _SLOPES[axis]:
+        line = middle * (x / at) ** power
+        ax.plot(x, line, color=COLORS["neutral"], ls=style, lw=0.8, zorder=0)
+        ax.annotate(text, (x[-1], line[-1]), (7, 0), textcoords="offset points", fontsize=6.5, va="center")
+
+
+def _most_parameters(part: xr.Dataset, dim: int) -> int:
+    """Parameters at the largest width that was tried."""
+    sizes = (dim, *[part.attrs["largest_width"]] * (part.attrs["depth"] - 1), 1)
+    return sum((a + 1) * b for a, b in pairwise(sizes))
+
+
+def _exponent(result: xr.Dataset, kind: str, axis: str) -> str:
+    """Exponent and interval in words."""
+    law = result.sel(labels=kind, vary=axis)
+    if not np.isfinite(law["exponent"]):
+        return "too few searches for a fit"
+    return f"{float(law['exponent']):.2f} ({float(law['exponent_low']):.2f} to {float(law['exponent_high']):.2f})"

@@ -2,7 +2,8 @@
 
 Constructions say how many parameters suffice, counting arguments how many are needed: sqrt(N D) up to logarithms, at
 constant robustness ratio, and N D by construction. What does adversarial training find? Its answer is an upper bound of
-what is needed: a smaller network may exist and be missed.
+what is needed: a smaller network may exist and be missed. And it is an attacked answer: a network counts if neither
+PGD nor the certifier's falsifier breaks a point, and the share of points that bounds certify is reported beside it.
 """
 
 from __future__ import annotations
@@ -15,23 +16,27 @@ import torch
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from cgro.certify.certify import certify
+from cgro.attacks.pgd import Budget
+from cgro.certify.certify import Certificate, certify
 from cgro.data.patches import require_sizes
-from cgro.data.separated import random_points
-from cgro.data.separation import LabelledPoints
+from cgro.data.separated import largest_separation, random_points, random_separated
+from cgro.data.separation import LabelledPoints, opposite_separation
 from cgro.experiment import Context, PlainContext, Tick, UserError
 from cgro.machine import resolve_device
-from cgro.networks.memorizers.task import memorization_task
+from cgro.measures.scaling import power_law
+from cgro.networks.relu import ReluNetwork
 from cgro.training.adversarial import single_thread
-from cgro.training.capacity import Stack, rounds, smallest_widths
+from cgro.training.capacity import Stack, attacked_accuracy, rounds, smallest_widths
 
 TITLE = "Capacity: the smallest trained network that memorizes robustly"
-Labels = Literal["random", "structured"]
+Labels = Literal["random", "linear", "prototypes"]
+AXES = ("samples", "dim")
+PROTOTYPES = 4
 
 
 @dataclass(frozen=True)
 class Config:
-    """Uniform points; N and D are varied one at a time; widths are found by bisection, many networks at once."""
+    """N and D are varied one at a time; widths are found by bisection, many networks at once."""
 
     samples: tuple[int, ...] = (5, 10, 20, 40)
     """Numbers of points N of the first axis, each >= 2."""
@@ -41,8 +46,8 @@ class Config:
     """N where it is not varied, >= 2."""
     fixed_dim: int = 8
     """D where it is not varied, >= 1."""
-    labels: tuple[Labels, ...] = ("random", "structured")
-    """random: coin tosses; structured: the sign of a linear function with margin."""
+    labels: tuple[Labels, ...] = ("random", "linear", "prototypes")
+    """random: coin tosses. linear: a hyperplane is robust. prototypes: clusters around four points, two of each."""
     ratio: float = 0.5
     """Robustness ratio rho = 2 radius / separation, in (0, 1)."""
     norm: Literal["inf", "2"] = "2"
@@ -51,19 +56,24 @@ class Config:
     """Affine layers, >= 2."""
     largest_width: int = 63
     """Widths 1 to this are searched, >= 1."""
-    restarts: int = 3
+    restarts: int = 4
     """Trainings of each candidate; one success is enough; >= 1."""
+    descents: int = 4
+    """Rounds after the bisection that try one neuron less than the best so far, 0 or more."""
     steps: int = 500
     """Steps of adversarial training, >= 1."""
+    milp_seconds: float = 0.0
+    """Seconds of MILP for each point that linear bounds leave undecided, 0 or more; 0 asks for none."""
     seeds: int = 3
     """Independent data sets, >= 1."""
     device: str = "auto"
-    """auto, cpu or cuda."""
+    """auto, cpu or cuda; on the CPU results depend on the seed alone."""
 
     def __post_init__(self) -> None:
         require_sizes(
             seeds=self.seeds,
             restarts=self.restarts,
+            descents=self.descents + 1,
             steps=self.steps,
             largest_width=self.largest_width,
             depth=self.depth - 1,
@@ -75,14 +85,16 @@ class Config:
             raise UserError(f"ratio is {self.ratio:g}: allowed are numbers between 0 and 1; balls meet at 1")
         if self.norm not in ("inf", "2"):
             raise UserError(f"norm is {self.norm!r}: the attack knows 'inf' and '2'; choose one of them")
+        if not 0 <= self.milp_seconds < float("inf"):
+            raise UserError(f"milp_seconds is {self.milp_seconds:g}: allowed are 0 or more; 0 asks for no MILP")
         for kind in self.labels:
             if kind not in get_args(Labels):
                 raise UserError(f"labels are {kind!r}: allowed are {', '.join(get_args(Labels))}; choose from them")
 
     @classmethod
     def quick(cls) -> Config:
-        """Four N and four D, two seeds: about ten seconds."""
-        return cls(dims=(2, 4, 8, 16), restarts=2, steps=300, largest_width=31, seeds=2)
+        """Four N and four D, two seeds: about fifteen seconds on two cores."""
+        return cls(dims=(2, 4, 8, 16), restarts=2, descents=1, steps=300, largest_width=31, seeds=2)
 
     @classmethod
     def paper(cls) -> Config:
@@ -92,7 +104,8 @@ class Config:
             dims=(2, 4, 8, 16, 32, 64, 128),
             fixed_samples=40,
             largest_width=511,
-            restarts=5,
+            restarts=8,
+            descents=10,
             steps=2000,
             seeds=10,
         )
@@ -117,14 +130,16 @@ class Cell:
     depth: int
     largest_width: int
     restarts: int
+    descents: int
     steps: int
+    milp_seconds: float
     device: str
     seed: int
 
     @property
     def work(self) -> float:
         """Rounds of training."""
-        return float(rounds(self.ladder))
+        return float(rounds(self.ladder) + self.descents)
 
     @property
     def ladder(self) -> tuple[int, ...]:
@@ -133,7 +148,10 @@ class Cell:
 
 
 def run(config: Config, context: Context | None = None) -> xr.Dataset:
-    """Smallest width, parameters and certified share over (labels, seed, place); -1 where the widest network failed."""
+    """Smallest width, its parameters and accuracies over (labels, seed, place); -1 and NaN where the widest failed.
+
+    Power laws of the parameters along each axis over (labels, vary), NaN where fewer than three searches remain.
+    """
     shared: dict[str, Any] = {
         k: v
         for k, v in asdict(config).items()
@@ -150,22 +168,75 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
         str(name): (("labels", "seed", "place"), v.values.reshape(*shape, -1), v.attrs)
         for name, v in stacked.data_vars.items()
     }
-    for k, name in enumerate(("axis", "samples", "dim")):
-        variables[name] = ("place", np.array([place[k] for place in config.places]), {"long_name": name})
+    names = {"axis": "What is varied", "samples": "Points N", "dim": "Dimension D"}
+    for k, (name, label) in enumerate(names.items()):
+        variables[name] = ("place", np.array([place[k] for place in config.places]), {"long_name": label, "units": "1"})
     coords: dict[str, Any] = {"labels": list(config.labels), "seed": list(range(config.seeds))}
-    return xr.Dataset(variables, coords, {"ratio": config.ratio, "norm": config.norm, "depth": config.depth})
+    attrs = {"ratio": config.ratio, "norm": config.norm, "depth": config.depth, "largest_width": config.largest_width}
+    return with_power_laws(xr.Dataset(variables, coords, attrs))
+
+
+def with_power_laws(result: xr.Dataset) -> xr.Dataset:
+    """With exponents of the parameters in N and in D, and their 95 % intervals.
+
+    A place with a failed search in it is left out: its successes alone would be the smaller half.
+    """
+    laws = np.full((result.sizes["labels"], len(AXES), 4), np.nan)
+    for i in range(result.sizes["labels"]):
+        for k, axis in enumerate(AXES):
+            part = result[["parameters", axis]].isel(labels=i, place=np.flatnonzero(result["axis"].values == axis))
+            values = part["parameters"].transpose("seed", "place").values.astype(float)
+            whole = (values > 0).all(axis=0)
+            x = np.broadcast_to(part[axis].values[whole], values[:, whole].shape).ravel()
+            y = values[:, whole].ravel()
+            if len(x) < 3 or len(np.unique(x)) < 2:
+                continue
+            if (y == y[0]).all():  # Regression has no error to speak of.
+                laws[i, k] = 0.0, 0.0, 0.0, y[0]
+                continue
+            law = power_law(x, y)
+            laws[i, k] = law.exponent, law.low, law.high, law.factor
+    names = {
+        "exponent": "Exponent of the parameters",
+        "exponent_low": "Lower end of its 95 % interval",
+        "exponent_high": "Upper end of its 95 % interval",
+        "factor": "Factor of the power law",
+    }
+    return result.assign(
+        {
+            name: (("labels", "vary"), laws[..., k], {"long_name": label, "units": "1"})
+            for k, (name, label) in enumerate(names.items())
+        }
+    ).assign_coords(vary=list(AXES))
 
 
 @threadpool_limits.wrap(limits=1)
 @single_thread()
 def search(cell: Cell, tick: Tick) -> xr.Dataset:
-    """Bisect over widths for every size at once, then certify what was found."""
+    """Bisect over widths for every size at once, then attack and certify what was found."""
     device = resolve_device(cell.device)
     sets = []
     for samples, dim in cell.sizes:
-        data = draw(cell.kind, samples, dim, np.random.SeedSequence(cell.seed, spawn_key=(samples, dim)))
-        separation = memorization_task(data, None, cell.norm, 1e-12).separation.distance
+        seed = np.random.SeedSequence(cell.seed, spawn_key=(samples, dim))
+        data = draw(cell.kind, samples, dim, cell.norm, cell.ratio, seed)
+        separation = opposite_separation(data, cell.norm).distance
         sets.append((data.points, data.labels, cell.ratio * separation / 2))
+
+    def examine(b: int, network: ReluNetwork, milp_seconds: float = 0.0) -> Certificate:
+        points, labels, radius = sets[b]
+        if milp_seconds:
+            return certify(network, points, labels, cell.norm, radius, time_limit=milp_seconds)
+        return certify(network, points, labels, cell.norm, radius, tiers=("interval", "linear"))
+
+    def attack(b: int, network: ReluNetwork, stream: int, **strength: int) -> float:
+        points, labels, radius = sets[b]
+        generator = torch.Generator().manual_seed((stream << 32) + cell.seed)
+        return attacked_accuracy(network, points, labels, Budget(cell.norm, radius), generator=generator, **strength)
+
+    def unbroken(b: int, network: ReluNetwork) -> bool:
+        broken = examine(b, network).by_status["counterexample"]
+        return not broken and attack(b, network, 1, steps=20, starts=3) == 1
+
     widths, networks = smallest_widths(
         Stack.of(sets, device),
         cell.ladder,
@@ -173,37 +244,68 @@ def search(cell: Cell, tick: Tick) -> xr.Dataset:
         depth=cell.depth,
         restarts=cell.restarts,
         steps=cell.steps,
+        descents=cell.descents,
         generator=torch.Generator().manual_seed(cell.seed),
+        accept=unbroken,
         after_round=lambda: tick(1.0),
     )
-    certified, parameters = [], []
-    for (points, labels, radius), network in zip(sets, networks, strict=True):
-        if network is None:
-            certified.append(np.nan)
-            parameters.append(-1)
-            continue
-        result = certify(network, points, labels, cell.norm, radius, tiers=("interval", "linear"))
-        certified.append(float(result.certified.mean()))
-        parameters.append(network.size.total)
+    attacked, certified = np.full((2, len(sets)), np.nan)
+    for b, network in enumerate(networks):
+        if network is not None:
+            attacked[b] = attack(b, network, 2)
+            certified[b] = examine(b, network, cell.milp_seconds).certified.mean()
+    parameters = [-1 if network is None else network.size.total for network in networks]
     return xr.Dataset(
         {
             "width": ("place", widths, {"long_name": "Smallest width found", "units": "neurons"}),
             "parameters": ("place", parameters, {"long_name": "Parameters of that network", "units": "1"}),
-            "certified": ("place", certified, {"long_name": "Points certified by linear bounds", "units": "fraction"}),
+            "attacked": ("place", attacked, {"long_name": "Points that PGD leaves right", "units": "fraction"}),
+            "certified": ("place", certified, {"long_name": "Points certified by bounds", "units": "fraction"}),
+            "radius": ("place", [r for *_, r in sets], {"long_name": "Perturbation radius", "units": "input unit"}),
         }
     )
 
 
-def draw(kind: Labels, samples: int, dim: int, seed: np.random.SeedSequence) -> LabelledPoints:
-    """Uniform points in the unit cube; structured labels are the sign of their first coordinates' mean, with margin.
-
-    Points too close to the boundary are moved away from it, by a tenth of the cube's side in l_2.
-    """
+def draw(
+    kind: Labels, samples: int, dim: int, norm: Literal["inf", "2"], ratio: float, seed: np.random.SeedSequence
+) -> LabelledPoints:
+    """N points in D dimensions with labels of that kind; uniform in the unit cube unless they are prototypes."""
+    if kind == "prototypes":
+        return clusters(samples, dim, norm, seed)
     data = random_points(samples, dim, seed=seed)
-    if kind == "random":
-        return data
+    return data if kind == "random" else linear(data, norm, ratio)
+
+
+def linear(data: LabelledPoints, norm: Literal["inf", "2"], ratio: float) -> LabelledPoints:
+    """The same points on two sides of a hyperplane that is robust at the robustness ratio (1 + ratio) / 2.
+
+    Both halves are moved away from x_1 + ... + x_D = D / 2 until the hyperplane's margin in the norm suffices.
+    One ReLU then memorizes robustly, whatever N and D are.
+    """
+    dim = data.dim
     normal = np.ones(dim) / np.sqrt(dim)
     side = (data.points - 0.5) @ normal
-    labels = np.where(side > np.median(side) if samples > 2 else side >= side.max(), 1, -1)
+    # Half of the points on each side.
+    labels = np.where(np.argsort(np.argsort(side)) >= data.size // 2, 1, -1)
     centre = (side[labels == 1].min() + side[labels == -1].max()) / 2
-    return LabelledPoints(data.points + 0.1 * labels[:, None] * normal - (centre * normal), labels)
+    # Margin in l_p is the l_2 margin over the dual norm of the normal.
+    dual = np.sqrt(dim) if norm == "inf" else 1.0
+    moved = 0.1
+    while True:
+        points = data.points + (moved * labels - centre)[:, None] * normal
+        margin = (moved + np.abs(side - centre).min()) / dual
+        separated = LabelledPoints(points, labels)
+        if margin >= (1 + ratio) / 2 * opposite_separation(separated, norm).distance / 2:
+            return separated
+        moved *= 1.25
+
+
+def clusters(samples: int, dim: int, norm: Literal["inf", "2"], seed: np.random.SeedSequence) -> LabelledPoints:
+    """Points within a tenth of the prototypes' separation of one of four prototypes, which have labels in turn."""
+    places, noise = seed.spawn(2)
+    apart = 0.8 * largest_separation(PROTOTYPES, dim, norm)
+    prototypes = random_separated(PROTOTYPES, dim, norm, apart, seed=places).points
+    which = np.arange(samples) % PROTOTYPES
+    reach = 0.1 * apart / (np.sqrt(dim) if norm == "2" else 1.0)
+    jitter = np.random.default_rng(noise).uniform(-reach, reach, (samples, dim))
+    return LabelledPoints(prototypes[which] + jitter, 1 - 2 * (which % 2))

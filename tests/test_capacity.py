@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from torch.nn.functional import softplus
 
 from cgro.attacks.pgd import Budget, pgd
 from cgro.certify.certify import certify
+from cgro.data.separation import LabelledPoints, opposite_separation
 from cgro.experiment import UserError
 from cgro.measures.scaling import power_law
+from cgro.networks.relu import ReluNetwork
 from cgro.training import capacity
-from cgro.training.capacity import Stack, StackedNetworks, robust_accuracy, smallest_widths, train_robustly
+from cgro.training.capacity import (
+    Stack,
+    StackedNetworks,
+    attacked_accuracy,
+    robust_accuracy,
+    smallest_widths,
+    train_robustly,
+)
 from simulations import memorization_capacity
 
 
@@ -101,17 +113,53 @@ def test_robust_accuracy_counts_points_that_no_attack_moves() -> None:
     assert robust_accuracy(threshold, stack, "inf", generator()).item() == 0.5
 
 
-@pytest.mark.parametrize("norm", ["2", "inf"])
-def test_what_is_found_is_robust(norm: str) -> None:
-    data = sets((6, 2), (8, 6))
-    widths, networks = smallest_widths(
-        Stack.of(data), (1, 2, 3, 4, 6, 8, 12, 16), norm=norm, restarts=3, steps=300, generator=generator()
+def test_attacked_accuracy_is_that_of_the_network_in_input_units() -> None:
+    # x_1 > 1/2, and points at distances 0.2, 0.05, 0.05 (on the wrong side) and 0.2.
+    threshold = ReluNetwork.of(
+        [(np.array([[1.0, 0.0], [-1.0, 0.0]]), np.zeros(2)), (np.array([[1.0, -1.0]]), np.array([-0.5]))]
     )
+    points = np.array([[0.7, 0.0], [0.55, 3.0], [0.55, 1.0], [0.3, -2.0]])
+    labels = np.array([1, 1, -1, -1])
+    for radius, share in ((0.01, 0.75), (0.1, 0.5), (0.19, 0.5), (0.21, 0.0)):
+        for norm in ("2", "inf"):
+            measured = attacked_accuracy(threshold, points, labels, Budget(norm, radius), generator=generator())
+            assert measured == share
+
+
+@pytest.mark.parametrize("norm", ["2", "inf"])
+def test_what_is_found_and_certified_is_robust_by_brute_force(norm: str) -> None:
+    data = [(x, y, 0.25 * opposite_separation(LabelledPoints(x, y), norm).distance) for x, y, _ in sets((6, 2), (8, 2))]
+
+    def unbroken(b: int, network: ReluNetwork) -> bool:
+        points, labels, radius = data[b]
+        result = certify(network, points, labels, norm, radius, tiers=("interval", "linear"))
+        budget = Budget(norm, radius)
+        broken = result.by_status["counterexample"]
+        return not broken and attacked_accuracy(network, points, labels, budget, generator=generator(3)) == 1
+
+    widths, networks = smallest_widths(
+        Stack.of(data),
+        tuple(range(1, 17)),
+        norm=norm,
+        restarts=3,
+        steps=300,
+        descents=1,
+        generator=generator(),
+        accept=unbroken,
+    )
+    side = np.linspace(-1, 1, 41)
+    ball = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
+    ball = ball[np.linalg.norm(ball, axis=1) <= 1] if norm == "2" else ball
+    proved = 0
     for (points, labels, radius), width, network in zip(data, widths, networks, strict=True):
         assert network is not None
         assert network.widths == (width,)
-        found = certify(network, points, labels, norm, radius)
-        assert found.by_status["counterexample"] == 0
+        assert attacked_accuracy(network, points, labels, Budget(norm, radius), generator=generator()) == 1
+        found = certify(network, points, labels, norm, radius, tiers=("interval", "linear"))
+        for x, y in zip(points[found.certified], labels[found.certified], strict=True):
+            assert (y * network(x + radius * ball) > 0).all()
+            proved += 1
+    assert proved >= 10
 
 
 def test_bisection_finds_the_smallest_rung(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,6 +183,35 @@ def test_bisection_finds_the_smallest_rung(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(calls) == capacity.rounds(ladder) == 4
 
 
+def test_descents_find_what_the_bisection_missed_and_refusal_counts_as_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stack, trained = Stack.of(sets((4, 2), (4, 2))), []
+
+    def pretend(data: Stack, widths: torch.Tensor, **_options: object) -> tuple[StackedNetworks, torch.Tensor]:
+        # Four neurons suffice, but the first training at four fails.
+        enough = (widths >= 4) & ((widths != 4) | (len(trained) != 0))
+        trained.append(widths.tolist())
+        return StackedNetworks(data, widths, 2, generator()), enough.float()
+
+    monkeypatch.setattr(capacity, "train_robustly", pretend)
+    options = {"norm": "2", "restarts": 1, "generator": generator()}
+    plain, _ = smallest_widths(stack, tuple(range(1, 8)), **options)
+    trained.clear()
+    deeper, networks = smallest_widths(stack, tuple(range(1, 8)), descents=2, **options)
+    assert plain.tolist() == [5, 5]
+    assert deeper.tolist() == [4, 4]
+    assert [n.widths for n in networks if n] == [(4,), (4,)]
+    trained.clear()
+    judged, networks = smallest_widths(
+        stack, tuple(range(1, 8)), descents=2, accept=lambda b, n: b == 0 or n.widths[0] > 6, **options
+    )
+    assert judged.tolist() == [4, 7]
+    none, networks = smallest_widths(stack, (5, 6), accept=lambda _b, _n: False, **options)
+    assert none.tolist() == [-1, -1]
+    assert networks == [None, None]
+
+
 def test_a_power_law_is_recovered_with_its_interval() -> None:
     x = np.array([1, 2, 4, 8, 16.0])
     law = power_law(x, 3 * x**1.5)
@@ -152,24 +229,96 @@ def test_a_power_law_is_recovered_with_its_interval() -> None:
             power_law(*bad)
 
 
-def test_structured_labels_are_separable_with_margin() -> None:
-    for samples, dim in ((2, 1), (9, 3), (20, 8)):
-        data = memorization_capacity.draw("structured", samples, dim, np.random.SeedSequence(0))
-        side = data.points @ np.ones(dim) / np.sqrt(dim)
-        assert side[data.labels == 1].min() - side[data.labels == -1].max() >= 0.2 - 1e-9
+@pytest.mark.parametrize("norm", ["2", "inf"])
+def test_linear_labels_have_a_robust_hyperplane(norm: str) -> None:
+    for samples, dim in ((2, 1), (5, 8), (9, 3), (20, 16)):
+        data = memorization_capacity.draw("linear", samples, dim, norm, 0.6, np.random.SeedSequence(0))
+        assert abs(data.labels.sum()) <= 1
+        radius = 0.6 * opposite_separation(data, norm).distance / 2
+        w = np.ones((1, dim))
+        neuron = ReluNetwork.of([(w, np.array([10.0 * dim])), (np.ones((1, 1)), np.array([-10.5 * dim]))])
+        assert certify(neuron, data.points, data.labels, norm, radius).certified.all()
 
 
-def test_the_experiment_is_the_same_twice_and_refuses_nonsense() -> None:
-    config = memorization_capacity.Config(
-        samples=(4,), dims=(2, 3), fixed_samples=4, fixed_dim=2, largest_width=7, restarts=1, steps=100, seeds=1
+@pytest.mark.parametrize("norm", ["2", "inf"])
+def test_prototypes_make_clusters_with_labels_in_turn(norm: str) -> None:
+    for samples, dim in ((2, 1), (8, 2), (23, 9)):
+        data = memorization_capacity.draw("prototypes", samples, dim, norm, 0.5, np.random.SeedSequence(1))
+        order = np.inf if norm == "inf" else 2
+        separation = opposite_separation(data, norm).distance
+        for first in range(min(samples, 4)):
+            own = data.points[first::4]
+            assert (data.labels[first::4] == (-1) ** first).all()
+            assert np.linalg.norm(own - own[0], ord=order, axis=1).max() < 0.35 * separation
+
+
+def test_power_laws_leave_out_places_with_a_failed_search() -> None:
+    x = np.array([2.0, 4, 8, 16, 32])
+    parameters = np.stack([3 * x**0.5, 3 * x**0.5])
+    parameters[1, 4] = -1  # Beside it lies a small success.
+    parameters[0, 4] = 1
+    result = xr.Dataset(
+        {
+            "parameters": (("labels", "seed", "place"), np.stack([parameters, np.full((2, 5), 7.0)])),
+            "axis": ("place", ["samples"] * 5),
+            "samples": ("place", x),
+            "dim": ("place", np.full(5, 3.0)),
+        },
+        {"labels": ["random", "linear"]},
     )
-    first, second = memorization_capacity.run(config), memorization_capacity.run(config)
-    assert first.equals(second)
-    assert (first["width"] != 0).all()
+    laws = memorization_capacity.with_power_laws(result)
+    assert laws["exponent"].dims == ("labels", "vary")
+    assert float(laws["exponent"].sel(labels="random", vary="samples")) == pytest.approx(0.5)
+    flat = laws.sel(labels="linear", vary="samples")
+    assert [float(flat[name]) for name in ("exponent", "exponent_low", "exponent_high", "factor")] == [0, 0, 0, 7]
+    assert np.isnan(laws["exponent"].sel(vary="dim")).all()
+
+
+def test_the_experiment_finds_one_neuron_for_linear_labels_and_more_seeds_change_nothing() -> None:
+    config = memorization_capacity.Config(
+        samples=(6,),
+        dims=(3,),
+        fixed_samples=4,
+        fixed_dim=2,
+        labels=("linear", "random"),
+        largest_width=3,
+        restarts=6,
+        descents=1,
+        steps=250,
+        seeds=1,
+        device="cpu",
+    )
+    first, second = memorization_capacity.run(config), memorization_capacity.run(replace(config, seeds=2))
+    for name in ("width", "parameters", "attacked", "certified"):
+        assert first[name].equals(second[name].isel(seed=[0]))
+    linear = first.sel(labels="linear", seed=0)
+    assert (linear["width"] == 1).all()
+    assert linear["parameters"].values.tolist() == (linear["dim"] + 3).values.tolist()
+    assert (linear["certified"] == 1).all()
+    found = first["width"] > 0
+    assert (first["attacked"].values[found] == 1).all()
+    assert (first["certified"].values[found] <= 1).all()
+
+
+def test_milp_certifies_what_linear_bounds_leave() -> None:
+    config = memorization_capacity.Config(
+        samples=(6,), dims=(2,), fixed_samples=6, fixed_dim=2, labels=("random",), restarts=2, seeds=1, device="cpu"
+    )
+    small = replace(config, largest_width=15, descents=0, steps=200)
+    bounds = memorization_capacity.run(small)
+    exact = memorization_capacity.run(replace(small, milp_seconds=10.0))
+    assert (exact["width"] == bounds["width"]).all()
+    assert (exact["certified"] >= bounds["certified"]).all()
+
+
+def test_the_experiment_refuses_nonsense() -> None:
     for options, message in (
         ({"ratio": 1.0}, "ratio is 1: allowed are"),
         ({"norm": "1"}, "the attack knows 'inf' and '2'"),
         ({"labels": ("noisy",)}, "labels are 'noisy'"),
+        ({"milp_seconds": -1.0}, "milp_seconds is -1: allowed are 0 or more"),
+        ({"descents": -1}, "descents"),
+        ({"device": "tpu"}, "device = 'tpu': must be"),
     ):
         with pytest.raises(UserError, match=message):
-            memorization_capacity.Config(**options)  # type: ignore[arg-type]
+            memorization_capacity.run(memorization_capacity.Config(**options))  # type: ignore[arg-type]

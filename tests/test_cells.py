@@ -78,8 +78,12 @@ def test_parameters_grow_like_the_root_of_the_points() -> None:
 def test_a_radius_beyond_the_cells_is_refused() -> None:
     points, labels = cloud(10, 2, 2, 0)
     limit = fit_grid(LabelledPoints(points, labels)).largest_radius
-    with pytest.raises(UserError, match=r"radius is .*: cells of a grid hold these balls below"):
-        memorize(points, labels, "inf", limit, construction="grid_cells")
+    for radius in (limit * (1 + 1e-15), limit * 2):
+        with pytest.raises(UserError, match=r"radius is .*: cells of a grid hold these balls below"):
+            memorize(points, labels, "inf", radius, construction="grid_cells")
+    # Close to the limit the step of the floor network is steep, and still exact.
+    m = memorize(points, labels, "inf", limit * (1 - 1e-12), construction="grid_cells")
+    assert affine_margins(m.network, points, labels, "inf", m.task.radius, "sign") == [Fraction(1, 2)] * 10
 
 
 def test_float64_is_refused_where_it_does_not_carry_the_bits() -> None:

@@ -12,12 +12,13 @@ from test_relu import random_network
 from torch import nn
 
 from cgro.certify.certify import certify
+from cgro.certify.exact import exact_margin
 from cgro.certify.structural import structural_margins
 from cgro.experiment import UserError
 from cgro.networks.memorizers.constructions import memorize
 from cgro.networks.memorizers.indicators import indicators
 from cgro.networks.memorizers.task import Memorizer, memorization_task
-from cgro.networks.readout import margins
+from cgro.networks.readout import margin_rows, margins
 from cgro.networks.relu import PrecisionError, ReluNetwork
 from cgro.norms import Norm, distances
 from cgro.training.adversarial import Images, Recipe, spawn_streams, train
@@ -86,6 +87,18 @@ def test_indicators_are_one_inside_and_zero_outside(norm: Norm, parts: str) -> N
     assert value.min() >= -1e-9
     assert value.max() <= 1 + 1e-9
     assert (apart <= task.radius).any()
+
+
+@pytest.mark.parametrize("parts", ["shared", "own"])
+@pytest.mark.parametrize("norm", NORMS)
+def test_the_margin_is_one_in_exact_arithmetic(norm: Norm, parts: str) -> None:
+    for seed in range(3):
+        m = gated(norm, parts, 2, seed)
+        rows, offsets = margin_rows("sign", 1, m.task.data.labels)
+        inside = next(on_spheres(m, 1, seed))
+        for points in (m.task.data.points, m.task.data.points + 0.99 * (inside - m.task.data.points)):
+            for x, row, offset in zip(points, rows, offsets, strict=True):
+                assert exact_margin(m.float_network, x, row, offset) >= 1
 
 
 def test_own_indicators_hold_beyond_every_domain() -> None:

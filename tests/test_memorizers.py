@@ -85,11 +85,15 @@ def test_a_construction_memorizes_at_its_size(norm: Norm, construction: str, cla
 @pytest.mark.parametrize(("norm", "construction"), CASES)
 def test_the_rarer_sign_is_stored(norm: Norm, construction: str) -> None:
     points, _ = cloud(12, 3, 2, 0)
+    widths = []
     for rare in (-1, 1):
         labels = np.where(np.arange(12) < 3, rare, -rare)
         m = memorize(points, labels, norm, 0.5 * limit(points, labels, norm, construction), construction=construction)
         assert_memorizes(m)
         assert m.network.size == m.claimed
+        widths.append((m.network.widths, m.network.depth))
+    # Three balls either way, but for sides that a grid shares by chance.
+    assert widths[0] == widths[1] or construction == "shared_hinges"
     few, many = (
         memorize(points, labels, norm, 0.5 * limit(points, labels, norm, construction), construction=construction)
         for labels in (np.where(np.arange(12) < 2, 1, -1), np.where(np.arange(12) < 6, 1, -1))
@@ -127,6 +131,14 @@ def test_a_changed_weight_is_no_known_construction(norm: Norm, construction: str
     biases[-1] = np.nextafter(biases[-1] + 0.1, np.inf)
     other = replace(m, network=ReluNetwork(m.network.weights, tuple(biases)))
     assert (structural_margins(other) == -np.inf).all()
+
+
+def test_balls_may_not_meet() -> None:
+    for norm, names in NORMS.items():
+        half = limit(POINTS, LABELS, norm, names[0])
+        for factor in (1.0, 1.2, 1.9):
+            with pytest.raises(UserError, match="so it must be below"):
+                memorize(POINTS, LABELS, norm, half * factor)
 
 
 def test_shared_hinges_are_fewer() -> None:

@@ -163,20 +163,27 @@ def smallest_widths(
     depth: int = 2,
     restarts: int = 3,
     steps: int = 400,
+    descents: int = 0,
     generator: torch.Generator,
+    accept: Callable[[int, ReluNetwork], bool] = lambda _b, _network: True,
     after_round: Callable[[], None] = lambda: None,
 ) -> tuple[Int[np.ndarray, " B"], list[ReluNetwork | None]]:
     """For each data set the smallest width of the ladder at which some restart memorizes robustly, and that network.
 
-    Bisection for all sets at once: ceil(log2(len(ladder) + 1)) rounds of training. -1 and None where the widest fails.
+    Bisection for all sets at once, then `descents` rounds that try the rung below the best so far: whether training
+    succeeds is chance, and a failure on the way must not be the last word. A restart succeeds if its attacked accuracy
+    is 1 and `accept(b, network)` agrees for its float64 network, say because a second attack finds nothing either.
+
+    Returns: widths and networks; -1 and None where the widest fails.
     """
     B = len(data.x)
     low, high = np.full(B, -1), np.full(B, len(ladder))
     found: list[ReluNetwork | None] = [None] * B
     many = data.repeat(restarts)
-    for _ in range(rounds(ladder)):
-        middle = (low + high) // 2
-        open_: Bool[np.ndarray, " B"] = high - low > 1
+    bisections = rounds(ladder)
+    for k in range(bisections + descents):
+        middle = (low + high) // 2 if k < bisections else high - 1
+        open_: Bool[np.ndarray, " B"] = (high - low > 1) if k < bisections else high > 0
         # Where it is decided already, the narrowest network keeps the program's shape at little cost.
         widths = torch.tensor([ladder[m] if o else ladder[0] for m, o in zip(middle, open_, strict=True)])
         networks, accuracy = train_robustly(
@@ -184,9 +191,10 @@ def smallest_widths(
         )
         success = (accuracy == 1).reshape(B, restarts).cpu().numpy()
         for b in np.flatnonzero(open_):
-            if success[b].any():
-                high[b] = middle[b]
-                found[b] = networks.network(int(b * restarts + success[b].argmax()))
+            candidates = (networks.network(int(b * restarts + r)) for r in np.flatnonzero(success[b]))
+            winner = next((network for network in candidates if accept(int(b), network)), None)
+            if winner is not None:
+                high[b], found[b] = middle[b], winner
             else:
                 low[b] = middle[b]
         after_round()
@@ -196,3 +204,35 @@ def smallest_widths(
 def rounds(ladder: tuple[int, ...]) -> int:
     """Rounds of training of a bisection: between failure before the first rung and success after the last."""
     return len(ladder).bit_length()
+
+
+def attacked_accuracy(
+    network: ReluNetwork,
+    points: Float[np.ndarray, "N D"],
+    labels: Int[np.ndarray, " N"],
+    budget: Budget,
+    *,
+    steps: int = 50,
+    starts: int = 5,
+    generator: torch.Generator,
+) -> float:
+    """Share of points that no attack point moves to the other side, for the float64 network in input units.
+
+    An upper bound of robust accuracy, measured anew on the network that is handed over: PGD from the point itself and
+    from `starts` - 1 random points of its ball.
+    """
+    module = network.module()
+    x, y = torch.tensor(points), torch.tensor(labels)
+    right = module(x)[:, 0] * y > 0
+    for k in range(starts):
+        z = pgd(
+            lambda z: -y * module(z)[:, 0],
+            x,
+            budget,
+            steps=steps,
+            step_size=budget.radius,
+            decay=True,
+            random_start=generator if k else None,
+        )
+        right &= module(z)[:, 0] * y > 0
+    return float(right.double().mean())

@@ -55,7 +55,7 @@ def grid_cells(task: Task, *, readout: Readout | None = None) -> Memorizer:
     """
     code = encode(task, readout)
     grid = fit_grid(task.data)
-    if not task.radius < grid.largest_radius:
+    if grid.scale * Fraction(task.radius) >= grid.room:
         raise UserError(
             f"radius is {task.radius:g}: cells of a grid hold these balls below {grid.largest_radius:g}; take another "
             "construction"
