@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,6 +22,8 @@ SMALL = ("--samples", 6, "--patches", 2, "--filters", 4, "--dim", 50)
 
 settings.register_profile("cgro", deadline=None)
 settings.load_profile("cgro")
+# A shell starts background jobs with Ctrl-C ignored, and processes started here would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Toy sizes: waiting for other threads would cost more than it gains.
 torch.set_num_threads(1)
 

@@ -113,6 +113,18 @@ def test_robust_accuracy_counts_points_that_no_attack_moves() -> None:
     assert robust_accuracy(threshold, stack, "inf", generator()).item() == 0.5
 
 
+def test_a_point_once_deceived_stays_deceived(monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = Stack.of([(np.array([[0.5], [0.9]]), np.array([1, 1]), 0.1)])
+    # The first start deceives the first point, the others deceive none.
+    moves = iter([-2.0, 0.0, 0.0])
+    monkeypatch.setattr(capacity, "_attack", lambda _n, data, *_: data.x + next(moves))
+
+    def threshold(z: torch.Tensor) -> torch.Tensor:
+        return (z * 0.1)[..., 0] - 0.45
+
+    assert robust_accuracy(threshold, stack, "inf", generator()).item() == 0.5
+
+
 def test_attacked_accuracy_is_that_of_the_network_in_input_units() -> None:
     # x_1 > 1/2, and points at distances 0.2, 0.05, 0.05 (on the wrong side) and 0.2.
     threshold = ReluNetwork.of(
