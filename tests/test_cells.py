@@ -48,6 +48,12 @@ def test_the_output_is_exact_on_all_balls(samples: int, dim: int, classes: int, 
         assert 0.5 * claimed.nonzero < size.nonzero <= claimed.nonzero
 
 
+def test_neighbouring_cells_do_not_mix_their_labels() -> None:
+    points, labels = np.arange(14.0)[:, None], np.array([0, 7, 3, 5, 6, 1, 7, 2, 7, 4, 6, 5, 7, 1])
+    m = memorize(points, labels, "inf", 0.2, construction="grid_cells")
+    assert (m.network(points)[:, 0] == labels).all()
+
+
 @given(st.integers(0, 10**6), st.floats(-3, 3), st.floats(-20, 20))
 def test_scale_and_place_do_not_matter(seed: int, scale: float, shift: float) -> None:
     points, labels = cloud(6, 2, 2, seed)
