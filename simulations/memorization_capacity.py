@@ -93,8 +93,16 @@ class Config:
 
     @classmethod
     def quick(cls) -> Config:
-        """Four N and four D, two seeds: about fifteen seconds on two cores."""
-        return cls(dims=(2, 4, 8, 16), restarts=2, descents=1, steps=300, largest_width=31, seeds=2)
+        """Random and linear labels, four N and four D, two seeds: about fifteen seconds."""
+        return cls(
+            dims=(2, 4, 8, 16),
+            labels=("random", "linear"),
+            restarts=2,
+            descents=1,
+            steps=250,
+            largest_width=31,
+            seeds=2,
+        )
 
     @classmethod
     def paper(cls) -> Config:

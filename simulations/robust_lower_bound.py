@@ -2,6 +2,10 @@
 
 Points (i / K, 1/2 + offset phi(i)) for i in {1..K}^(D-1), any labels phi: the last coordinate tells the label, a radius
 of `offset` hides it. What is left are K^(D-1) cells with arbitrary labels. Li et al., NeurIPS 2022, Theorem 4.3.
+
+Four kinds of records: "grid", random labels; "parity", the labels (-1)^(i_1 + ... + i_(D-1)), which are cheap; "line",
+all labels of up to `line_cells` cells in D = 2, solved exactly; "square", all labels of four cells in D = 3, K = 2,
+where `needed` is proved and `neurons` is what training from many starts finds, certified: there may be smaller ones.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from itertools import product
 from typing import Any, Literal
 
 import numpy as np
+import torch
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
@@ -20,13 +25,23 @@ from cgro.data.patches import require_sizes
 from cgro.data.separated import grid_family
 from cgro.experiment import Context, PlainContext, Tick, UserError
 from cgro.networks.memorizers.bounds import neurons_for_all_labellings
-from cgro.networks.memorizers.constructions import build
+from cgro.networks.memorizers.constructions import NORMS, build
+from cgro.networks.memorizers.grid_bounds import (
+    parameters_for_all_labellings,
+    parity,
+    parity_network,
+    shattered_share,
+    square_neurons,
+)
 from cgro.networks.memorizers.line import label_changes, line_network, neurons_needed
-from cgro.networks.memorizers.task import memorization_task
+from cgro.networks.memorizers.task import Memorizer, Task, memorization_task
+from cgro.networks.relu import PrecisionError
 from cgro.sweeps.records import as_records
+from cgro.training.adversarial import single_thread
+from cgro.training.capacity import Stack, train_robustly
 
 TITLE = "Robust generalization on the grid family: exponentially many parameters"
-_CONSTRUCTIONS = ("hinge_sum", "shared_hinges", "sequential")
+_KINDS = Literal["grid", "parity", "line", "square"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +60,10 @@ class Config:
     """All labellings of up to this many cells on a line are solved exactly, 2 to 10."""
     seeds: int = 2
     """Random labellings of each grid, >= 1."""
+    square_restarts: int = 16
+    """Trainings of each labelling of the square and each width, >= 1."""
+    square_width: int = 6
+    """Widths 1 to this are searched for the square, >= 1."""
 
     def __post_init__(self) -> None:
         require_sizes(
@@ -52,6 +71,8 @@ class Config:
             largest_dim=self.largest_dim - 1,
             largest_grid=self.largest_grid - 1,
             seeds=self.seeds,
+            square_restarts=self.square_restarts,
+            square_width=self.square_width,
         )
         if not 2 <= self.line_cells <= 10:
             raise UserError(f"line_cells is {self.line_cells}: allowed are 2 to 10; there are 2^cells labellings")
@@ -66,7 +87,7 @@ class Config:
     @classmethod
     def quick(cls) -> Config:
         """Grids of up to 300 cells, all labellings of up to seven cells on a line; a few seconds."""
-        return cls()
+        return cls(square_restarts=8)
 
     @classmethod
     def paper(cls) -> Config:
@@ -76,14 +97,16 @@ class Config:
 
 @dataclass(frozen=True)
 class Cell:
-    """One grid with several random labellings, or all labellings of cells on a line."""
+    """One grid with several random labellings or with parity, or all labellings of a line or of the square."""
 
-    kind: Literal["grid", "line"]
+    kind: _KINDS
     cells_per_side: int
     dim: int
     ratio: float
     seeds: int
     build: bool
+    restarts: int = 0
+    width: int = 0
 
     @property
     def work(self) -> float:
@@ -92,14 +115,13 @@ class Cell:
 
 
 def run(config: Config, context: Context | None = None) -> xr.Dataset:
-    """One record for each grid and for each labelling of a line."""
-    grids = [
-        Cell("grid", K, D, config.ratio, config.seeds, build=config.builds(K, D))
-        for K in config.cells_per_side
-        for D in range(2, config.largest_dim + 1)
-    ]
+    """One record for each grid and labelling, and for each labelling of a line and of the square."""
+    sizes = [(K, D) for K in config.cells_per_side for D in range(2, config.largest_dim + 1)]
+    grids = [Cell("grid", K, D, config.ratio, config.seeds, build=config.builds(K, D)) for K, D in sizes]
+    regular = [Cell("parity", K, D, config.ratio, 1, build=True) for K, D in sizes if config.builds(K, D)]
     lines = [Cell("line", K, 2, config.ratio, 1, build=True) for K in range(2, config.line_cells + 1)]
-    results = (context or PlainContext()).map(examine, [*grids, *lines])
+    square = Cell("square", 2, 3, config.ratio, 1, True, config.square_restarts, config.square_width)
+    results = (context or PlainContext()).map(examine, [*grids, *regular, *lines, square])
     return xr.concat(results, dim="record", combine_attrs="override")
 
 
@@ -108,6 +130,10 @@ def examine(cell: Cell, tick: Tick) -> xr.Dataset:
     """Build the smallest networks that we know, certify them, and say what is needed."""
     if cell.kind == "grid":
         rows = [solve_grid(cell, seed) for seed in range(cell.seeds)]
+    elif cell.kind == "parity":
+        rows = [solve_parity(cell)]
+    elif cell.kind == "square":
+        rows = solve_squares(cell)
     else:
         # A labelling and its negative need as much.
         rest = product((-1, 1), repeat=cell.cells_per_side - 1)
@@ -117,7 +143,11 @@ def examine(cell: Cell, tick: Tick) -> xr.Dataset:
 
 
 def _row(cell: Cell, **found: Any) -> dict[str, Any]:
-    """A record; what is not known is -1."""
+    """A record; what is not known is -1.
+
+    needed: neurons of two layers; needed_parameters: parameters of two layers of that width. needed_at_depth and
+    needed_with_errors: parameters of one graph as deep as the network found, for all cells, and for all but a tenth.
+    """
     return {
         "kind": cell.kind,
         "cells_per_side": cell.cells_per_side,
@@ -126,30 +156,116 @@ def _row(cell: Cell, **found: Any) -> dict[str, Any]:
         "clean_parameters": cell.dim + 1,
         "changes": -1,
         "nonzero": -1,
+        "total": -1,
+        "depth": -1,
         "neurons": -1,
         "needed": -1,
+        "needed_parameters": -1,
+        "needed_at_depth": -1,
+        "needed_with_errors": -1,
         "certified": 0.0,
         "construction": "",
+        "labelling": "",
     } | found
 
 
 def solve_grid(cell: Cell, seed: int) -> dict[str, Any]:
-    """The smallest of our l_inf constructions, and the neurons that two-layer networks need for some labelling."""
-    needed = neurons_for_all_labellings(cell.cells_per_side ** (cell.dim - 1), cell.dim)
+    """The smallest of our l_inf constructions for random labels, and what networks need for some labelling."""
+    cells = cell.cells_per_side ** (cell.dim - 1)
+    needed = neurons_for_all_labellings(cells, cell.dim)
+    known = {"needed": needed, "needed_parameters": needed * (cell.dim + 2) + 1}
     if not cell.build:
-        return _row(cell, needed=needed)
+        return _row(cell, **known)
     data = grid_family(cell.cells_per_side, cell.dim, offset(cell), seed=seed)
-    task = memorization_task(data, None, "inf", cell.ratio / (2 * cell.cells_per_side))
-    best = min((build(task, name, {}) for name in _CONSTRUCTIONS), key=lambda m: m.network.size.nonzero)
-    size = best.network.size
+    best = smallest(memorization_task(data, None, "inf", radius(cell)))
+    size = best.float_network.size
     return _row(
         cell,
-        needed=needed,
+        **known,
+        needed_at_depth=parameters_for_all_labellings(cells, size.depth),
+        needed_with_errors=parameters_for_all_labellings(shattered_share() * cells, size.depth),
         nonzero=size.nonzero,
+        total=size.total,
+        depth=size.depth,
         neurons=size.neurons,
         construction=best.construction,
         certified=float((structural_margins(best) > 0).mean()),
     )
+
+
+def smallest(task: Task) -> Memorizer:
+    """The memorizer with the fewest non-zero parameters among our constructions for the norm."""
+    found = []
+    for name in NORMS[task.norm]:
+        try:
+            found.append(build(task, name, {}))
+        except (UserError, PrecisionError):  # It does not serve this ratio.
+            continue
+    return min(found, key=lambda m: m.network.size.nonzero)
+
+
+def solve_parity(cell: Cell) -> dict[str, Any]:
+    """The parity network, certified by linear bounds: no lower bound for all labellings is one for this labelling."""
+    labels = parity(cell.cells_per_side, cell.dim)
+    data = grid_family(cell.cells_per_side, cell.dim, offset(cell), labelling=labels)
+    network = parity_network(cell.cells_per_side, cell.dim, cell.ratio)
+    found = certify(network, data.points, labels, "inf", radius(cell), tiers=("interval", "linear"))
+    size = network.size
+    return _row(
+        cell,
+        nonzero=size.nonzero,
+        total=size.total,
+        depth=size.depth,
+        neurons=size.neurons,
+        construction="parity_network",
+        certified=float(found.certified.mean()),
+    )
+
+
+@single_thread()
+def solve_squares(cell: Cell) -> list[dict[str, Any]]:
+    """For the labellings of four cells up to sign: the smallest width at which some training is certified, all tiers.
+
+    A labelling and its negative need as much; equal labels need no neuron.
+    """
+    labellings = [np.array((1, *rest)) for rest in product((-1, 1), repeat=3) if -1 in rest]
+    data = [grid_family(2, 3, offset(cell), labelling=labels) for labels in labellings]
+    stack = Stack.of([(d.points, d.labels, radius(cell)) for d in data]).repeat(cell.restarts)
+    found: dict[int, dict[str, Any]] = {}
+    for width in range(1, cell.width + 1):
+        if len(found) == len(data):
+            break
+        networks, accuracy = train_robustly(
+            stack,
+            torch.full((len(stack.x),), width),
+            norm="inf",
+            generator=torch.Generator().manual_seed(width),
+        )
+        for start in torch.nonzero(accuracy == 1)[:, 0].tolist():
+            b = start // cell.restarts
+            if b in found:
+                continue
+            network = networks.network(start)
+            proof = certify(network, data[b].points, data[b].labels, "inf", radius(cell), time_limit=5.0)
+            if proof.certified.all():
+                size = network.size
+                found[b] = {
+                    "neurons": width,
+                    "nonzero": size.nonzero,
+                    "total": size.total,
+                    "depth": size.depth,
+                    "certified": float(proof.certified.mean()),
+                }
+    return [
+        _row(
+            cell,
+            labelling="".join("+" if y > 0 else "-" for y in labels),
+            needed=square_neurons(labels, cell.ratio),
+            construction="trained",
+            **found.get(b, {}),
+        )
+        for b, labels in enumerate(labellings)
+    ]
 
 
 def solve_line(cell: Cell, labelling: tuple[int, ...]) -> dict[str, Any]:
@@ -160,18 +276,25 @@ def solve_line(cell: Cell, labelling: tuple[int, ...]) -> dict[str, Any]:
     zeros = ((x[1:] + x[:-1]) / 2)[labels[1:] != labels[:-1]]
     network = line_network(zeros, int(labels[0]), np.array([1.0, 0.0]))
     changes = label_changes(labels)
-    radius = cell.ratio / (2 * cell.cells_per_side)
     return _row(
         cell,
         changes=changes,
         needed=neurons_needed(changes),
         nonzero=network.size.nonzero,
+        total=network.size.total,
+        depth=network.depth,
         neurons=network.size.neurons,
         construction="line_network",
-        certified=float(certify(network, data.points, data.labels, "inf", radius).certified.mean()),
+        labelling="".join("+" if y > 0 else "-" for y in labels),
+        certified=float(certify(network, data.points, data.labels, "inf", radius(cell)).certified.mean()),
     )
+
+
+def radius(cell: Cell) -> float:
+    """Of the l_inf balls: the ratio times half the distance of cells."""
+    return cell.ratio / (2 * cell.cells_per_side)
 
 
 def offset(cell: Cell) -> float:
     """How far the last coordinate is moved by the label: a tenth of the radius."""
-    return 0.1 * cell.ratio / (2 * cell.cells_per_side)
+    return 0.1 * radius(cell)

@@ -64,10 +64,19 @@ CONFIGS = {
         samples=(6, 12), dims=(2, 3), radii=(0.05, 0.1), fixed_samples=8, test_samples=10, attack_points=3, seeds=2
     ),
     "robust-lower-bound": robust_lower_bound.Config(
-        cells_per_side=(2, 3), largest_dim=4, largest_grid=10, line_cells=3, seeds=2
+        cells_per_side=(2, 3), largest_dim=4, largest_grid=10, line_cells=3, seeds=2, square_restarts=4
     ),
     "memorization-capacity": memorization_capacity.Config(
-        samples=(4, 6), dims=(2, 3), fixed_samples=4, fixed_dim=2, largest_width=7, restarts=1, steps=100, seeds=2
+        samples=(4, 6),
+        dims=(2, 3),
+        fixed_samples=4,
+        fixed_dim=2,
+        largest_width=7,
+        restarts=1,
+        steps=100,
+        seeds=2,
+        descents=1,
+        labels=("random", "linear"),
     ),
     "memorizer-certificates": memorizer_certificates.Config(
         samples=(4, 6), dims=(2,), ratios=(0.5,), general_samples=4, broken=2, time_limit=5.0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import product
+import math
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
+import torch
 from scipy.optimize import linprog
 
 from cgro.certify.certify import certify
@@ -23,7 +25,17 @@ from cgro.networks.memorizers.bounds import (
     vc_bound,
 )
 from cgro.networks.memorizers.constructions import memorize
+from cgro.networks.memorizers.grid_bounds import (
+    parameters_for_all_labellings,
+    parity,
+    parity_network,
+    shattered_share,
+    square_neurons,
+    vc_bound_by_parameters,
+)
 from cgro.networks.memorizers.line import label_changes, line_memorizer, line_network, neurons_needed
+from cgro.networks.relu import ReluNetwork
+from cgro.training.capacity import Stack, StackedNetworks
 from simulations import robust_lower_bound
 
 
@@ -62,6 +74,104 @@ def test_vc_bound_by_hand() -> None:
         assert vc_bound((4, k, 1)) >= cells
         assert k == 1 or vc_bound((4, k - 1, 1)) < cells
     assert neurons_for_all_labellings(10**8, 9) > 10**4
+
+
+def test_the_bound_by_parameters_is_above_that_of_every_architecture() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        sizes = (*rng.integers(1, 12, rng.integers(2, 6)).tolist(), 1)
+        parameters = sum((a + 1) * b for a, b in pairwise(sizes))
+        assert vc_bound(sizes) <= vc_bound_by_parameters(parameters, len(sizes) - 1)
+    # 10 parameters in 2 layers by hand.
+    assert vc_bound_by_parameters(10, 2) == pytest.approx(2 + 20 * np.log2(80 * np.e * np.log2(40 * np.e)))
+
+
+def test_parameters_for_all_labellings_is_the_smallest_and_grows() -> None:
+    for depth in (2, 3, 10):
+        counts = [parameters_for_all_labellings(cells, depth) for cells in (1, 10, 100, 10**4, 10**8)]
+        assert counts == sorted(counts)
+        for cells, W in zip((10**4, 10**8), counts[-2:], strict=True):
+            assert vc_bound_by_parameters(W, depth) >= cells > vc_bound_by_parameters(W - 1, depth)
+    assert parameters_for_all_labellings(10**6, 2) > parameters_for_all_labellings(10**6, 3)
+    with pytest.raises(UserError, match="depth = 0"):
+        parameters_for_all_labellings(10, 0)
+
+
+def test_shattered_share_is_what_sauer_leaves() -> None:
+    share = shattered_share(0.1)
+    assert 0.05 < share == pytest.approx(0.0629475, abs=1e-6)
+    assert shattered_share(0.2) < share < shattered_share(0.0)
+    for cells in (20, 100, 400):
+        few = sum(math.comb(cells, i) for i in range(math.floor(share * cells) + 1))
+        # So many patterns are not enough: more cells are shattered.
+        assert math.log2(few) <= cells * math.log2(1.6) / 2 * (1 + 1e-9)
+    with pytest.raises(UserError, match=r"error is 0\.25"):
+        shattered_share(0.25)
+
+
+@pytest.mark.parametrize(("cells", "dim"), [(2, 2), (2, 5), (3, 3), (5, 3), (10, 2)])
+@pytest.mark.parametrize("ratio", [0.1, 0.5, 0.95])
+def test_parity_takes_nine_parameters_for_each_step(cells: int, dim: int, ratio: float) -> None:
+    labels = parity(cells, dim)
+    data = grid_family(cells, dim, 0.01 * ratio / cells, labelling=labels)
+    assert (labels == (-1) ** np.rint(cells * data.points[:, :-1]).sum(axis=1).astype(int)).all()
+    network = parity_network(cells, dim, ratio)
+    assert network.size.nonzero == 9 * (dim - 1) * (cells - 1)
+    assert network.depth == 4
+    found = certify(network, data.points, data.labels, "inf", ratio / (2 * cells), tiers=("interval", "linear"))
+    assert found.certified.all()
+    for signs in (1, -1, np.random.default_rng(0).choice((-1, 1), data.points.shape)):
+        ends = data.points + signs * ratio / (2 * cells)
+        np.testing.assert_allclose(network(ends)[:, 0], labels, atol=1e-9)
+    # Halfway between neighbours the label changes.
+    halfway = data.points.copy()
+    halfway[:, 0] += np.where(halfway[:, 0] < 1, 0.5, -0.5) / cells
+    np.testing.assert_allclose(network(halfway), 0, atol=1e-9)
+
+
+def test_square_bounds_agree_with_brute_force_over_lines() -> None:
+    """One neuron decides by a line; a linear program says whether a line parts the balls of the classes."""
+    corners = np.array([[1, 1], [1, 2], [2, 1], [2, 2]]) / 2
+    for ratio in (0.3, 0.49, 0.51, 0.9):
+        radius = ratio / 4
+        box = radius * np.array(list(product((-1, 1), repeat=2)))
+        for labels in product((-1, 1), repeat=4):
+            y = np.repeat(labels, 4)
+            x = np.column_stack([(corners[:, None] + box).reshape(-1, 2), np.ones(16)])
+            line = linprog(np.zeros(3), A_ub=-y[:, None] * x, b_ub=-np.ones(16), bounds=(None, None)).success
+            needed = square_neurons(np.array(labels), ratio)
+            assert (needed <= 1) == line
+            assert (needed == 0) == (len(set(labels)) == 1)
+    for labels in ((1, 1), (0, 1, 1, 1)):
+        with pytest.raises(UserError, match="must be 4 values of -1 and"):
+            square_neurons(np.array(labels), 0.5)
+
+
+def test_two_neurons_suffice_where_the_docstring_says() -> None:
+    # A corner at any ratio below 1: relu(x_1 - t) + relu(x_2 - t) - small.
+    eye = np.array([[1.0, 0, 0], [0, 1.0, 0]])
+    for ratio in (0.5, 0.95):
+        t = 0.5 + ratio / 4
+        corner = ReluNetwork.of([(eye, np.full(2, -t)), (np.ones((1, 2)), np.array([-(1 - ratio) / 4]))])
+        labels = np.array([-1, 1, 1, 1])
+        data = grid_family(2, 3, 0.01, labelling=labels)
+        assert certify(corner, data.points, labels, "inf", ratio / 4).certified.all()
+        assert square_neurons(labels, ratio) == 2
+    # A diagonal below ratio 1/2: a function of x_1 + x_2.
+    along = np.array([[1.0, 1.0, 0], [1.0, 1.0, 0]])
+    labels = np.array([-1, 1, 1, -1])
+    data = grid_family(2, 3, 0.01, labelling=labels)
+    diagonal = ReluNetwork.of([(along, np.array([-1.0, -1.5])), (np.array([[1.0, -2.0]]), np.array([-0.25]))])
+    assert certify(diagonal, data.points, labels, "inf", 0.49 / 4).certified.all()
+    assert not certify(diagonal, data.points, labels, "inf", 0.51 / 4).certified.any()
+
+
+def test_bad_parity_networks_are_refused() -> None:
+    with pytest.raises(UserError, match="ratio is 1: allowed are"):
+        parity_network(2, 3, 1.0)
+    for cells, dim in ((1, 3), (2, 1)):
+        with pytest.raises(UserError, match="= 0"):
+            parity_network(cells, dim, 0.5)
 
 
 @pytest.mark.parametrize("count", range(8))
@@ -140,8 +250,34 @@ def test_the_experiment_and_its_refusals() -> None:
     assert grid["cells"].values.tolist() == [2, 4, 8]
     assert grid["nonzero"].values[-1] == -1
     assert (grid["certified"].values[:2] == 1).all()
+    assert (grid["total"] >= grid["nonzero"]).all()
+    assert (grid["nonzero"].values[:2] >= grid["needed_at_depth"].values[:2]).all()
+    parities = result.where(result["kind"] == "parity", drop=True)
+    assert parities["nonzero"].values.tolist() == [9, 18]
+    assert (parities["certified"] == 1).all()
+    square = result.where(result["kind"] == "square", drop=True)
+    assert square.sizes["record"] == 7
+    found = square["neurons"].values > 0
+    assert (square["certified"].values == found).all()
+    assert (square["neurons"].values >= square["needed"].values)[found].all()
+    assert (square["neurons"].values == 1)[square["needed"].values == 1].all()
     data = grid_family(2, 3, 0.0125, seed=0)
     assert isinstance(data, LabelledPoints)
-    for options, message in (({"line_cells": 11}, "line_cells is 11"), ({"ratio": 1.0}, "ratio is 1: allowed")):
+    for options, message in (
+        ({"line_cells": 11}, "line_cells is 11"),
+        ({"square_width": 0}, "square_width"),
+        ({"ratio": 1.0}, "ratio is 1: allowed"),
+    ):
         with pytest.raises(UserError, match=message):
             robust_lower_bound.Config(**options)  # type: ignore[arg-type]
+
+
+def test_only_certified_networks_count_for_the_square(monkeypatch: pytest.MonkeyPatch) -> None:
+    def boast(data: Stack, widths: torch.Tensor, *, generator: torch.Generator, **_options: object) -> tuple:
+        return StackedNetworks(data, widths, 2, generator), torch.ones(len(data.x))
+
+    monkeypatch.setattr(robust_lower_bound, "train_robustly", boast)
+    cell = robust_lower_bound.Cell("square", 2, 3, 0.5, 1, True, restarts=1, width=1)
+    rows = robust_lower_bound.solve_squares(cell)
+    assert [row["neurons"] for row in rows] == [-1] * 7
+    assert [row["certified"] for row in rows] == [0.0] * 7
