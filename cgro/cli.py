@@ -14,7 +14,7 @@ from cgro import interrupts
 from cgro.experiment import UserError
 from cgro.registry import did_you_mean, option_names
 
-PRESETS = ("quick", "paper")
+PRESETS, CHECK_PRESETS = ("quick", "paper"), ("quick", "deep")
 USER_ERROR, INTERRUPTED = 2, 130
 
 
@@ -44,7 +44,7 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see `{self.prog} --help`")
 
 
-def _parser() -> tuple[_Parser, _Parser]:
+def _parser() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
     results = _Parser(add_help=False)
     results.add_argument(
         "--results",
@@ -76,8 +76,14 @@ def _parser() -> tuple[_Parser, _Parser]:
         add_help=False,
     )
     simulate.add_argument("name", help="experiment, see `cgro list`; `cgro simulate NAME --help` shows its fields")
-    check = commands.add_parser("check", help="check claims of the theory")
-    check.add_argument("names", nargs="*", metavar="NAME", help="checks (default: all)")
+    check = commands.add_parser(
+        "check",
+        parents=[results],
+        allow_abbrev=False,
+        help="check claims of the theory; parameters of a single one are options",
+        add_help=False,
+    )
+    _add_check(check)
     figure = commands.add_parser("figure", parents=[results], allow_abbrev=False, help="draw figures of stored results")
     figure.add_argument("names", nargs="*", metavar="NAME", help="figures (default: all)")
     figure.add_argument("--preset", choices=PRESETS, default="quick", help="which preset's result to draw")
@@ -92,7 +98,25 @@ def _parser() -> tuple[_Parser, _Parser]:
         allow_abbrev=False,
         help="run every experiment and check, draw every figure, write RESULTS/report.html",
     )
-    return parser, simulate
+    return parser, {"simulate": simulate, "check": check}
+
+
+def _add_check(check: argparse.ArgumentParser) -> None:
+    check.description = "A table, one row for each claim: source, evidence, where it was tested, slack, verdict."
+    add = check.add_argument
+    add("names", nargs="*", metavar="NAME", help="checks, see `cgro list` (default: all); `cgro check NAME --help`")
+    add("--preset", choices=CHECK_PRESETS, default="quick", help="quick: a minute or two for all; deep: more cases")
+    add("--json", action="store_true", help="print the verdicts as JSON")
+    add("--jobs", type=int, metavar="N", help="worker processes (default: one for each core)")
+    add(
+        "--time-limit",
+        type=_seconds,
+        default=float("inf"),
+        metavar="S",
+        help="seconds after which a check is undecided",
+    )
+    add("--seeds", type=_count, default=0, metavar="N", help="repeat checks that draw with N other seeds")
+    add("--quiet", action="store_true", help="no progress, only the result")
 
 
 def _add_memorize(memorize: argparse.ArgumentParser) -> None:
@@ -136,12 +160,13 @@ def _seconds(text: str) -> float:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    parser, simulate = _parser()
-    if arguments and arguments[0] == "simulate" and set(arguments[1:]) <= {"-h", "--help"}:
-        simulate.print_help()
+    parser, open_ended = _parser()
+    # Their --help after a name is that of the experiment or check.
+    if arguments and arguments[0] in open_ended and set(arguments[1:]) <= {"-h", "--help"}:
+        open_ended[arguments[0]].print_help()
         return 0
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.command != "simulate":
+    if rest and options.command not in open_ended:
         hint = did_you_mean(rest[0], option_names(options))
         raise UserError(f"unrecognized arguments: {' '.join(rest)}; {hint}see `cgro {options.command} --help`")
     # The heavy imports come after parsing, so that help and usage errors are immediate.
@@ -161,7 +186,7 @@ def _dispatch(arguments: list[str]) -> int:
         case "simulate":
             return commands.simulate(options, rest)
         case "check":
-            return commands.check(options.names)
+            return commands.check(options, rest)
         case "figure":
             return commands.figure(options)
         case _:

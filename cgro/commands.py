@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import shlex
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import xarray as xr
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cgro.configure import parse_config
+from cgro import checking
+from cgro.claim import Verdict
+from cgro.configure import parse_config, parse_parameters
 from cgro.experiment import UserError
+from cgro.machine import available_cores
 from cgro.plots.output import draw_figure
-from cgro.plots.report import Section, Tables, write_report
+from cgro.plots.report import Check, Section, Tables, found_words, slack_words, write_report
 from cgro.registry import find, find_all
 from cgro.sweeps import store
 from cgro.sweeps.context import StoredContext
-from cgro.verdict import Verdict
 
 log = logging.getLogger(__name__)
 CHECK_FAILED = 1
@@ -39,7 +44,7 @@ def show_list() -> int:
         table.add_column(heading)
     for kind in ("experiment", "check", "figure"):
         for name, module in find_all(kind).items():
-            table.add_row(kind, name, module.TITLE)
+            table.add_row(kind, name, module.CLAIM.statement if kind == "check" else module.TITLE)
     Console().print(table)
     return 0
 
@@ -107,24 +112,60 @@ def _context(options: argparse.Namespace, name: str) -> Iterator[StoredContext]:
             client.close()
 
 
-def check(names: Sequence[str]) -> int:
-    """Run checks and print a table of verdicts; 1 if one fails."""
-    verdicts = run_checks(names)
+def check(options: argparse.Namespace, fields: Sequence[str]) -> int:
+    """Run checks and print a table of verdicts, or JSON; 1 if one is not as expected."""
+    modules = {name: find("check", name) for name in options.names} if options.names else find_all("check")
+    if fields and len(modules) != 1:
+        raise UserError(f"{fields[0]}: parameters belong to one check; name it, `cgro check NAME {fields[0]} ...`")
+    wanted = {
+        name: parse_parameters(module.CLAIM, name, options, fields) if fields else module.CLAIM.preset(options.preset)
+        for name, module in modules.items()
+    }
+    jobs = available_cores() if options.jobs is None else options.jobs
+    run = {"jobs": jobs, "time_limit": options.time_limit, "quiet": options.quiet}
+    verdicts = [verdict for verdict, _ in checking.run_checks(wanted, options.results / "check", **run)]
+    again = checking.repeat(verdicts, options.seeds, options.results / "check", **run) if options.seeds else {}
+    verdicts = [checking.shown(v, again.get(v.name, ())) for v in verdicts]
+    if options.json:
+        print(json.dumps([asdict(v) | {"as_expected": v.as_expected} for v in verdicts], indent=2))
+    else:
+        _print_verdicts(verdicts, in_full=bool(options.names))
+    return 0 if all(v.as_expected for v in verdicts) else CHECK_FAILED
+
+
+def _print_verdicts(verdicts: Sequence[Verdict], *, in_full: bool) -> None:
+    """The table; below it what was found, of all or of those that did not simply hold."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = 140
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("claim", "source", "evidence", "bound", "measured", "slack", "verdict"):
-        table.add_column(heading, overflow="fold")
-    for v in verdicts.values():
-        outcome = "[green]holds[/green]" if v.holds else "[red]FAILS[/red]"
-        words = (v.claim, f"{v.source} {v.tag}", v.evidence, v.bound, v.measured, f"{v.slack:.3g}")
-        table.add_row(*(escape(word) for word in words), outcome)
-    Console().print(table)
-    return 0 if all(v.holds for v in verdicts.values()) else CHECK_FAILED
+    for heading, ratio in (("check", 5), ("claim", 12), ("evidence", 3), ("tested", 8)):
+        table.add_column(heading, overflow="fold", ratio=ratio)
+    table.add_column("slack", justify="right")
+    table.add_column("verdict")
+    area = ""
+    for v in verdicts:
+        if v.area != area:
+            area = v.area
+            table.add_row(f"[bold]{escape(area)}[/bold]")
+        claim = f"{escape(v.statement)}\n[dim]{escape(f'{v.source} {v.tag}')}[/dim]"
+        cells = (escape(word) for word in (v.name, v.evidence, v.tested, slack_words(v)))
+        name, evidence, tested, slack = cells
+        table.add_row(name, claim, evidence, tested, slack, f"[{_color(v)}]{v.words}[/{_color(v)}]")
+    console.print(table)
+    for v in verdicts:
+        if in_full or v.outcome != "holds" or not v.as_expected:
+            console.print(f"\n[bold]{escape(v.name)}[/bold]: {escape(found_words(v))}", highlight=False)
+    outcomes, kinds = Counter(v.words for v in verdicts), Counter(v.evidence for v in verdicts)
+    console.print(f"\nVerdicts: {_listed(outcomes)}. Evidence: {_listed(kinds)}.", highlight=False, soft_wrap=True)
 
 
-def run_checks(names: Sequence[str]) -> dict[str, Verdict]:
-    """Verdicts by name of check."""
-    modules = {name: find("check", name) for name in names} if names else find_all("check")
-    return {name: module.check() for name, module in modules.items()}
+def _color(verdict: Verdict) -> str:
+    return "green" if verdict.as_expected else "yellow" if verdict.outcome == "undecided" else "red"
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {word}" for word, count in counts.most_common())
 
 
 def figure(options: argparse.Namespace) -> int:
@@ -164,11 +205,14 @@ def _stored_result(module: ModuleType, options: argparse.Namespace) -> xr.Datase
 def reproduce(options: argparse.Namespace) -> int:
     """Every experiment, check and figure, and the report of them; 1 if a check fails."""
     start = time.perf_counter()
+    preset: Literal["quick", "deep"] = "quick" if options.preset == "quick" else "deep"
     results: dict[str, xr.Dataset] = {}
     for name, module in find_all("experiment").items():
         with _context(options, name) as context:
             _, results[name] = obtain(module, name, getattr(module.Config, options.preset)(), context, options)
-    verdicts = run_checks(())
+    wanted = {name: module.CLAIM.preset(preset) for name, module in find_all("check").items()}
+    jobs = max(options.jobs, available_cores())
+    checked = checking.run_checks(wanted, options.results / "check", jobs=jobs, quiet=options.quiet)
     sections, highlights = [], []
     figures = find_all("figure")
     for name in sorted(figures, key=lambda name: (name not in OPENING, OPENING.find(name), name)):
@@ -185,9 +229,9 @@ def reproduce(options: argparse.Namespace) -> int:
         comparisons=reference.table_rows(measured),
         notes=reference.notes(),
         seeds=measured.sizes["seed"],
-        verdicts=list(verdicts.values()),
+        checks=[Check.of(verdict, find("check", verdict.name), data) for verdict, data in checked],
     )
     path = write_report(options.results / "report.html", sections, results, tables)
     log.info("%.0f s in all", time.perf_counter() - start)
     print(path)
-    return 0 if all(v.holds for v in verdicts.values()) else CHECK_FAILED
+    return 0 if all(verdict.as_expected for verdict, _ in checked) else CHECK_FAILED

@@ -1,4 +1,5 @@
-"""An experiment's configuration from the command line; a mistake becomes one line in place of tyro's boxes."""
+"""An experiment's configuration, or a check's parameters, from the command line; a mistake becomes one line in place
+of tyro's boxes."""
 
 from __future__ import annotations
 
@@ -7,11 +8,14 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
+from dataclasses import make_dataclass
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any, get_type_hints
 
 import tyro
+from docstring_parser import parse
 
+from cgro.claim import Claim
 from cgro.experiment import UserError
 from cgro.registry import did_you_mean, option_names
 
@@ -19,29 +23,50 @@ from cgro.registry import did_you_mean, option_names
 def parse_config(module: ModuleType, options: argparse.Namespace, fields: Sequence[str]) -> Any:
     """The configuration of `options.preset` with fields from the command line. Raises: UserError."""
 
-    def parse(arguments: Sequence[str]) -> Any:
-        return tyro.cli(
-            module.Config,
-            default=getattr(module.Config, options.preset)(),
-            args=list(arguments),
-            prog=f"cgro simulate {options.name}",
-            description=f"{module.Config.__doc__} Defaults are those of --preset {options.preset}.",
-        )
+    return _parse(
+        module.Config,
+        f"cgro simulate {options.name}",
+        f"{module.Config.__doc__} Defaults are those of --preset {options.preset}.",
+        options,
+        fields,
+        default=getattr(module.Config, options.preset)(),
+    )
+
+
+def parse_parameters(claim: Claim, name: str, options: argparse.Namespace, fields: Sequence[str]) -> dict[str, Any]:
+    """Parameters of a check: those of `options.preset` with values from the command line. Raises: UserError."""
+    preset = claim.preset(options.preset)
+    hints = get_type_hints(claim.check)
+    helps = {entry.arg_name: entry.description for entry in parse(claim.check.__doc__ or "").params}
+    fields_of = [
+        (key, Annotated[hints[key], tyro.conf.arg(help=helps.get(key, ""))], value) for key, value in preset.items()
+    ]
+    kind = make_dataclass("Parameters", fields_of)
+    hypotheses = "".join(f" Hypothesis: {words}." for words in claim.hypotheses)
+    words = f"{claim.statement}. {claim.source}.{hypotheses} Defaults are those of --preset {options.preset}."
+    return vars(_parse(kind, f"cgro check {name}", words, options, fields))
+
+
+def _parse(
+    kind: Any, prog: str, description: str, options: argparse.Namespace, fields: Sequence[str], **more: Any
+) -> Any:
+    def read(arguments: Sequence[str]) -> Any:
+        return tyro.cli(kind, args=list(arguments), prog=prog, description=description, **more)
 
     box = io.StringIO()
     try:
         with redirect_stderr(box):
-            return parse(fields)
+            return read(fields)
     except SystemExit as stop:
         if not stop.code:  # --help
             raise
         ours = _user_error(stop)
         if ours is not None:
             raise ours from None
-    known = _field_options(parse) + option_names(options)
+    known = _field_options(read) + option_names(options)
     wrong = [field for field in fields if field.startswith("--") and field.split("=")[0] not in known]
     hint = did_you_mean(wrong[0], known) if wrong else ""
-    raise UserError(f"{_message(box.getvalue())}; {hint}see `cgro simulate {options.name} --help`")
+    raise UserError(f"{_message(box.getvalue())}; {hint}see `{prog} --help`")
 
 
 def _user_error(stop: BaseException) -> UserError | None:
@@ -52,10 +77,10 @@ def _user_error(stop: BaseException) -> UserError | None:
     return cause
 
 
-def _field_options(parse: Callable[[Sequence[str]], Any]) -> list[str]:
+def _field_options(read: Callable[[Sequence[str]], Any]) -> list[str]:
     page = io.StringIO()
     with redirect_stdout(page), suppress(SystemExit):
-        parse(["--help"])
+        read(["--help"])
     return re.findall(r"--[a-z][\w.-]*", page.getvalue())
 
 

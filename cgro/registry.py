@@ -1,4 +1,7 @@
-"""Finds experiments, checks and figures by name: one module each, `phase_transition` is called `phase-transition`."""
+"""Finds experiments, checks and figures by name: one module each, `phase_transition` is called `phase-transition`.
+
+Checks lie in folders, one for each area.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,18 @@ from cgro.experiment import UserError
 Kind = Literal["experiment", "check", "figure"]
 _PACKAGES: dict[Kind, tuple[str, str]] = {
     "experiment": ("simulations", "run"),
-    "check": ("proofs_check", "check"),
+    "check": ("proofs_check", "CLAIM"),
     "figure": ("figures", "draw"),
 }
 
 
 def find_all(kind: Kind) -> dict[str, ModuleType]:
-    """Every module of that kind by name, in alphabetical order."""
-    package, function = _PACKAGES[kind]
+    """Every module of that kind by name, in alphabetical order (checks: by area, then by name)."""
+    package, mark = _PACKAGES[kind]
     folder = importlib.import_module(package)
-    modules = (importlib.import_module(f"{package}.{info.name}") for info in pkgutil.iter_modules(folder.__path__))
-    return {m.__name__.split(".")[-1].replace("_", "-"): m for m in modules if hasattr(m, function)}
+    infos = pkgutil.walk_packages(folder.__path__, f"{package}.")
+    modules = [m for m in (importlib.import_module(info.name) for info in infos) if hasattr(m, mark)]
+    return {m.__name__.split(".")[-1].replace("_", "-"): m for m in modules}
 
 
 def find(kind: Kind, name: str) -> ModuleType:

@@ -81,7 +81,7 @@ def test_a_claim_has_a_formula_and_is_tested(claim: str) -> None:
 def test_everything_is_in_the_ledger(kind: Kind) -> None:
     column = KINDS[kind]
     named = {reference.partition("::")[0] for row in ROWS for reference in references(row[column])}
-    paths = {f"{FOLDERS[column]}{name.replace('-', '_')}.py" for name in find_all(kind)}
+    paths = {module.__name__.replace(".", "/") + ".py" for module in find_all(kind).values()}
     assert sorted(paths - named) == []
 
 

@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import pytest
 import xarray as xr
@@ -18,7 +18,6 @@ from cgro import commands, registry
 from cgro.cli import main
 from cgro.experiment import UserError
 from cgro.sweeps import store
-from cgro.verdict import Verdict
 
 Cgro = Callable[..., Outcome]
 DIAGRAM = ("simulate", "phase-diagram", "--quiet")
@@ -244,17 +243,7 @@ def test_a_folder_of_figures_that_cannot_be(made: Path, cgro: Cgro, tmp_path: Pa
     assert files_below(tmp_path) == before
 
 
-# Checks and clusters
-
-
-@pytest.mark.parametrize(("holds", "code"), [(True, 0), (False, 1)])
-def test_a_failing_check_is_the_exit_code(holds: bool, code: int, cgro: Cgro, monkeypatch: pytest.MonkeyPatch) -> None:
-    verdict = Verdict("a claim", "a paper", "[D]", "exact", "1", "1", 1.0, holds)
-    module = SimpleNamespace(check=lambda: verdict)
-    monkeypatch.setattr(commands, "find_all", lambda _kind: {"a-check": module})
-    outcome = cgro("check")
-    assert outcome.code == code
-    assert ("FAILS" in outcome.out) == (not holds)
+# Clusters
 
 
 def test_a_cluster_that_is_not_there(cgro: Cgro, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,24 +6,26 @@ import csv
 import re
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from cgro import commands
+from cgro.claim import Claim, Finding, Verdict
 from cgro.cli import main
 from cgro.dynamics.setting import PatchSetting
 from cgro.plots.output import draw_figure
-from cgro.plots.report import Section, TableRow, Tables, write_report
+from cgro.plots.report import Check, Section, TableRow, Tables, write_report
 from cgro.plots.style import COLORS, RC, band, figure
 from cgro.registry import find, find_all
 from cgro.sweeps import store
 from cgro.sweeps.axes import Axis
-from cgro.verdict import Verdict
 from simulations import (
     activation,
     attack,
@@ -150,21 +152,39 @@ def test_band_leaves_out_missing_values() -> None:
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [1.5, 3.0])
 
 
+def _verdict(**changes: Any) -> Verdict:
+    claim = Claim("a <b> claim", "a paper, 5.9", "[D]", "exact", lambda: None, {})
+    found = Finding(True, 1.5, "here", "1", "1")
+    return replace(Verdict.of("square-error", "an area", claim, {}, found, 1.0), **changes)
+
+
 def _report(results: dict[str, xr.Dataset], folder: Path, modules: dict[str, ModuleType]) -> str:
     sections = []
     for name, module in modules.items():
         result = results[module.EXPERIMENT]
         sections.append(Section.of(name, module, result, draw_figure(module, name, result, folder)))
-    verdict = Verdict("a <b> claim", "a paper, 5.9", "[D]", "exact", "1", "1", 1.5, True)
+    drawn = SimpleNamespace(draw=_bar, __doc__="What it does.")
+    checks = [
+        Check.of(_verdict(), drawn, xr.Dataset({"x": 1.0})),
+        Check.of(_verdict(area="another area", outcome="fails"), SimpleNamespace(__doc__=""), xr.Dataset()),
+    ]
     row = TableRow("base", "signal", "10 to 11", "10.8", "0.05", "differs")
-    tables = Tables([("1.00", "a number")], [row], ["a note"], 10, [verdict])
+    tables = Tables([("1.00", "a number")], [row], ["a note"], 10, checks)
     return write_report(folder / "report.html", sections, results, tables).read_text()
+
+
+def _bar(result: xr.Dataset) -> Figure:
+    fig, ax = figure(2, 2)
+    ax.bar([0], [float(result["x"])])
+    return fig
 
 
 def test_report_is_one_self_contained_page(results: dict[str, xr.Dataset], tmp_path: Path) -> None:
     page = _report(results, tmp_path, FIGURES)
     assert not re.search(r"(src|href)=\"(?!data:|#)", page), "the page refers to something outside itself"
-    assert page.count("data:image/png;base64,") == len(FIGURES)
+    assert page.count("data:image/png;base64,") == len(FIGURES) + 1
+    assert page.index(">an area<") < page.index(">another area<")
+    assert '<td class="no">fails</td>' in page
     for name, module in FIGURES.items():
         assert f'id="{name}"' in page
         assert f"cgro figure {name}" in page
@@ -178,8 +198,7 @@ def test_reproduce_writes_everything(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for name, config in CONFIGS.items():
         toy = classmethod(lambda cls, config=config: config)
         monkeypatch.setattr(find("experiment", name).Config, "quick", toy)
-    verdict = Verdict("a claim", "a paper", "[D]", "exact", "1", "1", 1.5, True)
-    monkeypatch.setattr(commands, "run_checks", lambda _names: {"a-check": verdict})
+    monkeypatch.setattr(commands.checking, "run_checks", lambda *_, **__: [(_verdict(), xr.Dataset())])
     assert main(["reproduce", "--results", str(tmp_path), "--quiet"]) == 0
     page = (tmp_path / "report.html").read_text()
     assert page.count("data:image/png;base64,") == len(FIGURES)
@@ -187,5 +206,6 @@ def test_reproduce_writes_everything(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert row.point in page
     assert reference_points.notes()[0][:30] in page
     assert {path.suffix for path in (tmp_path / "figures").iterdir()} == {".pdf", ".png", ".csv"}
-    monkeypatch.setattr(commands, "run_checks", lambda _names: {"a-check": replace(verdict, holds=False)})
+    failed = _verdict(outcome="fails")
+    monkeypatch.setattr(commands.checking, "run_checks", lambda *_, **__: [(failed, xr.Dataset())])
     assert main(["reproduce", "--results", str(tmp_path), "--quiet"]) == 1

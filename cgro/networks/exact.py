@@ -32,6 +32,11 @@ class ExactNetwork:
     inputs: int
     layers: tuple[tuple[Row, ...], ...]
 
+    @classmethod
+    def of(cls, network: ReluNetwork) -> ExactNetwork:
+        """The same network: float64 weights are rational numbers."""
+        return cls(network.inputs, tuple(_exact_layer(weight, bias) for weight, bias in network.layers))
+
     @property
     def outputs(self) -> int:
         """Output dimension."""
@@ -154,6 +159,15 @@ class Program:
                 total[j] = total.get(j, Fraction(0)) + Fraction(factor) * w
         bias = total.pop(-1)
         return tuple((j, w) for j, w in sorted(total.items()) if w), bias
+
+
+def _exact_layer(weight: Any, bias: np.ndarray) -> tuple[Row, ...]:
+    entries = sparse.coo_array(weight)
+    rows: list[list[tuple[int, Fraction]]] = [[] for _ in bias]
+    for i, j, w in zip(*entries.coords, entries.data, strict=True):
+        if w:
+            rows[i].append((int(j), Fraction(float(w))))
+    return tuple((tuple(sorted(row)), Fraction(float(b))) for row, b in zip(rows, bias, strict=True))
 
 
 def _is_float(value: Fraction) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import matplotlib as mpl
 import xarray as xr
+from matplotlib.figure import Figure
 
 from cgro.files import write_whole
 from cgro.plots.style import RC
@@ -40,6 +42,14 @@ def draw_figure(module: ModuleType, name: str, result: xr.Dataset, folder: Path)
     for kind, path in files.items():
         write_whole(path, contents[kind])
     return files
+
+
+def picture(draw: Callable[[xr.Dataset], Figure], result: xr.Dataset) -> bytes:
+    """The PNG that `draw` makes of a result, in the house style."""
+    buffer = io.BytesIO()
+    with mpl.rc_context(RC):
+        draw(result).savefig(buffer, format="png", metadata=_METADATA["png"])
+    return buffer.getvalue()
 
 
 def summary_rows(last: xr.Dataset, dimension: str, names: tuple[str, ...]) -> tuple[list[str], list[list[Any]]]:

@@ -13,9 +13,10 @@ from typing import Any
 import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from cgro.claim import Verdict
 from cgro.files import write_whole
+from cgro.plots.output import picture
 from cgro.sweeps.store import stored_config
-from cgro.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,58 @@ class TableRow:
 
 
 @dataclass(frozen=True)
+class Check:
+    """One claim with its verdict, ready to print."""
+
+    verdict: Verdict
+    about: str
+    """What the check does, in its own words."""
+    picture: str
+    """A PNG in base64, or empty."""
+
+    @classmethod
+    def of(cls, verdict: Verdict, module: ModuleType, data: xr.Dataset) -> Check:
+        """With the picture that the module draws of the check's numbers, if it draws one."""
+        drawn = picture(module.draw, data) if hasattr(module, "draw") and data else b""
+        return cls(verdict, module.__doc__ or "", base64.b64encode(drawn).decode())
+
+    @property
+    def found(self) -> str:
+        """As `found_words`."""
+        return found_words(self.verdict)
+
+    @property
+    def slack(self) -> str:
+        """As `slack_words`."""
+        return slack_words(self.verdict)
+
+    @property
+    def verdict_class(self) -> str:
+        """Style of the verdict."""
+        return "yes" if self.verdict.as_expected else "no" if self.verdict.outcome == "fails" else "soft"
+
+
+def found_words(verdict: Verdict) -> str:
+    """Measured against bound, with constant, counterexample and correction where there are any."""
+    v = verdict
+    parts = [
+        f"{v.measured} (bound: {v.bound})" if v.bound not in ("", "-") else v.measured,
+        v.constant and f"constant: {v.constant}",
+        v.counterexample and f"counterexample: {v.counterexample}",
+        v.outcome == "fails" and v.known_wrong and f"right is: {v.known_wrong}",
+        v.confidence and f"confidence {v.confidence:.4g}",
+    ]
+    return "; ".join(part for part in parts if part)
+
+
+def slack_words(verdict: Verdict) -> str:
+    """The slack with three digits; = for an identity."""
+    if verdict.outcome == "undecided":
+        return "-"
+    return "=" if verdict.slack is None else f"{verdict.slack:.3g}"
+
+
+@dataclass(frozen=True)
 class Tables:
     """The parts of the report that are not figures."""
 
@@ -71,7 +124,7 @@ class Tables:
     comparisons: Sequence[TableRow]
     notes: Sequence[str]
     seeds: int
-    verdicts: Sequence[Verdict]
+    checks: Sequence[Check]
 
 
 def write_report(path: Path, sections: Sequence[Section], results: Mapping[str, xr.Dataset], tables: Tables) -> Path:
@@ -86,7 +139,7 @@ def write_report(path: Path, sections: Sequence[Section], results: Mapping[str, 
         comparisons=tables.comparisons,
         notes=tables.notes,
         seeds=tables.seeds,
-        verdicts=tables.verdicts,
+        checks=tables.checks,
     )
     write_whole(path, page.encode())
     return path

@@ -38,8 +38,8 @@ class Indicators:
 def indicators(task: Task, shell: float, parts: Parts, domain: tuple[float, float] | None) -> Indicators:
     """Indicators of all N balls; `shell` is gamma, at most the gap between balls of different labels.
 
-    Each costs, in non-zero weights and biases: l_inf shared 2 D + 2, own about 10 D (tree of maxima); l_1 6 D + 5; l_2
-    shared 2 (D + 2), own about 16 D for each level of squares.
+    Each costs, in non-zero weights and biases: l_inf own 10 D + 2 (tree of maxima, D a power of two), shared 6 D + 2 or
+    fewer; l_1 8 D + 4; l_2 own 13 D + 4 and 10 D + 2 more for each further level of squares, shared 2 (D + 2).
 
     `domain` (low, high) of coordinates: outside of it, shared indicators may be wrong far from all balls.
 

@@ -1,0 +1,161 @@
+"""Runs checks: in parallel, within a time limit, into the store; a check that crashes or runs out of time is
+undecided."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from cgro.claim import Claim, Verdict, undecided
+from cgro.experiment import Tick, UserError
+from cgro.registry import find
+from cgro.sweeps.context import StoredContext
+
+
+@dataclass(frozen=True)
+class CheckCell:
+    """One check with its parameters."""
+
+    name: str
+    parameters: Mapping[str, Any]
+    time_limit: float
+    """Seconds; infinite for none."""
+
+    @property
+    def work(self) -> float:
+        """Every check counts as one."""
+        return 1.0
+
+
+class _OutOfTime(BaseException):
+    """Not an Exception: libraries catch those and go on."""
+
+
+def run_checks(
+    wanted: Mapping[str, Mapping[str, Any]],
+    folder: Path,
+    *,
+    jobs: int,
+    time_limit: float = math.inf,
+    quiet: bool = False,
+) -> list[tuple[Verdict, xr.Dataset]]:
+    """Verdicts of checks by name with their parameters, computed now and stored below `folder`.
+
+    Raises: UserError for hypotheses that parameters do not meet, before any check runs; StorageError if the folder
+    cannot be written.
+    """
+    for name, parameters in wanted.items():
+        _require(name, parameters)
+    cells = [CheckCell(name, dict(parameters), time_limit) for name, parameters in wanted.items()]
+    return examine_all(cells, folder, jobs=jobs, quiet=quiet)
+
+
+def examine_all(
+    cells: Sequence[CheckCell], folder: Path, *, jobs: int, quiet: bool = False
+) -> list[tuple[Verdict, xr.Dataset]]:
+    """Verdicts of cells, in order."""
+    # A verdict is never taken from the store: the claim's code may have changed.
+    context = StoredContext(folder, jobs=min(jobs, len(cells)), fresh=True, quiet=quiet)
+    return [(stored_verdict(result), result) for result in context.map(examine, cells)]
+
+
+def examine(cell: CheckCell, tick: Tick) -> xr.Dataset:
+    """Run one check: the cell function. The Dataset holds the verdict and the numbers of the check's picture."""
+    module = find("check", cell.name)
+    claim: Claim = module.CLAIM
+    start = time.perf_counter()
+    try:
+        with _at_most(cell.time_limit):
+            found = claim.check(**_plain(cell.parameters))
+    except _OutOfTime:
+        found = undecided(f"time limit of {cell.time_limit:g} s reached; raise --time-limit")
+    except Exception as error:
+        found = undecided(f"{type(error).__name__}: {' '.join(str(error).split())}")
+    seconds = time.perf_counter() - start
+    verdict = Verdict.of(cell.name, area_of(module), claim, cell.parameters, found, seconds)
+    data = found.data if found.data is not None else xr.Dataset()
+    tick(cell.work)
+    return data.assign_attrs(verdict=json.dumps(asdict(verdict)))
+
+
+def stored_verdict(result: xr.Dataset) -> Verdict:
+    """The verdict that a Dataset of `examine` holds."""
+    return Verdict(**json.loads(result.attrs["verdict"]))
+
+
+def area_of(module: Any) -> str:
+    """The folder of a check, in words."""
+    parts = module.__name__.split(".")
+    return parts[-2].replace("_", " ") if len(parts) > 2 else "other"
+
+
+def repeat(
+    verdicts: Sequence[Verdict],
+    seeds: int,
+    folder: Path,
+    *,
+    jobs: int,
+    time_limit: float = math.inf,
+    quiet: bool = False,
+) -> dict[str, list[Verdict]]:
+    """Verdicts of every check that draws, with `seeds` other seeds; empty for checks that do not."""
+    cells = [
+        CheckCell(v.name, dict(v.parameters) | {"seed": v.parameters["seed"] + k}, time_limit)
+        for v in verdicts
+        if "seed" in v.parameters
+        for k in range(1, seeds + 1)
+    ]
+    again: dict[str, list[Verdict]] = {}
+    for verdict, _ in examine_all(cells, folder, jobs=jobs, quiet=quiet) if cells else []:
+        again.setdefault(verdict.name, []).append(verdict)
+    return again
+
+
+def shown(verdict: Verdict, again: Sequence[Verdict]) -> Verdict:
+    """The verdict with a word on repetitions."""
+    if not again:
+        return verdict
+    same = sum(v.outcome == verdict.outcome for v in again)
+    return replace(verdict, tested=f"{verdict.tested}; {same} of {len(again)} other seeds agree")
+
+
+def _require(name: str, parameters: Mapping[str, Any]) -> None:
+    try:
+        find("check", name).CLAIM.require(parameters)
+    except UserError as error:
+        raise UserError(f"check {name}: {error}") from None
+
+
+def _plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Lists, which JSON makes of tuples, become tuples again."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in parameters.items()}
+
+
+@contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """Raises _OutOfTime once the block took that many seconds; code outside of Python is not interrupted before it
+    returns."""
+    if math.isinf(seconds) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise _OutOfTime
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,78 @@
+"""Temporal ensembling's target p^ = p / sum_k p_k corrects the start at 0: it is p / (1 - e^t), the exponentially
+weighted mean of predictions.
+
+Predictions sum to 1, so the sum S_t of running predictions obeys S_{t+1} = e S_t + (1 - e), S_0 = 0, hence S_t = 1 -
+e^t by induction: the step is decided symbolically. Running predictions are sum_s (1 - e) e^{t-s} pi_s, whose weights
+sum to 1 - e^t as well. The library's functions are compared with that mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import sympy as sp
+import torch
+
+from cgro.claim import Claim, Finding
+from cgro.training.ensembling import target, updated
+
+Correction = Callable[[float, int], float]
+
+
+def correction(momentum: float, visits: int) -> float:
+    """1 - e^t."""
+    return 1 - momentum**visits
+
+
+def induction_holds() -> bool:
+    """e (1 - e^t) + (1 - e) = 1 - e^{t+1}, and the sum is 0 at t = 0."""
+    e, t = sp.symbols("e t", positive=True)
+    return sp.simplify(e * (1 - e**t) + (1 - e) - (1 - e ** (t + 1))) == 0 and (1 - e**t).subs(t, 0) == 0
+
+
+def check(*, visits: int = 30, classes: int = 10, seed: int = 0, law: Correction = correction) -> Finding:
+    """The induction, and the library against the weighted mean.
+
+    Args:
+        visits: t up to this.
+        classes: number of classes C.
+        seed: of the predictions.
+    """
+    proved = induction_holds()
+    generator = torch.Generator().manual_seed(seed)
+    worst, where, momentum = 0.0, 0, 0.9
+    running = torch.zeros(4, classes, dtype=torch.float64)
+    mean = torch.zeros_like(running)
+    for t in range(1, visits + 1):
+        prediction = torch.softmax(torch.randn(4, classes, dtype=torch.float64, generator=generator), dim=1)
+        running = updated(running, prediction, momentum)
+        mean = momentum * mean + (1 - momentum) * prediction
+        off = float((target(running) - mean / max(law(momentum, t), 1e-300)).abs().max())
+        if off > worst:
+            worst, where = off, t
+    tolerance = 1e-12
+    holds = proved and worst <= tolerance
+    return Finding(
+        holds=holds,
+        slack=math.inf if holds else 0.0,
+        tested=f"all momenta and visits; {visits} visits with {classes} classes",
+        bound="identity",
+        measured=f"induction {'proved' if proved else 'wrong'}; library off by {worst:.2g}",
+        counterexample="" if holds else f"after {where} visits",
+    )
+
+
+CLAIM = Claim(
+    statement="p / sum_k p_k is p / (1 - e^t), the exponentially weighted mean of all predictions so far",
+    source="Dong et al., ICLR 2022, temporal ensembling",
+    tag="[S]",
+    evidence="symbolic",
+    check=check,
+    hypotheses={"visits >= 1": lambda visits: visits >= 1, "classes >= 2": lambda classes: classes >= 2},
+    deep={"visits": 1000},
+    controls={
+        "1 - e^(t-1)": {"law": lambda e, t: 1 - e ** (t - 1), "visits": 3},
+        "no correction": {"law": lambda e, t: 1.0, "visits": 3},
+    },
+)

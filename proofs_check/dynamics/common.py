@@ -1,0 +1,79 @@
+"""Exponents of phase times in a field of the setting, fitted within seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import xarray as xr
+from scipy import stats
+
+from cgro.claim import Finding
+from cgro.dynamics.phases import add_times
+from cgro.dynamics.runs import Runs
+from cgro.dynamics.setting import PatchSetting
+from cgro.dynamics.trajectory import train
+from cgro.measures.scaling import PowerLaw, power_law
+
+CONFIDENCE = 0.99
+
+
+def trajectories(settings: Sequence[PatchSetting], seeds: range, records: int = 60) -> list[xr.Dataset]:
+    """One Dataset for each setting, with phase times and dimension `run` over the seeds; settings of any sizes."""
+    found = []
+    for setting in settings:
+        batch = Runs.product([setting], seeds)
+        result = train(batch, records=records, test_samples=2, detail=False)
+        found.append(add_times(result, list(batch.settings)))
+    return found
+
+
+def within_seeds(x: Sequence[float], y: np.ndarray, confidence: float) -> PowerLaw:
+    """Power law of y (values, seeds) in x, with a factor of its own for each seed: seeds differ by their largest
+    weights.
+
+    Every value uses the same seeds. The interval counts the degrees of freedom that the factors take.
+    """
+    values, seeds = y.shape
+    logs = np.log(y) - np.log(y).mean(axis=0)
+    fit = power_law(np.repeat(x, seeds), np.exp(logs).ravel(), confidence)
+    freedom = values * seeds - seeds - 1
+    wider = np.sqrt((values * seeds - 2) / freedom) * stats.t.ppf((1 + confidence) / 2, freedom)
+    wider /= stats.t.ppf((1 + confidence) / 2, values * seeds - 2)
+    reach = (fit.high - fit.low) / 2 * wider
+    return PowerLaw(fit.exponent, fit.exponent - reach, fit.exponent + reach, fit.factor)
+
+
+def exponents(
+    time: str,
+    base: PatchSetting,
+    values: Mapping[str, Sequence[float]],
+    claimed: Mapping[str, float],
+    seeds: range,
+    tolerance: float,
+) -> Finding:
+    """Whether the exponent of a phase time in every field, with its interval, lies within the tolerance of the
+    claimed one.
+
+    All intervals hold together with the stated confidence (Bonferroni).
+    """
+    confidence = 1 - (1 - CONFIDENCE) / len(claimed)
+    deviations, found = {}, []
+    for name, exponent in claimed.items():
+        settings = [replace(base, **{name: value}) for value in values[name]]  # type: ignore[arg-type]
+        y = np.array([result[time].values for result in trajectories(settings, seeds)])
+        fit = within_seeds(values[name], y, confidence)
+        deviations[name] = max(abs(fit.low - exponent), abs(fit.high - exponent))
+        found.append(f"{name} {fit.exponent:.2f} ({fit.low:.2f} to {fit.high:.2f}, claimed {exponent:+g})")
+    name, worst = max(deviations.items(), key=lambda item: item[1])
+    return Finding(
+        holds=worst <= tolerance,
+        slack=tolerance / worst,
+        tested=f"{time}, {len(seeds)} seeds, "
+        + ", ".join(f"{n} {values[n][0]:g} to {values[n][-1]:g}" for n in claimed),
+        bound=f"exponent within {tolerance:g} of the claimed one, interval included",
+        measured="; ".join(found),
+        counterexample="" if worst <= tolerance else name,
+        confidence=CONFIDENCE,
+    )

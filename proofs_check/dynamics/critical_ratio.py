@@ -1,0 +1,92 @@
+"""The predicted critical perturbation ratio against the measured transition.
+
+rho* balances the adversarial push on the signal with that on the memorized noise: a leading-order argument without a
+fitted constant. Runs over ratios around rho* tell where the robust test error crosses 1/4, at several noise norms;
+the distance in rho is compared with a tolerance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from cgro.claim import Claim, Finding
+from cgro.dynamics import phases
+from cgro.dynamics.runs import Runs
+from cgro.dynamics.setting import PatchSetting
+from cgro.dynamics.trajectory import train
+
+Law = Callable[[PatchSetting], float]
+LEVEL = 0.25
+"""Robust test error at which training is said to end in CGRO: half of what it ends with."""
+
+
+def check(
+    *,
+    noise_norms: tuple[float, ...] = (0.6, 1.0, 1.6),
+    runs: int = 4,
+    tolerance: float = 0.03,
+    seed: int = 0,
+    law: Law = phases.critical_ratio,
+) -> Finding:
+    """Distance between the measured crossing and rho*.
+
+    Args:
+        noise_norms: norms sigma sqrt(d) of a noise patch.
+        runs: seeds for each ratio.
+        tolerance: largest accepted distance in rho.
+        seed: the first of the seeds.
+    """
+    offsets = np.linspace(-0.06, 0.06, 13)
+    distances = []
+    for norm in noise_norms:
+        base = PatchSetting(patches=2, noise_norm=norm)
+        ratios = phases.critical_ratio(base) + offsets
+        batch = Runs.product(
+            [replace(base, radius_ratio=float(r)) for r in ratios], range(1000 * seed, 1000 * seed + runs)
+        )
+        error = train(batch, records=2, test_samples=512, detail=False)["robust_test_error"].isel(step=-1).values
+        distances.append(abs(_crossing(ratios, error.reshape(len(ratios), runs).mean(1)) - law(base)))
+    worst = float(max(distances))
+    found = ", ".join(f"{d:.3f} at {norm:g}" for d, norm in zip(distances, noise_norms, strict=True))
+    return Finding(
+        holds=worst <= tolerance,
+        slack=tolerance / max(worst, 1e-9),
+        tested=f"noise norms {', '.join(f'{n:g}' for n in noise_norms)}, 13 ratios around rho*, {runs} seeds",
+        bound=f"|rho - rho*| <= {tolerance:g}",
+        measured=f"distance {found}",
+        counterexample="" if worst <= tolerance else f"noise norm {noise_norms[int(np.argmax(distances))]:g}",
+    )
+
+
+def _crossing(ratios: np.ndarray, error: np.ndarray) -> float:
+    above = np.flatnonzero((error[:-1] < LEVEL) & (error[1:] >= LEVEL))
+    if not len(above):
+        return float("inf")
+    k = int(above[0])
+    return float(np.interp(LEVEL, error[k : k + 2], ratios[k : k + 2]))
+
+
+CLAIM = Claim(
+    statement="training ends in CGRO above the critical ratio rho* and robust below it",
+    source="critical ratio of the patch model",
+    tag="[D]",
+    evidence="numerical",
+    check=check,
+    hypotheses={"runs >= 1": lambda runs: runs >= 1, "noise norms > 0": lambda noise_norms: min(noise_norms) > 0},
+    deep={"noise_norms": (0.5, 0.7, 1.0, 1.4, 2.0), "runs": 20},
+    controls={
+        "1 - rho* 1.6 times as large": {
+            "law": lambda s: 1 - 1.6 * (1 - phases.critical_ratio(s)),
+            "noise_norms": (1.0,),
+            "runs": 2,
+        },
+        "1 - rho* half as large": {
+            "law": lambda s: 1 - 0.5 * (1 - phases.critical_ratio(s)),
+            "noise_norms": (1.0,),
+            "runs": 2,
+        },
+    },
+)

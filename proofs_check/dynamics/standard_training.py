@@ -1,0 +1,84 @@
+"""Memorization is caused by adversarial training: with lambda = 0 the noise is not memorized, with lambda = 1/2 it is.
+
+Each seed draws data and weights anew and gives one trial for each lambda: the median over samples of V_i at the end
+of training stays below 0.2 at lambda = 0, and exceeds 1 at lambda = 1/2. From the number of seeds that obey follows
+an exact lower bound of the probability to obey, by Clopper & Pearson, at the stated confidence for both together; it
+must exceed `probability`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cgro.claim import Claim, Finding
+from cgro.dynamics.runs import Runs
+from cgro.dynamics.setting import PatchSetting
+from cgro.dynamics.trajectory import train
+from cgro.evidence.confidence import proportion_interval
+
+CONFIDENCE = 0.99
+
+
+def check(
+    *,
+    runs: int = 100,
+    steps: int = 6000,
+    probability: float = 0.9,
+    unlearned: float = 0.2,
+    weight: float = 0.0,
+    seed: int = 0,
+) -> Finding:
+    """Probability over data and weights that V_i stays small without, and becomes large with, adversarial loss.
+
+    Args:
+        runs: independent seeds.
+        steps: gradient steps.
+        probability: claimed lower bound of the probability of each statement.
+        unlearned: level below which the median V_i counts as not memorized.
+        weight: lambda of the training that is said not to memorize.
+        seed: the first of the seeds.
+    """
+    seeds = range(1000 * seed, 1000 * seed + runs)
+    common = PatchSetting(
+        samples=20, patches=2, dim=200, filters=10, steps=steps, learning_rate=0.1, adversarial_weight=weight
+    )
+    standard, adversarial = (
+        train(Runs.product([setting], seeds), records=2, test_samples=2, detail=False)["noise_memorization_median"]
+        .isel(step=-1)
+        .values
+        for setting in (common, PatchSetting(**{**vars(common), "adversarial_weight": 0.5}))
+    )
+    level = 1 - (1 - CONFIDENCE) / 2
+    obeyed = [int((np.abs(standard) <= unlearned).sum()), int((adversarial >= 1).sum())]
+    low = [proportion_interval(count, runs, level)[0] for count in obeyed]
+    return Finding(
+        holds=min(low) >= probability,
+        slack=min(low) / probability,
+        tested=f"{runs} seeds, N = 20, d = 200, {steps} steps",
+        bound=f"probability >= {probability:g}",
+        measured=f"|V| <= {unlearned:g} at lambda = {weight:g} in {obeyed[0]} of {runs} runs, V >= 1 at "
+        f"lambda = 0.5 in {obeyed[1]}; medians {np.median(standard):.3f} and {np.median(adversarial):.1f}",
+        constant=f"probabilities at least {low[0]:.3f} and {low[1]:.3f}",
+        counterexample=""
+        if min(low) >= probability
+        else f"median V = {np.median(standard):.2f} at lambda = {weight:g}",
+        confidence=CONFIDENCE,
+    )
+
+
+CLAIM = Claim(
+    statement="standard training does not memorize the noise where adversarial training does",
+    source="Li & Li, ICML 2025, discussion; measured independently",
+    tag="[M]",
+    evidence="statistical",
+    check=check,
+    hypotheses={
+        "runs >= 60, or no count reaches the bound": lambda runs: runs >= 60,
+        "0 <= weight <= 1": lambda weight: 0 <= weight <= 1,
+    },
+    deep={"runs": 1000, "probability": 0.98},
+    controls={
+        "nor does training with lambda = 0.2": {"weight": 0.2},
+        "to within 0.001": {"unlearned": 0.001},
+    },
+)

@@ -1,0 +1,77 @@
+"""How many sign patterns classifiers with few errors must have: C(K', V)^-1 2^V C((1-a) K', V) >= (2 (1-2a))^(K'/2),
+V = K'/2.
+
+Each factor of C((1-a) K', V) / C(K', V) = prod_{i<V} ((1-a) K' - i) / (K' - i) is at least the last one, ((1/2 - a)
+K' + 1) / (K'/2 + 1), and that is at least 1 - 2a. Both inequalities are decided symbolically for all K' and a >= 0;
+the statement is then verified in integers. K' is the number of cells of the grid family, a the share of cells on
+which a classifier may err.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from math import comb, log2
+
+import sympy as sp
+
+from cgro.claim import Claim, Finding
+from cgro.evidence.cases import scan
+from cgro.evidence.symbolic import decide
+
+Base = Callable[[Fraction], Fraction]
+
+
+def base(error: Fraction) -> Fraction:
+    """2 (1 - 2a), whose power K'/2 bounds the number of patterns."""
+    return 2 * (1 - 2 * error)
+
+
+def check(*, largest: int = 400, law: Base = base) -> Finding:
+    """Both steps, and integers for K' up to `largest`.
+
+    Args:
+        largest: cells K' up to this, multiples of 20.
+    """
+    K, i, a, more = sp.symbols("K i a more", nonnegative=True)
+    last = i + more  # V - 1
+    # Factors fall with i: cross-multiplied, and the last one with V = K/2.
+    falling = decide(((1 - a) * K - i) * (K - last) - ((1 - a) * K - last) * (K - i), {K: 0, i: 0, a: 0, more: 0})
+    smallest = decide(((1 - a) * K - K / 2 + 1) - (1 - 2 * a) * (K / 2 + 1), {K: 0, a: 0})
+    proved = bool(falling.holds and smallest.holds)
+    errors = (Fraction(1, 20), Fraction(1, 10), Fraction(1, 5))
+    cases = [(k, e) for k in range(20, largest + 1, 20) for e in errors]
+
+    def power_and_patterns(case: tuple[int, Fraction]) -> tuple[Fraction, Fraction]:
+        k, e = case
+        half = k // 2
+        return law(e) ** half, Fraction(2**half * comb(int((1 - e) * k), half), comb(k, half))
+
+    found = scan(cases, power_and_patterns)
+    k = cases[-1][0]
+    patterns = power_and_patterns((k, Fraction(1, 10)))[1]
+    rate = (log2(patterns.numerator) - log2(patterns.denominator)) / k
+    return Finding(
+        holds=proved and found.holds,
+        slack=found.slack if proved else 0.0,
+        tested=f"all K' and a < 1/2; {found.count} cases in integers, K' up to {largest}",
+        bound="(2 (1 - 2a))^(K'/2)",
+        measured=f"tightest at (K', a) = ({found.tightest[0]}, {found.tightest[1]})",
+        constant=f"at a = 1/10 and K' = {k} patterns grow as {2**rate:.4f}^K' in place of {1.6**0.5:.4f}^K'",
+        counterexample=f"(K', a) = ({found.violation[0]}, {found.violation[1]})" if found.violation else "",
+    )
+
+
+CLAIM = Claim(
+    statement="classifiers that err on a share a of the cells at most have (2 (1-2a))^(K'/2) patterns or more",
+    source="Li et al., NeurIPS 2022, proof of Theorem 4.3",
+    tag="[S]",
+    evidence="symbolic",
+    check=check,
+    hypotheses={"largest >= 20": lambda largest: largest >= 20},
+    deep={"largest": 4000},
+    controls={
+        "(2 (1-a))^(K'/2)": {"law": lambda a: 2 * (1 - a), "largest": 100},
+        "a base 20 % larger": {"law": lambda a: Fraction(6, 5) * base(a), "largest": 100},
+    },
+)

@@ -1,0 +1,75 @@
+"""One labelling of the grid is cheap: parity labels take 9 (D-1)(K-1) parameters or so, robustly, though all
+labellings together are not.
+
+The library's network computes q(x_k) = i_k - 1 on every ball, sums, and folds: (-1)^s by a zigzag of hinges. It is
+evaluated in rational arithmetic at all corners of all l_inf balls, and its non-zero parameters are counted: at most 9
+(D-1)(K-1) + 2 over a grid of D and K. So the lower bound is about the worst labelling; its number of parameters grows
+as K^((D-1)/6), and the crossing is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from itertools import product
+
+from cgro.claim import Claim, Finding
+from cgro.evidence.cases import scan
+from cgro.networks.exact import ExactNetwork
+from cgro.networks.memorizers.grid_bounds import parity, parity_network
+
+Law = Callable[[int, int], int]
+
+
+def size_bound(K: int, dim: int) -> int:
+    """9 (D-1)(K-1) + 2."""
+    return 9 * (dim - 1) * (K - 1) + 2
+
+
+def right_on_balls(K: int, dim: int, ratio: float) -> bool:
+    """Signs at all corners of all balls, exactly (x_D does not matter and stays 1/2)."""
+    network = ExactNetwork.of(parity_network(K, dim, ratio))
+    # The weights are rounded: stay a little inside the ball.
+    reach = Fraction(ratio) / (2 * K) * (1 - Fraction(1, 10**9))
+    for cell, y in zip(product(range(1, K + 1), repeat=dim - 1), parity(K, dim), strict=True):
+        for corner in product((-1, 1), repeat=dim - 1):
+            x = [Fraction(i, K) + s * reach for i, s in zip(cell, corner, strict=True)]
+            if not network.evaluate([*x, Fraction(1, 2)])[0] * int(y) > 0:
+                return False
+    return True
+
+
+def check(*, largest: int = 8, ratio: float = 0.9, bound: Law = size_bound) -> Finding:
+    """Corners for small grids, counts for larger ones.
+
+    Args:
+        largest: K and D of the counted networks, up to this.
+        ratio: robustness ratio rho.
+    """
+    small = [(K, dim) for K in (2, 3) for dim in (2, 3)] + [(4, 2)]
+    wrong = [case for case in small if not right_on_balls(*case, ratio)]
+    cases = [(K, dim) for K in range(2, largest + 1) for dim in range(2, largest + 1)]
+    found = scan(cases, lambda c: (parity_network(*c, ratio).size.nonzero, bound(*c)))
+    return Finding(
+        holds=not wrong and found.holds,
+        slack=found.slack if not wrong else 0.0,
+        tested=f"all corners of balls for {len(small)} grids; counts for K, D up to {largest}",
+        bound="9 (D-1)(K-1) + 2 non-zero parameters",
+        measured=f"signs {'right' if not wrong else f'wrong at {wrong[0]}'}; tightest at (K, D) = {found.tightest}",
+        counterexample=f"(K, D) = {found.counterexample}" if not found.holds else "",
+    )
+
+
+CLAIM = Claim(
+    statement="parity labels of the grid are robust with at most 9 (D-1)(K-1) + 2 non-zero parameters",
+    source="derived here, against Li et al., NeurIPS 2022, Theorem 4.3",
+    tag="[D]",
+    evidence="exact",
+    check=check,
+    hypotheses={"2 <= largest <= 30": lambda largest: 2 <= largest <= 30, "0 < ratio < 1": lambda ratio: 0 < ratio < 1},
+    deep={"largest": 16},
+    controls={
+        "7 (D-1)(K-1) + 2": {"bound": lambda K, dim: 7 * (dim - 1) * (K - 1) + 2, "largest": 4},
+        "9 (D-1) + K": {"bound": lambda K, dim: 9 * (dim - 1) + K, "largest": 4},
+    },
+)

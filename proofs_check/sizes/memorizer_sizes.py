@@ -1,0 +1,133 @@
+"""Sizes of all constructions are the polynomials of the papers, exactly (K16): non-zero and all parameters, depth,
+width.
+
+The polynomials are written down here again, apart from the code that states them with each construction. All widths
+are affine in n, D and S at fixed depth, so all parameters are polynomials of degree at most 2 in each of them, the
+depth is affine in m and n, and agreement on a grid with three or more values of each variable decides the identity. n
+counts stored points, those of the rarer label (sign read-out); no weight may vanish by chance, so the points are
+drawn in general position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from cgro.claim import Claim, Finding
+from cgro.data.separation import LabelledPoints, opposite_separation
+from cgro.networks.memorizers.constructions import memorize
+from cgro.norms import Norm
+
+Polynomial = Callable[[int, int, int], int]
+"""Of n stored points, dimension D, and m levels or S pieces."""
+
+TOTALS: dict[str, Polynomial] = {
+    "ball_sum": lambda n, D, m: n * (D + 3) + 11 * D**2 + 12 * D + 4 + (m - 2) * (9 * D**2 + 9 * D + 2),
+    "shallow_ball_sum": lambda n, D, S: D * S * (D + 1) + (D * S + 1) * (D + 1) + n * (D + 2) + n + 1,
+    "hinge_sum": lambda n, D, _: 2 * D * n * (D + 1) + n * (2 * D * n + 1) + n + 1,
+    "absolute_sum": lambda n, D, _: (D + 1) * (D * n + 1) + n * (D * n + 2) + n + 1,
+    "sequential": lambda n, D, _: (
+        3 * D * (D + 1)
+        + (D + 2) * (3 * D + 1)
+        + (n - 1) * (3 * D + 1) * (D + 3)
+        + (n - 2) * (D + 2) * (3 * D + 2)
+        + 2 * (3 * D + 2)
+        + 3
+    ),
+}
+NONZERO: dict[str, Polynomial] = {
+    "ball_sum": lambda n, D, m: n * (D + 3) + 15 * D + 2 + (m - 2) * (8 * D + 1),
+    "hinge_sum": lambda n, D, _: n * (6 * D + 2) + 1,
+    "absolute_sum": lambda n, D, _: n * (3 * D + 3) + D + 2,
+}
+DEPTHS: dict[str, Polynomial] = {
+    "ball_sum": lambda n, D, m: m + 3,
+    "shallow_ball_sum": lambda n, D, _: 4,
+    "hinge_sum": lambda n, D, _: 3,
+    "absolute_sum": lambda n, D, _: 3,
+    "sequential": lambda n, D, _: 2 * n + 1,
+}
+NORM: dict[str, Norm] = {
+    "ball_sum": "2",
+    "shallow_ball_sum": "2",
+    "hinge_sum": "inf",
+    "absolute_sum": "1",
+    "sequential": "inf",
+}
+
+
+def check(
+    *,
+    stored: tuple[int, ...] = (2, 3, 5),
+    dims: tuple[int, ...] = (1, 2, 4),
+    ratios: tuple[float, ...] = (0.5, 0.9, 0.99),
+    seed: int = 0,
+    totals: Mapping[str, Polynomial] = TOTALS,
+    nonzero: Mapping[str, Polynomial] = NONZERO,
+) -> Finding:
+    """Counts of built networks against the polynomials.
+
+    Args:
+        stored: numbers n of stored points; n + 1 points have the other label.
+        dims: dimensions D.
+        ratios: robustness ratios, which set levels and pieces.
+        seed: of the points.
+    """
+    generator = np.random.default_rng(seed)
+    compared, wrong, levels = 0, "", set()
+    for name, norm in NORM.items():
+        for n in stored:
+            for D in dims:
+                x = generator.uniform(size=(2 * n + 1, D))
+                y = np.repeat([1, -1], [n, n + 1])
+                apart = opposite_separation(LabelledPoints(x, y), norm).distance
+                for ratio in ratios:
+                    network = memorize(x, y, norm, ratio * apart / 2, construction=name).float_network
+                    size = network.size
+                    extra = size.depth - 3 if name == "ball_sum" else network.widths[0] // D
+                    if name == "ball_sum":
+                        levels.add(extra)
+                        if extra < 2:
+                            continue
+                    pairs = [(size.total, totals[name](n, D, extra)), (size.depth, DEPTHS[name](n, D, extra))]
+                    pairs += [(size.nonzero, nonzero[name](n, D, extra))] if name in nonzero else []
+                    compared += len(pairs)
+                    for counted, claimed in pairs:
+                        if counted != claimed:
+                            wrong = wrong or f"{name} at n = {n}, D = {D}, m or S = {extra}: {counted}, not {claimed}"
+    return Finding(
+        holds=not wrong,
+        slack=float("inf") if not wrong else 0.0,
+        tested=f"{compared} counts of 5 constructions, n = {stored}, D = {dims}, m = {sorted(levels)}",
+        bound="the polynomials",
+        measured="all equal" if not wrong else "not all equal",
+        counterexample=wrong,
+    )
+
+
+CLAIM = Claim(
+    statement="sizes of construction S, hinge sums and the sequential network are the stated polynomials in n, D, m",
+    source="constructions of cgro; sequential network after Yu, Gao & Zhang, ICLR 2024 (K16)",
+    tag="[D]",
+    evidence="exact",
+    check=check,
+    hypotheses={
+        "n >= 2": lambda stored: min(stored) >= 2,
+        "D >= 1": lambda dims: min(dims) >= 1,
+        "0 < rho < 1": lambda ratios: all(0 < rho < 1 for rho in ratios),
+    },
+    deep={"stored": (2, 3, 5, 9, 20), "dims": (1, 2, 4, 8, 16)},
+    controls={
+        "construction S with n (D+2)": {
+            "totals": TOTALS | {"ball_sum": lambda n, D, m: TOTALS["ball_sum"](n, D, m) - n},
+            "stored": (2, 3),
+            "dims": (2,),
+        },
+        "hinge sums with 5 D non-zero weights for each point": {
+            "nonzero": NONZERO | {"hinge_sum": lambda n, D, _: n * (5 * D + 2) + 1},
+            "stored": (2,),
+            "dims": (2,),
+        },
+    },
+)

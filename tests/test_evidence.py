@@ -1,0 +1,175 @@
+"""Tools of proofs: scans, proofs by signs, interval arithmetic, confidence intervals. Each must be able to fail."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import sympy as sp
+from hypothesis import given
+from hypothesis import strategies as st
+from mpmath import iv
+from scipy import stats
+
+from cgro.evidence.boxes import prove_positive
+from cgro.evidence.cases import scan
+from cgro.evidence.confidence import mean_interval, proportion_interval, trials_for
+from cgro.evidence.symbolic import decide, nonnegative, vanishes
+from cgro.experiment import UserError
+
+X, Y, Z = sp.symbols("x y z")
+
+
+# Scans
+
+
+def test_a_scan_finds_the_tightest_case_and_the_first_violation() -> None:
+    found = scan(range(1, 6), lambda n: (n * n, 12))
+    assert (found.count, found.violations, found.violation, found.tightest) == (5, 2, 4, 5)
+    assert found.slack == 12 / 25
+    assert not found.holds
+    assert found.counterexample == "4"
+    held = scan(range(1, 4), lambda n: (n * n, 12))
+    assert held.holds
+    assert (held.slack, held.tightest, held.counterexample) == (12 / 9, 3, "")
+
+
+def test_a_scan_is_exact_for_rationals() -> None:
+    third = Fraction(1, 3)
+    more = third + Fraction(1, 10**40)
+    assert scan([0], lambda _: (third, third)).slack == 1
+    above = scan([0], lambda _: (more, third))
+    assert not above.holds
+    assert above.slack < 1
+    below = scan([0], lambda _: (third, more))
+    assert below.holds
+    assert below.slack >= 1
+
+
+def test_a_scan_counts_nan_as_a_violation_and_needs_a_case() -> None:
+    assert not scan([0, 1], lambda k: (math.nan if k else 0.0, 1.0)).holds
+    assert math.isnan(scan([0, 1], lambda k: (math.nan if k else 0.5, 1.0)).slack)
+    with pytest.raises(ValueError, match="no case"):
+        scan([], lambda _: (0, 0))
+
+
+@given(st.integers(-3, 3), st.integers(-3, 3))
+def test_slack_is_at_least_one_iff_the_inequality_holds(measured: int, bound: int) -> None:
+    assert (scan([0], lambda _: (measured, bound)).slack >= 1) == (measured <= bound)
+
+
+# Signs
+
+
+@pytest.mark.parametrize(
+    ("expression", "at_least", "proved"),
+    [
+        (X * Y - 1, {X: 1, Y: 1}, True),
+        (X * Y - 2, {X: 1, Y: 1}, False),
+        ((X - Y) ** 2, {X: 0, Y: 0}, False),  # true, but not by signs
+        (X - Y, {X: Y, Y: 0}, True),
+        (X / (Y + 1), {X: 0, Y: 0}, True),
+        (-X / (Y + 1), {X: 0, Y: 0}, False),
+        (-X / (-Y - 1), {X: 0, Y: 0}, True),
+        (1 / (X - Y), {X: Y + 1, Y: 0}, True),
+        (sp.Integer(0), {X: 0}, True),
+    ],
+)
+def test_proof_by_signs(expression: sp.Expr, at_least: dict[sp.Symbol, sp.Expr], proved: bool) -> None:
+    assert nonnegative(expression, at_least) is proved
+
+
+def test_what_is_wrong_is_decided_by_its_smallest_counterexample() -> None:
+    assert decide(X * Y - 1, {X: 1, Y: 1}).holds is True
+    wrong = decide(X * Y - 2, {X: 1, Y: 1})
+    assert wrong.holds is False
+    assert wrong.counterexample == "x = 1, y = 1"
+    assert decide(X - 2 * Y, {X: Y, Y: 0}).counterexample == "x = 1/4, y = 1/4"
+    assert decide((X - Y) ** 2, {X: 0, Y: 0}).holds is None
+
+
+@given(st.lists(st.integers(-4, 4), min_size=6, max_size=6), st.tuples(*[st.integers(0, 20)] * 2))
+def test_no_proof_by_signs_of_what_is_negative_somewhere(coefficients: list[int], point: tuple[int, int]) -> None:
+    monomials = (1, X, Y, X * Y, X**2, Y**2)
+    expression = sum(c * m for c, m in zip(coefficients, monomials, strict=True))
+    if nonnegative(sp.sympify(expression), {X: 1, Y: 2}):
+        assert sp.sympify(expression).subs({X: 1 + point[0], Y: 2 + point[1]}) >= 0
+
+
+def test_an_identity_vanishes() -> None:
+    assert vanishes((X + Y) ** 2 - X**2 - 2 * X * Y - Y**2)
+    assert vanishes(sp.sin(X) ** 2 + sp.cos(X) ** 2 - 1)
+    assert not vanishes((X + Y) ** 2 - X**2 - Y**2)
+
+
+# Boxes
+
+
+def test_a_positive_function_is_proved_and_a_negative_one_refuted() -> None:
+    proof = prove_positive(lambda x, y: x * x + y * y - x * y + iv.mpf("0.01"), [(-1, 1), (-1, 1)])
+    assert proof.holds is True
+    assert 0 < proof.smallest <= 0.01
+    refuted = prove_positive(lambda x: iv.exp(x) - 3, [(0, 2)])
+    assert refuted.holds is False
+    assert refuted.point is not None
+    assert math.exp(refuted.point[0]) < 3
+
+
+def test_a_function_that_touches_zero_is_undecided() -> None:
+    proof = prove_positive(lambda x: x * x, [(-1, 1)], most=50)
+    assert proof.holds is None
+    assert proof.pieces >= 50
+
+
+def test_an_endpoint_is_part_of_the_box() -> None:
+    assert prove_positive(lambda x: 1 - x, [(0, 1)], most=2000).holds is None
+    assert prove_positive(lambda x: iv.mpf("1.001") - x, [(0, 1)]).holds is True
+    assert prove_positive(lambda x: iv.mpf("0.999") - x, [(0, 1)], most=2000).holds is False
+
+
+# Confidence
+
+
+def test_the_exact_interval_of_a_proportion() -> None:
+    low, high = proportion_interval(7, 20, 0.95)
+    assert stats.binom.sf(6, 20, low) == pytest.approx(0.025, rel=1e-6)
+    assert stats.binom.cdf(7, 20, high) == pytest.approx(0.025, rel=1e-6)
+    assert proportion_interval(0, 5)[0] == 0
+    assert proportion_interval(5, 5)[1] == 1
+
+
+@pytest.mark.parametrize("p", [0.01, 0.5])
+def test_the_interval_of_a_mean_covers(p: float) -> None:
+    """Missed at most once in a hundred: that 20 of 400 are missed has probability below 1e-6."""
+    draws = np.random.default_rng(0).random((400, 200)) < p
+    intervals = [mean_interval(x.astype(float), 0, 1, 0.99) for x in draws]
+    assert sum(not low <= p <= high for low, high in intervals) < 20
+    # By the formula, for a variance that is known.
+    x = np.tile([0.0, 1.0], 50)
+    reach = math.sqrt(2 * x.var(ddof=1) * math.log(400) / 100) + 7 * math.log(400) / (3 * 99)
+    assert mean_interval(x, 0, 1, 0.99) == pytest.approx((max(0.5 - reach, 0), min(0.5 + reach, 1)))
+
+
+def test_trials_give_the_promised_power() -> None:
+    n = trials_for(0.1, confidence=0.99, power=0.99)
+    threshold = 0.4 + math.sqrt(math.log(100) / (2 * n))
+    assert stats.binom.sf(threshold * n, n, 0.4) <= 0.01
+    assert stats.binom.cdf(threshold * n, n, 0.5) <= 0.01
+    assert trials_for(0.05) == pytest.approx(4 * trials_for(0.1), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: proportion_interval(1, 2, 1.0),
+        lambda: mean_interval(np.zeros(1), 0, 1),
+        lambda: mean_interval(np.array([0.0, 2.0]), 0, 1),
+        lambda: trials_for(0.0),
+    ],
+)
+def test_bad_input_is_one_line(call) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UserError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
