@@ -37,6 +37,9 @@ class CheckCell:
         return 1.0
 
 
+_CAPITALS = {"cgro": "CGRO", "s": "S"}
+
+
 class _OutOfTime(BaseException):
     """Not an Exception: libraries catch those and go on."""
 
@@ -96,7 +99,8 @@ def stored_verdict(result: xr.Dataset) -> Verdict:
 def area_of(module: Any) -> str:
     """The folder of a check, in words."""
     parts = module.__name__.split(".")
-    return parts[-2].replace("_", " ") if len(parts) > 2 else "other"
+    words = parts[-2].split("_") if len(parts) > 2 else ["other"]
+    return " ".join(_CAPITALS.get(word, word) for word in words)
 
 
 def repeat(

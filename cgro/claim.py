@@ -154,7 +154,7 @@ class Verdict:
     @property
     def words(self) -> str:
         """The verdict in a word or two."""
-        return "refuted, as known" if self.known_wrong and self.outcome == "fails" else self.outcome
+        return "refuted as known" if self.known_wrong and self.outcome == "fails" else self.outcome
 
 
 def undecided(reason: str) -> Finding:

@@ -82,7 +82,7 @@ def run(one: Callable[..., None], cgro: Cgro, tmp_path: Path, *arguments: object
         ({}, (), 0, "holds"),
         ({}, ("--size", 13), 1, "undecided"),
         ({"known_wrong": "n + 1"}, (), 1, "holds"),
-        ({"known_wrong": "n + 1", "check": lambda *, size=3: toy(size=size, seed=5)}, (), 0, "refuted, as known"),
+        ({"known_wrong": "n + 1", "check": lambda *, size=3: toy(size=size, seed=5)}, (), 0, "refuted as known"),
         ({"check": lambda *, size=3: toy(size=size, seed=5)}, (), 1, "fails"),
     ],
 )
@@ -211,7 +211,7 @@ def test_workers_give_the_same_verdicts(tmp_path: Path) -> None:
     here = [v for v, _ in checking.run_checks(wanted, tmp_path / "a", jobs=1, quiet=True)]
     there = [v for v, _ in checking.run_checks(wanted, tmp_path / "b", jobs=2, quiet=True)]
     assert [(v.name, v.outcome, v.slack) for v in here] == [(v.name, v.outcome, v.slack) for v in there]
-    assert [v.area for v in here] == ["gadgets", "construction s"]
+    assert [v.area for v in here] == ["gadgets", "construction S"]
 
 
 def test_words_of_a_verdict() -> None:

@@ -183,7 +183,7 @@ def test_report_is_one_self_contained_page(results: dict[str, xr.Dataset], tmp_p
     page = _report(results, tmp_path, FIGURES)
     assert not re.search(r"(src|href)=\"(?!data:|#)", page), "the page refers to something outside itself"
     assert page.count("data:image/png;base64,") == len(FIGURES) + 1
-    assert page.index(">an area<") < page.index(">another area<")
+    assert page.index(">An area<") < page.index(">Another area<")
     assert '<td class="no">fails</td>' in page
     for name, module in FIGURES.items():
         assert f'id="{name}"' in page

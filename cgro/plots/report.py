@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -93,7 +94,9 @@ class Check:
     @property
     def verdict_class(self) -> str:
         """Style of the verdict."""
-        return "yes" if self.verdict.as_expected else "no" if self.verdict.outcome == "fails" else "soft"
+        if self.verdict.outcome == "holds":
+            return "yes" if self.verdict.as_expected else "no"
+        return "soft" if self.verdict.outcome == "undecided" else "known" if self.verdict.known_wrong else "no"
 
 
 def found_words(verdict: Verdict) -> str:
@@ -140,9 +143,15 @@ def write_report(path: Path, sections: Sequence[Section], results: Mapping[str, 
         notes=tables.notes,
         seeds=tables.seeds,
         checks=tables.checks,
+        outcomes=_counted(check.verdict.words for check in tables.checks),
+        evidence=_counted(check.verdict.evidence for check in tables.checks),
     )
     write_whole(path, page.encode())
     return path
+
+
+def _counted(words: Iterable[str]) -> str:
+    return ", ".join(f"{count} {word}" for word, count in Counter(words).most_common())
 
 
 def _provenance(name: str, result: xr.Dataset) -> dict[str, str]:

@@ -60,7 +60,7 @@ def check(*, strength: float = 2.0, cases: int = 300, share: float = 1.0, seed: 
         holds=all(proofs) and found.holds,
         slack=found.slack if all(proofs) else 0.0,
         tested=f"all n, m; {len(weights)} sets of weights at a = {strength:g}",
-        bound=f"{share:g} 4 e^-a / (1 + e^-a)^2 = {bound:.4f} of n",
+        bound=f"{bound:.4f} of n",
         measured=f"smallest share {bound * found.slack:.4f}",
         constant=f"at a = 1 and 2: {smallest_share(1):.3f} and {smallest_share(2):.3f} of n",
         counterexample="a share 1 / (1 + e^-a) of weights at e^-a" if not found.holds else "",

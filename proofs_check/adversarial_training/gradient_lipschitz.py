@@ -63,7 +63,7 @@ def check(*, pairs: int = 2000, share: float = 1.0, seed: int = 0) -> Finding:
         holds=holds,
         slack=min(attained.slack, found.slack),
         tested=f"L = u x exactly; {found.count} pairs of weights for logistic regression in dimension 3, eps up to 2",
-        bound=f"K |u - v| + {share:g} 2 eps K'",
+        bound=f"K |u - v| + {2 * share:g} eps K'",
         measured=f"jump of L = u x: {float(attained.slack):.3g} of the constant; logistic slack {found.slack:.3g}",
         counterexample="" if holds else "L = u x, weights on both sides of 0",
     )
