@@ -28,8 +28,17 @@ def find_all(kind: Kind) -> dict[str, ModuleType]:
     package, mark = _PACKAGES[kind]
     folder = importlib.import_module(package)
     infos = pkgutil.walk_packages(folder.__path__, f"{package}.")
-    modules = [m for m in (importlib.import_module(info.name) for info in infos) if hasattr(m, mark)]
+    modules = [m for m in (_imported(info.name) for info in infos) if hasattr(m, mark)]
     return {m.__name__.split(".")[-1].replace("_", "-"): m for m in modules}
+
+
+def _imported(name: str) -> ModuleType:
+    """The module. Raises: UserError naming a file that cannot be imported: whoever writes one should read one line."""
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        path = f"{name.replace('.', '/')}.py"
+        raise UserError(f"{path}: cannot be imported ({type(error).__name__}: {error}); correct it") from error
 
 
 def find(kind: Kind, name: str) -> ModuleType:

@@ -232,3 +232,15 @@ def test_parameters_are_what_a_user_can_write() -> None:
     assert claim().preset("deep") == {"size": 30, "seed": 0}
     with pytest.raises(UserError, match="size = 0"):
         claim().require({"size": 0, "seed": 0})
+
+
+def test_a_file_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cgro: Cgro) -> None:
+    area = tmp_path / "area"
+    area.mkdir()
+    (area / "__init__.py").write_text("")
+    (area / "broken.py").write_text("CLAIM = nothing\n")
+    import proofs_check
+
+    monkeypatch.setattr(proofs_check, "__path__", [str(tmp_path)])
+    error = cgro("check", "gate").error
+    assert "proofs_check/area/broken.py: cannot be imported (NameError: name 'nothing' is not defined)" in error
