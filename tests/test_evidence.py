@@ -123,6 +123,10 @@ def test_a_function_that_touches_zero_is_undecided() -> None:
     assert proof.pieces >= 50
 
 
+def test_a_midpoint_that_may_be_negative_refutes_nothing() -> None:
+    assert prove_positive(lambda x: x * 0 + iv.mpf([-1e-9, 1]), [(0, 1)], most=50).holds is None
+
+
 def test_an_endpoint_is_part_of_the_box() -> None:
     assert prove_positive(lambda x: 1 - x, [(0, 1)], most=2000).holds is None
     assert prove_positive(lambda x: iv.mpf("1.001") - x, [(0, 1)]).holds is True

@@ -33,7 +33,7 @@ SPREAD = np.sqrt(2)
 
 def check(
     *,
-    dims: tuple[int, ...] = (16, 32, 64, 128),
+    dims: tuple[int, ...] = (16, 32, 64, 128, 256),
     ratios: tuple[float, ...] = (0.3, 0.6, 0.9),
     tolerance: float = 0.2,
     seed: int = 0,

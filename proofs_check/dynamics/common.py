@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-import xarray as xr
 from scipy import stats
 
 from cgro.claim import Finding
@@ -19,13 +18,15 @@ from cgro.measures.scaling import PowerLaw, power_law
 CONFIDENCE = 0.99
 
 
-def trajectories(settings: Sequence[PatchSetting], seeds: range, records: int = 60) -> list[xr.Dataset]:
-    """One Dataset for each setting, with phase times and dimension `run` over the seeds; settings of any sizes."""
-    found = []
-    for setting in settings:
-        batch = Runs.product([setting], seeds)
-        result = train(batch, records=records, test_samples=2, detail=False)
-        found.append(add_times(result, list(batch.settings)))
+def phase_times(time: str, settings: Sequence[PatchSetting], seeds: range, records: int = 40) -> np.ndarray:
+    """A phase time (T_0, T_n or T_1) of every setting and seed, of shape (settings, seeds)."""
+    found = np.empty((len(settings), len(seeds)))
+    # Settings of one shape train in one batch.
+    for shape in {setting.shape for setting in settings}:
+        chosen = [k for k, setting in enumerate(settings) if setting.shape == shape]
+        batch = Runs.product([settings[k] for k in chosen], seeds)
+        result = add_times(train(batch, records=records, test_samples=2, detail=False), list(batch.settings))
+        found[chosen] = result[time].values.reshape(len(chosen), len(seeds))
     return found
 
 
@@ -62,8 +63,7 @@ def exponents(
     deviations, found = {}, []
     for name, exponent in claimed.items():
         settings = [replace(base, **{name: value}) for value in values[name]]  # type: ignore[arg-type]
-        y = np.array([result[time].values for result in trajectories(settings, seeds)])
-        fit = within_seeds(values[name], y, confidence)
+        fit = within_seeds(values[name], phase_times(time, settings, seeds), confidence)
         deviations[name] = max(abs(fit.low - exponent), abs(fit.high - exponent))
         found.append(f"{name} {fit.exponent:.2f} ({fit.low:.2f} to {fit.high:.2f}, claimed {exponent:+g})")
     name, worst = max(deviations.items(), key=lambda item: item[1])

@@ -11,30 +11,38 @@ from cgro.claim import Claim, Finding
 from cgro.dynamics.setting import PatchSetting
 from proofs_check.dynamics.common import exponents
 
-CLAIMED = {"samples": 1.0, "adversarial_weight": -1.0, "learning_rate": -1.0, "init_scale": -1.0, "noise_norm": -3.0}
+CLAIMED = {
+    "samples": 1.0,
+    "adversarial_weight": -1.0,
+    "learning_rate": -1.0,
+    "init_scale": -1.0,
+    "noise_norm": -3.0,
+    "dim": 0.0,
+}
 _VALUES = {
     "samples": (20, 35, 60),
     "adversarial_weight": (0.3, 0.5, 0.75),
     "learning_rate": (0.1, 0.16, 0.26),
     "init_scale": (0.03, 0.045, 0.07),
     "noise_norm": (0.8, 1.0, 1.25),
+    "dim": (300, 1000, 3000),
 }
 
 
-def check(*, runs: int = 4, tolerance: float = 0.25, seed: int = 0, powers: dict[str, float] | None = None) -> Finding:
-    """Exponents of T_1 in N, lambda, eta, sigma_0 and the norm of a noise patch.
+def check(*, runs: int = 8, tolerance: float = 0.25, seed: int = 0, powers: dict[str, float] | None = None) -> Finding:
+    """Exponents of T_1 in N, lambda, eta, sigma_0, the norm of a noise patch, and d at that norm.
 
     Args:
         runs: seeds for each value.
         tolerance: accepted deviation of an exponent.
         seed: the first of the seeds.
     """
-    base = PatchSetting(patches=2, dim=1000, steps=10_000, learning_rate=0.2, init_scale=0.05)
+    base = PatchSetting(patches=2, dim=1000, filters=12, steps=9_000, learning_rate=0.2, init_scale=0.05)
     return exponents("T_1", base, _VALUES, powers or CLAIMED, range(1000 * seed, 1000 * seed + runs), tolerance)
 
 
 CLAIM = Claim(
-    statement="the memorization time T_1 scales as N / (eta lambda sigma_0 (sigma sqrt d)^3) at q = 3",
+    statement="the memorization time T_1 scales as N / (eta lambda sigma_0 sigma^3 d^(3/2)) at q = 3",
     source="Li & Li, ICML 2025, section 5, phase III",
     tag="[N]",
     evidence="asymptotic",
