@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
 from scipy import stats
 
 from cgro.claim import Finding
@@ -14,8 +16,18 @@ from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.trajectory import train
 from cgro.measures.scaling import PowerLaw, power_law
+from cgro.plots.style import SERIES, figure
 
 CONFIDENCE = 0.99
+LABELS = {
+    "samples": "samples N",
+    "adversarial_weight": "adversarial weight lambda",
+    "learning_rate": "step size eta",
+    "init_scale": "initial scale sigma_0",
+    "noise_norm": "norm of a noise patch",
+    "dim": "dimension d of a patch",
+    "signal": "signal strength alpha",
+}
 
 
 def phase_times(time: str, settings: Sequence[PatchSetting], seeds: range, records: int = 40) -> np.ndarray:
@@ -60,10 +72,12 @@ def exponents(
     All intervals hold together with the stated confidence (Bonferroni).
     """
     confidence = 1 - (1 - CONFIDENCE) / len(claimed)
-    deviations, found = {}, []
+    deviations, found, measured, fits = {}, [], [], []
     for name, exponent in claimed.items():
         settings = [replace(base, **{name: value}) for value in values[name]]  # type: ignore[arg-type]
-        fit = within_seeds(values[name], phase_times(time, settings, seeds), confidence)
+        measured.append(phase_times(time, settings, seeds))
+        fit = within_seeds(values[name], measured[-1], confidence)
+        fits.append([fit.exponent, exponent])
         deviations[name] = max(abs(fit.low - exponent), abs(fit.high - exponent))
         found.append(f"{name} {fit.exponent:.2f} ({fit.low:.2f} to {fit.high:.2f}, claimed {exponent:+g})")
     name, worst = max(deviations.items(), key=lambda item: item[1])
@@ -76,4 +90,40 @@ def exponents(
         measured="; ".join(found),
         counterexample="" if worst <= tolerance else name,
         confidence=CONFIDENCE,
+        data=xr.Dataset(
+            {
+                "time": (("field", "value", "seed"), np.array(measured), {"long_name": time}),
+                "setting": (("field", "value"), np.array([values[name] for name in claimed], dtype=float)),
+                "exponent": (("field", "kind"), np.array(fits)),
+            },
+            {"field": list(claimed), "kind": ["fitted", "claimed"]},
+        ),
     )
+
+
+def draw_exponents(result: xr.Dataset) -> Figure:
+    """A panel for each field: times of all seeds, and the claimed slope through their geometric mean."""
+    count = result.sizes["field"]
+    columns = min(count, 3)
+    fig, axes = figure(
+        6.5, 2.1 * -(-count // columns), ncols=columns, nrows=-(-count // columns), squeeze=False, sharey=True
+    )
+    for ax, name in zip(axes.ravel(), result["field"].values, strict=False):
+        at = result.sel(field=name)
+        x, y = at["setting"].values, at["time"].values
+        middle = np.exp(np.log(y).mean() + float(at["exponent"].sel(kind="claimed")) * (np.log(x) - np.log(x).mean()))
+        ax.loglog(np.repeat(x, y.shape[1]), y.ravel(), "o", ms=2.5, alpha=0.6, color=SERIES[0], mew=0)
+        ax.loglog(x, middle, color=SERIES[1], lw=1.2)
+        fitted, claimed = (float(at["exponent"].sel(kind=kind)) for kind in ("fitted", "claimed"))
+        ax.set_title(f"exponent {fitted:.2f}, claimed {claimed:+g}")
+        ax.set_xlabel(LABELS.get(str(name), str(name)))
+        ax.set_xticks(x, [f"{v:g}" for v in x])
+        ax.minorticks_off()
+    low, high = axes[0, 0].get_ylim()
+    ticks = [m * 10.0**k for k in range(1, 7) for m in (1, 2, 5) if low <= m * 10.0**k <= high]
+    axes[0, 0].set_yticks(ticks, [f"{v:,.0f}" for v in ticks])
+    for ax in axes[:, 0]:
+        ax.set_ylabel(f"{result['time'].attrs['long_name']} (steps)")
+    for ax in axes.ravel()[count:]:
+        ax.remove()
+    return fig

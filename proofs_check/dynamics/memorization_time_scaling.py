@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from cgro.claim import Claim, Finding
 from cgro.dynamics.setting import PatchSetting
-from proofs_check.dynamics.common import exponents
+from proofs_check.dynamics.common import draw_exponents, exponents
 
 CLAIMED = {
     "samples": 1.0,
@@ -40,6 +40,8 @@ def check(*, runs: int = 8, tolerance: float = 0.25, seed: int = 0, powers: dict
     base = PatchSetting(patches=2, dim=1000, filters=12, steps=9_000, learning_rate=0.2, init_scale=0.05)
     return exponents("T_1", base, _VALUES, powers or CLAIMED, range(1000 * seed, 1000 * seed + runs), tolerance)
 
+
+draw = draw_exponents
 
 CLAIM = Claim(
     statement="the memorization time T_1 scales as N / (eta lambda sigma_0 sigma^3 d^(3/2)) at q = 3",

@@ -14,7 +14,7 @@ import sympy as sp
 
 from cgro.claim import Claim, Finding
 from cgro.dynamics.setting import PatchSetting
-from proofs_check.dynamics.common import exponents
+from proofs_check.dynamics.common import draw_exponents, exponents
 
 CLAIMED = {"learning_rate": -1.0, "init_scale": -1.0, "signal": -3.0}
 _VALUES = {"learning_rate": (0.004, 0.008, 0.016), "init_scale": (0.005, 0.01, 0.02), "signal": (1.2, 1.6, 2.2)}
@@ -50,6 +50,8 @@ def check(*, runs: int = 10, tolerance: float = 0.2, seed: int = 0, powers: dict
         measured=f"closed form {'verified' if solved else 'wrong'}; {found.measured}",
     )
 
+
+draw = draw_exponents
 
 CLAIM = Claim(
     statement="signal growth ends at T_0 = Theta~(1 / (eta alpha^3 sigma_0)) at q = 3",
