@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from scipy import stats
 
-from cgro.claim import Finding
+from cgro.claim import Finding, undecided
 from cgro.dynamics.phases import add_times
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
@@ -76,6 +76,8 @@ def exponents(
     for name, exponent in claimed.items():
         settings = [replace(base, **{name: value}) for value in values[name]]  # type: ignore[arg-type]
         measured.append(phase_times(time, settings, seeds))
+        if not np.isfinite(measured[-1]).all():
+            return undecided(f"{time} is not reached in {base.steps} steps for some {name}; train longer")
         fit = within_seeds(values[name], measured[-1], confidence)
         fits.append([fit.exponent, exponent])
         deviations[name] = max(abs(fit.low - exponent), abs(fit.high - exponent))
