@@ -1,7 +1,8 @@
 """The CGRO classifier has poly(D) + O~(N D) parameters: its non-zero weights are linear in N, and every point costs
 exactly
 
-    10 D + 2 in l_inf,   8 D + 4 in l_1,   13 D + 4 + (m-1)(10 D + 2) in l_2 with m levels of squares
+    10 D + 2 in l_inf,   8 D + 4 in l_1
+    13 D + 4 in l_2 with one level of squares, 23 D + 6 + (m-2)(8 D + 1) with m >= 2 levels
 
 with indicators of its own (D a power of two, so that trees of maxima have no value without a partner). Three sizes N
 decide linearity and slope; all layers are affine in N at fixed D. The clean network and the gate add what does not
@@ -29,7 +30,7 @@ def slope(kind: str, dim: int, levels: int) -> int:
     return {
         "inf": 10 * dim + 2,
         "1": 8 * dim + 4,
-        "2": 13 * dim + 4 + (levels - 1) * (10 * dim + 2),
+        "2": 13 * dim + 4 if levels == 1 else 23 * dim + 6 + (levels - 2) * (8 * dim + 1),
     }[kind]
 
 
@@ -46,7 +47,7 @@ def nonzero(samples: int, dim: int, norm: Norm, parts: Parts, shell: float) -> t
     return built.float_network.size.nonzero, built.float_network.size.depth
 
 
-def check(*, dims: tuple[int, ...] = (2, 4, 8, 16), law: Slope = slope) -> Finding:
+def check(*, dims: tuple[int, ...] = (2, 4, 8, 32), law: Slope = slope) -> Finding:
     """Slope in N at three sizes, for each norm and dimension.
 
     Args:

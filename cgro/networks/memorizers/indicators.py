@@ -39,7 +39,7 @@ def indicators(task: Task, shell: float, parts: Parts, domain: tuple[float, floa
     """Indicators of all N balls; `shell` is gamma, at most the gap between balls of different labels.
 
     Each costs, in non-zero weights and biases: l_inf own 10 D + 2 (tree of maxima, D a power of two), shared 6 D + 2 or
-    fewer; l_1 8 D + 4; l_2 own 13 D + 4 and 10 D + 2 more for each further level of squares, shared 2 (D + 2).
+    fewer; l_1 8 D + 4; l_2 own 23 D + 6 + (m-2)(8 D + 1) with m >= 2 levels of squares, shared 2 (D + 2).
 
     `domain` (low, high) of coordinates: outside of it, shared indicators may be wrong far from all balls.
 
