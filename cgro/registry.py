@@ -46,7 +46,9 @@ def find(kind: Kind, name: str) -> ModuleType:
     known = find_all(kind)
     if name in known:
         return known[name]
-    raise UserError(f"{kind} {name!r}: unknown; {did_you_mean(name, known)}choose one of {', '.join(known)}")
+    # Too many to read in one line.
+    choice = f"choose one of {', '.join(known)}" if len(known) <= 20 else "see `cgro list`"
+    raise UserError(f"{kind} {name!r}: unknown; {did_you_mean(name, known)}{choice}")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -94,7 +94,7 @@ def test_a_mistake_is_one_line(typed: str, cgro: Cgro, tmp_path: Path) -> None:
         ("list --quiet", ("unrecognized arguments: --quiet", "see `cgro list --help`")),
         ("figure --resuls x", ("unrecognized arguments: --resuls", "did you mean --results")),
         ("figure phase-diagrm", ("figure 'phase-diagrm'", "did you mean phase-diagram", "choose one of")),
-        ("check zzz", ("check 'zzz'", "choose one of")),
+        ("check zzz", ("check 'zzz'", "see `cgro list`")),
         ("reproduce --jobs 0", ("jobs = 0", "give jobs >= 1")),
     ],
 )
