@@ -1,0 +1,73 @@
+"""Labels that are not the true ones, and tasks cut out of others; all stay attached to the index of their sample.
+
+Symmetric noise of rate r draws a label anew, uniformly among all C, with probability r: the transition matrix is P =
+(r/C) 1 + (1-r) I, and a share 1 - r + r/C of the labels stays right. r = 1 gives random labels. Source: Dong et al.,
+ICLR 2022, settings of the memorization experiments [S].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cgro.experiment import UserError
+
+
+def noisy_labels(labels: Tensor, rate: float, classes: int, seed: int | np.random.SeedSequence) -> Tensor:
+    """Labels (N,) with symmetric noise; a sample's draw depends on the seed and its index alone.
+
+    Noise of one seed is nested: labels changed at a rate are changed, and to the same label, at every higher rate.
+
+    Raises: UserError for a rate outside of [0, 1], and labels outside of 0..classes - 1.
+    """
+    if not 0 <= rate <= 1:
+        raise UserError(f"noise rate is {rate:g}: allowed are 0 to 1, the share of labels drawn anew; change it")
+    _require(labels, classes)
+    rng = np.random.default_rng(seed)
+    drawn = torch.from_numpy(rng.integers(0, classes, len(labels)))
+    chance = torch.from_numpy(rng.random(len(labels)))
+    return torch.where(chance < rate, drawn, labels.cpu()).to(labels.device)
+
+
+def class_subset(labels: Tensor, keep: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Indices of the samples of these classes, in order, and their labels renumbered 0, 1, ... in the order of `keep`.
+
+    Raises: UserError for fewer than two classes, a class twice, and a class without samples.
+    """
+    if len(keep) < 2 or len(set(keep)) < len(keep):
+        raise UserError(f"classes {list(keep)}: need two or more different ones; choose others")
+    absent = [k for k in keep if not bool((labels == k).any())]
+    if absent:
+        present = sorted(set(labels.tolist()))
+        raise UserError(f"class {absent[0]} has no samples: there are {present}; choose among them")
+    new = torch.full((int(labels.max()) + 1,), -1, dtype=torch.int64)
+    new[torch.tensor(list(keep))] = torch.arange(len(keep))
+    renumbered = new[labels.cpu()]
+    indices = (renumbered >= 0).nonzero()[:, 0]
+    return indices.to(labels.device), renumbered[indices].to(labels.device)
+
+
+def binary_task(labels: Tensor, positive: Sequence[int], negative: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Indices of the samples of both groups of classes, in order, and labels 1 for `positive`, 0 for `negative`.
+
+    Raises: UserError for an empty group or a class in both.
+    """
+    both = set(positive) & set(negative)
+    if not positive or not negative or both:
+        what = f"class {min(both)} is in both groups" if both else "a group is empty"
+        raise UserError(f"{what}: give two groups of classes without a common one")
+    of_positive = torch.isin(labels, torch.tensor(list(positive), device=labels.device))
+    of_negative = torch.isin(labels, torch.tensor(list(negative), device=labels.device))
+    if not (bool(of_positive.any()) and bool(of_negative.any())):
+        raise UserError(f"no samples of {list(positive)} or of {list(negative)}: choose classes that the data has")
+    indices = (of_positive | of_negative).nonzero()[:, 0]
+    return indices, of_positive[indices].long()
+
+
+def _require(labels: Tensor, classes: int) -> None:
+    low, high = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
+    if low < 0 or high >= classes:
+        raise UserError(f"labels run from {low} to {high}: with {classes} classes they must be 0 to {classes - 1}")

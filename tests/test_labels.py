@@ -1,0 +1,73 @@
+"""Noisy labels and tasks: shares, nesting, indices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cgro.data.labels import binary_task, class_subset, noisy_labels
+from cgro.experiment import UserError
+
+TRUE = torch.arange(20_000) % 10
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
+def test_the_share_of_right_labels_is_that_of_the_law(rate: float) -> None:
+    """20,000 labels: five standard errors."""
+    share = float((noisy_labels(TRUE, rate, 10, seed=3) == TRUE).double().mean())
+    expected = 1 - rate + rate / 10
+    assert abs(share - expected) <= 5 * (expected * (1 - expected) / len(TRUE)) ** 0.5
+
+
+def test_random_labels_are_uniform_whatever_the_true_one() -> None:
+    noisy = noisy_labels(torch.zeros(20_000, dtype=torch.int64), 1.0, 10, seed=0)
+    counts = torch.bincount(noisy, minlength=10).double()
+    # Chi-square with 9 degrees of freedom: above 40 with probability below 1e-5.
+    assert float(((counts - 2000) ** 2 / 2000).sum()) < 40
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.integers(0, 5))
+def test_noise_is_nested(a: float, b: float, seed: int) -> None:
+    low, high = (noisy_labels(TRUE[:500], rate, 10, seed) for rate in (min(a, b), max(a, b)))
+    changed = low != TRUE[:500]
+    assert torch.equal(low[changed], high[changed])
+
+
+def test_seeds_differ_and_repeat() -> None:
+    assert torch.equal(noisy_labels(TRUE, 0.5, 10, 1), noisy_labels(TRUE, 0.5, 10, 1))
+    assert not torch.equal(noisy_labels(TRUE, 0.5, 10, 1), noisy_labels(TRUE, 0.5, 10, 2))
+
+
+def test_a_class_subset_keeps_indices_and_renumbers() -> None:
+    indices, labels = class_subset(torch.tensor([3, 1, 0, 3, 7, 1]), [7, 3])
+    assert indices.tolist() == [0, 3, 4]
+    assert labels.tolist() == [1, 1, 0]
+
+
+def test_a_binary_task_joins_classes() -> None:
+    indices, labels = binary_task(torch.tensor([3, 1, 0, 3, 7, 1]), positive=[3, 7], negative=[1])
+    assert indices.tolist() == [0, 1, 3, 4, 5]
+    assert labels.tolist() == [1, 0, 1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: noisy_labels(TRUE, 1.5, 10, 0), "noise rate is 1.5"),
+        (lambda: noisy_labels(TRUE, 0.5, 5, 0), "labels run from 0 to 9"),
+        (lambda: class_subset(TRUE, [3]), "need two or more different"),
+        (lambda: class_subset(TRUE, [3, 11]), "class 11 has no samples"),
+        (lambda: binary_task(TRUE, [1, 2], [2]), "class 2 is in both groups"),
+        (lambda: binary_task(TRUE, [], [2]), "a group is empty"),
+        (lambda: binary_task(TRUE, [12], [2]), "no samples of [12]"),
+    ],
+)
+def test_bad_input_is_one_line(call: Callable[[], object], words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        call()
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
