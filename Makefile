@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install reproduce test lint format bench clean
+.PHONY: help install reproduce check test lint format bench clean
 
 help:
 	@echo "make reproduce   simulate, check, draw every figure, write results/report.html"
+	@echo "make check       check every claim of the theory"
 	@echo "make test        run the tests"
 	@echo "make lint        ruff and mypy"
 	@echo "make bench       speed against a plain loop, other verifiers and the hardware"
@@ -24,6 +25,9 @@ install: $(STAMP)
 reproduce: $(STAMP)
 	$(BIN)/cgro reproduce
 	@$(BIN)/python -c "import pathlib; p = pathlib.Path('results/report.html').resolve(); print('Open', p.as_uri())"
+
+check: $(STAMP)
+	$(BIN)/cgro check --quiet
 
 test: $(STAMP)
 	$(BIN)/python -m pytest

@@ -1,0 +1,96 @@
+"""How flat the loss is around images: its rise and its largest gradient inside a ball, against the ball's radius.
+
+    rise(delta)      = max L(f(x + xi), y) - L(f(x), y)       over |xi|_inf <= delta
+    steepness(delta) = max |grad_x L(f(x + xi), y)|_1
+
+Both maxima are searched by projected gradient ascent, so what is returned is a lower bound, made non-decreasing in
+the radius by keeping the best point found so far. The l_1 norm of the gradient is the dual of l_inf: to first order,
+delta |grad_x L|_1 is the rise. Source: Li & Li, ICML 2025, the loss landscapes of the experiments [S]; theory of
+flatness [N].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+import xarray as xr
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from cgro.attacks.pgd import Budget, pgd
+from cgro.experiment import UserError
+
+Score = Callable[[Tensor], Tensor]
+"""Points (B, *shape) -> what is searched for its maximum (B,)."""
+
+
+def flatness(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    radii: Sequence[float],
+    *,
+    steps: int = 20,
+    generator: torch.Generator | None = None,
+) -> xr.Dataset:
+    """Rise and steepness of each image at each radius, in nats and nats per pixel value, with dimensions (radius,
+    sample).
+
+    Args:
+        model: takes pixels in [0, 1]; use evaluation mode.
+        x, y: images (B, C, S, S) in [0, 1] and labels (B,).
+        radii: l_inf radii >= 0 in pixel values, increasing.
+        steps: steps of each search.
+        generator: draws random starts, on the device of x; None starts at x.
+
+    Raises: UserError for radii that are negative or do not increase, and for images outside of [0, 1].
+    """
+    radii = [float(r) for r in radii]
+    if not radii or radii[0] < 0 or any(b <= a for a, b in pairwise(radii)):
+        raise UserError(f"radii are {radii}: give one or more, from 0 on and increasing")
+    if bool(((x < 0) | (x > 1)).any()):
+        raise UserError(
+            f"images run from {float(x.min()):g} to {float(x.max()):g}: pixels must lie in [0, 1]; scale them"
+        )
+
+    def loss(z: Tensor) -> Tensor:
+        return cross_entropy(model(z), y, reduction="none")
+
+    def steepness(z: Tensor) -> Tensor:
+        """|grad_x L|_1, differentiable."""
+        points = z if z.requires_grad else z.detach().requires_grad_(True)
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad(loss(points).sum(), points, create_graph=True)
+        return gradient.abs().flatten(1).sum(1)
+
+    before = loss(x).detach()
+    rows: dict[str, list[Tensor]] = {"rise": [], "steepness": []}
+    best = {"rise": torch.zeros_like(before), "steepness": steepness(x).detach()}
+    for radius in radii:
+        for name, score, offset in (("rise", loss, before), ("steepness", steepness, 0 * before)):
+            if radius > 0:
+                # Steps begin at the radius and shrink, as those of the evaluation attack.
+                z = pgd(
+                    score, x, Budget("inf", radius), steps=steps, step_size=radius, decay=True, clamp=(0.0, 1.0),
+                    random_start=generator,
+                )  # fmt: skip
+                best[name] = torch.maximum(best[name], score(z).detach() - offset)
+            rows[name].append(best[name])
+    dims = ("radius", "sample")
+    return xr.Dataset(
+        {
+            "rise": (
+                dims,
+                torch.stack(rows["rise"]).cpu().numpy(),
+                {"long_name": "Largest rise of the loss found", "units": "nat"},
+            ),
+            "steepness": (
+                dims,
+                torch.stack(rows["steepness"]).cpu().numpy(),
+                {"long_name": "Largest l_1 norm of the input gradient found", "units": "nat"},
+            ),
+        },
+        {"radius": ("radius", radii, {"long_name": "l_inf radius", "units": "pixel value"})},
+    )
