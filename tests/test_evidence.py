@@ -16,7 +16,7 @@ from scipy import stats
 from cgro.evidence.boxes import prove_positive
 from cgro.evidence.cases import scan
 from cgro.evidence.confidence import mean_interval, proportion_interval, trials_for
-from cgro.evidence.symbolic import decide, nonnegative, vanishes
+from cgro.evidence.symbolic import decide, identities, nonnegative, vanishes
 from cgro.experiment import UserError
 
 X, Y, Z = sp.symbols("x y z")
@@ -53,6 +53,22 @@ def test_a_scan_counts_nan_as_a_violation_and_needs_a_case() -> None:
     assert math.isnan(scan([0, 1], lambda k: (math.nan if k else 0.5, 1.0)).slack)
     with pytest.raises(ValueError, match="no case"):
         scan([], lambda _: (0, 0))
+
+
+def test_a_finding_joins_scan_and_proof() -> None:
+    found = scan([(1, Fraction(1, 20)), (2, Fraction(1, 2))], lambda c: (c[1], Fraction(1, 4)))
+    wrong = found.finding("(n, x)", tested="two", bound="1/4", counterexample="of the proof")
+    assert wrong.holds is False
+    assert wrong.slack == 0.5
+    assert wrong.counterexample == "(n, x) = (2, 1/2)"
+    assert wrong.measured == "tightest at (n, x) = (2, 1/2)"
+    held = scan([0.123456], lambda x: (x, 1))
+    assert held.finding("x", tested="one", bound="1", measured="so").measured == "so; tightest at x = 0.1235"
+    assert held.finding("x", tested="one", bound="1").holds is True
+    open_ended = held.finding("x", tested="one", bound="1", proof=None, counterexample="c")
+    assert (open_ended.holds, open_ended.slack, open_ended.counterexample) == (None, 0.0, "c")
+    disproved = held.finding("x", tested="one", bound="1", proof=False, counterexample="c")
+    assert (disproved.holds, disproved.slack, disproved.counterexample) == (False, 0.0, "c")
 
 
 @given(st.integers(-3, 3), st.integers(-3, 3))
@@ -96,6 +112,14 @@ def test_no_proof_by_signs_of_what_is_negative_somewhere(coefficients: list[int]
     expression = sum(c * m for c, m in zip(coefficients, monomials, strict=True))
     if nonnegative(sp.sympify(expression), {X: 1, Y: 2}):
         assert sp.sympify(expression).subs({X: 1 + point[0], Y: 2 + point[1]}) >= 0
+
+
+def test_identities_name_the_first_residual() -> None:
+    held = identities({"a": sp.Integer(0)}, "all")
+    assert (held.holds, held.slack) == (True, math.inf)
+    wrong = identities({"a": sp.Integer(0), "b": X, "c": Y}, "all")
+    assert (wrong.holds, wrong.slack, wrong.counterexample) == (False, 0.0, "b: off by x")
+    assert wrong.measured == "2 of 3 residuals are not 0"
 
 
 def test_an_identity_vanishes() -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Generic, TypeVar
 
+from cgro.claim import Finding
+
 C = TypeVar("C")
 Number = int | float | Fraction
 
@@ -34,7 +36,41 @@ class Scan(Generic[C]):
     @property
     def counterexample(self) -> str:
         """The first violation in words, empty without one."""
-        return "" if self.violation is None else str(self.violation)
+        return "" if self.violation is None else in_words(self.violation)
+
+    def finding(
+        self,
+        names: str,
+        *,
+        tested: str,
+        bound: str,
+        measured: str = "",
+        proof: bool | None = True,
+        constant: str = "",
+        counterexample: str = "",
+    ) -> Finding:
+        """What the scan found beside a proof: the claim holds if both do, and is undecided without a verdict of the
+        proof.
+
+        `names` says what a case is, as "(N, D)"; `counterexample` is that of the proof.
+        """
+        where = f"tightest at {names} = {in_words(self.tightest)}"
+        return Finding(
+            holds=None if proof is None else proof and self.holds,
+            slack=self.slack if proof else 0.0,
+            tested=tested,
+            bound=bound,
+            measured=f"{measured}; {where}" if measured else where,
+            constant=constant,
+            counterexample=counterexample if self.holds else f"{names} = {self.counterexample}",
+        )
+
+
+def in_words(case: object) -> str:
+    """A case as a reader would write it: 1/20 for a fraction, four digits of a float."""
+    if isinstance(case, tuple | list):
+        return f"({', '.join(in_words(part) for part in case)})"
+    return f"{case:.4g}" if isinstance(case, float) else str(case)
 
 
 def scan(cases: Iterable[C], measured_and_bound: Callable[[C], tuple[Number, Number]]) -> Scan[C]:

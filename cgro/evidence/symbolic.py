@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 import sympy as sp
+
+from cgro.claim import Finding
 
 Expression = Any
 """A sympy expression."""
@@ -70,6 +73,19 @@ def _one_sign(polynomial: Expression) -> bool:
 def _sign(polynomial: Expression) -> int:
     coefficients = _coefficients(sp.expand(polynomial))
     return 1 if any(c.is_positive for c in coefficients) else -1 if any(c.is_negative for c in coefficients) else 0
+
+
+def identities(left: Mapping[str, Expression], tested: str) -> Finding:
+    """The finding that every residual is 0; the first that is not is the counterexample."""
+    wrong = [f"{name}: off by {value}" for name, value in left.items() if value != 0]
+    return Finding(
+        holds=not wrong,
+        slack=math.inf if not wrong else 0.0,
+        tested=tested,
+        bound="residual 0",
+        measured=f"{len(wrong)} of {len(left)} residuals are not 0",
+        counterexample=wrong[0] if wrong else "",
+    )
 
 
 def vanishes(expression: Expression) -> bool:

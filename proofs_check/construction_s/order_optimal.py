@@ -39,14 +39,13 @@ def check(*, largest_dim: int = 1024, factor: float = 4.0, excess: int = 0, proo
 
     found = scan(cases, order_and_bound)
     logs = max(optimality_ratio(n, d, rho) for n, d, rho in cases)
-    return Finding(
-        holds=None if proof.holds is None else proof.holds and found.holds,
-        slack=found.slack if proof.holds else 0.0,
+    return found.finding(
+        "(N, D, rho)",
+        proof=proof.holds,
         tested=f"all N <= D + 1 and rho; {found.count} integer sizes, D up to {dims[-1]:,}",
         bound=f"{factor:g} (D+1) max(1, ceil(rho^2 min(N-1, D)))",
-        measured=f"tightest at (N, D, rho) = {found.tightest}",
         constant=f"{factor / found.slack:.3g} instead of {factor:g}; with all logarithms {logs:.3g}",
-        counterexample=f"(N, D, rho) = {found.counterexample}" if not found.holds else proof.counterexample,
+        counterexample=proof.counterexample,
     )
 
 

@@ -57,14 +57,12 @@ def check(*, largest_dim: int = 200, bound: Law = tail) -> Finding:
         return float(stats.beta.cdf(beta * k / d, k / 2, (d - k) / 2)), bound(beta, k)
 
     found = scan(cases, exact_and_bound)
-    proved = not any(residuals)
-    return Finding(
-        holds=proved and found.holds,
-        slack=found.slack if proved else 0.0,
-        tested=f"identities for all beta, k, d; exact tail at {found.count} triples (d, k, beta), d up to {dims[-1]}",
+    return found.finding(
+        "(d, k, beta)",
+        proof=not any(residuals),
+        tested=f"identities for all beta, k, d; exact tail at {found.count} triples, d up to {dims[-1]}",
         bound="exp(-(k/2)(beta - 1 - ln beta))",
-        measured=f"residuals {residuals}; tightest at (d, k, beta) = {found.tightest}",
-        counterexample=f"(d, k, beta) = {found.counterexample}" if not found.holds else "",
+        measured=f"residuals {residuals}",
     )
 
 

@@ -51,14 +51,12 @@ def check(*, largest: int = 400, law: Base = base) -> Finding:
     k = cases[-1][0]
     patterns = power_and_patterns((k, Fraction(1, 10)))[1]
     rate = (log2(patterns.numerator) - log2(patterns.denominator)) / k
-    return Finding(
-        holds=proved and found.holds,
-        slack=found.slack if proved else 0.0,
+    return found.finding(
+        "(K', a)",
+        proof=proved,
         tested=f"all K' and a < 1/2; {found.count} cases in integers, K' up to {largest}",
         bound="(2 (1 - 2a))^(K'/2)",
-        measured=f"tightest at (K', a) = ({found.tightest[0]}, {found.tightest[1]})",
         constant=f"at a = 1/10 and K' = {k} patterns grow as {2**rate:.4f}^K' in place of {1.6**0.5:.4f}^K'",
-        counterexample=f"(K', a) = ({found.violation[0]}, {found.violation[1]})" if found.violation else "",
     )
 
 

@@ -50,13 +50,12 @@ def check(*, largest: int = 8, ratio: float = 0.9, bound: Law = size_bound) -> F
     wrong = [case for case in small if not right_on_balls(*case, ratio)]
     cases = [(K, dim) for K in range(2, largest + 1) for dim in range(2, largest + 1)]
     found = scan(cases, lambda c: (parity_network(*c, ratio).size.nonzero, bound(*c)))
-    return Finding(
-        holds=not wrong and found.holds,
-        slack=found.slack if not wrong else 0.0,
+    return found.finding(
+        "(K, D)",
+        proof=not wrong,
         tested=f"all corners of balls for {len(small)} grids; counts for K, D up to {largest}",
         bound="9 (D-1)(K-1) + 2 non-zero parameters",
-        measured=f"signs {'right' if not wrong else f'wrong at {wrong[0]}'}; tightest at (K, D) = {found.tightest}",
-        counterexample=f"(K, D) = {found.counterexample}" if not found.holds else "",
+        measured=f"signs {'right' if not wrong else f'wrong at {wrong[0]}'}",
     )
 
 

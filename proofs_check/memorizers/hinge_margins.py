@@ -85,14 +85,12 @@ def check(*, points: int = 6, seed: int = 0, law: Margin = margin) -> Finding:
         return claimed * (1 - Fraction(1, 10**9)), exact
 
     found = scan(cases, claimed_and_exact)
-    proved = not any(left)
-    return Finding(
-        holds=proved and found.holds,
-        slack=found.slack if proved else 0.0,
+    return found.finding(
+        "(norm, D, rho)",
+        proof=not any(left),
         tested=f"the identity for all t, mu; all extreme points of balls of {found.count} networks, rho up to .99",
         bound="gamma / 2",
         measured=f"smallest exact margin over gamma / 2: {found.slack:.9f}, largest {loosest:.3g}",
-        counterexample=f"(norm, D, rho) = {found.counterexample}" if not found.holds else "",
     )
 
 

@@ -42,14 +42,11 @@ def check(*, largest_samples: int = 10_000, ratio: Law = largest_ratio) -> Findi
     cases = [(n, d, k) for n in sizes for d in (8, 16, 64, 256, 1024, 4096) for k in (7, 8, 10, 20, 50, 200) if k < d]
     found = scan(cases, lambda case: (ratio(*case), sufficient_ratio(*case)))
     loose = max(sufficient_ratio(*case) / ratio(*case) for case in cases if case[2] >= 4 * math.log(case[0]) + 6)
-    return Finding(
-        holds=found.holds,
-        slack=found.slack,
-        tested=f"{found.count} triples (N, d, k), N up to {sizes[-1]:,}, d up to 4,096",
+    return found.finding(
+        "(N, d, k)",
+        tested=f"{found.count} triples, N up to {sizes[-1]:,}, d up to 4,096",
         bound="rho at which the exact union bound reaches 1",
-        measured=f"condition tightest at (N, d, k) = {found.tightest}",
         constant=f"rho may be {found.slack:.3g} times larger, up to {loose:.3g} times for k >= 4 ln N + 6",
-        counterexample=f"(N, d, k) = {found.counterexample}" if not found.holds else "",
     )
 
 

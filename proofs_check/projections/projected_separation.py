@@ -46,15 +46,14 @@ def check(*, largest_samples: int = 10**6, dims: Law = dimensions) -> Finding:
         return n * (n - 1) / 2 * 4 * math.exp(-(a**2) * dims(n, a) / 8), math.nextafter(1.0, 0.0)
 
     found = scan(cases, failure)
-    return Finding(
-        holds=None if proof.holds is None else proof.holds and found.holds,
-        slack=found.slack if proof.holds else 0.0,
+    return found.finding(
+        "(N, a)",
+        proof=proof.holds,
         tested=f"all N >= 2 with k = 24 ln(N) / a^2; {found.count} pairs (N, a)",
         bound="probability of failure < 1",
-        measured=f"largest at (N, a) = {found.tightest}",
         constant=f"at N = 100, a = 1/5 the exact tail allows k = {exact_dim(100, 0.2)} of d = 10^4, the claim asks "
         f"{math.ceil(dimensions(100, 0.2))}",
-        counterexample=f"(N, a) = {found.counterexample}" if not found.holds else proof.counterexample,
+        counterexample=proof.counterexample,
     )
 
 

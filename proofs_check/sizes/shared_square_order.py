@@ -40,13 +40,13 @@ def check(*, largest: int = 1024, points_factor: int = 2, level_factor: int = 9)
         return levels(d, gap), max(2.0, math.log2(d / delta) + 1)
 
     found = scan(cases, levels_and_bound)
-    return Finding(
-        holds=None if proof.holds is None else proof.holds and found.holds,
-        slack=found.slack if proof.holds else 0.0,
+    return found.finding(
+        "(D, delta)",
+        proof=proof.holds,
         tested=f"all N >= 2, D >= 1, m >= 2; levels at {found.count} pairs (D, delta)",
         bound=f"{points_factor} N D + {level_factor} D (3 + log_2(D / delta)); m <= log_2(D / delta) + 1",
-        measured=f"inequality {'proved' if proof.holds else 'not proved'}; levels tightest at {found.tightest}",
-        counterexample=f"(D, delta) = {found.counterexample}" if not found.holds else proof.counterexample,
+        measured=f"inequality {'proved' if proof.holds else 'not proved'}",
+        counterexample=proof.counterexample,
     )
 
 
