@@ -27,6 +27,11 @@ def test_growth_time_integrates_the_equation(rate: float, q: float, start: float
     assert phases.growth_time(rate, q, start, factor * start) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("q", [2.0, 2.0 + 5e-16, 2.0 + 1e-12, 2.0 + 1e-6])
+def test_growth_time_is_continuous_at_exponent_2(q: float) -> None:
+    assert phases.growth_time(1.0, q, 0.5, 1.0) == pytest.approx(np.log(2), rel=1e-5)
+
+
 def test_growth_that_never_comes() -> None:
     assert phases.growth_time(0.0, 3, 0.1, 1) == math.inf
     assert phases.growth_time(-1.0, 3, 0.1, 1) == math.inf

@@ -30,10 +30,9 @@ def growth_time(rate: float, exponent: float, start: float, end: float) -> float
         return 0.0
     if rate <= 0:
         return math.inf
-    if exponent == 2.0:
-        return math.log(end / start) / rate
-    power = exponent - 2.0
-    return (start**-power - end**-power) / (power * rate)
+    power, rise = exponent - 2.0, math.log(end / start)
+    # (start^-power - end^-power) / power, without cancellation where power is close to 0.
+    return start**-power * (-math.expm1(-power * rise) / power if power else rise) / rate
 
 
 def signal_rate(setting: PatchSetting) -> float:
