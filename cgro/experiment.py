@@ -8,12 +8,33 @@ and whether finished ones are remembered; `run` itself neither reads nor writes 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import xarray as xr
 
 Tick = Callable[[float], None]
 """Progress callback of a cell function: call it with the units of work just done."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A tick of a cell whose unfinished work may be kept in the folder `scratch`, and be gone on with from there.
+
+    The context removes the folder when the cell is finished.
+    """
+
+    report: Callable[[float], object]
+    scratch: Path
+
+    def __call__(self, done: float) -> None:
+        self.report(done)
+
+
+def scratch_of(tick: Tick) -> Path | None:
+    """Where a cell may keep unfinished work; None: nowhere."""
+    return tick.scratch if isinstance(tick, Progress) else None
 
 
 class Cell(Protocol):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -28,3 +30,17 @@ def resolve_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device = 'cuda': no CUDA device is visible to torch; use --device cpu or auto")
     return torch.device(name)
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """Computes on one CPU core inside, so that bits do not depend on how many there are.
+
+    Small networks lose nothing by it, and gain much where other work is running; cells run side by side instead.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -15,9 +15,11 @@ import torch
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from cgro.attacks.pgd import Budget
+from cgro.attacks.ball import Budget
+from cgro.attacks.images import Goal, accuracy, evaluation_attack
 from cgro.certify.certify import certify
 from cgro.certify.structural import structural_margins
+from cgro.data.batches import Images
 from cgro.data.images import TRAINING_IMAGES, ImageData, ImageName, load_images, stratified_subset
 from cgro.data.separation import byte_separation
 from cgro.experiment import Context, PlainContext, Tick, UserError
@@ -27,15 +29,9 @@ from cgro.networks.memorizers.task import Memorizer, memorization_task
 from cgro.networks.relu import ReluNetwork
 from cgro.networks.unroll import unroll
 from cgro.norms import distances
-from cgro.training.adversarial import (
-    Images,
-    Recipe,
-    accuracy,
-    evaluation_attack,
-    spawn_streams,
-    torch_generator,
-    train,
-)
+from cgro.randomness import spawn_streams, torch_generator
+from cgro.training.loop import Recipe, Trainer
+from cgro.training.objectives import Standard
 
 TITLE = "The certified CGRO classifier on real images"
 CLASSIFIERS = ("clean", "cgro")
@@ -176,8 +172,9 @@ def _train(cell: Cell, data: ImageData, images: Images, tick: Tick) -> SmallCNN:
     streams = spawn_streams(cell.seed)
     channels, size = data.train_images.shape[1:3]
     model = SmallCNN(channels, size, data.classes, cell.width, generator=torch_generator(streams["weights"]))
-    recipe = Recipe(None, cell.epochs, batch_size=64, learning_rate=0.05)
-    train(model, images, recipe, streams=streams, after_epoch=lambda _epoch, _loss: tick(1.0))
+    recipe = Recipe(None, cell.epochs, batch_size=64, learning_rate=0.05, objective=Standard())
+    trainer = Trainer(model, images, recipe, streams)
+    trainer.advance(trainer.steps, lambda: tick(1 / trainer.steps_per_epoch))
     return model
 
 
@@ -202,7 +199,8 @@ def _attack(cell: Cell, model: SmallCNN, images: Images) -> torch.Tensor:
         with torch.no_grad():
             index = (model(best).argmax(1) == images.labels).nonzero()[:, 0]
         if len(index):
-            best[index] = attack.perturb(model, x[index], images.labels[index], generator)
+            goal = Goal(model, x[index], images.labels[index])
+            best[index] = attack.ascend(goal, x[index], generator)
     return best.flatten(1)
 
 

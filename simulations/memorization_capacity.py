@@ -16,16 +16,15 @@ import torch
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from cgro.attacks.pgd import Budget
+from cgro.attacks.ball import Budget
 from cgro.certify.certify import Certificate, certify
 from cgro.data.patches import require_sizes
 from cgro.data.separated import largest_separation, random_points, random_separated
 from cgro.data.separation import LabelledPoints, opposite_separation
 from cgro.experiment import Context, PlainContext, Tick, UserError
-from cgro.machine import resolve_device
+from cgro.machine import resolve_device, single_thread
 from cgro.measures.scaling import power_law
 from cgro.networks.relu import ReluNetwork
-from cgro.training.adversarial import single_thread
 from cgro.training.capacity import Stack, attacked_accuracy, rounds, smallest_widths
 
 TITLE = "Capacity: the smallest trained network that memorizes robustly"

@@ -24,6 +24,7 @@ from cgro.certify.structural import structural_margins
 from cgro.data.patches import require_sizes
 from cgro.data.separated import grid_family
 from cgro.experiment import Context, PlainContext, Tick, UserError
+from cgro.machine import single_thread
 from cgro.networks.memorizers.bounds import neurons_for_all_labellings
 from cgro.networks.memorizers.constructions import NORMS, build
 from cgro.networks.memorizers.grid_bounds import (
@@ -37,7 +38,6 @@ from cgro.networks.memorizers.line import label_changes, line_network, neurons_n
 from cgro.networks.memorizers.task import Memorizer, Task, memorization_task
 from cgro.networks.relu import PrecisionError
 from cgro.sweeps.records import as_records
-from cgro.training.adversarial import single_thread
 from cgro.training.capacity import Stack, train_robustly
 
 TITLE = "Robust generalization on the grid family: exponentially many parameters"

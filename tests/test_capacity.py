@@ -10,7 +10,8 @@ import torch
 import xarray as xr
 from torch.nn.functional import softplus
 
-from cgro.attacks.pgd import Budget, pgd
+from cgro.attacks.ball import Budget
+from cgro.attacks.pgd import pgd
 from cgro.certify.certify import certify
 from cgro.data.separation import LabelledPoints, opposite_separation
 from cgro.experiment import UserError

@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cgro.attacks.pgd import Budget, Norm, perturbation_size, pgd
+from cgro.attacks.ball import Budget, perturbation_size, project
+from cgro.attacks.pgd import pgd
 from cgro.experiment import UserError
+from cgro.norms import Norm
 
 NORMS = get_args(Norm)
 
@@ -50,7 +52,7 @@ def test_every_point_is_in_the_ball(norm, dtype, radius, scale, steps, decay, ba
         steps=steps,
         step_size=0.7 * radius,
         decay=decay,
-        random_start=g if start else None,
+        start=g if start else None,
         batch_dims=batch_dims,
     )
     assert z.dtype == dtype
@@ -71,7 +73,7 @@ def test_clamped_points_are_in_the_box_and_in_the_ball(norm, radius, seed) -> No
         steps=3,
         step_size=radius,
         clamp=(0.0, 1.0),
-        random_start=g,
+        start=g,
     )
     assert z.min() >= 0
     assert z.max() <= 1
@@ -87,8 +89,8 @@ def test_linear_objective_is_maximized_in_closed_form(norm, radius, seed, start)
     x, w = torch.randn(2, 5, 7, generator=g, dtype=torch.float64)
     w[0] *= 1e-200  # Scale of a loss must not matter.
     start_at = g if start else None
-    z = pgd(linear(w), x, Budget(norm, radius), steps=60, step_size=radius, random_start=start_at)
-    best = radius * (w.abs().sum(1) if norm == "inf" else hypot(w))
+    z = pgd(linear(w), x, Budget(norm, radius), steps=60, step_size=radius, start=start_at)
+    best = radius * {"1": w.abs().amax(1), "2": hypot(w), "inf": w.abs().sum(1)}[norm]
     gain = (w * (z - x)).sum(1)
     torch.testing.assert_close(gain / best, torch.ones(5, dtype=torch.float64), rtol=1e-3, atol=0)
 
@@ -103,6 +105,10 @@ def test_batch_dims_decide_what_one_point_is(norm) -> None:
     x, w = torch.zeros(2, 3, 4, dtype=torch.float64), torch.ones(2, 3, 4, dtype=torch.float64)
     each = pgd(linear(w), x, Budget(norm, 1.0), steps=5, step_size=1.0, batch_dims=2)
     both = pgd(linear(w, (1, 2)), x, Budget(norm, 1.0), steps=5, step_size=1.0, batch_dims=1)
+    if norm == "1":  # One coordinate of a point moves.
+        torch.testing.assert_close(each.abs().sum(2), torch.ones(2, 3, dtype=torch.float64))
+        torch.testing.assert_close(both.abs().sum((1, 2)), torch.ones(2, dtype=torch.float64))
+        return
     torch.testing.assert_close(each, w / (2 if norm == "2" else 1))
     torch.testing.assert_close(both, w / (math.sqrt(12) if norm == "2" else 1))
 
@@ -111,7 +117,7 @@ def test_batch_dims_decide_what_one_point_is(norm) -> None:
 def test_random_start_is_uniform_in_the_ball(norm) -> None:
     """P(|d| <= t r) = t^D for a uniform point of a ball in D dimensions; 4000 draws, five sigma."""
     x = torch.zeros(4000, 3, dtype=torch.float64)
-    z = pgd(linear(x), x, Budget(norm, 2.0), steps=0, step_size=1.0, random_start=generator())
+    z = pgd(linear(x), x, Budget(norm, 2.0), steps=0, step_size=1.0, start=generator())
     inside = (perturbation_size(z, x, norm) <= 1.0).double().mean()
     assert abs(inside - 1 / 8) < 5 * math.sqrt(1 / 8 * 7 / 8 / 4000)
     assert z.mean(0).abs().max() < 5 * 2 / math.sqrt(3 * 4000)
@@ -120,7 +126,7 @@ def test_random_start_is_uniform_in_the_ball(norm) -> None:
 def test_equal_generators_give_equal_points_and_leave_the_global_one_alone() -> None:
     x = torch.randn(5, 4, generator=generator())
     state = torch.get_rng_state()
-    points = [pgd(linear(x), x, Budget("2", 1.0), steps=2, step_size=0.1, random_start=generator(s)) for s in (1, 1, 2)]
+    points = [pgd(linear(x), x, Budget("2", 1.0), steps=2, step_size=0.1, start=generator(s)) for s in (1, 1, 2)]
     assert torch.equal(points[0], points[1])
     assert not torch.equal(points[0], points[2])
     assert torch.equal(state, torch.get_rng_state())
@@ -165,7 +171,7 @@ def test_budget_refuses_impossible_radii(radius) -> None:
 
 
 def test_budget_refuses_unknown_norms() -> None:
-    with pytest.raises(UserError, match="norm is 'linf': allowed are 'inf' and '2'"):
+    with pytest.raises(UserError, match="norm is 'linf': allowed are '1', '2' and 'inf'"):
         Budget("linf", 1.0)  # type: ignore[arg-type]
 
 
@@ -184,3 +190,27 @@ def test_wrong_arguments_are_named(change, message) -> None:
     arguments = {"objective": linear(x), "x": x, "budget": Budget("inf", 1.0), "steps": 1, "step_size": 1.0}
     with pytest.raises(ValueError, match=message):
         pgd(**(arguments | change))
+
+
+@settings(max_examples=100)
+@given(
+    seed=st.integers(0, 2**32),
+    radius=st.floats(0.01, 3),
+    boxed=st.booleans(),
+    scale=st.sampled_from([0.1, 1.0, 5.0]),
+)
+def test_l1_projection_is_nearest_in_the_ball_and_the_box(seed, radius, boxed, scale) -> None:
+    """Second encoding: the threshold t by bisection, where |min(max(|v| - t, 0), room)|_1 = radius."""
+    g = generator(seed)
+    x = torch.rand(4, 9, generator=g, dtype=torch.float64).round(decimals=1)
+    v = scale * torch.randn(4, 9, generator=g, dtype=torch.float64)
+    found = project(v, x, Budget("1", radius), (0.0, 1.0) if boxed else None)
+    room = torch.where(v > 0, 1 - x, x) if boxed else torch.full_like(x, math.inf)
+    low, high = torch.zeros(4, 1, dtype=torch.float64), v.abs().amax(1, keepdim=True)
+    for _ in range(80):
+        middle = (low + high) / 2
+        too_large = torch.minimum((v.abs() - middle).clamp_min(0), room).sum(1, keepdim=True) > radius
+        low, high = torch.where(too_large, middle, low), torch.where(too_large, high, middle)
+    free = torch.minimum(v.abs(), room)
+    expected = torch.where(free.sum(1, keepdim=True) > radius, torch.minimum((v.abs() - high).clamp_min(0), room), free)
+    torch.testing.assert_close(found, v.sign() * expected, rtol=1e-9, atol=1e-9)

@@ -1,4 +1,4 @@
-"""Projected gradient ascent inside an l_inf or l_2 ball: one attack for images and for theory inputs.
+"""Projected gradient ascent inside an l_1, l_2 or l_inf ball: one attack for images and for theory inputs.
 
 Images live in [0, 1] and are clamped to it; points of the theory are raw coordinates and are never clamped.
 Reference: Madry, Makelov, Schmidt, Tsipras, Vladu, "Towards deep learning models resistant to adversarial
@@ -7,36 +7,15 @@ attacks", ICLR 2018, section 2.1.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from cgro.experiment import UserError
+from cgro.attacks.ball import Box, Budget, inside, project, random_start, steepest
 
-Norm = Literal["inf", "2"]
 Objective = Callable[[Tensor], Tensor]
 """Points (*batch, *shape) -> the loss of each point (*batch,), to be made large by the attack."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """The perturbations allowed to the adversary: a norm and a radius > 0 in input units.
-
-    Raises: UserError for an unknown norm, or a radius that is not finite and positive.
-    """
-
-    norm: Norm
-    radius: float
-
-    def __post_init__(self) -> None:
-        if self.norm not in get_args(Norm):
-            raise UserError(f"norm is {self.norm!r}: allowed are 'inf' and '2'; choose one of them")
-        if not (math.isfinite(self.radius) and self.radius > 0):
-            raise UserError(f"radius is {self.radius}: it must be finite and > 0; give it in input units")
 
 
 def pgd(
@@ -47,13 +26,14 @@ def pgd(
     steps: int,
     step_size: float,
     decay: bool = False,
-    clamp: tuple[float, float] | None = None,
-    random_start: torch.Generator | None = None,
+    clamp: Box | None = None,
+    start: torch.Generator | Tensor | None = None,
     batch_dims: int = 1,
 ) -> Tensor:
     """Points near `x` with a large objective, found by projected gradient ascent; the last iterate.
 
-        z <- P(z + a s(grad objective(z))),  s = sign (l_inf) or g / |g|_2 (l_2),  P = projection on the ball
+        z <- P(z + a s(grad objective(z))),  s = sign (l_inf), g / |g|_2 (l_2), signs of the largest (l_1),
+        P = projection on the ball
 
     Args:
         objective: differentiable losses (*batch,) of points (*batch, *shape); samples must not interact.
@@ -63,7 +43,8 @@ def pgd(
         decay: let a fall linearly, from `step_size` in the first step to `step_size / steps` in the last.
             Starting with a = radius this finds in 20 steps what constant steps find in 100.
         clamp: (low, high) of valid inputs, (0, 1) for images; None leaves coordinates alone.
-        random_start: draws a start uniformly in the ball; None starts at `x`. On the device of `x`.
+        start: draws perturbations uniformly in the ball to start from (on the device of `x`), or these perturbations;
+            None starts at `x`.
         batch_dims: how many leading dims of `x` are batch; the norm is taken over all the others.
 
     Returns: points like `x`, detached. Each lies in the ball exactly: |z - x| <= radius when it is measured
@@ -78,23 +59,18 @@ def pgd(
     if clamp is not None and bool(((x < clamp[0]) | (x > clamp[1])).any()):
         raise ValueError(f"x leaves [{clamp[0]}, {clamp[1]}]: scale it into the box, or pass clamp=None")
     x = x.detach()
-    delta = torch.zeros_like(x)
-    if random_start is not None:
-        delta = _uniform_in_ball(x, budget, random_start, batch_dims)
-    z = _clamped(x + delta, clamp)
+    if isinstance(start, torch.Generator):
+        start = random_start(x, budget, start, batch_dims)
+    z = x if start is None else x + project(start, x, budget, clamp, batch_dims)
     for step in range(steps):
-        direction = _steepest(_gradient(objective, z, batch_dims), budget, batch_dims)
+        direction = steepest(gradient_of(objective, z, batch_dims), budget.norm, z, clamp, batch_dims)
         size = step_size * (1 - step / steps) if decay else step_size
-        z = _clamped(x + _project(z + size * direction - x, budget, batch_dims), clamp)
-    return _clamped(_round_towards(x, _project((z - x).double(), budget, batch_dims)), clamp)
+        z = x + project(z + size * direction - x, x, budget, clamp, batch_dims)
+    return inside(z, x, budget, clamp, batch_dims)
 
 
-def perturbation_size(z: Tensor, x: Tensor, norm: Norm, batch_dims: int = 1) -> Tensor:
-    """Norm of z - x over all but the leading `batch_dims` dims, measured in float64; shape (*batch,)."""
-    return _norm(z.double() - x.double(), norm, batch_dims).reshape(x.shape[:batch_dims])
-
-
-def _gradient(objective: Objective, z: Tensor, batch_dims: int) -> Tensor:
+def gradient_of(objective: Objective, z: Tensor, batch_dims: int = 1) -> Tensor:
+    """Gradient of each loss with respect to its own point. Raises: ValueError unless there is one loss for each."""
     with torch.enable_grad():
         z = z.detach().requires_grad_(True)
         losses = objective(z)
@@ -106,50 +82,3 @@ def _gradient(objective: Objective, z: Tensor, batch_dims: int) -> Tensor:
         # Samples do not interact, so the gradient of the sum holds the gradient of each loss.
         (gradient,) = torch.autograd.grad(losses.sum(), z)
     return gradient
-
-
-def _norm(delta: Tensor, norm: Norm, batch_dims: int) -> Tensor:
-    """Norm over the non-batch dims, which are kept with length 1."""
-    dims = tuple(range(batch_dims, delta.ndim))
-    return torch.linalg.vector_norm(delta, math.inf if norm == "inf" else 2, dims, keepdim=True)
-
-
-def _steepest(gradient: Tensor, budget: Budget, batch_dims: int) -> Tensor:
-    """Direction of norm 1 along which a linear function grows fastest; 0 where the gradient is 0."""
-    if budget.norm == "inf":
-        return gradient.sign()
-    # Dividing by the largest entry first keeps the squares of tiny gradients from underflowing to 0.
-    tiny = torch.finfo(gradient.dtype).tiny
-    gradient = gradient / _norm(gradient, "inf", batch_dims).clamp_min(tiny)
-    return gradient / _norm(gradient, "2", batch_dims).clamp_min(tiny)
-
-
-def _project(delta: Tensor, budget: Budget, batch_dims: int) -> Tensor:
-    if budget.norm == "inf":
-        return delta.clamp(-budget.radius, budget.radius)
-    # One part in 10^12 inside, so that the radius holds in whatever order the squares are summed.
-    radius = budget.radius * (1 - 1e-12)
-    size = _norm(delta, "2", batch_dims)
-    return torch.where(size > radius, delta * (radius / size), delta)
-
-
-def _uniform_in_ball(x: Tensor, budget: Budget, generator: torch.Generator, batch_dims: int) -> Tensor:
-    if budget.norm == "inf":
-        unit = torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device)
-        return (2 * unit - 1) * budget.radius
-    direction = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
-    shape = x.shape[:batch_dims] + (1,) * (x.ndim - batch_dims)
-    unit = torch.rand(shape, generator=generator, dtype=x.dtype, device=x.device)
-    dimension = math.prod(x.shape[batch_dims:])
-    return direction / _norm(direction, "2", batch_dims) * unit ** (1 / dimension) * budget.radius
-
-
-def _round_towards(x: Tensor, delta: Tensor) -> Tensor:
-    """x + delta in the precision of `x`, each coordinate rounded so that it is no farther than delta."""
-    z = (x.double() + delta).to(x.dtype)
-    too_far = (z.double() - x.double()).abs() > delta.abs()
-    return torch.where(too_far, torch.nextafter(z, x), z)
-
-
-def _clamped(z: Tensor, clamp: tuple[float, float] | None) -> Tensor:
-    return z if clamp is None else z.clamp(*clamp)

@@ -11,7 +11,8 @@ from jaxtyping import Float64
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from cgro.attacks.pgd import Budget, pgd
+from cgro.attacks.ball import Budget
+from cgro.attacks.pgd import pgd
 from cgro.dynamics.runs import Runs, State, vector_draw
 from cgro.dynamics.setting import Attack
 from cgro.experiment import UserError

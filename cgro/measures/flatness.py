@@ -19,7 +19,8 @@ import xarray as xr
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from cgro.attacks.pgd import Budget, pgd
+from cgro.attacks.ball import Budget
+from cgro.attacks.pgd import pgd
 from cgro.experiment import UserError
 
 Score = Callable[[Tensor], Tensor]
@@ -74,7 +75,7 @@ def flatness(
                 # Steps begin at the radius and shrink, as those of the evaluation attack.
                 z = pgd(
                     score, x, Budget("inf", radius), steps=steps, step_size=radius, decay=True, clamp=(0.0, 1.0),
-                    random_start=generator,
+                    start=generator,
                 )  # fmt: skip
                 best[name] = torch.maximum(best[name], score(z).detach() - offset)
             rows[name].append(best[name])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import textwrap
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ import xarray as xr
 from tqdm import tqdm
 
 from cgro import interrupts
-from cgro.experiment import C, CellFunction, UserError
+from cgro.experiment import C, CellFunction, Progress, UserError
 from cgro.files import StorageError, require_writable
 from cgro.sweeps import store
 from cgro.sweeps.workers import processes
@@ -154,9 +155,11 @@ def compute_and_store(
 ) -> xr.Dataset:
     """Compute one cell, store it with its provenance, and return it as it will be read back."""
     start = time.perf_counter()
-    result = function(cell, lambda done: (tick(done), None)[1])
+    scratch = path.with_suffix("")
+    result = function(cell, Progress(tick, scratch))
     result = result.assign_attrs(store.provenance(cell, time.perf_counter() - start))
     store.save(result, path)
+    shutil.rmtree(scratch, ignore_errors=True)
     return store.load(path)
 
 

@@ -17,8 +17,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from cgro.attacks.pgd import Budget, Norm, pgd
+from cgro.attacks.ball import Budget
+from cgro.attacks.pgd import pgd
 from cgro.networks.relu import ReluNetwork
+from cgro.norms import Norm
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def _attack(
         steps=steps,
         step_size=1.0,
         decay=True,
-        random_start=generator,
+        start=generator,
         batch_dims=2,
     )
 
@@ -232,7 +234,7 @@ def attacked_accuracy(
             steps=steps,
             step_size=budget.radius,
             decay=True,
-            random_start=generator if k else None,
+            start=generator if k else None,
         )
         right &= module(z)[:, 0] * y > 0
     return float(right.double().mean())

@@ -1,0 +1,101 @@
+"""A whole image set on one device, cut into batches there, and its augmentation as tensor operations on a batch.
+
+Augmentation is drawn first and applied after: whoever holds only a part of a batch applies a part of the draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor
+
+from cgro.experiment import UserError
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images on a device as uint8 (N, C, S, S), where `white` is pixel 1.0, and their labels int64 (N,)."""
+
+    pixels: Tensor
+    labels: Tensor
+    white: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: Tensor) -> Images:
+        """Those images alone."""
+        indices = indices.to(self.labels.device)
+        return Images(self.pixels[indices], self.labels[indices], self.white)
+
+    def to(self, device: torch.device | str) -> Images:
+        return Images(self.pixels.to(device), self.labels.to(device), self.white)
+
+    def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of `size` or fewer in the given order: float32 pixels in [0, 1], labels."""
+        for indices in order.to(self.labels.device).split(size):
+            yield self.scaled(self.pixels[indices]), self.labels[indices]
+
+    def scaled(self, pixels: UInt8[Tensor, ...]) -> Tensor:
+        """float32 pixels in [0, 1]; images lie channels last in memory, which convolutions like best."""
+        x = pixels.float() / self.white
+        return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random crops of an image padded by reflection, mirror images, and a grey square (cutout); sizes in pixels.
+
+    Raises: UserError for sizes below 0.
+    """
+
+    pad: int = 0
+    flip: bool = False
+    cutout: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.pad, self.cutout) < 0:
+            raise UserError(f"pad is {self.pad} and cutout is {self.cutout}: allowed are 0 or more pixels; raise them")
+
+    def draw(self, count: int, size: int, generator: torch.Generator) -> Int[Tensor, "B 5"]:
+        """For each of `count` images of side `size`: shift down and right, mirrored or not, centre of the square."""
+        ends = (2 * self.pad + 1, 2 * self.pad + 1, 2 if self.flip else 1, size, size)
+        device = generator.device
+        return torch.stack([torch.randint(end, (count,), generator=generator, device=device) for end in ends], 1)
+
+    def apply(self, pixels: UInt8[Tensor, "B C S S"], drawn: Int[Tensor, "B 5"], grey: int) -> UInt8[Tensor, "B C S S"]:
+        """Augmented images, one row of `drawn` for each; `grey` fills the square."""
+        if self == Augmentation():
+            return pixels
+        size = pixels.shape[-1]
+        if self.pad >= size:
+            raise UserError(f"pad is {self.pad}: a reflection needs less than the {size} pixels of an image; lower it")
+        line = torch.arange(size, device=pixels.device)
+        down, right, mirrored, row, column = drawn.to(pixels.device).T[:, :, None]
+        rows, columns = (_reflected(line + shift - self.pad, size) for shift in (down, right))
+        columns = torch.where(mirrored > 0, columns.flip(1), columns)
+        batch = torch.arange(len(pixels), device=pixels.device)[:, None, None]
+        moved = pixels[batch, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+        if self.cutout == 0:
+            return moved
+        low, high = -(self.cutout // 2), (self.cutout + 1) // 2
+        hidden_rows, hidden_columns = ((line >= at + low) & (line < at + high) for at in (row, column))
+        hidden = (hidden_rows[:, :, None] & hidden_columns[:, None, :])[:, None]
+        return torch.where(hidden, torch.tensor(grey, dtype=pixels.dtype, device=pixels.device), moved)
+
+
+def _reflected(line: Tensor, size: int) -> Tensor:
+    """Positions outside of 0..size - 1 mirrored back at the first and last one."""
+    return (size - 1 - (size - 1 - line.abs()).abs()).abs()
+
+
+AUGMENTATIONS = {
+    "none": Augmentation(),
+    "crop": Augmentation(pad=4),
+    "crop-flip": Augmentation(pad=4, flip=True),
+    "crop-flip-cutout": Augmentation(pad=4, flip=True, cutout=8),
+}
+"""Augmentations by name; crop-flip is the usual one of CIFAR-10. Digits are never mirrored."""

@@ -1,0 +1,254 @@
+"""A training run on images as one frozen configuration: what `cgro train` and the experiments on images are made of."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from cgro.attacks.ball import Budget
+from cgro.attacks.images import Attack, evaluation_attack
+from cgro.data.batches import AUGMENTATIONS
+from cgro.data.images import TRAINING_IMAGES, ImageName
+from cgro.experiment import UserError
+from cgro.networks.zoo import ModelName
+from cgro.norms import Norm
+from cgro.training.loop import Averaging, Precision, Recipe
+from cgro.training.objectives import Adversarial, Mart, Objective, Standard, Trades
+from cgro.training.schedules import ScheduleName
+
+ObjectiveName = Literal["standard", "adversarial", "trades", "mart", "free"]
+AugmentationName = Literal["none", "crop", "crop-flip", "crop-flip-cutout"]
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Adversarial training of one network on images, with learning curves and the best and last checkpoint."""
+
+    data: ImageName = "digits"
+    """Images: digits (8x8, part of scikit-learn), mnist, cifar10 or cifar100, from folder CGRO_DATA."""
+
+    samples: int = 500
+    """Training images, a random subset of equal class shares; 0: all that are not held out."""
+
+    held_out: int = 300
+    """Images at the end of the official training set that are held out to choose the best checkpoint by, 0 or more."""
+
+    classes: tuple[int, ...] = ()
+    """Train on these classes alone, renumbered 0, 1, ...; none: all."""
+
+    label_noise: float = 0.0
+    """Share of training labels drawn anew, 0 to 1; 1 gives random labels."""
+
+    model: ModelName = "small-cnn"
+    """Network."""
+
+    width: float = 24.0
+    """Its width: channels of a small CNN, a multiplier of the others (lenet 16, preact-resnet18 1, wrn-34 10)."""
+
+    objective: ObjectiveName = "adversarial"
+    """What is minimized; adversarial is PGD-AT, with --attack-steps 1 it is fast training."""
+
+    beta: float = 6.0
+    """Weight of the second term of trades (6 in the paper) and mart (5), 0 or more."""
+
+    replays: int = 8
+    """How often objective free trains on a batch, 2 or more; an epoch takes that many times its updates."""
+
+    weight_perturbation: float = 0.0
+    """gamma of adversarial weight perturbation (AWP), 0 or more; 0.005 in the paper, 0 is without."""
+
+    norm: Norm = "inf"
+    """Norm of perturbations."""
+
+    radius: float = 0.15
+    """Radius of perturbations in units of pixels in [0, 1], e.g. 0.0314 = 8/255 in l_inf, 0.5 in l_2, 12 in l_1."""
+
+    attack_steps: int = 5
+    """PGD steps for each training batch, 1 or more."""
+
+    step_size: float = 0.0
+    """Length of a PGD step in radii; 0: 2.5 / attack_steps, which crosses the ball, and 1.25 for a single step."""
+
+    ramp: float = 0.4
+    """Share of the training over which the radius rises to its full size, 0 to 1."""
+
+    epochs: int = 40
+    """Passes over the training images, 1 or more."""
+
+    batch_size: int = 32
+    """Images in a batch, 1 or more."""
+
+    micro_batch: int = 0
+    """Images worked on at once, whose gradients add up to those of the batch; 0: all of it."""
+
+    schedule: ScheduleName = "cyclic"
+    """Learning rate: cyclic (up for a fifth, then down), piecewise (a tenth at 1/2 and 3/4), cosine or constant."""
+
+    learning_rate: float = 0.05
+    """Largest learning rate of SGD, above 0."""
+
+    momentum: float = 0.9
+    """Momentum of SGD, at least 0 and below 1."""
+
+    weight_decay: float = 0.0
+    """Weight decay, 0 or more; 0.0005 is usual for CIFAR-10."""
+
+    augmentation: AugmentationName = "none"
+    """Random crops, mirror images and grey squares, anew in every epoch."""
+
+    averaging: Averaging = "none"
+    """Evaluate an average of the weights: ema (0.999 an update) or swa (the ends of the last quarter's epochs)."""
+
+    precision: Precision = "float32"
+    """Precision of forward and backward passes; weights are float32."""
+
+    compile: bool = False
+    """Compile the network with torch.compile: minutes at the start, faster on a GPU."""
+
+    evaluate_every: int = 1
+    """Epochs between evaluations, 1 or more; the first and the last epoch are always evaluated."""
+
+    evaluation_images: int = 1000
+    """Images of each part (training, held out, test) to evaluate at most, 10 or more."""
+
+    evaluation_steps: int = 10
+    """PGD steps of the evaluation, 1 or more: they begin at the radius and shrink, from 2 starts."""
+
+    device: str = "auto"
+    """Where to compute: auto (a GPU if there is one), cpu or cuda; bits repeat on a CPU only."""
+
+    seed: int = 0
+    """Seed of everything that is drawn, 0 or more."""
+
+    @classmethod
+    def digits(cls) -> TrainingConfig:
+        """500 images of 8x8 pixels and a small network: half a minute of one CPU core."""
+        return cls()
+
+    @classmethod
+    def mnist(cls) -> TrainingConfig:
+        """LeNet of the MNIST challenge at radius 0.3, all images: minutes on a GPU; on a CPU, ask for fewer samples."""
+        return cls(
+            data="mnist", samples=0, held_out=10_000, model="lenet", width=16, radius=0.3, attack_steps=10, epochs=20,
+            batch_size=128, learning_rate=0.1, evaluation_images=10_000, evaluation_steps=20,
+        )  # fmt: skip
+
+    @classmethod
+    def cifar10(cls) -> TrainingConfig:
+        """PreActResNet-18 at radius 8/255 with the recipe of Rice et al. (ICML 2020), 40 epochs; made for a GPU."""
+        return cls(
+            data="cifar10", samples=0, held_out=10_000, model="preact-resnet18", width=1, radius=8 / 255,
+            attack_steps=10, ramp=0.0, epochs=40, batch_size=128, schedule="piecewise", learning_rate=0.1,
+            weight_decay=5e-4, augmentation="crop-flip", precision="bfloat16", evaluation_images=10_000,
+        )  # fmt: skip
+
+    @property
+    def work(self) -> float:
+        """Epochs."""
+        return float(self.epochs)
+
+    @property
+    def budget(self) -> Budget:
+        """The perturbations that are trained and evaluated against."""
+        return Budget(self.norm, self.radius)
+
+    @property
+    def recipe(self) -> Recipe:
+        """How to train."""
+        step = self.step_size or (1.25 if self.attack_steps == 1 else 2.5 / self.attack_steps)
+        objectives: dict[str, Objective] = {
+            "standard": Standard(),
+            "adversarial": Adversarial(),
+            "trades": Trades(self.beta),
+            "mart": Mart(self.beta),
+            "free": Adversarial(),
+        }
+        attack = None if self.objective == "standard" else Attack(self.budget, self.attack_steps, relative_step=step)
+        return Recipe(
+            attack,
+            self.epochs,
+            self.batch_size,
+            self.learning_rate,
+            objectives[self.objective],
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            schedule=self.schedule,
+            ramp=self.ramp,
+            augmentation=AUGMENTATIONS[self.augmentation],
+            micro_batch=self.micro_batch,
+            weight_perturbation=self.weight_perturbation,
+            replays=self.replays if self.objective == "free" else 1,
+            averaging=self.averaging,
+            precision=self.precision,
+            compile=self.compile,
+        )
+
+    @property
+    def stronger(self) -> Attack:
+        """The attack of the evaluation."""
+        return evaluation_attack(self.budget, self.evaluation_steps)
+
+    def __post_init__(self) -> None:
+        for name, kind in _CHOICES.items():
+            if getattr(self, name) not in get_args(kind):
+                allowed = ", ".join(get_args(kind))
+                raise UserError(f"{name} is {getattr(self, name)!r}: allowed are {allowed}; choose one of them")
+        most = TRAINING_IMAGES[self.data]
+        if not 0 <= self.held_out <= most - 10:
+            raise UserError(f"held_out is {self.held_out}: allowed are 0 to {most - 10} with {self.data}; change it")
+        if self.samples != 0 and not 10 <= self.samples <= most - self.held_out:
+            raise UserError(
+                f"samples is {self.samples}: allowed are 10 to {most - self.held_out} with {self.data} and "
+                f"{self.held_out} held out, or 0 for all; change it"
+            )
+        require_radius(self.radius, self.norm)
+        if not self.width > 0:
+            raise UserError(f"width is {self.width:g}: allowed are numbers above 0; raise it")
+        for name, least in _LEAST.items():
+            if not getattr(self, name) >= least:
+                raise UserError(f"{name} is {getattr(self, name)}: allowed are {least} or more; raise it")
+        for name in ("label_noise", "ramp"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name} is {getattr(self, name)}: allowed are 0 to 1; change it")
+        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
+            raise UserError(f"learning_rate is {self.learning_rate}: allowed are numbers above 0; try 0.05")
+        if not 0 <= self.momentum < 1:
+            raise UserError(f"momentum is {self.momentum}: allowed are 0 up to below 1; try 0.9")
+
+
+def require_radius(radius: float, norm: Norm = "inf") -> None:
+    """Refuse radii that are not in units of pixels in [0, 1]. Raises: UserError."""
+    if not (math.isfinite(radius) and radius > 0) or (norm == "inf" and radius > 1):
+        raise UserError(
+            f"radius is {radius:g}: allowed are numbers above 0{' up to 1' if norm == 'inf' else ''}, as pixels lie in "
+            "[0, 1]; divide 8-bit values by 255, e.g. 8/255 = 0.0314"
+        )
+
+
+_CHOICES: dict[str, Any] = {
+    "data": ImageName,
+    "model": ModelName,
+    "objective": ObjectiveName,
+    "norm": Norm,
+    "schedule": ScheduleName,
+    "augmentation": AugmentationName,
+    "averaging": Averaging,
+    "precision": Precision,
+}
+_LEAST = {
+    "beta": 0,
+    "replays": 2,
+    "weight_perturbation": 0,
+    "attack_steps": 1,
+    "step_size": 0,
+    "epochs": 1,
+    "batch_size": 1,
+    "micro_batch": 0,
+    "weight_decay": 0,
+    "evaluate_every": 1,
+    "evaluation_images": 10,
+    "evaluation_steps": 1,
+    "seed": 0,
+}
+"""Smallest values that are allowed."""

@@ -1,0 +1,352 @@
+"""The training loop: one update after another, each a function of the state, the seed and its number.
+
+min over weights of E max over |z - x| <= radius of a loss, the inner maximum by PGD (Madry et al., ICLR 2018), with the
+variants of `objectives.py`; besides
+- free training (Shafahi et al., NeurIPS 2019): each batch is replayed m times, and every backward pass moves both the
+  weights and a perturbation that is kept from batch to batch;
+- fast training (Wong et al., ICLR 2020): PGD-AT with one step of 1.25 radii from a random start;
+- AWP (`weight_perturbation.py`), and averages of the weights (EMA, SWA).
+
+Random numbers are addressed by the number of the update, so that a run that is interrupted and resumed, or shared by
+several processes, draws what a run in one piece draws.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from cgro import interrupts
+from cgro.attacks.ball import Budget, project, random_start, steepest
+from cgro.attacks.images import BOX, Attack, evaluating
+from cgro.data.batches import Augmentation, Images
+from cgro.experiment import UserError
+from cgro.randomness import Stream, at, torch_generator
+from cgro.training.objectives import Adversarial, Objective
+from cgro.training.schedules import ScheduleName, factor
+from cgro.training.team import Team
+from cgro.training.weight_perturbation import kept_buffers, perturbed_weights
+
+Averaging = Literal["none", "ema", "swa"]
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: SGD with momentum on the images that `attack` perturbs, or on clean ones.
+
+    Learning rates follow `schedule` of `schedules.py` from `learning_rate` > 0. The radius rises linearly to that of
+    `attack` over the fraction `ramp` in [0, 1] of the updates: from the full radius at once, larger images than digits
+    leave some networks at a constant answer. Epochs, batch size and replays are >= 1; weight decay and
+    `weight_perturbation`, the gamma of AWP, are >= 0. Batches are worked on in pieces of `micro_batch` images (0:
+    whole), whose gradients add up to that of the batch. `ema` decays 0.999 an update; `swa` averages the ends of the
+    epochs of the last quarter.
+    """
+
+    attack: Attack | None
+    """None trains on clean images."""
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    objective: Objective = field(default_factory=Adversarial)
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    schedule: ScheduleName = "cyclic"
+    ramp: float = 0.4
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    micro_batch: int = 0
+    weight_perturbation: float = 0.0
+    replays: int = 1
+    """More than 1: free training."""
+    averaging: Averaging = "none"
+    precision: Precision = "float32"
+    compile: bool = False
+
+    def attack_at(self, progress: float) -> Attack | None:
+        """The attack of an update at `progress` in (0, 1] through the training."""
+        if self.attack is None or progress >= self.ramp:
+            return self.attack
+        return self.attack.weaker(progress / self.ramp)
+
+
+class Trainer:
+    """A model in training; `step` updates are done.
+
+    targets: what each training image is trained towards, labels (N,) or probabilities (N, classes); weights: of the
+    losses of the images (N,). Both may be changed between updates, and belong to the state.
+    """
+
+    def __init__(
+        self, model: nn.Module, data: Images, recipe: Recipe, streams: dict[str, Stream], team: Team | None = None
+    ) -> None:
+        self.model, self.data, self.recipe, self.streams, self.team = model, data, recipe, streams, team or Team()
+        self.device = data.labels.device
+        if recipe.replays > 1 and self.team.size > 1:
+            raise UserError("free training keeps one perturbation for all batches: run it on one process")
+        model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: nn.Module = model
+        if recipe.compile:
+            self.network = torch.compile(self.network)  # type: ignore[assignment]
+        if recipe.precision == "bfloat16":
+            self.network = _Bfloat16(self.network)
+        self.optimizer = torch.optim.SGD(
+            model.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+        )
+        self.averaged: AveragedModel | None = None
+        if recipe.averaging != "none":
+            average = get_ema_multi_avg_fn(0.999) if recipe.averaging == "ema" else None
+            self.averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+        self.targets, self.weights = data.labels.clone(), torch.ones(len(data), device=self.device)
+        self.step = 0
+        self.steps_per_epoch = math.ceil(len(data) / recipe.batch_size) * recipe.replays
+        self.steps = recipe.epochs * self.steps_per_epoch
+        self._loss = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self._bad = torch.full((2,), -1.0, dtype=torch.float64, device=self.device)
+        self._free = torch.zeros(min(recipe.batch_size, len(data)), *data.pixels.shape[1:], device=self.device)
+        self._order: tuple[int, Tensor] = (-1, torch.empty(0))
+
+    @property
+    def epoch(self) -> int:
+        """Whole epochs done."""
+        return self.step // self.steps_per_epoch
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The model to evaluate: the averaged one, once there is an average."""
+        return self.averaged.module if self.averaged is not None and self.averaged.n_averaged > 0 else self.model
+
+    def advance(self, to: int, after_step: Callable[[], object] = lambda: None) -> None:
+        """Updates until `step` is `to`. Ctrl-C is raised between two updates.
+
+        Raises: UserError when a loss was not finite, or memory did not suffice.
+        """
+        self.model.train()
+        while self.step < to:
+            with interrupts.postponed():
+                self._update()
+            if self.step % 50 == 0 or self.step == to:
+                self.require_finite()
+            after_step()
+
+    def take_loss(self) -> float:
+        """Mean loss of the images since this was last asked, each just before its update, in nats."""
+        self.team.sum_in_place([self._loss])
+        total, count = self._loss.tolist()
+        self._loss.zero_()
+        return total / max(count, 1.0)
+
+    def require_finite(self) -> None:
+        """Raises: UserError naming the first update whose loss was not finite."""
+        step, loss = self._bad.tolist()
+        if step >= 0:
+            raise UserError(
+                f"training diverged at step {int(step) + 1}, in epoch {int(step) // self.steps_per_epoch + 1}: the "
+                f"loss is {loss}; lower the learning rate (it is {self.recipe.learning_rate:g})"
+            )
+
+    def _update(self) -> None:
+        recipe = self.recipe
+        progress = (self.step + 1) / (self.steps + 1)
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * factor(recipe.schedule, progress)
+        batch = self._batch()
+        try:
+            pieces = [self._attacked(batch, piece) for piece in self._split(len(batch.indices))]
+            if recipe.weight_perturbation > 0:
+                with kept_buffers(self.model):
+                    self._differentiate(pieces, len(batch.indices))
+                with perturbed_weights(self.model, recipe.weight_perturbation):
+                    losses = self._differentiate(pieces, len(batch.indices))
+            else:
+                losses = self._differentiate(pieces, len(batch.indices))
+        except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+            if not _is_memory(error):
+                raise
+            del error
+            raise UserError(self._memory_advice(batch)) from None
+        if recipe.replays > 1:
+            self._move_free(pieces, batch)
+        self.optimizer.step()
+        total = losses.double().sum()
+        self._loss += torch.stack([total, torch.full_like(total, len(losses))])
+        now = torch.stack([torch.full_like(total, self.step), total / len(losses)])
+        self._bad = torch.where((self._bad[0] < 0) & ~torch.isfinite(total), now, self._bad)
+        self.step += 1
+        self._average()
+
+    def _average(self) -> None:
+        if self.averaged is None:
+            return
+        late = self.step % self.steps_per_epoch == 0 and self.step > 0.75 * self.steps
+        if self.recipe.averaging == "ema" or late:
+            self.averaged.update_parameters(self.model)
+
+    def _batch(self) -> _Batch:
+        """The batch of the next update: all of it, with the draws for every image."""
+        recipe = self.recipe
+        epoch, index = divmod(self.step, self.steps_per_epoch)
+        number = index // recipe.replays
+        if self._order[0] != epoch:
+            generator = torch_generator(at(self.streams["order"], epoch))
+            self._order = (epoch, torch.randperm(len(self.data), generator=generator).to(self.device))
+        indices = self._order[1][number * recipe.batch_size : (number + 1) * recipe.batch_size]
+        size = self.data.pixels.shape[-1]
+        augmentation = torch_generator(at(self.streams["augmentation"], epoch, number), self.device)
+        drawn = recipe.augmentation.draw(len(indices), size, augmentation)
+        attack = recipe.attack_at((self.step + 1) / self.steps) if recipe.objective.attacks else None
+        start = None
+        if attack is not None and attack.start and recipe.replays == 1:
+            generator = torch_generator(at(self.streams["attack"], self.step), self.device)
+            start = random_start(
+                torch.empty(len(indices), *self.data.pixels.shape[1:], device=self.device), attack.budget, generator
+            )
+        return _Batch(indices, drawn, attack, start)
+
+    def _split(self, count: int) -> tuple[Tensor, ...]:
+        """Positions in the batch that this process works on, in pieces."""
+        mine = self.team.share(torch.arange(count, device=self.device))
+        return mine.split(self.recipe.micro_batch or max(1, len(mine)))
+
+    def _attacked(self, batch: _Batch, piece: Tensor) -> _Piece:
+        """Images of a piece of the batch, and where the attack moves them."""
+        indices, recipe = batch.indices[piece], self.recipe
+        pixels = recipe.augmentation.apply(self.data.pixels[indices], batch.drawn[piece], self.data.white // 2)
+        x, y = self.data.scaled(pixels), self.targets[indices]
+        z = x
+        if batch.attack is not None and recipe.replays > 1:
+            z = (x + self._free[piece]).clamp(*BOX).requires_grad_(True)
+        elif batch.attack is not None and len(piece):
+            with evaluating(self.network):
+                start = None if batch.start is None else batch.start[piece]
+                z = batch.attack.ascend(recipe.objective.ascent(self.network, x, y), x, start)
+        return _Piece(piece, x, z, y, self.weights[indices])
+
+    def _differentiate(self, pieces: list[_Piece], count: int) -> Tensor:
+        """Losses of the images of this process; afterwards the model holds the gradient of the mean over the batch."""
+        self.optimizer.zero_grad()
+        found = []
+        for piece in pieces:
+            losses = self.recipe.objective.losses(self.network, piece.x, piece.z, piece.y) * piece.weights
+            (losses.sum() / count).backward()
+            found.append(losses.detach())
+        self.team.sum_in_place([p.grad for p in self.model.parameters() if p.grad is not None])
+        return torch.cat(found)
+
+    def _move_free(self, pieces: list[_Piece], batch: _Batch) -> None:
+        assert batch.attack is not None
+        budget: Budget = batch.attack.budget
+        for piece in pieces:
+            assert piece.z.grad is not None
+            direction = steepest(piece.z.grad, budget.norm, piece.z.detach(), BOX)
+            moved = self._free[piece.positions] + budget.radius * direction
+            self._free[piece.positions] = project(moved, piece.x, budget, None)
+
+    def _memory_advice(self, batch: _Batch) -> str:
+        """What to tell after memory ran out: the largest number of images, of halves, that one pass can take."""
+        size = min(self.recipe.micro_batch or len(batch.indices), len(batch.indices))
+        said = f"out of memory with {size} images at once"
+        while size > 1:
+            size //= 2
+            self.optimizer.zero_grad(set_to_none=True)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            try:
+                self._differentiate([self._attacked(batch, torch.arange(size, device=self.device))], size)
+            except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+                if not _is_memory(error):
+                    raise
+                continue
+            return f"{said}: {size} fit; use --micro-batch {size}, which gives the same gradients in pieces"
+        return f"{said}, and a single one does not fit; use a smaller network"
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that the next updates depend on besides recipe, data and seed. Raises: as `require_finite`."""
+        self.require_finite()
+        found = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        for name, p in self.model.named_parameters():
+            buffer = self.optimizer.state.get(p, {}).get("momentum_buffer")
+            if buffer is not None:
+                found[f"momentum.{name}"] = buffer
+        if self.averaged is not None:
+            found |= {f"averaged.{name}": value for name, value in self.averaged.state_dict().items()}
+        loop = {"step": torch.tensor(self.step), "loss": self._loss, "targets": self.targets, "weights": self.weights}
+        if self.recipe.replays > 1:
+            loop["free"] = self._free
+        return {name: value.detach() for name, value in (found | {f"loop.{k}": v for k, v in loop.items()}).items()}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Go on from a state. Raises: UserError where it is of another model or recipe; then nothing is changed."""
+        own = {name: tuple(value.shape) for name, value in self.state().items() if not name.startswith("momentum.")}
+        other = {name: tuple(value.shape) for name, value in state.items() if not name.startswith("momentum.")}
+        for name in sorted(own.keys() | other.keys()):
+            # Targets may have become probabilities.
+            if own.get(name) != other.get(name) and name != "loop.targets":
+                raise UserError(
+                    f"checkpoint of another model or recipe: {name} is {_shape(other.get(name))}, expected "
+                    f"{_shape(own.get(name))}; resume with the configuration that it was made with"
+                )
+        part = {kind: _below(kind, state) for kind in ("model", "momentum", "averaged", "loop")}
+        self.model.load_state_dict(part["model"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(part["averaged"])
+        for name, p in self.model.named_parameters():
+            if name in part["momentum"]:
+                self.optimizer.state[p]["momentum_buffer"] = torch.empty_like(p).copy_(part["momentum"][name]).detach()
+        loop = part["loop"]
+        self.step = int(loop["step"])
+        self._loss = loop["loss"].to(self._loss)
+        self.targets, self.weights = loop["targets"].to(self.device), loop["weights"].to(self.device)
+        if "free" in loop:
+            self._free = loop["free"].to(self.device)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """A whole batch, the same in every process: images, draws of the augmentation, the attack and its starts."""
+
+    indices: Tensor
+    drawn: Tensor
+    attack: Attack | None
+    start: Tensor | None
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Images at some positions of the batch: as they are, attacked, targets and weights."""
+
+    positions: Tensor
+    x: Tensor
+    z: Tensor
+    y: Tensor
+    weights: Tensor
+
+
+class _Bfloat16(nn.Module):
+    """The model computed in bfloat16 where torch finds that safe; logits are float32. Signs need no loss scaling."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return self.model(x).float()
+
+
+def _below(kind: str, state: dict[str, Tensor]) -> dict[str, Any]:
+    return {name[len(kind) + 1 :]: value for name, value in state.items() if name.startswith(f"{kind}.")}
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "absent" if shape is None else f"of shape {shape}"
+
+
+def _is_memory(error: BaseException) -> bool:
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in words)

@@ -1,0 +1,249 @@
+"""A training run from start to end: its parts of the data, its learning curves, its checkpoints.
+
+Accuracies are those of the evaluation attack on at most `evaluation_images` images of each part. The best checkpoint
+has the largest robust accuracy on the held-out part, never on the test images; robust overfitting is measured as best
+minus last robust test accuracy (Rice, Wong & Kolter, ICML 2020).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import xarray as xr
+from torch import nn
+
+from cgro.attacks.images import correct
+from cgro.data.batches import Images
+from cgro.data.images import load_images, stratified_subset
+from cgro.data.labels import class_subset, noisy_labels
+from cgro.experiment import Tick, UserError, scratch_of
+from cgro.machine import resolve_device, single_thread
+from cgro.networks.image_models import parameter_count
+from cgro.networks.zoo import image_model
+from cgro.randomness import at, spawn_streams, torch_generator
+from cgro.training.checkpoint import Checkpoint
+from cgro.training.config import TrainingConfig
+from cgro.training.loop import Trainer
+from cgro.training.team import Team, synchronized
+
+log = logging.getLogger(__name__)
+
+PARTS = {"train": "training", "held_out": "held-out", "test": "test"}
+"""Parts of the data that are evaluated, and what to call them."""
+
+VARIABLES = {
+    "train_loss": ("Training loss, mean over the epoch", "nat"),
+    **{
+        f"{kind}_{part}_accuracy": (f"Accuracy on {adjective} {name} images", "fraction")
+        for kind, adjective in (("clean", "clean"), ("robust", "perturbed"))
+        for part, name in PARTS.items()
+    },
+}
+"""Variables of the result: long name and unit. Those of the held-out part are absent where nothing is held out."""
+
+Watch = Callable[[nn.Module, int], Mapping[str, float]]
+"""(model in evaluation, epoch) -> further numbers to keep for the epoch, by name."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a run trains on and is evaluated on; `held_out` may be empty."""
+
+    train: Images
+    held_out: Images
+    test: Images
+    classes: int
+    test_name: str
+    """What to call the test images in print."""
+
+    @classmethod
+    def of(cls, config: TrainingConfig) -> Data:
+        """The parts that a configuration asks for, on its device.
+
+        Raises: UserError for data or a device that is not there, and classes that do not exist.
+        """
+        device, streams = resolve_device(config.device), spawn_streams(config.seed)
+        data = load_images(config.data)
+        split, parts = len(data.train_labels) - config.held_out, {}
+        for name, images, labels in (
+            ("train", data.train_images[:split], data.train_labels[:split]),
+            ("held_out", data.train_images[split:], data.train_labels[split:]),
+            ("test", data.test_images, data.test_labels),
+        ):
+            kept = torch.arange(len(labels))
+            if config.classes and len(labels):
+                kept, labels = class_subset(labels, config.classes)
+            most = (config.samples or len(kept)) if name == "train" else min(config.evaluation_images, len(kept))
+            if most > len(kept):
+                raise UserError(f"samples is {most}: the classes {config.classes} have {len(kept)}; lower it")
+            # By the true classes: label noise must not change which images are chosen.
+            part = stratified_subset(labels, most, streams["subset"] if name == "train" else 0) if most else kept
+            if name == "train":
+                count = len(config.classes) or data.classes
+                labels = noisy_labels(labels, config.label_noise, count, streams["labels"])
+            parts[name] = Images(images[kept[part]], labels[part], data.white).to(device)
+        tested, whole = len(parts["test"]), data.test_name
+        name = whole if tested == len(data.test_labels) else f"{tested:,} of the {whole}"
+        return cls(**parts, classes=len(config.classes) or data.classes, test_name=name)
+
+
+def make_model(config: TrainingConfig, data: Data) -> nn.Module:
+    """The network of a configuration, with the weights that its seed draws."""
+    channels, size = data.train.pixels.shape[1:3]
+    generator = torch_generator(spawn_streams(config.seed)["weights"])
+    return image_model(config.model, channels, size, data.classes, config.width, generator)
+
+
+def make_trainer(config: TrainingConfig, data: Data, team: Team | None = None) -> Trainer:
+    """The trainer of a configuration at step 0."""
+    team = team or Team()
+    model = synchronized(make_model(config, data), team, data.train.labels.device)
+    return Trainer(model, data.train, config.recipe, spawn_streams(config.seed), team)
+
+
+class TrainingRun:
+    """A configuration being trained: `rows` holds the learning curves so far.
+
+    folder: where `last.safetensors` and `best.safetensors` go; a run that is found there is gone on with. None keeps
+    nothing. every: seconds between checkpoints; the ends of evaluated epochs are always kept.
+    """
+
+    def __init__(
+        self, config: TrainingConfig, folder: Path | None = None, *, team: Team | None = None, every: float = 120.0
+    ) -> None:
+        self.config, self.folder, self.team, self.every = config, folder, team or Team(), every
+        self.data = Data.of(config)
+        self.trainer = make_trainer(config, self.data, self.team)
+        self.streams = spawn_streams(config.seed)
+        self.rows: list[dict[str, float]] = []
+        self._saved = time.monotonic()
+        last = folder / "last.safetensors" if folder else None
+        if last is not None and last.exists():
+            found = Checkpoint.load(last)
+            if found.record["config"] != _plain(config):
+                raise UserError(f"checkpoint {last}: of another configuration; choose another folder")
+            self.trainer.load(found.tensors)
+            self.rows = found.record["rows"]
+            log.info("going on at step %d of %d", self.trainer.step, self.trainer.steps)
+
+    def run(self, tick: Tick, watch: Watch | None = None) -> xr.Dataset:
+        """Train to the end and return the learning curves. Ctrl-C keeps a checkpoint of the last whole update."""
+        trainer, config = self.trainer, self.config
+        tick(trainer.step / trainer.steps_per_epoch)
+        try:
+            while trainer.epoch < config.epochs:
+                epoch, start, before = trainer.epoch + 1, time.monotonic(), trainer.step
+                trainer.advance(epoch * trainer.steps_per_epoch, lambda: self._after_step(tick))
+                speed = (trainer.step - before) * config.batch_size / (time.monotonic() - start)
+                loss = trainer.take_loss()
+                if epoch % config.evaluate_every == 0 or epoch in (1, config.epochs):
+                    self._evaluate(epoch, loss, watch)
+                    log.debug("epoch %d: %.0f images/s, %s", epoch, speed, self.rows[-1])
+        except KeyboardInterrupt:
+            self.save()
+            raise
+        return self.curves()
+
+    def _after_step(self, tick: Tick) -> None:
+        tick(1 / self.trainer.steps_per_epoch)
+        if time.monotonic() - self._saved > self.every and self.trainer.step % self.trainer.steps_per_epoch:
+            self.save()
+
+    def _evaluate(self, epoch: int, loss: float, watch: Watch | None) -> None:
+        row: dict[str, float] = {"epoch": epoch, "train_loss": loss}
+        for number, part in enumerate(PARTS):
+            images: Images = getattr(self.data, part)
+            if len(images):
+                images = images.take(torch.arange(min(len(images), self.config.evaluation_images)))
+                stream = at(self.streams["evaluation"], epoch, number)
+                row[f"clean_{part}_accuracy"] = self._accuracy(images, robust=False)
+                row[f"robust_{part}_accuracy"] = self._accuracy(images, robust=True, stream=stream)
+        if watch is not None:
+            row |= watch(self.trainer.evaluated, epoch)
+        self.rows.append(row)
+        if self._is_best() and self.folder is not None and self.team.rank == 0:
+            self._checkpoint(self.trainer.evaluated.state_dict(), "model").save(self.folder / "best.safetensors")
+        self.save()
+
+    def _accuracy(self, images: Images, *, robust: bool, stream: Any = None) -> float:
+        mine = images.take(self.team.share(torch.arange(len(images))))
+        own = None if stream is None else at(stream, self.team.rank) if self.team.size > 1 else stream
+        mask = correct(self.trainer.evaluated, mine, self.config.stronger if robust else None, own)
+        count = mask.sum().double()
+        self.team.sum_in_place([count])
+        return float(count) / len(images)
+
+    def _is_best(self) -> bool:
+        """Whether the last row is the first with the largest robust accuracy on the held-out part."""
+        values = [row.get("robust_held_out_accuracy", float(len(self.rows))) for row in self.rows]
+        return max(values, default=0.0) == values[-1] and values.index(values[-1]) == len(values) - 1
+
+    def _checkpoint(self, tensors: dict[str, torch.Tensor], prefix: str = "") -> Checkpoint:
+        named = {f"{prefix}.{name}" if prefix else name: value for name, value in tensors.items()}
+        return Checkpoint(named, {"config": _plain(self.config), "rows": self.rows})
+
+    def save(self) -> None:
+        """Keep the state of the run, if it has a folder and this process is the one that writes."""
+        state = self.trainer.state()
+        if self.folder is not None and self.team.rank == 0:
+            self._checkpoint(state).save(self.folder / "last.safetensors")
+        self._saved = time.monotonic()
+
+    def curves(self) -> xr.Dataset:
+        """The learning curves with dimension epoch, counted from 1; attributes say what was trained."""
+        epochs = ("epoch", [int(row["epoch"]) for row in self.rows], {"long_name": "Epoch", "units": "epoch"})
+        names = [name for name in self.rows[-1] if name != "epoch"]
+        config, best = self.config, max(self.rows, key=lambda r: r.get("robust_held_out_accuracy", r["epoch"]))
+        about = {name: {"long_name": words[0], "units": words[1]} for name, words in VARIABLES.items()}
+        return xr.Dataset(
+            {name: ("epoch", [row[name] for row in self.rows], about.get(name, {})) for name in names},
+            coords={"epoch": epochs},
+            attrs={
+                "data": config.data,
+                "model": config.model,
+                "width": config.width,
+                "parameters": parameter_count(self.trainer.model),
+                "norm": config.norm,
+                "radius": config.radius,
+                "train_images": len(self.data.train),
+                "held_out_images": len(self.data.held_out),
+                "test_images": len(self.data.test),
+                "test_name": self.data.test_name,
+                "best_epoch": int(best["epoch"]),
+            },
+        )
+
+
+@single_thread()
+def train_cell(config: TrainingConfig, tick: Tick) -> xr.Dataset:
+    """The learning curves of one configuration, for a context to `map`; what is unfinished is gone on with."""
+    return TrainingRun(config, scratch_of(tick)).run(tick)
+
+
+def load_model(path: Path) -> tuple[nn.Module, TrainingConfig, Data]:
+    """The network of a checkpoint in evaluation mode, its configuration and its data.
+
+    Raises: UserError for a checkpoint or data that cannot be read.
+    """
+    found = Checkpoint.load(path)
+    plain: dict[str, Any] = found.record["config"]
+    config = TrainingConfig(**plain | {"classes": tuple(plain["classes"])})
+    data = Data.of(config)
+    model = make_model(config, data)
+    prefix = "averaged.module." if any(name.startswith("averaged.module.") for name in found.tensors) else "model."
+    weights = {name.removeprefix(prefix): value for name, value in found.tensors.items() if name.startswith(prefix)}
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"checkpoint {path}: does not fit its own configuration ({error}); train again") from error
+    return model.to(data.test.labels.device, memory_format=torch.channels_last).eval(), config, data  # type: ignore[call-overload]
+
+
+def _plain(config: TrainingConfig) -> dict[str, Any]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}

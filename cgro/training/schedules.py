@@ -1,0 +1,33 @@
+"""Learning-rate schedules of the literature: factors in [0, 1] of the largest rate, by progress in [0, 1]."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+ScheduleName = Literal["cyclic", "piecewise", "cosine", "constant"]
+
+
+def factor(name: ScheduleName, progress: float) -> float:
+    """The factor of the largest learning rate at `progress` through the training.
+
+    - cyclic: from 0 up to 1 at a fifth, then down to 0, linearly.
+    - piecewise: 1 in the first half, 0.1 up to three quarters, then 0.01 (Rice et al., ICML 2020: epochs 100 and
+      150 of 200).
+    - cosine: (1 + cos(pi progress)) / 2.
+    - constant: 1.
+    """
+    match name:
+        case "cyclic":
+            return triangle(progress)
+        case "piecewise":
+            return 1.0 if progress < 0.5 else 0.1 if progress < 0.75 else 0.01
+        case "cosine":
+            return (1 + math.cos(math.pi * min(progress, 1.0))) / 2
+        case _:
+            return 1.0
+
+
+def triangle(progress: float, peak: float = 0.2) -> float:
+    """0 at progress 0, 1 at `peak`, 0 at progress 1, linear in between."""
+    return progress / peak if progress < peak else (1 - progress) / (1 - peak)

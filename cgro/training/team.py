@@ -1,0 +1,56 @@
+"""Processes that train one model together, started by `torchrun`; one process alone is a team of one.
+
+Each takes its part of every batch, and gradients are summed before the update. They are summed here, once for each
+update, and not by torch's DistributedDataParallel, because an update of adversarial training calls the model many times
+between two sums; what that wrapper would overlap with the last backward pass is a twelfth of the work.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Team:
+    """This process is number `rank` of `size`."""
+
+    rank: int = 0
+    size: int = 1
+
+    @classmethod
+    def joined(cls, device: torch.device) -> Team:
+        """The team that torchrun has started, or a team of one. GPU processes talk by NCCL, others by Gloo."""
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            return cls()
+        if not dist.is_initialized():
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        return cls(dist.get_rank(), dist.get_world_size())
+
+    def sum_in_place(self, tensors: Sequence[Tensor]) -> None:
+        """Every tensor becomes the sum of those of all processes."""
+        if self.size == 1 or not tensors:
+            return
+        together = torch.cat([t.flatten() for t in tensors])
+        dist.all_reduce(together)
+        for tensor, part in zip(tensors, together.split([t.numel() for t in tensors]), strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+    def share(self, items: Tensor) -> Tensor:
+        """The part of the items that belongs to this process."""
+        return items[self.rank :: self.size]
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+def synchronized(model: nn.Module, team: Team, device: torch.device) -> nn.Module:
+    """Batch norms whose statistics are those of the whole batch; torch has them for GPUs only."""
+    return nn.SyncBatchNorm.convert_sync_batchnorm(model) if team.size > 1 and device.type == "cuda" else model
