@@ -1,4 +1,4 @@
-"""The console command `cgro`: list, simulate, check, figure, memorize, reproduce."""
+"""The console command `cgro`: list, simulate, check, train, evaluate, figure, memorize, reproduce."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from cgro.experiment import UserError
 from cgro.registry import did_you_mean, option_names
 
 PRESETS, CHECK_PRESETS = ("quick", "paper"), ("quick", "deep")
+TRAIN_PRESETS = ("digits", "mnist", "cifar10")
 USER_ERROR, INTERRUPTED = 2, 130
 
 
@@ -55,7 +56,12 @@ def _parser() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
     )
     work = _Parser(add_help=False)
     work.add_argument("--preset", choices=PRESETS, default="quick", help="quick: a minute; paper: full scale")
-    work.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes; 1 uses all cores here")
+    work.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="worker processes (default: one for each core if a cell of the experiment uses one core, else 1)",
+    )
     work.add_argument("--dask", metavar="ADDRESS", help="compute on the Dask cluster with this scheduler address")
     work.add_argument("--fresh", action="store_true", help="compute again what is stored")
     work.add_argument("--quiet", action="store_true", help="no progress, only the result")
@@ -84,6 +90,17 @@ def _parser() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
         add_help=False,
     )
     _add_check(check)
+    train = commands.add_parser(
+        "train",
+        parents=[results],
+        allow_abbrev=False,
+        help="train one network on images; fields of its configuration are options",
+        add_help=False,
+    )
+    _add_train(train)
+    _add_evaluate(
+        commands.add_parser("evaluate", allow_abbrev=False, help="clean and robust accuracy of a trained network")
+    )
     figure = commands.add_parser("figure", parents=[results], allow_abbrev=False, help="draw figures of stored results")
     figure.add_argument("names", nargs="*", metavar="NAME", help="figures (default: all)")
     figure.add_argument("--preset", choices=PRESETS, default="quick", help="which preset's result to draw")
@@ -98,7 +115,7 @@ def _parser() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
         allow_abbrev=False,
         help="run every experiment and check, draw every figure, write RESULTS/report.html",
     )
-    return parser, {"simulate": simulate, "check": check}
+    return parser, {"simulate": simulate, "check": check, "train": train}
 
 
 def _add_check(check: argparse.ArgumentParser) -> None:
@@ -117,6 +134,46 @@ def _add_check(check: argparse.ArgumentParser) -> None:
     )
     add("--seeds", type=_count, default=0, metavar="N", help="repeat checks that draw with N other seeds")
     add("--quiet", action="store_true", help="no progress, only the result")
+
+
+def _add_train(train: argparse.ArgumentParser) -> None:
+    train.description = (
+        "Adversarial training on digits, MNIST or CIFAR. The same command goes on where it was interrupted; "
+        "`torchrun --nproc-per-node N -m cgro train ...` shares it among N processes. "
+        "`cgro train --preset NAME --help` shows the fields."
+    )
+    add = train.add_argument
+    add("--preset", choices=TRAIN_PRESETS, default="digits", help="data set, network and recipe (default: digits)")
+    add("--output", type=Path, metavar="DIR", help="folder of the checkpoints (default: RESULTS/train/HASH)")
+    add("--fresh", action="store_true", help="begin anew, deleting the checkpoints of this configuration")
+    add(
+        "--checkpoint-every",
+        type=_seconds,
+        default=120.0,
+        metavar="S",
+        help="seconds between checkpoints, besides evaluated epochs (default: 120)",
+    )
+    add("--quiet", action="store_true", help="no progress, only the result")
+    add("--data-dir", type=Path, metavar="DIR", help="folder of image data sets (default: CGRO_DATA)")
+
+
+def _add_evaluate(evaluate: argparse.ArgumentParser) -> None:
+    evaluate.description = (
+        "Accuracy with Wilson intervals: clean, under PGD, and after each stage of a strong ensemble (PGD, APGD, "
+        "targeted APGD). Radius and norm are those of the training unless given."
+    )
+    add = evaluate.add_argument
+    add("checkpoint", type=Path, metavar="FILE", help="best.safetensors or last.safetensors of `cgro train`")
+    add("--part", choices=("test", "held_out", "train"), default="test", help="images (default: test)")
+    add("--images", type=_positive, default=1000, metavar="N", help="evaluate at most N images (default: 1000)")
+    add("--steps", type=_positive, default=20, metavar="K", help="steps of plain PGD (default: 20)")
+    add("--fast", action="store_true", help="leave the strong ensemble out")
+    add("--norm", choices=("1", "2", "inf"), help="another norm than that of the training")
+    add("--radius", type=float, help="another radius, in units of pixels in [0, 1]")
+    add("--seed", type=_count, default=0, help="seed of random starts (default: 0)")
+    add("--json", action="store_true", help="print JSON in place of the table")
+    add("--quiet", action="store_true", help="no progress, only the result")
+    add("--data-dir", type=Path, metavar="DIR", help="folder of image data sets (default: CGRO_DATA)")
 
 
 def _add_memorize(memorize: argparse.ArgumentParser) -> None:
@@ -149,6 +206,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no count: allowed are 1, 2, ...")
+    return int(text)
+
+
 def _seconds(text: str) -> float:
     try:
         value = float(text)
@@ -174,12 +237,16 @@ def _dispatch(arguments: list[str]) -> int:
         from cgro import memorizing
 
         return memorizing.run(options)
-    from cgro import commands
-
     if getattr(options, "quiet", False):
         logging.getLogger("cgro").setLevel(logging.WARNING)
     if getattr(options, "data_dir", None) is not None:
         os.environ["CGRO_DATA"] = str(options.data_dir)
+    if options.command in ("train", "evaluate"):
+        from cgro import learning
+
+        return learning.train(options, rest) if options.command == "train" else learning.evaluate(options)
+    from cgro import commands
+
     match options.command:
         case "list":
             return commands.show_list()

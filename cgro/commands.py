@@ -53,7 +53,7 @@ def simulate(options: argparse.Namespace, fields: Sequence[str]) -> int:
     """Run one experiment, store its result and say where it lies."""
     module = find("experiment", options.name)
     config = parse_config(module, options, fields)
-    with _context(options, options.name) as context:
+    with _context(options, options.name, module) as context:
         path, _ = obtain(module, options.name, config, context, options, fields)
     print(path)
     return 0
@@ -84,7 +84,7 @@ def obtain(
 
 
 @contextmanager
-def _context(options: argparse.Namespace, name: str) -> Iterator[StoredContext]:
+def _context(options: argparse.Namespace, name: str, module: ModuleType) -> Iterator[StoredContext]:
     executor = None
     client = None
     if options.dask:
@@ -102,7 +102,7 @@ def _context(options: argparse.Namespace, name: str) -> Iterator[StoredContext]:
     try:
         yield StoredContext(
             options.results / name,
-            jobs=options.jobs,
+            jobs=_jobs(options, module),
             executor=executor,
             fresh=options.fresh,
             quiet=options.quiet,
@@ -110,6 +110,12 @@ def _context(options: argparse.Namespace, name: str) -> Iterator[StoredContext]:
     finally:
         if client is not None:
             client.close()
+
+
+def _jobs(options: argparse.Namespace, module: ModuleType) -> int:
+    if options.jobs is not None:
+        return int(options.jobs)
+    return available_cores() if getattr(module, "ONE_CORE_CELLS", False) else 1
 
 
 def check(options: argparse.Namespace, fields: Sequence[str]) -> int:
@@ -208,10 +214,10 @@ def reproduce(options: argparse.Namespace) -> int:
     preset: Literal["quick", "deep"] = "quick" if options.preset == "quick" else "deep"
     results: dict[str, xr.Dataset] = {}
     for name, module in find_all("experiment").items():
-        with _context(options, name) as context:
+        with _context(options, name, module) as context:
             _, results[name] = obtain(module, name, getattr(module.Config, options.preset)(), context, options)
     wanted = {name: module.CLAIM.preset(preset) for name, module in find_all("check").items()}
-    jobs = max(options.jobs, available_cores())
+    jobs = max(options.jobs or 1, available_cores())
     checked = checking.run_checks(wanted, options.results / "check", jobs=jobs, quiet=options.quiet)
     sections, highlights = [], []
     figures = find_all("figure")

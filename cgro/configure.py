@@ -23,7 +23,7 @@ from cgro.registry import did_you_mean, option_names
 def parse_config(module: ModuleType, options: argparse.Namespace, fields: Sequence[str]) -> Any:
     """The configuration of `options.preset` with fields from the command line. Raises: UserError."""
 
-    return _parse(
+    return parse_dataclass(
         module.Config,
         f"cgro simulate {options.name}",
         f"{module.Config.__doc__} Defaults are those of --preset {options.preset}.",
@@ -44,12 +44,14 @@ def parse_parameters(claim: Claim, name: str, options: argparse.Namespace, field
     kind = make_dataclass("Parameters", fields_of)
     hypotheses = "".join(f" Hypothesis: {words}." for words in claim.hypotheses)
     words = f"{claim.statement}. {claim.source}.{hypotheses} Defaults are those of --preset {options.preset}."
-    return vars(_parse(kind, f"cgro check {name}", words, options, fields))
+    return vars(parse_dataclass(kind, f"cgro check {name}", words, options, fields))
 
 
-def _parse(
+def parse_dataclass(
     kind: Any, prog: str, description: str, options: argparse.Namespace, fields: Sequence[str], **more: Any
 ) -> Any:
+    """An instance of `kind` from the command line; `prog` and `description` are for its help. Raises: UserError."""
+
     def read(arguments: Sequence[str]) -> Any:
         return tyro.cli(kind, args=list(arguments), prog=prog, description=description, **more)
 

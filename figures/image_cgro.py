@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from cgro.plots.style import COLORS, band, figure
+from cgro.plots.style import COLORS, band, figure, spread
 
 EXPERIMENT = "image-cgro"
 TITLE = "Learning curves of adversarial training on real images"
@@ -20,9 +19,6 @@ CURVES = {
     "robust_test_accuracy": ("robust test", "robust", "-"),
 }
 """Variables drawn: label, colour, line style."""
-
-SPACING = 0.055
-"""Least distance of two labels, as a fraction of the axis."""
 
 
 def gaps(result: xr.Dataset) -> dict[str, float]:
@@ -65,7 +61,7 @@ def draw(result: xr.Dataset) -> Figure:
         band(ax, epoch, result[name].values, COLORS[color], linestyle=style)
     ends = {name: float(result[name].isel(epoch=-1).mean("seed")) for name in CURVES}
     width = epoch[-1] - min(epoch[0], 0)
-    for name, height in _spread(ends).items():
+    for name, height in spread(ends).items():
         label, color, _style = CURVES[name]
         text = f"{label} {100 * ends[name]:.1f} %"
         ax.text(epoch[-1] + 0.015 * width, height, text, color=COLORS[color], va="center", fontsize=8)
@@ -87,16 +83,6 @@ def _annotate_gap(ax: Axes, result: xr.Dataset, at: float, ends: dict[str, float
     gap = gaps(result)
     text = f"robust gap {100 * gap['robust']:.1f} points\nclean gap {100 * gap['clean']:.1f} points"
     ax.annotate(text, (at, (low + high) / 2), (-5, 0), textcoords="offset points", ha="right", va="center", fontsize=8)
-
-
-def _spread(heights: dict[str, float]) -> dict[str, float]:
-    """Heights moved apart downwards until labels at them do not overlap."""
-    placed: dict[str, float] = {}
-    top = np.inf
-    for name in sorted(heights, key=lambda name: -heights[name]):
-        top = min(heights[name], top - SPACING)
-        placed[name] = top
-    return placed
 
 
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[float | str]]]:

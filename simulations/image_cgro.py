@@ -15,8 +15,9 @@ import xarray as xr
 from cgro.data.images import ImageName
 from cgro.experiment import Context, PlainContext, UserError
 from cgro.training.config import TrainingConfig
-from cgro.training.run import train_cell
+from cgro.training.run import train_cell, with_seeds
 
+ONE_CORE_CELLS = True
 TITLE = "Clean generalization and robust overfitting of a convolutional network on real images"
 
 
@@ -114,9 +115,3 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
     Raises: UserError for data or a device that is not there, and for training that diverges.
     """
     return with_seeds((context or PlainContext()).map(train_cell, config.cells))
-
-
-def with_seeds(curves: list[xr.Dataset]) -> xr.Dataset:
-    """Learning curves of the seeds 0, 1, ... along the dimension seed."""
-    seeds = xr.Variable("seed", range(len(curves)), {"long_name": "Seed", "units": "1"})
-    return xr.concat(curves, dim=xr.DataArray(seeds, name="seed", coords={"seed": seeds}), combine_attrs="override")

@@ -90,7 +90,7 @@ def test_a_mistake_is_one_line(typed: str, cgro: Cgro, tmp_path: Path) -> None:
     ("typed", "parts"),
     [
         ("", ("required: COMMAND", "see `cgro --help`")),
-        ("simulat", ("'simulat'", "'simulate', 'check', 'figure', 'memorize', 'reproduce'")),
+        ("simulat", ("'simulat'", "'simulate', 'check', 'train', 'evaluate', 'figure', 'memorize', 'reproduce'")),
         ("list --quiet", ("unrecognized arguments: --quiet", "see `cgro list --help`")),
         ("figure --resuls x", ("unrecognized arguments: --resuls", "did you mean --results")),
         ("figure phase-diagrm", ("figure 'phase-diagrm'", "did you mean phase-diagram", "choose one of")),

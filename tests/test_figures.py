@@ -33,7 +33,9 @@ from simulations import (
     cgro_construction,
     coverage,
     dimension,
+    flatness,
     image_cgro,
+    image_stages,
     memorization_capacity,
     memorizer_certificates,
     parameter_counts,
@@ -41,7 +43,9 @@ from simulations import (
     phase_transition,
     reference_points,
     robust_lower_bound,
+    robust_overfitting,
     training_objective,
+    width_sweep,
 )
 
 SMALL = PatchSetting(samples=6, patches=2, dim=30, filters=4, steps=300, learning_rate=0.3)
@@ -56,6 +60,14 @@ CONFIGS = {
     "attack": attack.Config(setting=replace(SMALL, steps=20, sampling="vectors"), seeds=1, records=2, test_samples=10),
     "reference-points": reference_points.Config(seeds=2, points=("rho=1.8", "d=50"), records=2, test_samples=64),
     "image-cgro": replace(image_cgro.Config.quick(), samples=20, test_images=20, epochs=2, width=2, seeds=2),
+    "robust-overfitting": robust_overfitting.Config(
+        samples=40, held_out=20, evaluation_images=20, epochs=2, width=2, seeds=2
+    ),
+    "width-sweep": width_sweep.Config(widths=(1, 3), samples=40, evaluation_images=20, epochs=2, seeds=2),
+    "flatness": flatness.Config(
+        samples=40, images=10, epochs=2, at_epochs=(1, 2), ratios=(0.5, 1.0), width=2, search_steps=2, seeds=2
+    ),
+    "image-stages": image_stages.Config(samples=50, held_out=50, watched=50, epochs=4, width=2, points=5, seeds=2),
     "parameter-counts": parameter_counts.Config(
         samples=(6, 10), dims=(2, 3), ratios=(0.3, 0.6), fixed_samples=8, fixed_dim=4, seeds=2
     ),

@@ -12,6 +12,7 @@ import xarray as xr
 
 from cgro.experiment import UserError
 from cgro.networks.image_models import SmallCNN
+from cgro.plots import style
 from cgro.training.run import VARIABLES, train_cell
 from figures import image_cgro as picture
 from simulations.image_cgro import TITLE, Config, run
@@ -52,7 +53,7 @@ def test_diverging_training_is_an_error_with_advice() -> None:
 def test_result_is_labelled(toy) -> None:
     assert dict(toy.sizes) == {"seed": 2, "epoch": 4}
     assert toy["epoch"].values.tolist() == [1, 2, 4, 5]
-    assert set(toy.data_vars) == {name for name in VARIABLES if "held_out" not in name}
+    assert set(toy.data_vars) == {name for name in VARIABLES if "held_out" not in name} | {"best_epoch"}
     for variable in (*toy.data_vars.values(), *toy.coords.values()):
         assert variable.attrs["long_name"]
         assert variable.attrs["units"]
@@ -159,7 +160,7 @@ def test_figure_draws_the_result_and_its_numbers(toy, tmp_path) -> None:
 
 
 def test_labels_at_the_ends_of_curves_do_not_overlap() -> None:
-    placed = picture._spread({"a": 1.0, "b": 0.99, "c": 0.5, "d": 1.0})
+    placed = style.spread({"a": 1.0, "b": 0.99, "c": 0.5, "d": 1.0})
     heights = sorted(placed.values())
-    assert min(np.diff(heights)) >= picture.SPACING - 1e-12
+    assert min(np.diff(heights)) >= style.SPACING - 1e-12
     assert placed["c"] == 0.5

@@ -37,6 +37,7 @@ COMMAND_LINE = {
     "cgro.cli",
     "cgro.commands",
     "cgro.configure",
+    "cgro.learning",
     "cgro.memorizing",
     "cgro.registry",
 }

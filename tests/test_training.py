@@ -89,7 +89,7 @@ def test_training_uses_perturbed_images() -> None:
         recipe = Recipe(Attack(Budget("inf", radius), 5, 1.0), epochs=1, batch_size=4, learning_rate=1e-9, ramp=0.0)
         t = Trainer(Threshold(), grey([20, 80] * 4, [0, 1] * 4), recipe, spawn_streams(0))
         t.advance(t.steps)
-        losses.append(t.take_loss())
+        losses.append(t.mean_loss())
     np.testing.assert_allclose(losses, [math.log1p(math.exp(-2 * d)) for d in (0.3, 0.2)], rtol=1e-5)
 
 
@@ -338,7 +338,7 @@ for name in ("adversarial", "trades", "awp", "augmented", "ema"):
     t = trainer(RECIPES[name], team=team)
     t.advance(t.steps)
     found[name] = weights(t)
-    found[name + "-loss"] = torch.tensor(t.take_loss())
+    found[name + "-loss"] = torch.tensor(t.mean_loss())
 if team.rank == 0:
     save_file(found, {output!r})
 team.wait()
@@ -358,4 +358,4 @@ def test_two_processes_train_as_one(tmp_path) -> None:
         t = trainer(RECIPES[name])
         t.advance(t.steps)
         torch.testing.assert_close(found[name], weights(t), rtol=0, atol=1e-5)
-        assert float(found[f"{name}-loss"]) == pytest.approx(t.take_loss(), rel=1e-5)
+        assert float(found[f"{name}-loss"]) == pytest.approx(t.mean_loss(), rel=1e-5)

@@ -218,14 +218,12 @@ def correct(
     with evaluating(model):
         for number, (x, y) in enumerate(data.batches(torch.arange(len(data)), batch_size)):
             right = model(x).argmax(1) == y
-            for restart in range(attack.restarts if attack else 0):
-                generator = None
-                if stream is not None and (restart or attack.budget.norm != "1"):
-                    generator = torch_generator(at(stream, number, restart), x.device)
-                assert attack is not None
-                right = survivors(
-                    model, x, y, right, pgd_search(attack), attack.budget, generator, attack.loss
-                )  # fmt: skip
+            if attack is not None:
+                for restart in range(attack.restarts):
+                    generator = None
+                    if stream is not None and (restart or attack.budget.norm != "1"):
+                        generator = torch_generator(at(stream, number, restart), x.device)
+                    right = survivors(model, x, y, right, pgd_search(attack), attack.budget, generator, attack.loss)
             found.append(right)
             tick(len(y))
     return torch.cat(found)

@@ -121,7 +121,7 @@ def _digits() -> ImageData:
     test = torch.zeros(len(labels), dtype=torch.bool)
     for label in range(10):
         test[(labels == label).nonzero()[2::3, 0]] = True
-    return ImageData("digits", 10, 16, images[~test], labels[~test], images[test], labels[test], "held-out images")
+    return ImageData("digits", 10, 16, images[~test], labels[~test], images[test], labels[test], "test images")
 
 
 def _mnist(folder: Path) -> ImageData:

@@ -79,3 +79,17 @@ def point_range(
     ends = np.clip([mean - values.min(axis=0), values.max(axis=0) - mean], 0, None)
     look: dict[str, Any] = {"marker": "o", "ms": 3.5, "lw": 1.0, "elinewidth": 0.8, "capsize": 0} | options
     ax.errorbar(x, mean, yerr=ends, color=color, label=label, **look)
+
+
+SPACING = 0.055
+"""Least distance of two labels at the ends of curves, as a fraction of the axis."""
+
+
+def spread(heights: dict[str, float]) -> dict[str, float]:
+    """Heights moved apart downwards until labels at them do not overlap."""
+    placed: dict[str, float] = {}
+    top = np.inf
+    for name in sorted(heights, key=lambda name: -heights[name]):
+        top = min(heights[name], top - SPACING)
+        placed[name] = top
+    return placed

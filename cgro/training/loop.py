@@ -134,12 +134,16 @@ class Trainer:
                 self.require_finite()
             after_step()
 
-    def take_loss(self) -> float:
-        """Mean loss of the images since this was last asked, each just before its update, in nats."""
-        self.team.sum_in_place([self._loss])
-        total, count = self._loss.tolist()
-        self._loss.zero_()
+    def mean_loss(self) -> float:
+        """Mean loss of the images since `reset_loss`, each just before its update, in nats."""
+        summed = self._loss.clone()
+        self.team.sum_in_place([summed])
+        total, count = summed.tolist()
         return total / max(count, 1.0)
+
+    def reset_loss(self) -> None:
+        """Begin a new mean."""
+        self._loss.zero_()
 
     def require_finite(self) -> None:
         """Raises: UserError naming the first update whose loss was not finite."""

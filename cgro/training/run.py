@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch
 import xarray as xr
 from torch import nn
 
-from cgro.attacks.images import correct
+from cgro.attacks.images import correct, evaluating
 from cgro.data.batches import Images
 from cgro.data.images import load_images, stratified_subset
 from cgro.data.labels import class_subset, noisy_labels
@@ -46,9 +46,6 @@ VARIABLES = {
     },
 }
 """Variables of the result: long name and unit. Those of the held-out part are absent where nothing is held out."""
-
-Watch = Callable[[nn.Module, int], Mapping[str, float]]
-"""(model in evaluation, epoch) -> further numbers to keep for the epoch, by name."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +90,10 @@ class Data:
         return cls(**parts, classes=len(config.classes) or data.classes, test_name=name)
 
 
+Watch = Callable[[nn.Module, Data], Mapping[str, Any]]
+"""(model in evaluation mode, data) -> JSON values to keep, by name."""
+
+
 def make_model(config: TrainingConfig, data: Data) -> nn.Module:
     """The network of a configuration, with the weights that its seed draws."""
     channels, size = data.train.pixels.shape[1:3]
@@ -108,7 +109,7 @@ def make_trainer(config: TrainingConfig, data: Data, team: Team | None = None) -
 
 
 class TrainingRun:
-    """A configuration being trained: `rows` holds the learning curves so far.
+    """A configuration being trained: `rows` holds the learning curves so far, `observed` what `run` was asked to watch.
 
     folder: where `last.safetensors` and `best.safetensors` go; a run that is found there is gone on with. None keeps
     nothing. every: seconds between checkpoints; the ends of evaluated epochs are always kept.
@@ -122,6 +123,7 @@ class TrainingRun:
         self.trainer = make_trainer(config, self.data, self.team)
         self.streams = spawn_streams(config.seed)
         self.rows: list[dict[str, float]] = []
+        self.observed: list[dict[str, Any]] = []
         self._saved = time.monotonic()
         last = folder / "last.safetensors" if folder else None
         if last is not None and last.exists():
@@ -129,22 +131,23 @@ class TrainingRun:
             if found.record["config"] != _plain(config):
                 raise UserError(f"checkpoint {last}: of another configuration; choose another folder")
             self.trainer.load(found.tensors)
-            self.rows = found.record["rows"]
+            self.rows, self.observed = found.record["rows"], found.record["observed"]
             log.info("going on at step %d of %d", self.trainer.step, self.trainer.steps)
 
-    def run(self, tick: Tick, watch: Watch | None = None) -> xr.Dataset:
-        """Train to the end and return the learning curves. Ctrl-C keeps a checkpoint of the last whole update."""
-        trainer, config = self.trainer, self.config
+    def run(self, tick: Tick, watch: Watch | None = None, at_steps: Collection[int] = ()) -> xr.Dataset:
+        """Train to the end and return the learning curves; `watch` looks at the model after each of `at_steps` updates.
+
+        What it returns is gathered in `observed`. Ctrl-C keeps a checkpoint of the last whole update.
+        """
+        trainer = self.trainer
         tick(trainer.step / trainer.steps_per_epoch)
         try:
-            while trainer.epoch < config.epochs:
-                epoch, start, before = trainer.epoch + 1, time.monotonic(), trainer.step
-                trainer.advance(epoch * trainer.steps_per_epoch, lambda: self._after_step(tick))
-                speed = (trainer.step - before) * config.batch_size / (time.monotonic() - start)
-                loss = trainer.take_loss()
-                if epoch % config.evaluate_every == 0 or epoch in (1, config.epochs):
-                    self._evaluate(epoch, loss, watch)
-                    log.debug("epoch %d: %.0f images/s, %s", epoch, speed, self.rows[-1])
+            # What was due when an earlier process was interrupted.
+            self._measure(watch, at_steps)
+            while trainer.step < trainer.steps:
+                ends = (trainer.epoch + 1) * trainer.steps_per_epoch
+                trainer.advance(min([ends, *(s for s in at_steps if s > trainer.step)]), lambda: self._after_step(tick))
+                self._measure(watch, at_steps)
         except KeyboardInterrupt:
             self.save()
             raise
@@ -152,11 +155,29 @@ class TrainingRun:
 
     def _after_step(self, tick: Tick) -> None:
         tick(1 / self.trainer.steps_per_epoch)
-        if time.monotonic() - self._saved > self.every and self.trainer.step % self.trainer.steps_per_epoch:
+        if time.monotonic() - self._saved > self.every:
             self.save()
 
-    def _evaluate(self, epoch: int, loss: float, watch: Watch | None) -> None:
-        row: dict[str, float] = {"epoch": epoch, "train_loss": loss}
+    def _measure(self, watch: Watch | None, at_steps: Collection[int]) -> None:
+        """Measure what is due after this update and was not measured yet."""
+        step, (epoch, rest) = self.trainer.step, divmod(self.trainer.step, self.trainer.steps_per_epoch)
+        if watch is not None and step in at_steps and step not in (row["step"] for row in self.observed):
+            with evaluating(self.trainer.evaluated):
+                self.observed.append({"step": step, **watch(self.trainer.evaluated, self.data)})
+        if rest or epoch == 0:
+            return
+        due = epoch % self.config.evaluate_every == 0 or epoch in (1, self.config.epochs)
+        if due and epoch not in (row["epoch"] for row in self.rows):
+            self.rows.append(self._row(epoch))
+            log.debug("%s", self.rows[-1])
+            if self._is_best() and self.folder is not None and self.team.rank == 0:
+                model = {f"model.{name}": value for name, value in self.trainer.evaluated.state_dict().items()}
+                self._checkpoint(model).save(self.folder / "best.safetensors")
+            self.save()
+        self.trainer.reset_loss()
+
+    def _row(self, epoch: int) -> dict[str, float]:
+        row: dict[str, float] = {"epoch": epoch, "train_loss": self.trainer.mean_loss()}
         for number, part in enumerate(PARTS):
             images: Images = getattr(self.data, part)
             if len(images):
@@ -164,12 +185,7 @@ class TrainingRun:
                 stream = at(self.streams["evaluation"], epoch, number)
                 row[f"clean_{part}_accuracy"] = self._accuracy(images, robust=False)
                 row[f"robust_{part}_accuracy"] = self._accuracy(images, robust=True, stream=stream)
-        if watch is not None:
-            row |= watch(self.trainer.evaluated, epoch)
-        self.rows.append(row)
-        if self._is_best() and self.folder is not None and self.team.rank == 0:
-            self._checkpoint(self.trainer.evaluated.state_dict(), "model").save(self.folder / "best.safetensors")
-        self.save()
+        return row
 
     def _accuracy(self, images: Images, *, robust: bool, stream: Any = None) -> float:
         mine = images.take(self.team.share(torch.arange(len(images))))
@@ -184,9 +200,8 @@ class TrainingRun:
         values = [row.get("robust_held_out_accuracy", float(len(self.rows))) for row in self.rows]
         return max(values, default=0.0) == values[-1] and values.index(values[-1]) == len(values) - 1
 
-    def _checkpoint(self, tensors: dict[str, torch.Tensor], prefix: str = "") -> Checkpoint:
-        named = {f"{prefix}.{name}" if prefix else name: value for name, value in tensors.items()}
-        return Checkpoint(named, {"config": _plain(self.config), "rows": self.rows})
+    def _checkpoint(self, tensors: dict[str, torch.Tensor]) -> Checkpoint:
+        return Checkpoint(tensors, {"config": _plain(self.config), "rows": self.rows, "observed": self.observed})
 
     def save(self) -> None:
         """Keep the state of the run, if it has a folder and this process is the one that writes."""
@@ -211,10 +226,12 @@ class TrainingRun:
                 "parameters": parameter_count(self.trainer.model),
                 "norm": config.norm,
                 "radius": config.radius,
+                "label_noise": config.label_noise,
                 "train_images": len(self.data.train),
                 "held_out_images": len(self.data.held_out),
                 "test_images": len(self.data.test),
                 "test_name": self.data.test_name,
+                "most_frequent": float(self.data.test.labels.bincount().max()) / len(self.data.test),
                 "best_epoch": int(best["epoch"]),
             },
         )
@@ -226,15 +243,32 @@ def train_cell(config: TrainingConfig, tick: Tick) -> xr.Dataset:
     return TrainingRun(config, scratch_of(tick)).run(tick)
 
 
-def load_model(path: Path) -> tuple[nn.Module, TrainingConfig, Data]:
+def with_seeds(curves: Sequence[xr.Dataset], first: int = 0) -> xr.Dataset:
+    """Learning curves of the seeds first, first + 1, ... along the dimension seed, with the best epoch of each."""
+    seeds = xr.DataArray(
+        range(first, first + len(curves)), dims="seed", name="seed", attrs={"long_name": "Seed", "units": "1"}
+    )
+    together = xr.concat(curves, dim=seeds, combine_attrs="override")
+    best = (
+        "seed",
+        [d.attrs["best_epoch"] for d in curves],
+        {"long_name": "Best epoch by held-out images", "units": "1"},
+    )
+    together.attrs.pop("best_epoch")
+    return together.assign(best_epoch=best)
+
+
+def load_model(path: Path, *, images: int | None = None) -> tuple[nn.Module, TrainingConfig, Data]:
     """The network of a checkpoint in evaluation mode, its configuration and its data.
+
+    images: evaluation images of each part in place of those of the configuration.
 
     Raises: UserError for a checkpoint or data that cannot be read.
     """
     found = Checkpoint.load(path)
     plain: dict[str, Any] = found.record["config"]
     config = TrainingConfig(**plain | {"classes": tuple(plain["classes"])})
-    data = Data.of(config)
+    data = Data.of(config if images is None else replace(config, evaluation_images=images))
     model = make_model(config, data)
     prefix = "averaged.module." if any(name.startswith("averaged.module.") for name in found.tensors) else "model."
     weights = {name.removeprefix(prefix): value for name, value in found.tensors.items() if name.startswith(prefix)}

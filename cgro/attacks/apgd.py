@@ -1,0 +1,171 @@
+"""APGD: projected gradient ascent with momentum whose steps shrink only where they stop paying.
+
+    y = P(z_k + eta s(grad f(z_k))),   z_{k+1} = P(z_k + 0.75 (y - z_k) + 0.25 (z_k - z_{k-1}))
+
+eta starts at 2 radii. At checkpoints 0.22 n, 0.41 n, 0.57 n, ... (gaps shrink by 0.03 n down to 0.06 n) eta is halved,
+and the search goes on from the best point, for each image whose loss rose in fewer than 3/4 of the steps since the
+last checkpoint, or whose best loss and eta have not changed since. In l_1 (Croce & Hein, ICML 2021) there is no
+momentum, eta starts at the radius, and the share of coordinates that move follows the sparsity of the best point.
+Source: Croce & Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
+attacks", ICML 2020, Algorithm 1; the l_1 rule is recalled [R].
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from cgro.attacks.ball import Budget, project, random_start, steepest
+from cgro.attacks.images import BOX, Goal, Search
+from cgro.attacks.pgd import gradient_of
+
+
+def checkpoints(steps: int, l1: bool = False) -> list[int]:
+    """Steps after which step sizes are reconsidered."""
+    if l1:
+        every = max(1, math.ceil(0.04 * steps))
+        return list(range(every, steps + 1, every))
+    share, gap, found = 0.0, 0.22, []
+    while share + gap <= 1:
+        share += gap
+        found.append(math.ceil(share * steps - 1e-9))
+        gap = max(gap - 0.03, 0.06)
+    return sorted(set(found))
+
+
+@dataclass
+class _State:
+    """One row for each image that is still attacked."""
+
+    index: Tensor
+    """Number of the image in the goal that the search began with."""
+    x: Tensor
+    z: Tensor
+    before: Tensor
+    gradient: Tensor
+    loss: Tensor
+    best: Tensor
+    best_loss: Tensor
+    best_gradient: Tensor
+    eta: Tensor
+    share: Tensor
+    rises: Tensor
+    """Steps since the last checkpoint in which the loss rose."""
+    checked_loss: Tensor
+    checked_eta: Tensor
+
+    def select(self, kept: Tensor) -> _State:
+        return _State(**{field.name: getattr(self, field.name)[kept] for field in fields(self)})
+
+
+def apgd_search(steps: int) -> Search:
+    """APGD with that many steps, at least 1, that leaves an image as soon as it is broken.
+
+    In l_1 the search begins in balls of 3 and 2 radii, with three tenths of the steps each, and ends in its own.
+    """
+
+    def search(goal: Goal, budget: Budget, generator: torch.Generator | None) -> Tensor:
+        start = torch.zeros_like(goal.x) if generator is None else random_start(goal.x, budget, generator)
+        z = goal.x + start
+        if budget.norm != "1":
+            return _climb(goal, budget, z, steps, leave=True)
+        part = round(0.3 * steps)
+        for factor in (3.0, 2.0):
+            if part:
+                z = _climb(goal, replace(budget, radius=factor * budget.radius), z, part, leave=False)
+        return _climb(goal, budget, z, steps - 2 * part, leave=True)
+
+    return search
+
+
+def _climb(goal: Goal, budget: Budget, z: Tensor, steps: int, *, leave: bool) -> Tensor:
+    """The best points found from the projections of `z`; with `leave`, the first ones that break their image."""
+    points, l1 = goal.x.clone(), budget.norm == "1"
+    state = _first(goal, goal.x + project(z - goal.x, goal.x, budget, BOX), budget)
+    turns, last = checkpoints(steps, l1), 0
+    for step in range(1, steps + 1):
+        if leave:
+            points[state.index[goal.broken]] = state.z[goal.broken]
+            kept = (~goal.broken).nonzero()[:, 0]
+            if len(kept) < len(goal.broken):
+                goal, state = goal.select(kept), state.select(kept)
+            if not len(kept):
+                return points
+        _step(goal, state, budget, momentum=step > 1 and not l1)
+        if step in turns:
+            _reconsider(state, budget, step - last, l1)
+            last = step
+    points[state.index] = state.best
+    if leave:
+        points[state.index[goal.broken]] = state.z[goal.broken]
+    return points
+
+
+def _first(goal: Goal, z: Tensor, budget: Budget) -> _State:
+    loss, gradient = _evaluate(goal, z)
+    ones = torch.ones_like(loss)
+    eta = ones * budget.radius * (1.0 if budget.norm == "1" else 2.0)
+    return _State(
+        index=torch.arange(len(z), device=z.device), x=goal.x, z=z, before=z, gradient=gradient, loss=loss, best=z,
+        best_loss=loss, best_gradient=gradient, eta=eta, share=0.2 * ones, rises=0 * ones, checked_loss=loss,
+        checked_eta=eta,
+    )  # fmt: skip
+
+
+def _evaluate(goal: Goal, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Losses and their gradients, by one forward and one backward pass."""
+    found: list[Tensor] = []
+
+    def kept(points: Tensor) -> Tensor:
+        found.append(goal(points))
+        return found[0]
+
+    gradient = gradient_of(kept, z)
+    return found[0].detach(), gradient
+
+
+def _step(goal: Goal, s: _State, budget: Budget, *, momentum: bool) -> None:
+    eta = s.eta.reshape(-1, *[1] * (s.z.ndim - 1))
+    if budget.norm == "1":
+        # Shares differ from image to image: those of one share are moved together.
+        direction = torch.empty_like(s.z)
+        for share in s.share.unique():
+            rows = s.share == share
+            direction[rows] = steepest(s.gradient[rows], "1", s.z[rows], BOX, share=float(share))
+    else:
+        direction = steepest(s.gradient, budget.norm, s.z, BOX)
+    moved = s.x + project(s.z + eta * direction - s.x, s.x, budget, BOX)
+    if momentum:
+        moved = s.x + project(s.z + 0.75 * (moved - s.z) + 0.25 * (s.z - s.before) - s.x, s.x, budget, BOX)
+    s.before, s.z = s.z, moved
+    loss, s.gradient = _evaluate(goal, s.z)
+    s.rises = s.rises + (loss > s.loss)
+    s.loss = loss
+    better = loss > s.best_loss
+    wide = better.reshape(-1, *[1] * (s.z.ndim - 1))
+    s.best, s.best_gradient = torch.where(wide, s.z, s.best), torch.where(wide, s.gradient, s.best_gradient)
+    s.best_loss = torch.where(better, loss, s.best_loss)
+
+
+def _reconsider(s: _State, budget: Budget, steps: int, l1: bool) -> None:
+    if l1:
+        moving = ((s.best - s.x).abs() > 1e-8).flatten(1).double().mean(1)
+        share = (moving / 1.5).clamp(1 / s.x[0].numel(), 1).to(s.share)
+        sparser = share < 0.95 * s.share
+        back = ~sparser
+        s.eta = torch.where(sparser, torch.full_like(s.eta, budget.radius), (s.eta / 1.5).clamp_min(budget.radius / 10))
+        # Rounded down to powers of two below 1, so that only a few shares differ.
+        s.share = 2.0 ** share.log2().floor().clamp(max=0)
+    else:
+        stuck = (s.checked_eta == s.eta) & (s.checked_loss >= s.best_loss)
+        back = (s.rises < 0.75 * steps) | stuck
+        s.checked_eta, s.checked_loss = s.eta, s.best_loss
+        s.eta = torch.where(back, s.eta / 2, s.eta)
+    wide = back.reshape(-1, *[1] * (s.z.ndim - 1))
+    s.z, s.gradient = torch.where(wide, s.best, s.z), torch.where(wide, s.best_gradient, s.gradient)
+    s.before = torch.where(wide, s.best, s.before)
+    s.loss = torch.where(back, s.best_loss, s.loss)
+    s.rises = torch.zeros_like(s.rises)

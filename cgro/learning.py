@@ -1,0 +1,180 @@
+"""What `cgro train` and `cgro evaluate` do."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import xarray as xr
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import binomtest
+from torch import nn
+from tqdm import tqdm
+
+from cgro.attacks.ball import Budget
+from cgro.attacks.ensemble import Strong
+from cgro.attacks.images import Attack, correct
+from cgro.configure import parse_dataclass
+from cgro.data.batches import Images
+from cgro.experiment import Progress, UserError
+from cgro.files import require_writable, write_whole
+from cgro.machine import available_cores, resolve_device
+from cgro.networks.image_models import parameter_count
+from cgro.sweeps import store
+from cgro.training.config import TrainingConfig, require_radius
+from cgro.training.run import PARTS, Data, TrainingRun, load_model
+from cgro.training.team import Team
+
+log = logging.getLogger(__name__)
+CONFIDENCE = 0.95
+
+
+def train(options: argparse.Namespace, fields: Sequence[str]) -> int:
+    """Train, or go on with, one network; print its files and its best and last accuracies."""
+    config = parse_dataclass(
+        TrainingConfig,
+        "cgro train",
+        f"{TrainingConfig.__doc__} Defaults are those of --preset {options.preset}.",
+        options,
+        fields,
+        default=getattr(TrainingConfig, options.preset)(),
+    )
+    torch.set_num_threads(available_cores())
+    team = Team.joined(resolve_device(config.device))
+    folder = options.output or options.results / "train" / store.content_hash("train", store.as_json(config))
+    require_writable(folder)
+    if options.fresh and team.rank == 0:
+        for name in ("last.safetensors", "best.safetensors", "curves.nc"):
+            (folder / name).unlink(missing_ok=True)
+    team.wait()
+    start = time.perf_counter()
+    run = TrainingRun(config, folder, team=team, every=options.checkpoint_every)
+    before = run.trainer.step
+    with _bar(config.epochs, "epoch", quiet=options.quiet or team.rank > 0) as bar:
+        curves = run.run(Progress(bar.update, folder))
+    seconds = time.perf_counter() - start
+    if team.rank > 0:
+        return 0
+    store.save(curves.assign_attrs(store.provenance(config, seconds), experiment="train"), folder / "curves.nc")
+    images = (run.trainer.step - before) * config.batch_size
+    if images:
+        log.info("%.0f s, %.0f images/s with evaluations", seconds, images / seconds)
+    _print_curves(curves)
+    print(folder / "curves.nc", folder / "best.safetensors", folder / "last.safetensors", sep="\n")
+    return 0
+
+
+def _print_curves(curves: xr.Dataset) -> None:
+    """Accuracies at the best and at the last epoch."""
+    epochs = {"last": int(curves["epoch"][-1])}
+    if curves.attrs["held_out_images"]:
+        epochs = {"best": int(curves.attrs["best_epoch"])} | epochs
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("accuracy, %")
+    for label, epoch in epochs.items():
+        table.add_column(f"{label} epoch ({epoch})", justify="right")
+    for part, called in PARTS.items():
+        for kind in ("clean", "robust"):
+            name = f"{kind}_{part}_accuracy"
+            if name in curves:
+                values = (100 * float(curves[name].sel(epoch=epoch)) for epoch in epochs.values())
+                table.add_row(f"{kind} {called}", *(f"{value:.1f}" for value in values))
+    Console().print(table)
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Clean and robust accuracies of a checkpoint, with Wilson intervals; print a table or JSON, and keep the JSON."""
+    torch.set_num_threads(available_cores())
+    model, config, data = load_model(options.checkpoint, images=options.images)
+    budget = config.budget
+    if options.norm is not None or options.radius is not None:
+        norm = options.norm or config.norm
+        radius = config.radius if options.radius is None else options.radius
+        require_radius(radius, norm)
+        budget = Budget(norm, radius)
+    images: Images = getattr(data, options.part)
+    if not len(images):
+        raise UserError(f"--part {options.part}: the run held out no images; use --part test or --part train")
+    images = images.take(torch.arange(min(options.images, len(images))))
+    rows = [Row.of(name, mask) for name, mask in _accuracies(model, images, budget, options).items()]
+    found = {
+        "checkpoint": str(options.checkpoint),
+        "part": _called(options.part, data, len(images)),
+        "images": len(images),
+        "norm": budget.norm,
+        "radius": budget.radius,
+        "parameters": parameter_count(model),
+        "confidence": CONFIDENCE,
+        "accuracy": {row.attack: {"value": row.value, "low": row.low, "high": row.high} for row in rows},
+        "provenance": store.provenance(config, 0.0) | {"wall_seconds": None},
+    }
+    text = json.dumps(found, indent=2)
+    path = options.checkpoint.with_name(f"{options.checkpoint.stem}-{options.part}.json")
+    write_whole(path, (text + "\n").encode())
+    if options.json:
+        print(text)
+        return 0
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("attack", "accuracy, %", f"{CONFIDENCE:.0%} interval"):
+        table.add_column(heading, justify="left" if heading == "attack" else "right")
+    for row in rows:
+        table.add_row(row.attack, f"{100 * row.value:.2f}", f"{100 * row.low:.2f} to {100 * row.high:.2f}")
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{found['part']}; {parameter_count(model):,} parameters; l_{budget.norm} radius {budget.radius:.4g}",
+        highlight=False,
+    )
+    print(path)
+    return 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """Accuracy under one attack with its Wilson interval."""
+
+    attack: str
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, attack: str, mask: torch.Tensor) -> Row:
+        test = binomtest(int(mask.sum()), len(mask)).proportion_ci(CONFIDENCE, "wilson")
+        return cls(attack, float(mask.double().mean()), float(test.low), float(test.high))
+
+
+def _accuracies(
+    model: nn.Module, images: Images, budget: Budget, options: argparse.Namespace
+) -> dict[str, torch.Tensor]:
+    """Which images are correct: clean, under PGD-20, and under the ensemble, each row on top of those before."""
+    stream = np.random.SeedSequence(options.seed)
+    found = {"clean": correct(model, images)}
+    with _bar(len(images) * (1 if options.fast else 2), "image", quiet=options.quiet) as bar:
+        step = 2.5 / options.steps
+        pgd = Attack(budget, options.steps, relative_step=step)
+        found[f"PGD-{options.steps}"] = correct(model, images, pgd, stream, tick=bar.update)
+        if not options.fast:
+            stages = Strong(budget).correct(model, images, stream, batch_size=256, tick=bar.update)
+            found |= {f"strong: {name}": mask for name, mask in stages.items() if name != "clean"}
+    return found
+
+
+def _called(part: str, data: Data, count: int) -> str:
+    name = {"train": "training images", "held_out": "held-out part of the training set", "test": data.test_name}[part]
+    return name if f"{count:,}" in name else f"{count:,} images, {name}"
+
+
+@contextmanager
+def _bar(total: float, unit: str, *, quiet: bool) -> Iterator[tqdm]:
+    bar_format = "{l_bar}{bar}| {n:.1f}/{total:.0f} {unit} [{elapsed}<{remaining}, {rate_fmt}]"
+    with tqdm(total=total, unit=unit, disable=quiet, leave=False, smoothing=0.1, bar_format=bar_format) as bar:
+        yield bar

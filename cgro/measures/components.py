@@ -1,0 +1,48 @@
+"""What a trained classifier owes to features that generalize, and what to memorizing its training images.
+
+Margins: m(z) = f_y(z) - max_{k != y} f_k(z); x^ is the point that an attack finds around x. With means over images that
+were held out and over training images,
+
+    signal component            S  = mean of m(x) over held-out images
+    attacked signal component   S^ = mean of m(x^) over held-out images
+    memorized component         M  = mean of m(x^) over training images - S^
+
+Before training both kinds of images are exchangeable, so M can only come from having been trained on. In the patch
+model of Li & Li (ICML 2025) the three are what the theory follows: a fresh sample has mean margin alpha^q U, under the
+attack (alpha - delta)^q U, and a training sample V_i more, so that S = alpha^q U, S^ = (alpha - delta)^q U and M = mean
+of V_i [D]. Stage I ends when S reaches 1, the scale of the logistic loss, stage II when M does; in between the robust
+training loss stands still near what S^ alone leaves of it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from cgro.attacks.images import Attack, Goal
+from cgro.data.batches import Images
+
+NAMES = ("clean_margin", "attacked_margin", "clean_loss", "attacked_loss")
+"""What `margins_and_losses` measures."""
+
+
+def margins(logits: Tensor, y: Tensor) -> Tensor:
+    """m (B,) of logits (B, C): positive where the label has the largest one."""
+    own = logits.gather(1, y[:, None])[:, 0]
+    return own - logits.scatter(1, y[:, None], -torch.inf).amax(1)
+
+
+@torch.no_grad()
+def margins_and_losses(
+    model: nn.Module, images: Images, attack: Attack, generator: torch.Generator | None, *, batch_size: int = 512
+) -> dict[str, float]:
+    """Mean margins and cross-entropies (nats) of images, clean and at the points that `attack` finds, by `NAMES`."""
+    found: dict[str, list[Tensor]] = {name: [] for name in NAMES}
+    for x, y in images.batches(torch.arange(len(images)), batch_size):
+        z = attack.ascend(Goal(model, x, y, attack.loss), x, generator)
+        for kind, points in (("clean", x), ("attacked", z)):
+            logits = model(points)
+            found[f"{kind}_margin"].append(margins(logits, y))
+            found[f"{kind}_loss"].append(cross_entropy(logits, y, reduction="none"))
+    return {name: float(torch.cat(parts).double().mean()) for name, parts in found.items()}

@@ -1,0 +1,75 @@
+"""Rise and steepness of the loss around images against the radius, for training and test images at several epochs."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from cgro.plots.style import COLORS, SERIES, band, figure, panel_label
+
+EXPERIMENT = "flatness"
+TITLE = "Flatness of the loss against the radius"
+STYLES = {"train": "--", "test": "-"}
+
+
+def caption(result: xr.Dataset) -> str:
+    """What was measured, and the rise at the training radius for both parts."""
+    a, seeds = result.attrs, result.sizes["seed"]
+    last = result["rise"].isel(epoch=-1).mean("seed")
+    at = last.sel(ratio=last["ratio"][np.abs(last["ratio"].values - 1).argmin()])
+    ratio = float(at["ratio"])
+    where = "the training radius" if ratio == 1 else f"{ratio:g} training radii"
+    return (
+        f"PGD adversarial training of {a['model']} (width {a['width']:g}) on {a['train_images']:,} images "
+        f"({a['data']}) at l_inf radius {a['radius']:.3g} (dotted). Largest rise of the loss (a) and largest l_1 norm "
+        f"of its input gradient (b) that projected gradient ascent finds in a ball, means over {a['images']:,} "
+        f"training images (dashed) and test images (solid). After epoch {int(last['epoch'])} the loss rises by "
+        f"{float(at.sel(part='train')):.2f} nat around training images and by {float(at.sel(part='test')):.2f} nat "
+        f"around test images within {where}. Lines are means over {seeds} seed{'s' if seeds > 1 else ''}, bands reach "
+        "from the smallest to the largest."
+    )
+
+
+def draw(result: xr.Dataset) -> Figure:
+    """Two panels over the radius: rise and steepness; a colour for each epoch, a line style for each part."""
+    fig, axes = figure(6.8, 3.0, ncols=2)
+    radii = result["ratio"].values * result.attrs["radius"]
+    # Zeros are searches that found nothing: they stay on the axis.
+    for ax, name, label, title in (
+        (axes[0], "rise", "rise of the loss (nats)", "rise of the loss"),
+        (axes[1], "steepness", "gradient norm (nats per pixel value)", "input gradient"),
+    ):
+        least = float(result[name].where(result[name] > 0).min())
+        for k, epoch in enumerate(result["epoch"].values):
+            for part, style in STYLES.items():
+                values = result[name].sel(epoch=epoch, part=part).transpose("seed", "ratio").values
+                band(ax, radii, np.maximum(values, least), SERIES[k], linestyle=style)
+        ax.axvline(result.attrs["radius"], color=COLORS["neutral"], lw=0.8, ls=":")
+        ax.set_yscale("log")
+        ax.set(xlim=(0, radii[-1]), xlabel="radius of the ball (pixel value)", ylabel=label)
+        panel_label(ax, "a" if ax is axes[0] else "b", title)
+    epochs = [Line2D([], [], color=SERIES[k], label=f"epoch {e}") for k, e in enumerate(result["epoch"].values)]
+    parts = [Line2D([], [], color="black", linestyle=s, label=p) for p, s in (("training", "--"), ("test", "-"))]
+    axes[0].legend(handles=[*epochs, *parts], loc="lower right")
+    return fig
+
+
+def numbers(result: xr.Dataset) -> tuple[list[str], list[list[float | str]]]:
+    """Header and rows of what is drawn: means over seeds by epoch, part and radius."""
+    means = result.mean("seed")
+    rows: list[list[float | str]] = []
+    for epoch in result["epoch"].values:
+        for part in result["part"].values:
+            for ratio in result["ratio"].values:
+                at = means.sel(epoch=epoch, part=part, ratio=ratio)
+                rows.append(
+                    [
+                        float(epoch),
+                        str(part),
+                        float(ratio * result.attrs["radius"]),
+                        *map(float, (at["rise"], at["steepness"])),
+                    ]
+                )
+    return ["epoch", "part", "radius", "rise", "steepness"], rows

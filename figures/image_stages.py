@@ -1,0 +1,103 @@
+"""Components of the margin and losses of real images over training, with the stages shaded."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cgro.plots.style import COLORS, band, figure, legend, panel_label
+
+EXPERIMENT = "image-stages"
+TITLE = "The three stages on real images"
+
+COMPONENTS = {
+    "clean_margin_held_out": ("signal $S$", "signal", "-"),
+    "attacked_margin_held_out": ("signal under attack $\\hat S$", "signal", "--"),
+    "memorized": ("memorized $M$", "noise", "-"),
+}
+LOSSES = {
+    "clean_loss_held_out": ("clean, held out", "clean", "-"),
+    "attacked_loss_held_out": ("perturbed, held out", "robust", "-"),
+    "attacked_loss_train": ("perturbed, training", "robust", "--"),
+}
+SHADES = ("#f2f2f2", "#ffffff", "#f2f2f2")
+
+
+def times(result: xr.Dataset) -> tuple[float, float]:
+    """Geometric means over seeds of the ends of stage I and II; NaN where a seed does not reach them."""
+    return tuple(float(np.exp(np.log(result[name].values).mean())) for name in ("T_1", "T_2"))  # type: ignore[return-value]
+
+
+def caption(result: xr.Dataset) -> str:
+    """What was trained and watched, and when the stages end."""
+    a, seeds, (first, second) = result.attrs, result.sizes["seed"], times(result)
+    last = result.isel(step=-1).mean("seed")
+    stages = (
+        f"Stage I ends at step {first:.0f}, where the signal component reaches 1 (dotted), stage II at step "
+        f"{second:.0f}, where the memorized one does."
+        if np.isfinite(first + second)
+        else "Not every seed reaches the end of stage II."
+    )
+    return (
+        f"PGD adversarial training of {a['model']} (width {a['width']:g}) on {a['train_images']:,} images "
+        f"({a['data']}), l_inf radius {a['radius']:.3g}, constant learning rate. (a) Mean margins of {a['watched']:,} "
+        "held-out images, clean (S) and perturbed, and by how much margins of perturbed training images are larger "
+        f"(M). (b) Their losses. {stages} At the end the loss of perturbed training images is "
+        f"{float(last['attacked_loss_train']):.2f} nat, of held-out ones {float(last['attacked_loss_held_out']):.2f} "
+        f"nat. Lines are means over {seeds} seed{'s' if seeds > 1 else ''}, bands reach from the smallest to the "
+        "largest."
+    )
+
+
+def highlight(result: xr.Dataset) -> tuple[str, str]:
+    """The one number to take home."""
+    first, second = times(result)
+    return f"{first:.0f} / {second:.0f} steps", f"signal learned / memorized on real images ({result.attrs['data']})"
+
+
+def draw(result: xr.Dataset) -> Figure:
+    """Two panels over the number of updates: components of the margin, and losses."""
+    fig, axes = figure(6.8, 3.1, ncols=2)
+    step = np.maximum(result["step"].values.astype(float), 0.5)
+    for ax, curves, label, title in (
+        (axes[0], COMPONENTS, "margin (logits)", "components of the margin"),
+        (axes[1], LOSSES, "loss (nats)", "losses"),
+    ):
+        for name, (text, color, style) in curves.items():
+            band(ax, step, result[name].values, COLORS[color], text, linestyle=style)
+        ax.set_xscale("log")
+        ax.set(xlim=(step[0], step[-1]), xlabel="training time (updates)", ylabel=label)
+        _stages(ax, result)
+        panel_label(ax, "a" if ax is axes[0] else "b", title)
+    axes[0].axhline(1.0, color=COLORS["neutral"], lw=0.7, ls=":")
+    top = 1.6 * max(float(result["memorized"].max()), 2.0)
+    axes[0].set_ylim(max(float(result["attacked_margin_held_out"].min()) * 1.05, -top), top)
+    axes[1].set_ylim(0, None)
+    legend(axes[0], "upper left", (0.0, 0.92))
+    legend(axes[1], "upper right", (1.0, 0.92))
+    return fig
+
+
+def _stages(ax: Axes, result: xr.Dataset) -> None:
+    """Shade the stages and number them at the top."""
+    first, second = times(result)
+    if not np.isfinite(first + second):
+        return
+    low, high = ax.get_xlim()
+    edges = (low, first, second, high)
+    for k, name in enumerate(("I", "II", "III")):
+        ax.axvspan(edges[k], edges[k + 1], color=SHADES[k], lw=0, zorder=0)
+        middle = np.sqrt(edges[k] * edges[k + 1])
+        ax.text(middle, 0.985, name, transform=ax.get_xaxis_transform(), ha="center", va="top", fontsize=8)
+
+
+def numbers(result: xr.Dataset) -> tuple[list[str], list[list[float | str]]]:
+    """Header and rows of what is drawn: for each step the mean over seeds of each curve."""
+    names = [*COMPONENTS, *LOSSES]
+    means = result[names].mean("seed")
+    rows: list[list[float | str]] = [
+        [float(s), *(float(means[name].sel(step=s)) for name in names)] for s in result["step"].values
+    ]
+    return ["step", *names], rows

@@ -1,0 +1,65 @@
+"""Accuracy against the number of parameters: constant answers, then robust memorization with a robust gap."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from cgro.plots.style import COLORS, figure, point_range
+
+EXPERIMENT = "width-sweep"
+TITLE = "Accuracy against the size of the network"
+CURVES = {
+    "clean_test_accuracy": ("clean test", "clean", "-"),
+    "robust_train_accuracy": ("robust training", "robust", "--"),
+    "robust_test_accuracy": ("robust test", "robust", "-"),
+}
+
+
+def caption(result: xr.Dataset) -> str:
+    """What was trained, the constant answer, and the gap of the largest network."""
+    a, seeds, last = result.attrs, result.sizes["seed"], result.isel(width=-1).mean("seed")
+    train, test = (100 * float(last[f"robust_{part}_accuracy"]) for part in ("train", "test"))
+    return (
+        f"PGD adversarial training of {a['model']} at l_inf radius {a['radius']:.3g} on {a['train_images']:,} images "
+        f"({a['data']}), all else equal but the width ({float(result['width'][0]):g} to "
+        f"{float(result['width'][-1]):g}). Accuracy on training images (dashed) and {a['test_images']:,} test images "
+        f"(solid) under PGD, and on clean test images. The dotted line is a constant answer "
+        f"({100 * a['most_frequent']:.1f} %). The largest network reaches {train:.1f} % robust training and {test:.1f} "
+        f"% robust test accuracy, at {100 * float(last['clean_test_accuracy']):.1f} % on clean test images. Markers "
+        f"are means over {seeds} seed{'s' if seeds > 1 else ''}, bars reach from the smallest to the largest."
+    )
+
+
+def draw(result: xr.Dataset) -> Figure:
+    """Three curves over the number of parameters, on a logarithmic axis."""
+    fig, ax = figure(6.2, 3.3)
+    parameters = result["parameters"].values
+    for name, (label, color, style) in CURVES.items():
+        values = result[name].transpose("seed", "width").values
+        point_range(ax, parameters, values, COLORS[color], label, linestyle=style)
+    ax.axhline(result.attrs["most_frequent"], color=COLORS["neutral"], lw=0.8, ls=":")
+    ax.text(parameters[-1], result.attrs["most_frequent"] + 0.015, "constant answer", ha="right", fontsize=7.5)
+    ax.set_xscale("log")
+    ax.set(ylim=(0, 1.02), xlabel="parameters", ylabel="accuracy (% of images)")
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
+    ax.legend(loc="center left", bbox_to_anchor=(0.0, 0.6))
+    top = ax.secondary_xaxis("top")
+    top.set_xticks(parameters, [f"{w:g}" for w in result["width"].values])
+    top.minorticks_off()
+    top.set_xlabel("width")
+    top.spines["top"].set_visible(False)
+    return fig
+
+
+def numbers(result: xr.Dataset) -> tuple[list[str], list[list[float | str]]]:
+    """Header and rows of what is drawn: by width, parameters, and mean, smallest and largest of each curve."""
+    header = ["width", "parameters", *(f"{name}_{s}" for name in CURVES for s in ("mean", "min", "max"))]
+    rows: list[list[float | str]] = []
+    for width in result["width"].values:
+        at = result.sel(width=width)
+        values = [f(at[name].values) for name in CURVES for f in (np.mean, np.min, np.max)]
+        rows.append([float(width), float(at["parameters"]), *map(float, values)])
+    return header, rows

@@ -1,0 +1,195 @@
+"""Do the three stages of the theory appear on real images? Signal and memorized components of the margin over training.
+
+Margins of images that were held out show what the network has learned that generalizes, and what of it survives the
+attack; attacked training images have a larger margin by what is memorized (`cgro/measures/components.py`). In the patch
+model of Li & Li (ICML 2025, section 5) the first is learned at first, stalls below what would resist the attack, and
+memorization then takes the robust training loss to 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from cgro.attacks.images import evaluation_attack
+from cgro.data.images import ImageName
+from cgro.dynamics.phases import crossing
+from cgro.experiment import Context, PlainContext, Tick, UserError, scratch_of
+from cgro.machine import single_thread
+from cgro.measures.components import NAMES, margins_and_losses
+from cgro.networks.zoo import ModelName
+from cgro.randomness import spawn_streams, torch_generator
+from cgro.training.config import AugmentationName, TrainingConfig
+from cgro.training.run import Data, TrainingRun
+
+TITLE = "The three stages on real images: signal, its stall under attack, memorization"
+ONE_CORE_CELLS = True
+LABELS = {
+    "clean_margin": ("Mean margin of {} images", "logit"),
+    "attacked_margin": ("Mean margin of perturbed {} images", "logit"),
+    "clean_loss": ("Loss of {} images", "nat"),
+    "attacked_loss": ("Loss of perturbed {} images", "nat"),
+}
+PARTS = {"train": "training", "held_out": "held-out"}
+
+
+@dataclass(frozen=True)
+class Config:
+    """l_inf adversarial training with a constant learning rate and radius, watched at logarithmically spaced steps."""
+
+    data: ImageName = "digits"
+    """Images: digits, mnist, cifar10 or cifar100, from folder CGRO_DATA."""
+
+    samples: int = 500
+    """Training images, a random subset of equal class shares."""
+
+    held_out: int = 300
+    """Images of the end of the training set that are held out, 50 or more."""
+
+    watched: int = 300
+    """Training and held-out images that are watched, at most, 50 or more of each."""
+
+    model: ModelName = "small-cnn"
+    """Network."""
+
+    width: float = 24.0
+    """Its width."""
+
+    radius: float = 0.15
+    """l_inf radius of perturbations in units of pixels in [0, 1]."""
+
+    attack_steps: int = 5
+    """PGD steps for each training batch, 1 or more."""
+
+    evaluation_steps: int = 10
+    """PGD steps for the margins, 1 or more."""
+
+    epochs: int = 60
+    """Passes over the training images, 1 or more."""
+
+    batch_size: int = 50
+    """Images in a batch, 1 or more."""
+
+    learning_rate: float = 0.02
+    """Learning rate of SGD, above 0."""
+
+    momentum: float = 0.9
+    """Momentum of SGD, at least 0 and below 1."""
+
+    augmentation: AugmentationName = "none"
+    """Random crops, mirror images and grey squares."""
+
+    points: int = 40
+    """Steps at which the network is watched, 5 or more, logarithmically spaced, besides step 0."""
+
+    device: str = "auto"
+    """Where to compute: auto (a GPU if there is one), cpu or cuda; bits repeat on a CPU only."""
+
+    seeds: int = 2
+    """Independent runs, 1 or more."""
+
+    @classmethod
+    def quick(cls) -> Config:
+        """Digits, two seeds: half a minute of one CPU core."""
+        return cls()
+
+    @classmethod
+    def paper(cls) -> Config:
+        """MNIST with LeNet at radius 0.2, 2,000 images, five seeds: half an hour of a CPU core for each."""
+        return cls(
+            data="mnist", samples=2000, held_out=10_000, watched=1000, model="lenet", width=8, radius=0.2,
+            attack_steps=10, evaluation_steps=20, epochs=150, points=60, seeds=5,
+        )  # fmt: skip
+
+    @property
+    def cells(self) -> list[Cell]:
+        """One training run for each seed."""
+        own = ("watched", "points", "seeds")
+        shared: dict[str, Any] = {k: v for k, v in asdict(self).items() if k not in own}
+        base = TrainingConfig(
+            **shared, ramp=0.0, schedule="constant", evaluate_every=self.epochs, evaluation_images=self.watched
+        )
+        return [Cell(replace(base, seed=seed), self.points) for seed in range(self.seeds)]
+
+    def __post_init__(self) -> None:
+        for name, least in (("held_out", 50), ("watched", 50), ("points", 5), ("seeds", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} is {getattr(self, name)}: allowed are {least} or more; raise it")
+        _ = self.cells  # refuses what a training run refuses
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run and the number of steps at which it is watched."""
+
+    training: TrainingConfig
+    points: int
+
+    @property
+    def work(self) -> float:
+        """Epochs."""
+        return self.training.work
+
+
+def run(config: Config, context: Context | None = None) -> xr.Dataset:
+    """Margins and losses over (seed, step), components of the margin, and the ends T_1 and T_2 of the first two stages.
+
+    Raises: UserError for data or a device that is not there, and for training that diverges.
+    """
+    return xr.concat((context or PlainContext()).map(watch_one, config.cells), dim="seed", combine_attrs="override")
+
+
+@single_thread()
+def watch_one(cell: Cell, tick: Tick) -> xr.Dataset:
+    """Train one network and watch its margins."""
+    config = cell.training
+    training = TrainingRun(config, scratch_of(tick))
+    attack = evaluation_attack(config.budget, config.evaluation_steps, restarts=1)
+
+    def watch(model: torch.nn.Module, data: Data) -> dict[str, dict[str, float]]:
+        found = {}
+        for part in PARTS:
+            images = getattr(data, part)
+            images = images.take(torch.arange(min(len(images), config.evaluation_images)))
+            # The same random starts at every step: curves differ by the network alone.
+            generator = torch_generator(spawn_streams(config.seed)["evaluation"], images.labels.device)
+            found[part] = margins_and_losses(model, images, attack, generator)
+        return found
+
+    steps = np.unique(np.geomspace(1, training.trainer.steps, cell.points).round().astype(int))
+    training.run(tick, watch, [0, *steps.tolist()])
+    return _dataset(cell, training)
+
+
+def _dataset(cell: Cell, training: TrainingRun) -> xr.Dataset:
+    rows, dims = training.observed, ("seed", "step")
+    steps = np.array([row["step"] for row in rows])
+    variables: dict[str, Any] = {}
+    for part, called in PARTS.items():
+        for name in NAMES:
+            label, units = LABELS[name]
+            values = np.array([row[part][name] for row in rows])
+            variables[f"{name}_{part}"] = (dims, values[None], {"long_name": label.format(called), "units": units})
+    memorized = variables["attacked_margin_train"][1] - variables["attacked_margin_held_out"][1]
+    variables["memorized"] = (dims, memorized, {"long_name": "Memorized component of the margin", "units": "logit"})
+    for symbol, values in (("T_1", variables["clean_margin_held_out"][1]), ("T_2", memorized)):
+        about = {"long_name": f"End of stage {'I' if symbol == 'T_1' else 'II'}", "units": "step"}
+        variables[symbol] = ("seed", [crossing(steps.astype(float), values[0], 1.0)], about)
+    last = training.rows[-1]
+    for name in ("clean_test_accuracy", "robust_test_accuracy", "robust_train_accuracy"):
+        about = {"long_name": f"{name.replace('_', ' ').capitalize()} at the end", "units": "fraction"}
+        variables[name] = ("seed", [last[name]], about)
+    config, curves = cell.training, training.curves()
+    return xr.Dataset(
+        variables,
+        {
+            "seed": ("seed", [config.seed], {"long_name": "Seed", "units": "1"}),
+            "step": ("step", steps, {"long_name": "Update", "units": "step"}),
+        },
+        {name: curves.attrs[name] for name in ("data", "model", "width", "radius", "train_images", "parameters")}
+        | {"watched": min(config.evaluation_images, len(training.data.held_out))},
+    )

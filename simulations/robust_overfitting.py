@@ -1,0 +1,66 @@
+"""Robust overfitting: once the learning rate has fallen, robust training accuracy goes on rising, robust test accuracy
+falls.
+
+Learning curves of PGD adversarial training with a piecewise constant learning rate. The checkpoint that is best on
+held-out images beats the last one on perturbed test images; the difference measures robust overfitting. Reference:
+Rice, Wong & Kolter, "Overfitting in adversarially robust deep learning", ICML 2020, section 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import xarray as xr
+
+from cgro.experiment import Context, PlainContext, UserError
+from cgro.training.config import TrainingConfig
+from cgro.training.run import train_cell, with_seeds
+
+ONE_CORE_CELLS = True
+TITLE = "Robust overfitting: learning curves, the best checkpoint against the last"
+
+
+@dataclass(frozen=True)
+class Config(TrainingConfig):
+    """Adversarial training past the decay of the learning rate; `seed` is the first of `seeds` seeds."""
+
+    seeds: int = 2
+    """Independent runs (training subset, weights, order, attacks), 1 or more."""
+
+    @classmethod
+    def quick(cls) -> Config:
+        """300 digits, a fifth of their labels drawn anew, two seeds: a minute of one CPU core.
+
+        With true labels 8x8 digits are too easy to overfit: perturbed test accuracy never falls.
+        """
+        return cls(
+            samples=300, label_noise=0.2, width=32, radius=0.1, ramp=0.2, epochs=60, schedule="piecewise",
+            learning_rate=0.1, evaluate_every=2,
+        )  # fmt: skip
+
+    @classmethod
+    def paper(cls) -> Config:
+        """CIFAR-10 with PreActResNet-18 and the recipe of Rice et al., 200 epochs; needs a GPU."""
+        base = TrainingConfig.cifar10()
+        return cls(**{f.name: getattr(base, f.name) for f in fields(base)} | {"epochs": 200, "evaluate_every": 2})
+
+    @property
+    def cells(self) -> list[TrainingConfig]:
+        """One training run for each seed."""
+        base = TrainingConfig(**{f.name: getattr(self, f.name) for f in fields(TrainingConfig)})
+        return [replace(base, seed=self.seed + k) for k in range(self.seeds)]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.seeds < 1:
+            raise UserError(f"seeds is {self.seeds}: allowed are 1 or more; raise it")
+        if self.held_out < 10:
+            raise UserError(f"held_out is {self.held_out}: allowed are 10 or more, to choose the best checkpoint by")
+
+
+def run(config: Config, context: Context | None = None) -> xr.Dataset:
+    """Accuracies and loss over (seed, epoch), and for each seed the epoch that is best on the held-out part.
+
+    Raises: UserError for data or a device that is not there, and for training that diverges.
+    """
+    return with_seeds((context or PlainContext()).map(train_cell, config.cells), first=config.seed)

@@ -1,0 +1,235 @@
+"""Checkpoints and runs: written whole, read only when they are whole, gone on with exactly where a run was left."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import xarray as xr
+from safetensors.torch import save_file
+
+from cgro.experiment import Progress, UserError
+from cgro.files import StorageError
+from cgro.training import run as running
+from cgro.training.checkpoint import Checkpoint
+from cgro.training.config import TrainingConfig
+from cgro.training.run import TrainingRun, load_model, train_cell
+
+TOY = TrainingConfig(
+    samples=40, held_out=30, evaluation_images=30, epochs=4, width=3, attack_steps=2, evaluation_steps=3, device="cpu"
+)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "last.safetensors"
+    tensors = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor(3), "c": torch.rand(2, 3, 4, 4)}
+    tensors["c"] = tensors["c"].contiguous(memory_format=torch.channels_last)
+    Checkpoint(tensors, {"config": {"x": 1}, "rows": [0.1]}).save(path)
+    return path
+
+
+def test_tensors_and_record_come_back(file: Path) -> None:
+    found = Checkpoint.load(file)
+    assert found.record == {"config": {"x": 1}, "rows": [0.1]}
+    assert torch.equal(found.tensors["a"], torch.arange(6.0).view(2, 3))
+    assert found.tensors["b"].dtype == torch.int64
+    assert found.tensors["b"].shape == ()
+
+
+def test_every_truncation_and_every_changed_byte_is_refused(file: Path) -> None:
+    content = file.read_bytes()
+    for length in range(0, len(content), max(1, len(content) // 40)):
+        file.write_bytes(content[:length])
+        with pytest.raises(UserError, match=r"checkpoint .*last.safetensors: (damaged|not one)"):
+            Checkpoint.load(file)
+    header = 8 + int.from_bytes(content[:8], "little")
+    for position in range(header, len(content), 7):
+        file.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
+        with pytest.raises(UserError, match="altered"):
+            Checkpoint.load(file)
+
+
+def test_no_pickle_and_no_strange_file_is_read(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple:
+            return Path.touch, (tmp_path / "executed",)
+
+    path = tmp_path / "evil.safetensors"
+    for content in (pickle.dumps(Evil()), b"", b"\x80\x02}", b"\xff" * 100):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="damaged or truncated"):
+            Checkpoint.load(path)
+    torch.save(Evil(), path)
+    with pytest.raises(UserError, match="damaged or truncated"):
+        Checkpoint.load(path)
+    assert not (tmp_path / "executed").exists()
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(UserError, match="not one of this version of cgro"):
+        Checkpoint.load(path)
+    with pytest.raises(UserError, match="not found; give a file that `cgro train` wrote"):
+        Checkpoint.load(tmp_path / "nothing.safetensors")
+
+
+class StopError(Exception):
+    """Stands for the end of a process."""
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 5, 7])
+@pytest.mark.parametrize("kind", ["killed", "interrupted"])
+def test_a_run_left_at_any_step_ends_with_the_same_files(tmp_path: Path, stop: int, kind: str) -> None:
+    config = replace(TOY, averaging="ema", augmentation="crop")
+
+    def watch(model: torch.nn.Module, data: running.Data) -> dict[str, float]:
+        return {"norm": float(sum(p.square().sum() for p in model.parameters()))}
+
+    at = (0, 1, 3, 4, 8)
+    whole = TrainingRun(config, tmp_path / "whole", every=0.0)
+    curves = whole.run(lambda _done: None, watch, at)
+    left = TrainingRun(config, tmp_path / "left", every=0.0)
+    steps = 0
+
+    def tick(done: float) -> None:
+        nonlocal steps
+        steps += 1
+        # The first tick tells where the run begins; the others follow the updates.
+        if steps == stop + 1:
+            raise KeyboardInterrupt if kind == "interrupted" else StopError
+
+    with pytest.raises((KeyboardInterrupt, StopError)):
+        left.run(tick, watch, at)
+    again = TrainingRun(config, tmp_path / "left", every=0.0)
+    assert again.trainer.step == (stop if kind == "interrupted" else max(0, stop - 1))
+    xr.testing.assert_identical(again.run(lambda _done: None, watch, at), curves)
+    assert again.observed == whole.observed
+    assert [row["step"] for row in again.observed] == list(at)
+    for name in ("last.safetensors", "best.safetensors"):
+        assert (tmp_path / "left" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_an_interruption_during_the_evaluation_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = TrainingRun(TOY).run(lambda _done: None)
+    left = TrainingRun(TOY, tmp_path)
+    correct, calls = running.correct, 0
+
+    def interrupted(*arguments: object, **options: object) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 9:
+            raise KeyboardInterrupt
+        return correct(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(running, "correct", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        left.run(lambda _done: None)
+    monkeypatch.setattr(running, "correct", correct)
+    xr.testing.assert_identical(TrainingRun(TOY, tmp_path).run(lambda _done: None), whole)
+
+
+def test_cells_use_their_scratch_folder_and_go_on(tmp_path: Path) -> None:
+    whole = train_cell(TOY, lambda _done: None)
+
+    def stop(done: float) -> None:
+        nonlocal total
+        total += done
+        if total > 2.2:
+            raise KeyboardInterrupt
+
+    total = 0.0
+    with pytest.raises(KeyboardInterrupt):
+        train_cell(TOY, Progress(stop, tmp_path))
+    assert (tmp_path / "last.safetensors").exists()
+    done: list[float] = []
+    xr.testing.assert_identical(train_cell(TOY, Progress(done.append, tmp_path)), whole)
+    assert done[0] > 2
+    assert sum(done) == pytest.approx(TOY.epochs)
+
+
+def test_a_folder_of_another_configuration_is_refused(tmp_path: Path) -> None:
+    TrainingRun(TOY, tmp_path).run(lambda _done: None)
+    with pytest.raises(UserError, match="of another configuration; choose another folder"):
+        TrainingRun(replace(TOY, radius=0.1), tmp_path)
+
+
+def test_diverging_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    run = TrainingRun(TOY, tmp_path, every=0.0)
+    run.trainer.advance(3)
+    run.save()
+    before = (tmp_path / "last.safetensors").read_bytes()
+    with torch.no_grad():
+        next(iter(run.trainer.model.parameters())).fill_(torch.nan)
+    with pytest.raises(UserError, match="diverged at step 4, in epoch 2"):
+        run.run(lambda _done: None)
+    assert (tmp_path / "last.safetensors").read_bytes() == before
+
+
+def test_a_model_comes_back_as_it_was_evaluated(tmp_path: Path) -> None:
+    config = replace(TOY, averaging="swa")
+    run = TrainingRun(config, tmp_path)
+    run.run(lambda _done: None)
+    x = run.data.test.scaled(run.data.test.pixels)
+    for name in ("last", "best"):
+        model, found, data = load_model(tmp_path / f"{name}.safetensors")
+        assert found == config
+        assert torch.equal(data.test.pixels, run.data.test.pixels)
+        assert not model.training
+        if name == "last":
+            assert torch.equal(model(x), run.trainer.evaluated.eval()(x))
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot write"):
+        TrainingRun(TOY, tmp_path / "file" / "run").run(lambda _done: None)
+
+
+def test_parts_of_the_data() -> None:
+    """Held-out images are the end of the training set, label noise keeps the images, classes are renumbered."""
+    clean, noisy = (running.Data.of(replace(TOY, label_noise=rate)) for rate in (0.0, 0.5))
+    assert torch.equal(clean.train.pixels, noisy.train.pixels)
+    changed = (clean.train.labels != noisy.train.labels).double().mean()
+    assert 0.2 < changed < 0.7
+    assert torch.equal(clean.held_out.labels, noisy.held_out.labels)
+    assert torch.equal(clean.test.labels, noisy.test.labels)
+    two = running.Data.of(replace(TOY, classes=(3, 8), samples=0))
+    assert two.classes == 2
+    assert set(two.train.labels.tolist()) == {0, 1}
+    assert len(two.train) > 100
+    held = {bytes(image) for image in clean.held_out.pixels.flatten(1).numpy()}
+    everything = running.Data.of(replace(TOY, samples=0))
+    assert not held & {bytes(image) for image in everything.train.pixels.flatten(1).numpy()}
+    with pytest.raises(UserError, match="samples is 900: the classes"):
+        running.Data.of(replace(TOY, classes=(3, 8), samples=900))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("model", "vgg", "model is 'vgg': allowed are small-cnn, lenet"),
+        ("objective", "at", "objective is 'at': allowed are standard, adversarial, trades, mart, free"),
+        ("samples", 1200, "samples is 1200: allowed are 10 to 1171 with digits and 30 held out, or 0"),
+        ("held_out", -1, "held_out is -1"),
+        ("radius", 8.0, "radius is 8: .*divide 8-bit values by 255"),
+        ("momentum", 1.0, "momentum is 1.0"),
+        ("replays", 1, "replays is 1: allowed are 2 or more"),
+        ("micro_batch", -1, "micro_batch is -1"),
+        ("precision", "float16", "precision is 'float16': allowed are float32, bfloat16"),
+        ("width", 0.0, "width is 0: allowed are numbers above 0"),
+        ("ramp", 2.0, "ramp is 2.0: allowed are 0 to 1"),
+        ("seed", -1, "seed is -1"),
+    ],
+)
+def test_impossible_configurations_are_named(field: str, value: object, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        replace(TOY, **{field: value})
+    assert "\n" not in str(error.value)
+
+
+def test_presets_are_valid() -> None:
+    for name in ("digits", "mnist", "cifar10"):
+        assert getattr(TrainingConfig, name)().recipe.epochs > 0
+    assert replace(TOY, attack_steps=1).recipe.attack.relative_step == 1.25  # type: ignore[union-attr]
+    assert replace(TOY, objective="standard").recipe.attack is None

@@ -1,0 +1,102 @@
+"""Experiments on images at toy size: the effect each is about, labels, and what they refuse."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from cgro.experiment import UserError
+from figures import flatness as flatness_figure
+from figures import image_stages as stages_figure
+from figures import robust_overfitting as overfitting_figure
+from figures import width_sweep as sweep_figure
+from simulations import flatness, image_stages, robust_overfitting, width_sweep
+
+
+def labelled(result: xr.Dataset) -> bool:
+    return all(v.attrs["long_name"] and v.attrs["units"] for v in result.data_vars.values())
+
+
+def test_robust_overfitting_shows_on_noisy_digits() -> None:
+    config = replace(
+        robust_overfitting.Config.quick(), epochs=30, seeds=1, evaluation_images=300, device="cpu", evaluate_every=3
+    )
+    result = robust_overfitting.run(config)
+    assert labelled(result)
+    assert result["robust_test_accuracy"].dims == ("seed", "epoch")
+    last = result.isel(epoch=-1, seed=0)
+    assert last["robust_train_accuracy"] - last["robust_test_accuracy"] > 0.15
+    best, end = overfitting_figure.best_and_last(result)
+    held_out = result["robust_held_out_accuracy"].isel(seed=0)
+    assert held_out.sel(epoch=int(result["best_epoch"][0])) == held_out.max()
+    assert best[0] == result["robust_test_accuracy"].isel(seed=0).sel(epoch=int(result["best_epoch"][0]))
+    assert end[0] == last["robust_test_accuracy"]
+    assert f"{100 * best[0]:.1f} %" in overfitting_figure.caption(result)
+
+
+def test_narrow_networks_answer_the_same_and_wide_ones_memorize() -> None:
+    result = width_sweep.run(replace(width_sweep.Config(), widths=(1, 24), samples=300, epochs=18, seeds=1))
+    assert labelled(result)
+    narrow, wide = result.isel(width=0, seed=0), result.isel(width=1, seed=0)
+    assert narrow["clean_test_accuracy"] < 0.15
+    assert wide["robust_train_accuracy"] > 0.75
+    assert wide["robust_train_accuracy"] - wide["robust_test_accuracy"] > 0.15
+    assert wide["parameters"] > 100 * narrow["parameters"]
+    assert sweep_figure.numbers(result)[1][1][0] == 24
+
+
+def test_the_loss_is_flat_inside_the_training_radius_around_training_images() -> None:
+    config = replace(
+        flatness.Config(), samples=300, epochs=20, at_epochs=(1, 20), ratios=(0.5, 1.0, 2.0), images=60, seeds=1
+    )
+    result = flatness.run(config)
+    assert labelled(result)
+    rise = result["rise"].isel(seed=0)
+    last = rise.sel(epoch=20)
+    assert last.sel(part="train", ratio=1.0) < 0.5 * last.sel(part="test", ratio=1.0)
+    assert last.sel(part="train", ratio=2.0) > 5 * last.sel(part="train", ratio=1.0)
+    # A ball of twice the radius holds the smaller one, and the search keeps the best point found.
+    assert (rise.diff("ratio") >= 0).all()
+    assert last.sel(part="train", ratio=0.5) < rise.sel(epoch=1, part="train", ratio=0.5)
+    assert len(flatness_figure.numbers(result)[1]) == 12
+
+
+def test_the_stages_come_in_order() -> None:
+    config = replace(image_stages.Config(), epochs=30, points=25, seeds=1, watched=200, samples=300)
+    result = image_stages.run(config)
+    assert labelled(result)
+    assert float(result["T_1"][0]) < 0.5 * float(result["T_2"][0])
+    first, last = result.isel(seed=0, step=0), result.isel(seed=0, step=-1)
+    assert abs(float(first["memorized"])) < 0.2
+    assert last["memorized"] > 1
+    assert last["attacked_loss_train"] < 0.6 * last["attacked_loss_held_out"]
+    np.testing.assert_allclose(
+        result["memorized"], result["attacked_margin_train"] - result["attacked_margin_held_out"]
+    )
+    assert "Stage I ends at step" in stages_figure.caption(result)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: width_sweep.Config(widths=(2,)), "widths are .2.: need two or more"),
+        (lambda: width_sweep.Config(widths=(4, 2)), "need two or more that increase"),
+        (lambda: width_sweep.Config(seeds=0), "seeds is 0"),
+        (lambda: width_sweep.Config(radius=8), "divide 8-bit values by 255"),
+        (lambda: flatness.Config(ratios=(0.0, 1.0)), "ratios are"),
+        (lambda: flatness.Config(at_epochs=(5, 50)), "increase within 1 to 30"),
+        (lambda: flatness.Config(search_steps=0), "search_steps is 0"),
+        (lambda: image_stages.Config(points=2), "points is 2: allowed are 5 or more"),
+        (lambda: image_stages.Config(held_out=10), "held_out is 10: allowed are 50"),
+        (lambda: robust_overfitting.Config(held_out=0), "to choose the best checkpoint by"),
+        (lambda: robust_overfitting.Config(seeds=0), "seeds is 0"),
+        (lambda: robust_overfitting.Config(label_noise=1.5), "label_noise is 1.5: allowed are 0 to 1"),
+    ],
+)
+def test_impossible_configurations_are_named(make, message) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        make()
+    assert "\n" not in str(error.value)
