@@ -44,6 +44,8 @@ format: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/dynamics.py
 	$(BIN)/python benchmarks/certify.py
+	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/attacks.py
 
 clean:
 	rm -rf $(VENV)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
+import io
 import os
 import pickle
+import tarfile
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -14,7 +21,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cgro.data import images
+from cgro.data import downloads, official
 from cgro.data.images import TRAINING_IMAGES, load_images, stratified_subset
 from cgro.experiment import UserError
 
@@ -39,12 +46,12 @@ def one_line(error: pytest.ExceptionInfo[UserError], *parts: object) -> None:
 @pytest.fixture
 def no_checksums(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files made by a test are not the published ones."""
-    monkeypatch.setattr(images, "CHECKSUMS", {})
+    monkeypatch.setattr(official, "CHECKSUMS", {})
 
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch, no_checksums: None) -> None:
-    monkeypatch.setattr(images, "CIFAR10_BATCH", RECORDS)
+    monkeypatch.setattr(official, "CIFAR10_BATCH", RECORDS)
 
 
 def write_mnist(place: Path, packed: bool = True) -> dict[str, np.ndarray]:
@@ -115,15 +122,19 @@ def test_digits_split_is_fixed_stratified_and_exact() -> None:
 def test_unknown_name_and_missing_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         load_images("imagenet")
-    one_line(error, "'imagenet'", "digits, mnist, cifar10")
+    one_line(error, "'imagenet'", "digits, mnist, cifar10, cifar100")
     monkeypatch.delenv("CGRO_DATA", raising=False)
-    for name in ("mnist", "cifar10"):
+    monkeypatch.setattr(downloads, "cache", lambda: tmp_path / "cache")
+    for hosts in ("MNIST_HOSTS", "CIFAR_HOSTS"):
+        monkeypatch.setattr(downloads, hosts, ("http://127.0.0.1:9/",))
+    for name in ("mnist", "cifar10", "cifar100"):
         with pytest.raises(UserError) as error:
             load_images(name)
-        one_line(error, name, "CGRO_DATA")
+        one_line(error, "cannot be downloaded", "127.0.0.1", "CGRO_DATA", tmp_path / "cache")
         with pytest.raises(UserError) as error:
             load_images(name, tmp_path)
         one_line(error, tmp_path)
+        assert [p for p in (tmp_path / "cache").rglob("*") if p.is_file()] == []
 
 
 @pytest.mark.usefixtures("no_checksums")
@@ -168,11 +179,11 @@ def test_files_of_an_official_name_must_have_the_published_checksum(tmp_path, mo
     path = tmp_path / "train-labels-idx1-ubyte"
     path.write_bytes(b"content")
     with pytest.raises(UserError) as error:
-        images._read(path)
+        official._read(path)
     one_line(error, path, "altered", "sha256", "replace")
     digest = hashlib.sha256(b"content").hexdigest()
-    monkeypatch.setattr(images, "CHECKSUMS", {path.name: f"sha256:{digest}"})
-    assert images._read(path) == b"content"
+    monkeypatch.setattr(official, "CHECKSUMS", {path.name: f"sha256:{digest}"})
+    assert official._read(path) == b"content"
 
 
 @pytest.mark.usefixtures("small_batches")
@@ -256,6 +267,100 @@ def test_pickles_of_something_else_are_named(tmp_path, content) -> None:
     with pytest.raises(UserError) as error:
         load_images("cifar10", tmp_path)
     one_line(error, path, f"not a CIFAR-10 batch of {RECORDS} images")
+
+
+def write_cifar100(folder: Path) -> Path:
+    """Official layout of CIFAR-100 for Python, with a few records; the real files have keys as bytes, too."""
+    place = folder / "cifar-100-python"
+    place.mkdir(parents=True, exist_ok=True)
+    for k, name in enumerate(("train", "test")):
+        records = cifar_records(k)
+        content = {b"data": records[:, 1:], b"fine_labels": [99, *range(RECORDS - 1)], b"coarse_labels": [0] * RECORDS}
+        (place / name).write_bytes(pickle.dumps(content, protocol=2))
+    return place
+
+
+@pytest.mark.usefixtures("no_checksums")
+def test_cifar100_is_read(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(official, "CIFAR100_SIZES", {"train": RECORDS, "test": RECORDS})
+    place = write_cifar100(tmp_path)
+    for folder in (tmp_path, place):
+        data = load_images("cifar100", folder)
+        assert data.classes == 100
+        np.testing.assert_array_equal(data.train_images.flatten(1), cifar_records(0)[:, 1:])
+        assert data.test_labels.tolist() == [99, *range(RECORDS - 1)]
+    (place / "test").write_bytes(
+        pickle.dumps({b"data": cifar_records(1)[:, 1:], b"fine_labels": [100] * RECORDS}, protocol=2)
+    )
+    with pytest.raises(UserError) as error:
+        load_images("cifar100", tmp_path)
+    one_line(error, place / "test", "label 100, expected 0 to 99")
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder, and the address under which a server on this machine offers it."""
+    offered = tmp_path / "offered"
+    offered.mkdir()
+    handler = functools.partial(QuietHandler, directory=str(offered))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield offered, f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def offer_cifar100(offered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """An archive of made CIFAR-100 files, with a member that would leave the folder; its checksum is made known."""
+    place = write_cifar100(tmp_path / "made")
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        for name in ("train", "test"):
+            tar.add(place / name, f"cifar-100-python/{name}")
+        escape = tarfile.TarInfo("../escaped")
+        tar.addfile(escape, io.BytesIO())
+    content = archive.getvalue()
+    (offered / "cifar-100-python.tar.gz").write_bytes(content)
+    remotes = downloads._remotes
+    checksum = f"md5:{hashlib.md5(content).hexdigest()}"
+    monkeypatch.setattr(downloads, "_remotes", lambda name: [replace(r, checksum=checksum) for r in remotes(name)])
+    return content
+
+
+@pytest.mark.usefixtures("no_checksums")
+def test_data_sets_are_downloaded_verified_and_unpacked_safely(tmp_path, monkeypatch, host) -> None:
+    offered, address = host
+    monkeypatch.setattr(official, "CIFAR100_SIZES", {"train": RECORDS, "test": RECORDS})
+    content = offer_cifar100(offered, tmp_path, monkeypatch)
+    # The first host does not answer, the second sends something else, the third has it.
+    (offered / "bad").mkdir()
+    (offered / "bad" / "cifar-100-python.tar.gz").write_bytes(content[:-1] + b"x")
+    monkeypatch.setattr(downloads, "CIFAR_HOSTS", ("http://127.0.0.1:9/", f"{address}bad/", address))
+    folder = tmp_path / "data"
+    data = load_images("cifar100", folder)
+    assert data.test_labels.tolist() == [99, *range(RECORDS - 1)]
+    files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert files == {"cifar-100-python/train", "cifar-100-python/test"}
+    assert not (tmp_path / "escaped").exists()
+    # Once there, nothing is asked for again.
+    monkeypatch.setattr(downloads, "fetch", None)
+    load_images("cifar100", folder)
+
+
+@pytest.mark.usefixtures("no_checksums")
+def test_a_download_that_does_not_match_its_checksum_leaves_nothing(tmp_path, monkeypatch, host) -> None:
+    offered, address = host
+    content = offer_cifar100(offered, tmp_path, monkeypatch)
+    (offered / "cifar-100-python.tar.gz").write_bytes(content + b"more")
+    monkeypatch.setattr(downloads, "CIFAR_HOSTS", (address,))
+    with pytest.raises(UserError) as error:
+        load_images("cifar100", tmp_path / "data")
+    one_line(error, "has not the published checksum", "CGRO_DATA")
+    assert list((tmp_path / "data").rglob("*")) == []
 
 
 @given(

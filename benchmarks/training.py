@@ -1,0 +1,176 @@
+"""Speed of a PGD-10 training step, as ratios within one process: against the ideal and against a plain loop.
+
+    python benchmarks/training.py [--network lenet] [--batch 128] [--rounds 9] [--output FILE]
+
+Peers: (a) the ideal: K forward passes with gradients of the input and one forward pass with all gradients of the same
+model, precision, memory format and batch, and nothing else; (b) a plain loop as in public research code: float32,
+images in the usual memory format, `loss.backward()` in every PGD step. Every round measures all of them in turn, so
+that a noisy machine slows all; the median over rounds and the range are reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from cgro.attacks.ball import Budget
+from cgro.attacks.images import Attack, evaluating
+from cgro.data.batches import AUGMENTATIONS, Images
+from cgro.machine import available_cores, resolve_device
+from cgro.networks.zoo import image_model
+from cgro.randomness import spawn_streams
+from cgro.training.loop import Precision, Recipe, Trainer
+
+STEPS = 10
+NETWORKS: dict[str, tuple[str, float, int, int, float]] = {
+    "lenet": ("lenet", 8, 1, 28, 0.3),
+    "resnet": ("preact-resnet18", 0.25, 3, 32, 8 / 255),
+    "resnet18": ("preact-resnet18", 1, 3, 32, 8 / 255),
+}
+"""Network, width, channels, size of images and radius; resnet18 is for a GPU."""
+
+
+def made_images(count: int, channels: int, size: int, device: torch.device) -> Images:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (count, channels, size, size), generator=generator, dtype=torch.uint8)
+    return Images(pixels, torch.arange(count) % 10, 255).to(device)
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def ideal_step(model: nn.Module, x: Tensor, y: Tensor, precision: Precision) -> Callable[[], None]:
+    """What cannot be left out of a step of PGD adversarial training."""
+
+    def step() -> None:
+        cast = torch.autocast(x.device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+        with evaluating(model):
+            for _ in range(STEPS):
+                z = x.detach().requires_grad_(True)
+                with cast:
+                    loss = cross_entropy(model(z), y, reduction="sum")
+                torch.autograd.grad(loss, z)
+        model.zero_grad()
+        with cast:
+            loss = cross_entropy(model(x), y)
+        loss.backward()
+
+    return step
+
+
+def plain_step(model: nn.Module, data: Images, batch: int, radius: float) -> Callable[[], None]:
+    """A step as public research code has it."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    x, y = data.pixels[:batch].float() / data.white, data.labels[:batch]
+    size = 2.5 * radius / STEPS
+
+    def step() -> None:
+        model.eval()
+        delta = torch.empty_like(x).uniform_(-radius, radius)
+        delta = ((x + delta).clamp(0, 1) - x).detach().requires_grad_(True)
+        for _ in range(STEPS):
+            cross_entropy(model(x + delta), y).backward()
+            assert delta.grad is not None
+            moved = (delta.detach() + size * delta.grad.sign()).clamp(-radius, radius)
+            delta.data = (x + moved).clamp(0, 1) - x
+            delta.grad.zero_()
+        model.train()
+        optimizer.zero_grad()
+        cross_entropy(model(x + delta.detach()), y).backward()
+        optimizer.step()
+
+    return step
+
+
+def measure(network: str, batch: int, rounds: int, repeat: int, precision: Precision, device: torch.device) -> dict:
+    """Both ratios."""
+    name, width, channels, size, radius = NETWORKS[network]
+    data = made_images(4 * batch, channels, size, device)
+    streams = spawn_streams(0)
+
+    def fresh() -> nn.Module:
+        return image_model(name, channels, size, 10, width, torch.Generator().manual_seed(0)).to(device)
+
+    attack = Attack(Budget("inf", radius), STEPS, relative_step=2.5 / STEPS)
+    recipe = Recipe(attack, 10**6, batch, 1e-4, ramp=0.0, schedule="constant", precision=precision)
+    if channels == 3:
+        recipe = replace(recipe, augmentation=AUGMENTATIONS["crop-flip"])
+    trainer = Trainer(fresh(), data, recipe, streams)
+    bare = fresh().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x, y = data.scaled(data.pixels[:batch]), data.labels[:batch]
+    works: dict[str, Callable[[], None]] = {
+        "ours": lambda: trainer.advance(trainer.step + 1),
+        "ideal": ideal_step(bare, x, y, precision),
+        "plain": plain_step(fresh(), data, batch, radius),
+    }
+    for work in works.values():
+        for _ in range(2):
+            work()
+    times: dict[str, list[float]] = {kind: [] for kind in works}
+    for _ in range(rounds):
+        for kind, work in works.items():
+            times[kind].append(min(seconds(work, device) for _ in range(repeat)))
+    return {
+        "setting": f"{name} width {width:g}, {channels} x {size} x {size}, batch {batch}, PGD-{STEPS}, {precision}",
+        "images_per_second": spread([batch / t for t in times["ours"]]),
+        "share_of_ideal_rate": spread([i / o for i, o in zip(times["ideal"], times["ours"], strict=True)]),
+        "speedup_over_plain_loop": spread([p / o for p, o in zip(times["plain"], times["ours"], strict=True)]),
+    }
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median and range."""
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--network", choices=NETWORKS, action="append", help="default: lenet and resnet; resnet18 on a GPU"
+    )
+    parser.add_argument("--batch", type=int, default=128, help="images in a batch (default 128)")
+    parser.add_argument("--rounds", type=int, default=9, help="rounds of measurement (default 9)")
+    parser.add_argument("--repeat", type=int, default=2, help="steps of each in a round, the faster counts (default 2)")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), help="default: bfloat16 on a GPU, else float32")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto)")
+    parser.add_argument("--threads", type=int, default=available_cores(), help="CPU threads (default: all cores)")
+    parser.add_argument("--output", type=Path, help="also write the numbers to this JSON file")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    device = resolve_device(options.device)
+    precision: Precision = options.precision or ("bfloat16" if device.type == "cuda" else "float32")
+    networks = options.network or (["resnet18"] if device.type == "cuda" else ["lenet", "resnet"])
+    where = (
+        torch.cuda.get_device_name() if device.type == "cuda" else f"{platform.machine()}, {options.threads} threads"
+    )
+    report = {
+        "machine": f"{where}, torch {torch.__version__}",
+        "results": [measure(n, options.batch, options.rounds, options.repeat, precision, device) for n in networks],
+    }
+    text = json.dumps(report, indent=2)
+    print(text)
+    if options.output is not None:
+        os.makedirs(options.output.parent, exist_ok=True)
+        options.output.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
