@@ -35,6 +35,8 @@ from cgro.training.team import Team
 
 log = logging.getLogger(__name__)
 CONFIDENCE = 0.95
+MASKED = 10.0
+"""Points of accuracy between PGD and the ensemble from which on masked gradients are suspected."""
 
 
 def train(options: argparse.Namespace, fields: Sequence[str]) -> int:
@@ -129,6 +131,12 @@ def evaluate(options: argparse.Namespace) -> int:
         table.add_row(row.attack, f"{100 * row.value:.2f}", f"{100 * row.low:.2f} to {100 * row.high:.2f}")
     console = Console()
     console.print(table)
+    if 100 * (rows[1].value - rows[-1].value) > MASKED:
+        console.print(
+            f"PGD misses {100 * (rows[1].value - rows[-1].value):.0f} points of what the ensemble finds: gradients may "
+            "be masked; judge this network by the ensemble, and by attacks made for it",
+            style="yellow",
+        )
     console.print(
         f"{found['part']}; {parameter_count(model):,} parameters; l_{budget.norm} radius {budget.radius:.4g}",
         highlight=False,

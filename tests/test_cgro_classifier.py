@@ -243,7 +243,7 @@ def test_clean_training_leaves_images_alone() -> None:
     pixels = torch.arange(16, dtype=torch.uint8).reshape(4, 1, 2, 2)
     images = Images(pixels, torch.tensor([0, 1, 0, 1]), white=16)
     Trainer(model, images, Recipe(None, 1, 4, 0.1, Standard()), spawn_streams(0)).advance(1)
-    assert torch.equal(seen[0].sum((1, 2, 3)).sort().values, (pixels.float() / 16).sum((1, 2, 3)))
+    assert torch.equal(seen[-1].sum((1, 2, 3)).sort().values, (pixels.float() / 16).sum((1, 2, 3)))
 
 
 def test_a_radius_that_images_do_not_admit_is_refused() -> None:

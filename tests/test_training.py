@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -259,7 +260,7 @@ class Small(nn.Module):
         self.most, self.inner = most, SmallCNN(1, 8, 3, 2, generator=torch.Generator().manual_seed(0))
 
     def forward(self, x: Tensor) -> Tensor:
-        if len(x) > self.most:
+        if len(x) > max(self.most, 1 - self.training):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 TiB")
         return self.inner(x)
 
@@ -275,9 +276,24 @@ def test_out_of_memory_says_what_fits(most: int, advice: str) -> None:
 
 
 def test_other_errors_are_not_taken_for_memory() -> None:
-    model = SmallCNN(1, 8, 2, 4)  # labels go up to 2
+    t = trainer()
+    t.targets[3] = 7  # no class of the network
     with pytest.raises((RuntimeError, IndexError)):
-        Trainer(model, images(), BASE, spawn_streams(0)).advance(1)
+        t.advance(t.steps)
+
+
+def test_images_and_labels_that_cannot_be_are_named() -> None:
+    with pytest.raises(UserError, match="labels run to 2, the network has 2 classes"):
+        Trainer(SmallCNN(1, 8, 2, 4), images(), BASE, spawn_streams(0))
+    good = images()
+    for change, message in (
+        ({"pixels": good.pixels.float() / 255}, "need uint8"),
+        ({"pixels": good.pixels[:3]}, r"with labels \(20,\)"),
+        ({"white": 16}, "white is 16"),
+        ({"labels": good.labels - 1}, "labels begin at -1"),
+    ):
+        with pytest.raises(UserError, match=message):
+            replace(good, **change)
 
 
 def test_a_state_of_another_model_is_refused_and_changes_nothing() -> None:
@@ -359,3 +375,12 @@ def test_two_processes_train_as_one(tmp_path) -> None:
         t.advance(t.steps)
         torch.testing.assert_close(found[name], weights(t), rtol=0, atol=1e-5)
         assert float(found[f"{name}-loss"]) == pytest.approx(t.mean_loss(), rel=1e-5)
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_a_compiled_network_trains_alike() -> None:
+    plain, compiled = trainer(), trainer(replace(BASE, compile=True))
+    for t in (plain, compiled):
+        t.advance(1)
+    torch.testing.assert_close(weights(compiled), weights(plain), rtol=1e-3, atol=1e-5)
+    assert compiled.state().keys() == plain.state().keys()

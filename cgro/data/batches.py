@@ -17,11 +17,25 @@ from cgro.experiment import UserError
 
 @dataclass(frozen=True)
 class Images:
-    """Images on a device as uint8 (N, C, S, S), where `white` is pixel 1.0, and their labels int64 (N,)."""
+    """Images on a device as uint8 (N, C, S, S), where `white` is pixel 1.0, and their labels int64 (N,).
+
+    Raises: UserError for other shapes or types, pixels above `white`, and labels below 0.
+    """
 
     pixels: Tensor
     labels: Tensor
     white: int
+
+    def __post_init__(self) -> None:
+        if self.pixels.dtype != torch.uint8 or self.pixels.ndim != 4 or self.labels.shape != self.pixels.shape[:1]:
+            raise UserError(
+                f"images are {self.pixels.dtype} {tuple(self.pixels.shape)} with labels {tuple(self.labels.shape)}: "
+                "need uint8 (N, C, S, S) with labels (N,); convert them"
+            )
+        if len(self.pixels) and int(self.pixels.max()) > self.white:
+            raise UserError(f"pixels run to {int(self.pixels.max())}, white is {self.white}: raise white, e.g. to 255")
+        if len(self.labels) and int(self.labels.min()) < 0:
+            raise UserError(f"labels begin at {int(self.labels.min())}: need 0, 1, ...; renumber them")
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -106,6 +106,9 @@ class TrainingConfig:
     compile: bool = False
     """Compile the network with torch.compile: minutes at the start, faster on a GPU."""
 
+    deterministic: bool = False
+    """Use deterministic GPU algorithms alone: the same bits on the same GPU, slower; on a CPU bits repeat anyway."""
+
     evaluate_every: int = 1
     """Epochs between evaluations, 1 or more; the first and the last epoch are always evaluated."""
 

@@ -98,6 +98,7 @@ class Trainer:
         self.optimizer = torch.optim.SGD(
             model.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
         )
+        _require_classes(model, data)
         self.averaged: AveragedModel | None = None
         if recipe.averaging != "none":
             average = get_ema_multi_avg_fn(0.999) if recipe.averaging == "ema" else None
@@ -341,6 +342,18 @@ class _Bfloat16(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, torch.bfloat16):
             return self.model(x).float()
+
+
+@torch.no_grad()
+def _require_classes(network: nn.Module, data: Images) -> None:
+    """Refuse labels that the network has no logit for. Raises: UserError."""
+    with evaluating(network):
+        classes = network(data.scaled(data.pixels[:1])).shape[1]
+    if int(data.labels.max()) >= classes:
+        raise UserError(
+            f"labels run to {int(data.labels.max())}, the network has {classes} classes: allowed are 0 to "
+            f"{classes - 1}; renumber the labels or choose another network"
+        )
 
 
 def _below(kind: str, state: dict[str, Tensor]) -> dict[str, Any]:

@@ -141,6 +141,8 @@ class TrainingRun:
         """
         trainer = self.trainer
         tick(trainer.step / trainer.steps_per_epoch)
+        before = torch.are_deterministic_algorithms_enabled()
+        torch.use_deterministic_algorithms(self.config.deterministic or before)
         try:
             # What was due when an earlier process was interrupted.
             self._measure(watch, at_steps)
@@ -151,6 +153,8 @@ class TrainingRun:
         except KeyboardInterrupt:
             self.save()
             raise
+        finally:
+            torch.use_deterministic_algorithms(before)
         return self.curves()
 
     def _after_step(self, tick: Tick) -> None:
