@@ -33,7 +33,9 @@ from cgro.sweeps.context import StoredContext
 
 log = logging.getLogger(__name__)
 CHECK_FAILED = 1
-OPENING = "phase-transition image-cgro certified-cgro phase-diagram"
+OPENING = (
+    "phase-transition", "image-cgro", "image-stages", "robust-overfitting", "width-sweep", "flatness", "certified-cgro",
+)  # fmt: skip
 """Figures that open the report, in this order; the others follow by name."""
 
 
@@ -221,7 +223,7 @@ def reproduce(options: argparse.Namespace) -> int:
     checked = checking.run_checks(wanted, options.results / "check", jobs=jobs, quiet=options.quiet)
     sections, highlights = [], []
     figures = find_all("figure")
-    for name in sorted(figures, key=lambda name: (name not in OPENING, OPENING.find(name), name)):
+    for name in sorted(figures, key=lambda name: (OPENING.index(name) if name in OPENING else len(OPENING), name)):
         module = figures[name]
         result = results[module.EXPERIMENT]
         files = draw_figure(module, name, result, options.results / "figures")

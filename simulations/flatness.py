@@ -7,20 +7,18 @@ experiments [S].
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
 
-from cgro.data.images import ImageName
 from cgro.experiment import Context, PlainContext, Tick, UserError, scratch_of
 from cgro.machine import single_thread
 from cgro.measures.flatness import flatness
-from cgro.networks.zoo import ModelName
 from cgro.randomness import spawn_streams, torch_generator
-from cgro.training.config import AugmentationName, TrainingConfig
+from cgro.training.config import Repeated, TrainingConfig
 from cgro.training.run import Data, TrainingRun
 
 TITLE = "Flatness of the loss around training and test images, against the radius"
@@ -33,23 +31,8 @@ MEASURES = {
 
 
 @dataclass(frozen=True)
-class Config:
-    """l_inf adversarial training, and flatness measured after some of its epochs."""
-
-    data: ImageName = "digits"
-    """Images: digits, mnist, cifar10 or cifar100, from folder CGRO_DATA."""
-
-    samples: int = 500
-    """Training images, a random subset of equal class shares; 0: all."""
-
-    model: ModelName = "small-cnn"
-    """Network."""
-
-    width: float = 24.0
-    """Its width."""
-
-    radius: float = 0.15
-    """l_inf radius of the training in units of pixels in [0, 1]."""
+class Config(Repeated):
+    """Adversarial training, and flatness measured after some of its epochs on at most `evaluation_images` images."""
 
     ratios: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
     """Radii at which flatness is measured, in units of the training radius, increasing from above 0."""
@@ -57,74 +40,48 @@ class Config:
     at_epochs: tuple[int, ...] = (2, 10, 30)
     """Epochs after which it is measured, increasing."""
 
-    images: int = 100
-    """Training and test images it is measured on, at most, 10 or more of each."""
-
     search_steps: int = 10
     """Steps of each search, 1 or more."""
-
-    attack_steps: int = 5
-    """PGD steps for each training batch, 1 or more."""
-
-    epochs: int = 30
-    """Passes over the training images, 1 or more."""
-
-    batch_size: int = 32
-    """Images in a batch, 1 or more."""
-
-    learning_rate: float = 0.05
-    """Largest learning rate of SGD, above 0: reached after a fifth of the training, then falling to 0."""
-
-    weight_decay: float = 0.0
-    """Weight decay, 0 or more."""
-
-    ramp: float = 0.4
-    """Share of the training over which the radius rises to its full size, 0 to 1."""
-
-    augmentation: AugmentationName = "none"
-    """Random crops, mirror images and grey squares."""
-
-    device: str = "auto"
-    """Where to compute: auto (a GPU if there is one), cpu or cuda; bits repeat on a CPU only."""
-
-    seeds: int = 2
-    """Independent runs, 1 or more."""
 
     @classmethod
     def quick(cls) -> Config:
         """Digits, two seeds: half a minute of one CPU core."""
-        return cls()
+        return cls(TrainingConfig(held_out=0, epochs=30, evaluate_every=30, evaluation_images=100))
 
     @classmethod
     def paper(cls) -> Config:
         """MNIST with LeNet at radius 0.1, 20 epochs, as in the paper; needs a GPU."""
-        return cls(
-            data="mnist", samples=0, model="lenet", width=16, radius=0.1, at_epochs=(1, 5, 20), images=1000,
-            search_steps=20, attack_steps=10, epochs=20, batch_size=128, learning_rate=0.1, ramp=0.0, seeds=3,
-        )  # fmt: skip
+        training = TrainingConfig(
+            data="mnist",
+            samples=0,
+            held_out=0,
+            model="lenet",
+            width=16,
+            radius=0.1,
+            attack_steps=10,
+            ramp=0.0,
+            epochs=20,
+            batch_size=128,
+            learning_rate=0.1,
+            evaluate_every=20,
+            evaluation_images=1000,
+        )
+        return cls(training, seeds=3, at_epochs=(1, 5, 20), search_steps=20)
 
     @property
     def cells(self) -> list[Cell]:
-        """One training run for each seed."""
-        own = ("ratios", "at_epochs", "images", "search_steps", "seeds")
-        shared: dict[str, Any] = {k: v for k, v in asdict(self).items() if k not in own}
-        base = TrainingConfig(**shared, held_out=0, evaluate_every=self.epochs, evaluation_images=self.images)
-        return [
-            Cell(replace(base, seed=seed), self.ratios, self.at_epochs, self.search_steps) for seed in range(self.seeds)
-        ]
+        """One training run for each seed, and where it is measured."""
+        return [Cell(run, self.ratios, self.at_epochs, self.search_steps) for run in self.runs]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.ratios or self.ratios[0] <= 0 or list(self.ratios) != sorted(set(self.ratios)):
             raise UserError(f"ratios are {list(self.ratios)}: need one or more that increase from above 0; change them")
-        at = list(self.at_epochs)
-        if not at or at != sorted(set(at)) or at[0] < 1 or at[-1] > self.epochs:
-            raise UserError(
-                f"at_epochs are {at}: need one or more that increase within 1 to {self.epochs}; change them"
-            )
-        for name, least in (("search_steps", 1), ("seeds", 1)):
-            if getattr(self, name) < least:
-                raise UserError(f"{name} is {getattr(self, name)}: allowed are {least} or more; raise it")
-        _ = self.cells  # refuses what a training run refuses
+        at, epochs = list(self.at_epochs), self.training.epochs
+        if not at or at != sorted(set(at)) or at[0] < 1 or at[-1] > epochs:
+            raise UserError(f"at_epochs are {at}: need one or more that increase within 1 to {epochs}; change them")
+        if self.search_steps < 1:
+            raise UserError(f"search_steps is {self.search_steps}: allowed are 1 or more; raise it")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ memorization then takes the robust training loss to 0.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,12 @@ import torch
 import xarray as xr
 
 from cgro.attacks.images import evaluation_attack
-from cgro.data.images import ImageName
 from cgro.dynamics.phases import crossing
 from cgro.experiment import Context, PlainContext, Tick, UserError, scratch_of
 from cgro.machine import single_thread
 from cgro.measures.components import NAMES, margins_and_losses
-from cgro.networks.zoo import ModelName
 from cgro.randomness import spawn_streams, torch_generator
-from cgro.training.config import AugmentationName, TrainingConfig
+from cgro.training.config import Repeated, TrainingConfig
 from cgro.training.run import Data, TrainingRun
 
 TITLE = "The three stages on real images: signal, its stall under attack, memorization"
@@ -38,88 +36,53 @@ PARTS = {"train": "training", "held_out": "held-out"}
 
 
 @dataclass(frozen=True)
-class Config:
-    """l_inf adversarial training with a constant learning rate and radius, watched at logarithmically spaced steps."""
-
-    data: ImageName = "digits"
-    """Images: digits, mnist, cifar10 or cifar100, from folder CGRO_DATA."""
-
-    samples: int = 500
-    """Training images, a random subset of equal class shares."""
-
-    held_out: int = 300
-    """Images of the end of the training set that are held out, 50 or more."""
-
-    watched: int = 300
-    """Training and held-out images that are watched, at most, 50 or more of each."""
-
-    model: ModelName = "small-cnn"
-    """Network."""
-
-    width: float = 24.0
-    """Its width."""
-
-    radius: float = 0.15
-    """l_inf radius of perturbations in units of pixels in [0, 1]."""
-
-    attack_steps: int = 5
-    """PGD steps for each training batch, 1 or more."""
-
-    evaluation_steps: int = 10
-    """PGD steps for the margins, 1 or more."""
-
-    epochs: int = 60
-    """Passes over the training images, 1 or more."""
-
-    batch_size: int = 50
-    """Images in a batch, 1 or more."""
-
-    learning_rate: float = 0.02
-    """Learning rate of SGD, above 0."""
-
-    momentum: float = 0.9
-    """Momentum of SGD, at least 0 and below 1."""
-
-    augmentation: AugmentationName = "none"
-    """Random crops, mirror images and grey squares."""
+class Config(Repeated):
+    """Adversarial training watched at logarithmically spaced steps, on at most `evaluation_images` of each part."""
 
     points: int = 40
     """Steps at which the network is watched, 5 or more, logarithmically spaced, besides step 0."""
 
-    device: str = "auto"
-    """Where to compute: auto (a GPU if there is one), cpu or cuda; bits repeat on a CPU only."""
-
-    seeds: int = 2
-    """Independent runs, 1 or more."""
-
     @classmethod
     def quick(cls) -> Config:
-        """Digits, two seeds: half a minute of one CPU core."""
-        return cls()
+        """Digits, constant learning rate and radius, two seeds: half a minute of one CPU core."""
+        return cls(_constant(TrainingConfig(epochs=50, batch_size=50, evaluate_every=50, evaluation_images=300)))
 
     @classmethod
     def paper(cls) -> Config:
         """MNIST with LeNet at radius 0.2, 2,000 images, five seeds: half an hour of a CPU core for each."""
-        return cls(
-            data="mnist", samples=2000, held_out=10_000, watched=1000, model="lenet", width=8, radius=0.2,
-            attack_steps=10, evaluation_steps=20, epochs=150, points=60, seeds=5,
-        )  # fmt: skip
+        training = TrainingConfig(
+            data="mnist",
+            samples=2000,
+            held_out=10_000,
+            model="lenet",
+            width=8,
+            radius=0.2,
+            attack_steps=10,
+            epochs=150,
+            batch_size=50,
+            evaluate_every=150,
+            evaluation_steps=20,
+        )
+        return cls(_constant(training), seeds=5, points=60)
 
     @property
     def cells(self) -> list[Cell]:
         """One training run for each seed."""
-        own = ("watched", "points", "seeds")
-        shared: dict[str, Any] = {k: v for k, v in asdict(self).items() if k not in own}
-        base = TrainingConfig(
-            **shared, ramp=0.0, schedule="constant", evaluate_every=self.epochs, evaluation_images=self.watched
-        )
-        return [Cell(replace(base, seed=seed), self.points) for seed in range(self.seeds)]
+        return [Cell(run, self.points) for run in self.runs]
 
     def __post_init__(self) -> None:
-        for name, least in (("held_out", 50), ("watched", 50), ("points", 5), ("seeds", 1)):
-            if getattr(self, name) < least:
-                raise UserError(f"{name} is {getattr(self, name)}: allowed are {least} or more; raise it")
-        _ = self.cells  # refuses what a training run refuses
+        super().__post_init__()
+        if self.points < 5:
+            raise UserError(f"points is {self.points}: allowed are 5 or more; raise it")
+        if self.training.held_out < 50:
+            raise UserError(
+                f"held_out is {self.training.held_out}: allowed are 50 or more, whose margins are the signal; raise it"
+            )
+
+
+def _constant(training: TrainingConfig) -> TrainingConfig:
+    """With the radius and a small learning rate from beginning to end, as in the theory."""
+    return replace(training, ramp=0.0, schedule="constant", learning_rate=0.02)
 
 
 @dataclass(frozen=True)

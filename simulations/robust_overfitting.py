@@ -8,12 +8,12 @@ Rice, Wong & Kolter, "Overfitting in adversarially robust deep learning", ICML 2
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import xarray as xr
 
 from cgro.experiment import Context, PlainContext, UserError
-from cgro.training.config import TrainingConfig
+from cgro.training.config import Repeated, TrainingConfig
 from cgro.training.run import train_cell, with_seeds
 
 ONE_CORE_CELLS = True
@@ -21,11 +21,8 @@ TITLE = "Robust overfitting: learning curves, the best checkpoint against the la
 
 
 @dataclass(frozen=True)
-class Config(TrainingConfig):
-    """Adversarial training past the decay of the learning rate; `seed` is the first of `seeds` seeds."""
-
-    seeds: int = 2
-    """Independent runs (training subset, weights, order, attacks), 1 or more."""
+class Config(Repeated):
+    """Adversarial training past the decay of the learning rate."""
 
     @classmethod
     def quick(cls) -> Config:
@@ -33,29 +30,31 @@ class Config(TrainingConfig):
 
         With true labels 8x8 digits are too easy to overfit: perturbed test accuracy never falls.
         """
-        return cls(
-            samples=300, label_noise=0.2, width=32, radius=0.1, ramp=0.2, epochs=60, schedule="piecewise",
-            learning_rate=0.1, evaluate_every=2,
-        )  # fmt: skip
+        training = TrainingConfig(
+            samples=300,
+            label_noise=0.2,
+            width=32,
+            radius=0.1,
+            ramp=0.2,
+            epochs=60,
+            schedule="piecewise",
+            learning_rate=0.1,
+            evaluate_every=2,
+        )
+        return cls(training)
 
     @classmethod
     def paper(cls) -> Config:
         """CIFAR-10 with PreActResNet-18 and the recipe of Rice et al., 200 epochs; needs a GPU."""
-        base = TrainingConfig.cifar10()
-        return cls(**{f.name: getattr(base, f.name) for f in fields(base)} | {"epochs": 200, "evaluate_every": 2})
-
-    @property
-    def cells(self) -> list[TrainingConfig]:
-        """One training run for each seed."""
-        base = TrainingConfig(**{f.name: getattr(self, f.name) for f in fields(TrainingConfig)})
-        return [replace(base, seed=self.seed + k) for k in range(self.seeds)]
+        return cls(replace(TrainingConfig.cifar10(), epochs=200, evaluate_every=2))
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.seeds < 1:
-            raise UserError(f"seeds is {self.seeds}: allowed are 1 or more; raise it")
-        if self.held_out < 10:
-            raise UserError(f"held_out is {self.held_out}: allowed are 10 or more, to choose the best checkpoint by")
+        if self.training.held_out < 10:
+            raise UserError(
+                f"held_out is {self.training.held_out}: allowed are 10 or more, to choose the best checkpoint by; "
+                "raise it"
+            )
 
 
 def run(config: Config, context: Context | None = None) -> xr.Dataset:
@@ -63,4 +62,4 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
 
     Raises: UserError for data or a device that is not there, and for training that diverges.
     """
-    return with_seeds((context or PlainContext()).map(train_cell, config.cells), first=config.seed)
+    return with_seeds((context or PlainContext()).map(train_cell, config.runs), config.training.seed)

@@ -6,18 +6,15 @@ training accuracy rises to 1, robust test accuracy stays behind. Reference: Li &
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from cgro.data.images import ImageName
 from cgro.experiment import Context, PlainContext, Tick, UserError
-from cgro.networks.zoo import ModelName
-from cgro.training.config import TrainingConfig
+from cgro.training.config import Repeated, TrainingConfig
 from cgro.training.run import VARIABLES, train_cell
-from cgro.training.schedules import ScheduleName
 
 ONE_CORE_CELLS = True
 TITLE = "Accuracy against the number of parameters under adversarial training"
@@ -25,83 +22,34 @@ KEPT = ("clean_train_accuracy", "robust_train_accuracy", "clean_test_accuracy", 
 
 
 @dataclass(frozen=True)
-class Config:
-    """One training run for each width and seed, all else equal."""
+class Config(Repeated):
+    """One training run for each width and seed, all else equal; the training's own width is not used."""
 
     widths: tuple[float, ...] = (1, 2, 4, 8, 16, 32)
     """Widths of the network, two or more, increasing."""
 
-    data: ImageName = "digits"
-    """Images: digits, mnist, cifar10 or cifar100, from folder CGRO_DATA."""
-
-    samples: int = 400
-    """Training images, a random subset of equal class shares; 0: all."""
-
-    model: ModelName = "small-cnn"
-    """Network."""
-
-    radius: float = 0.15
-    """l_inf radius of perturbations in units of pixels in [0, 1]."""
-
-    ramp: float = 0.0
-    """Share of the training over which the radius rises to its full size, 0 to 1; rising, narrower networks train."""
-
-    attack_steps: int = 5
-    """PGD steps for each training batch, 1 or more."""
-
-    epochs: int = 25
-    """Passes over the training images, 1 or more."""
-
-    batch_size: int = 32
-    """Images in a batch, 1 or more."""
-
-    learning_rate: float = 0.05
-    """Largest learning rate of SGD, above 0."""
-
-    schedule: ScheduleName = "cyclic"
-    """Learning rate: cyclic, piecewise, cosine or constant."""
-
-    weight_decay: float = 0.0
-    """Weight decay, 0 or more."""
-
-    evaluation_images: int = 1000
-    """Images of each part to evaluate at most, 10 or more."""
-
-    evaluation_steps: int = 10
-    """PGD steps of the evaluation: they begin at the radius and shrink, from 2 starts."""
-
-    device: str = "auto"
-    """Where to compute: auto (a GPU if there is one), cpu or cuda; bits repeat on a CPU only."""
-
-    seeds: int = 2
-    """Independent runs for each width, 1 or more."""
-
     @classmethod
     def quick(cls) -> Config:
-        """Digits, six widths, two seeds: a minute and a half of one CPU core."""
-        return cls()
+        """Digits, six widths, two seeds: half a minute of one CPU core."""
+        return cls(TrainingConfig(samples=400, held_out=0, ramp=0.0, epochs=25, evaluate_every=25))
 
     @classmethod
     def paper(cls) -> Config:
         """Table 1 on MNIST: LeNet at radius 0.3, all images, no ramp; needs a GPU."""
-        return cls(
-            widths=(1, 2, 4, 8, 12, 16), data="mnist", samples=0, model="lenet", radius=0.3, attack_steps=10, epochs=30,
-            batch_size=128, evaluation_images=10_000, evaluation_steps=40, seeds=3,
-        )  # fmt: skip
+        training = replace(
+            TrainingConfig.mnist(), held_out=0, ramp=0.0, epochs=30, evaluate_every=30, evaluation_steps=40
+        )
+        return cls(training, seeds=3, widths=(1, 2, 4, 8, 12, 16))
 
     @property
     def cells(self) -> list[TrainingConfig]:
         """One training run for each width and seed, widths first."""
-        shared: dict[str, Any] = {k: v for k, v in asdict(self).items() if k not in ("widths", "seeds")}
-        # Only the ends are compared, so nothing is held out, and the first and the last epoch are evaluated.
-        base = TrainingConfig(**shared, held_out=0, evaluate_every=self.epochs)
-        return [replace(base, width=w, seed=seed) for w in self.widths for seed in range(self.seeds)]
+        return [replace(run, width=width) for width in self.widths for run in self.runs]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(self.widths) < 2 or list(self.widths) != sorted(set(self.widths)):
             raise UserError(f"widths are {list(self.widths)}: need two or more that increase; change them")
-        if self.seeds < 1:
-            raise UserError(f"seeds is {self.seeds}: allowed are 1 or more; raise it")
         _ = self.cells  # refuses what a training run refuses
 
 
@@ -117,13 +65,14 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
     }
     parameters = [d.attrs["parameters"] for d in found[:: config.seeds]]
     variables["parameters"] = ("width", parameters, {"long_name": "Parameters", "units": "1"})
+    first = config.training.seed
     coords = {
         "width": ("width", list(config.widths), {"long_name": "Width", "units": "1"}),
-        "seed": ("seed", range(config.seeds), {"long_name": "Seed", "units": "1"}),
+        "seed": ("seed", range(first, first + config.seeds), {"long_name": "Seed", "units": "1"}),
     }
     attrs = found[0].attrs
     kept = ("data", "model", "norm", "radius", "train_images", "test_images", "test_name", "most_frequent")
-    return xr.Dataset(variables, coords, {name: attrs[name] for name in kept} | {"ramp": config.ramp})
+    return xr.Dataset(variables, coords, {name: attrs[name] for name in kept} | {"ramp": config.training.ramp})
 
 
 def train_end(cell: TrainingConfig, tick: Tick) -> xr.Dataset:

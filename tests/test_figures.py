@@ -26,6 +26,7 @@ from cgro.plots.style import COLORS, RC, band, figure
 from cgro.registry import find, find_all
 from cgro.sweeps import store
 from cgro.sweeps.axes import Axis
+from cgro.training.config import TrainingConfig
 from simulations import (
     activation,
     attack,
@@ -49,6 +50,7 @@ from simulations import (
 )
 
 SMALL = PatchSetting(samples=6, patches=2, dim=30, filters=4, steps=300, learning_rate=0.3)
+TINY = TrainingConfig(samples=40, held_out=20, evaluation_images=20, epochs=2, width=2)
 CONFIGS = {
     "phase-transition": phase_transition.Config(setting=SMALL, seeds=2, records=20, test_samples=32),
     "phase-diagram": phase_diagram.Config(
@@ -59,15 +61,11 @@ CONFIGS = {
     "dimension": dimension.Config(setting=SMALL, dims=(30, 1000), seeds=2, records=3),
     "attack": attack.Config(setting=replace(SMALL, steps=20, sampling="vectors"), seeds=1, records=2, test_samples=10),
     "reference-points": reference_points.Config(seeds=2, points=("rho=1.8", "d=50"), records=2, test_samples=64),
-    "image-cgro": replace(image_cgro.Config.quick(), samples=20, test_images=20, epochs=2, width=2, seeds=2),
-    "robust-overfitting": robust_overfitting.Config(
-        samples=40, held_out=20, evaluation_images=20, epochs=2, width=2, seeds=2
-    ),
-    "width-sweep": width_sweep.Config(widths=(1, 3), samples=40, evaluation_images=20, epochs=2, seeds=2),
-    "flatness": flatness.Config(
-        samples=40, images=10, epochs=2, at_epochs=(1, 2), ratios=(0.5, 1.0), width=2, search_steps=2, seeds=2
-    ),
-    "image-stages": image_stages.Config(samples=50, held_out=50, watched=50, epochs=4, width=2, points=5, seeds=2),
+    "image-cgro": image_cgro.Config(replace(TINY, samples=20, held_out=0)),
+    "robust-overfitting": robust_overfitting.Config(TINY),
+    "width-sweep": width_sweep.Config(TINY, widths=(1, 3)),
+    "flatness": flatness.Config(TINY, at_epochs=(1, 2), ratios=(0.5, 1.0), search_steps=2),
+    "image-stages": image_stages.Config(replace(TINY, held_out=50, epochs=4), points=5),
     "parameter-counts": parameter_counts.Config(
         samples=(6, 10), dims=(2, 3), ratios=(0.3, 0.6), fixed_samples=8, fixed_dim=4, seeds=2
     ),

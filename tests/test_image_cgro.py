@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +14,22 @@ import xarray as xr
 from cgro.experiment import UserError
 from cgro.networks.image_models import SmallCNN
 from cgro.plots import style
+from cgro.training.config import TrainingConfig
 from cgro.training.run import VARIABLES, train_cell
 from figures import image_cgro as picture
 from simulations.image_cgro import TITLE, Config, run
 
-TOY = Config(samples=40, test_images=50, width=4, epochs=5, evaluate_every=2, seeds=2, attack_steps=2, device="cpu")
+TOY = Config(
+    TrainingConfig(
+        samples=40, held_out=0, evaluation_images=50, width=4, epochs=5, evaluate_every=2, attack_steps=2, device="cpu"
+    ),
+    seeds=2,
+)
+
+
+def changed(config: Config, **fields: Any) -> Config:
+    """The configuration with other fields of its training."""
+    return replace(config, training=replace(config.training, **fields))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +59,7 @@ def test_network_refuses_what_it_cannot_be() -> None:
 
 def test_diverging_training_is_an_error_with_advice() -> None:
     with pytest.raises(UserError, match=r"diverged at step \d+, in epoch \d+: the loss is (nan|inf); lower the lear"):
-        run(dataclasses.replace(TOY, learning_rate=1e6, seeds=1))
+        run(changed(TOY, learning_rate=1e6))
 
 
 def test_result_is_labelled(toy) -> None:
@@ -69,7 +81,7 @@ def test_runs_repeat_bit_by_bit_and_seeds_differ(toy) -> None:
     xr.testing.assert_identical(toy, run(TOY))
     assert (toy["train_loss"].isel(seed=0) != toy["train_loss"].isel(seed=1)).all()
     # Another run beside it changes nothing.
-    xr.testing.assert_identical(toy.isel(seed=[0]), run(dataclasses.replace(TOY, seeds=1)))
+    xr.testing.assert_identical(toy.isel(seed=[0]), run(replace(TOY, seeds=1)))
 
 
 def test_bits_do_not_depend_on_the_number_of_threads(toy) -> None:
@@ -83,10 +95,10 @@ def test_bits_do_not_depend_on_the_number_of_threads(toy) -> None:
 
 
 def test_cells_report_all_of_their_work() -> None:
-    cell, done = TOY.cells[1], []
+    cell, done = TOY.runs[1], []
     train_cell(cell, done.append)
     assert sum(done) == pytest.approx(cell.work)
-    assert cell.work == TOY.epochs
+    assert cell.work == TOY.training.epochs
 
 
 @pytest.mark.parametrize(
@@ -95,7 +107,7 @@ def test_cells_report_all_of_their_work() -> None:
         ("data", "svhn", ["'svhn'", "digits, mnist, cifar10"]),
         ("samples", 5, ["samples is 5", "10 to 1201"]),
         ("samples", 1202, ["samples is 1202", "10 to 1201"]),
-        ("test_images", 1, ["test_images is 1", "10 or more"]),
+        ("evaluation_images", 1, ["evaluation_images is 1", "10 or more"]),
         ("width", 0, ["width is 0", "above 0"]),
         ("epochs", 0, ["epochs is 0"]),
         ("seeds", 0, ["seeds is 0"]),
@@ -109,7 +121,7 @@ def test_cells_report_all_of_their_work() -> None:
 )
 def test_impossible_configurations_are_named(field, value, parts) -> None:
     with pytest.raises(UserError) as error:
-        dataclasses.replace(TOY, **{field: value})
+        replace(TOY, seeds=value) if field == "seeds" else changed(TOY, **{field: value})
     message = str(error.value)
     assert "\n" not in message
     assert all(part in message for part in parts)
@@ -117,27 +129,20 @@ def test_impossible_configurations_are_named(field, value, parts) -> None:
 
 def test_missing_devices_are_named() -> None:
     with pytest.raises(UserError, match="'tpu'"):
-        run(dataclasses.replace(TOY, device="tpu"))
+        run(changed(TOY, device="tpu"))
 
 
 def test_presets_are_valid() -> None:
-    assert Config.quick().data == "digits"
+    assert Config.quick().training.data == "digits"
     assert Config.paper() != Config.quick()
 
 
 def test_robust_overfitting_shows_on_digits() -> None:
     """A short run: clean test accuracy is high while the robust gap is open."""
-    config = Config(
-        epochs=14,
-        samples=200,
-        width=16,
-        evaluate_every=14,
-        seeds=1,
-        learning_rate=0.1,
-        radius=0.1,
-        device="cpu",
+    training = TrainingConfig(
+        epochs=14, samples=200, held_out=0, width=16, evaluate_every=14, learning_rate=0.1, radius=0.1, device="cpu"
     )
-    last = run(config).isel(epoch=-1, seed=0)
+    last = run(Config(training, seeds=1)).isel(epoch=-1, seed=0)
     assert last["clean_test_accuracy"] > 0.88
     assert last["robust_train_accuracy"] - last["robust_test_accuracy"] > 0.1
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal, get_args
+
+import tyro
 
 from cgro.attacks.ball import Budget
 from cgro.attacks.images import Attack, evaluation_attack
@@ -218,6 +220,26 @@ class TrainingConfig:
             raise UserError(f"learning_rate is {self.learning_rate}: allowed are numbers above 0; try 0.05")
         if not 0 <= self.momentum < 1:
             raise UserError(f"momentum is {self.momentum}: allowed are 0 up to below 1; try 0.9")
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """Training runs that differ by their seed alone."""
+
+    training: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=TrainingConfig)
+    """Data, network, objective and optimizer; its seed is that of the first run."""
+
+    seeds: int = 2
+    """Independent runs (training subset, weights, order, attacks), 1 or more."""
+
+    @property
+    def runs(self) -> list[TrainingConfig]:
+        """One training run for each seed."""
+        return [replace(self.training, seed=self.training.seed + k) for k in range(self.seeds)]
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise UserError(f"seeds is {self.seeds}: allowed are 1 or more; raise it")
 
 
 def require_radius(radius: float, norm: Norm = "inf") -> None:
