@@ -18,6 +18,7 @@ from rich.table import Table
 from scipy.stats import binomtest
 from torch import nn
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from cgro.attacks.ball import Budget
 from cgro.attacks.ensemble import Strong
@@ -60,7 +61,9 @@ def train(options: argparse.Namespace, fields: Sequence[str]) -> int:
     start = time.perf_counter()
     run = TrainingRun(config, folder, team=team, every=options.checkpoint_every)
     before = run.trainer.step
-    with _bar(config.epochs, "epoch", quiet=options.quiet or team.rank > 0) as bar:
+    if team.rank == 0 and not options.quiet:
+        logging.getLogger("cgro.training.run").setLevel(logging.DEBUG)
+    with _bar(config.epochs, "epoch", quiet=options.quiet or team.rank > 0) as bar, logging_redirect_tqdm():
         curves = run.run(Progress(bar.update, folder))
     seconds = time.perf_counter() - start
     if team.rank > 0:

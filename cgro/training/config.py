@@ -145,7 +145,7 @@ class TrainingConfig:
         return cls(
             data="cifar10", samples=0, held_out=10_000, model="preact-resnet18", width=1, radius=8 / 255,
             attack_steps=10, ramp=0.0, epochs=40, batch_size=128, schedule="piecewise", learning_rate=0.1,
-            weight_decay=5e-4, augmentation="crop-flip", precision="bfloat16", evaluation_images=10_000,
+            weight_decay=5e-4, augmentation="crop-flip", precision="bfloat16", evaluation_images=2000,
         )  # fmt: skip
 
     @property

@@ -173,7 +173,7 @@ class TrainingRun:
         due = epoch % self.config.evaluate_every == 0 or epoch in (1, self.config.epochs)
         if due and epoch not in (row["epoch"] for row in self.rows):
             self.rows.append(self._row(epoch))
-            log.debug("%s", self.rows[-1])
+            log.debug(_words(self.rows[-1]))
             if self._is_best() and self.folder is not None and self.team.rank == 0:
                 model = {f"model.{name}": value for name, value in self.trainer.evaluated.state_dict().items()}
                 self._checkpoint(model).save(self.folder / "best.safetensors")
@@ -281,6 +281,17 @@ def load_model(path: Path, *, images: int | None = None) -> tuple[nn.Module, Tra
     except RuntimeError as error:
         raise UserError(f"checkpoint {path}: does not fit its own configuration ({error}); train again") from error
     return model.to(data.test.labels.device, memory_format=torch.channels_last).eval(), config, data  # type: ignore[call-overload]
+
+
+def _words(row: dict[str, float]) -> str:
+    """A row of the learning curves in a line."""
+    parts = [part for part in PARTS if f"clean_{part}_accuracy" in row]
+    found = []
+    for kind in ("clean", "robust"):
+        values = "/".join(f"{100 * row[f'{kind}_{part}_accuracy']:.1f}" for part in parts)
+        found.append(f"{kind} {values}")
+    names = "/".join(PARTS[part] for part in parts)
+    return f"epoch {row['epoch']:.0f}: loss {row['train_loss']:.3f}, accuracy {', '.join(found)} % ({names})"
 
 
 def _plain(config: TrainingConfig) -> dict[str, Any]:
