@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from cgro.plots.style import COLORS, figure, point_range
+from cgro.plots.style import COLORS, figure
 
 EXPERIMENT = "width-sweep"
 TITLE = "Accuracy against the size of the network"
@@ -28,8 +28,8 @@ def caption(result: xr.Dataset) -> str:
         f"{float(result['width'][-1]):g}). Accuracy on training images (dashed) and {a['test_images']:,} test images "
         f"(solid) under PGD, and on clean test images. The dotted line is a constant answer "
         f"({100 * a['most_frequent']:.1f} %). The largest network reaches {train:.1f} % robust training and {test:.1f} "
-        f"% robust test accuracy, at {100 * float(last['clean_test_accuracy']):.1f} % on clean test images. Markers "
-        f"are means over {seeds} seed{'s' if seeds > 1 else ''}, bars reach from the smallest to the largest."
+        f"% robust test accuracy, at {100 * float(last['clean_test_accuracy']):.1f} % on clean test images. Dots "
+        f"are single runs, lines means over {seeds} seed{'s' if seeds > 1 else ''}."
     )
 
 
@@ -39,13 +39,15 @@ def draw(result: xr.Dataset) -> Figure:
     parameters = result["parameters"].values
     for name, (label, color, style) in CURVES.items():
         values = result[name].transpose("seed", "width").values
-        point_range(ax, parameters, values, COLORS[color], label, linestyle=style)
+        # Seeds are shown one by one: at some widths they stay at the constant answer or leave it, nothing between.
+        ax.plot(parameters, values.mean(0), color=COLORS[color], label=label, linestyle=style)
+        ax.plot(parameters, values.T, "o", color=COLORS[color], ms=3.2, mew=0, alpha=0.7)
     ax.axhline(result.attrs["most_frequent"], color=COLORS["neutral"], lw=0.8, ls=":")
     ax.text(parameters[-1], result.attrs["most_frequent"] + 0.015, "constant answer", ha="right", fontsize=7.5)
     ax.set_xscale("log")
     ax.set(ylim=(0, 1.02), xlabel="parameters", ylabel="accuracy (% of images)")
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
-    ax.legend(loc="center left", bbox_to_anchor=(0.0, 0.6))
+    ax.legend(loc="lower right", bbox_to_anchor=(1.0, 0.2))
     top = ax.secondary_xaxis("top")
     top.set_xticks(parameters, [f"{w:g}" for w in result["width"].values])
     top.minorticks_off()

@@ -152,6 +152,21 @@ def test_runs_repeat_bit_by_bit_and_resume_bit_by_bit_from_every_step(name: str)
     assert torch.isfinite(weights(whole)).all()
 
 
+def test_every_update_draws_anew() -> None:
+    """Starts of the attack differ from update to update, and augmentation from batch to batch and epoch to epoch."""
+    t = trainer(RECIPES["augmented"])
+    starts, drawn = [], []
+    for _ in range(t.steps):
+        batch = t._batch()
+        assert batch.start is not None
+        # Random starts in units of the radius, which still rises: no two updates share them.
+        assert batch.attack is not None
+        starts.append(float((batch.start / batch.attack.budget.radius).flatten()[0]))
+        drawn.append(tuple(batch.drawn.flatten().tolist()))
+        t.advance(t.step + 1)
+    assert len(set(starts)) == len(set(drawn)) == t.steps
+
+
 def test_batch_norm_statistics_resume_too() -> None:
     whole = trainer(RECIPES["awp"], network="resnet")
     whole.advance(3)
