@@ -336,8 +336,9 @@ def test_attack_mode_is_evaluation_and_comes_back_after_an_error() -> None:
     assert all(p.requires_grad for p in model.parameters())
 
 
-def test_running_statistics_see_each_batch_once() -> None:
-    t = trainer(network="resnet")
+@pytest.mark.parametrize("name", ["adversarial", "awp"])
+def test_running_statistics_see_each_batch_once(name: str) -> None:
+    t = trainer(RECIPES[name], network="resnet")
     t.advance(t.steps)
     assert int(t.model.norm.num_batches_tracked) == t.steps  # type: ignore[union-attr, arg-type]
 
