@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 from safetensors.torch import save_file
 
+from cgro.data.images import load_images
 from cgro.experiment import Progress, UserError
 from cgro.files import StorageError
 from cgro.training import run as running
@@ -184,6 +185,34 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot write"):
         TrainingRun(TOY, tmp_path / "file" / "run").run(lambda _done: None)
+
+
+def test_the_training_loss_is_that_of_the_epoch() -> None:
+    run = TrainingRun(TOY)
+    run.run(lambda _done: None)
+    trainer, losses = TrainingRun(TOY).trainer, []
+    for epoch in range(1, TOY.epochs + 1):
+        trainer.advance(epoch * trainer.steps_per_epoch)
+        losses.append(trainer.mean_loss())
+        trainer.reset_loss()
+    assert [row["train_loss"] for row in run.rows] == losses
+
+
+def test_images_keep_their_labels() -> None:
+    """Each image of a part is in the data set, on the right side of the split, with that label."""
+    whole, data = load_images("digits"), running.Data.of(TOY)
+    split = len(whole.train_labels) - TOY.held_out
+    sides = {
+        "train": (whole.train_images[:split], whole.train_labels[:split]),
+        "held_out": (whole.train_images[split:], whole.train_labels[split:]),
+        "test": (whole.test_images, whole.test_labels),
+    }
+    for part, (pixels, labels) in sides.items():
+        known = {(bytes(image), label) for image, label in zip(pixels.numpy(), labels.tolist(), strict=True)}
+        found = getattr(data, part)
+        assert len(found) > 0
+        for image, label in zip(found.pixels.contiguous().numpy(), found.labels.tolist(), strict=True):
+            assert (bytes(image), label) in known
 
 
 def test_parts_of_the_data() -> None:
