@@ -111,7 +111,7 @@ def evaluate(options: argparse.Namespace) -> int:
     images = images.take(torch.arange(min(options.images, len(images))))
     rows = [Row.of(name, mask) for name, mask in _accuracies(model, images, budget, options).items()]
     found = {
-        "checkpoint": str(options.checkpoint),
+        "checkpoint": options.checkpoint.name,
         "part": _called(options.part, data, len(images)),
         "images": len(images),
         "norm": budget.norm,

@@ -74,6 +74,76 @@ def test_stages_only_lower_the_accuracy() -> None:
     assert 0 < int(masks[-1].sum()) < int(masks[1].sum())
 
 
+def reference(model: nn.Module, x: torch.Tensor, y: torch.Tensor, radius: float, steps: int) -> torch.Tensor:
+    """Algorithm 1 of Croce & Hein for one image in l_inf, written down again step by step; the best point."""
+
+    def evaluate(z: torch.Tensor) -> tuple[float, torch.Tensor]:
+        z = z.clone().requires_grad_(True)
+        loss = nn.functional.cross_entropy(model(z[None]), y[None])
+        (gradient,) = torch.autograd.grad(loss, z)
+        return float(loss.detach()), gradient
+
+    def projected(z: torch.Tensor) -> torch.Tensor:
+        return torch.minimum(torch.maximum(z, x - radius), x + radius).clamp(0, 1)
+
+    eta, z, before = 2 * radius, x, x
+    loss, gradient = evaluate(z)
+    best, best_loss = z, loss
+    losses, best_gradient, changes, checked, last = [loss], gradient, checkpoints(steps), (2 * radius, loss), 0
+    for k in range(1, steps + 1):
+        y_k = projected(z + eta * gradient.sign())
+        new = y_k if k == 1 else projected(z + 0.75 * (y_k - z) + 0.25 * (z - before))
+        before, z = z, new
+        loss, gradient = evaluate(z)
+        losses.append(loss)
+        if loss > best_loss:
+            best, best_loss, best_gradient = z, loss, gradient
+        if k in changes:
+            rises = sum(losses[i] > losses[i - 1] for i in range(last + 1, k + 1))
+            halve = rises < 0.75 * (k - last) or (checked[0] == eta and checked[1] >= best_loss)
+            checked = (eta, best_loss)
+            if halve:
+                eta, z, before, gradient = eta / 2, best, best, best_gradient
+                losses[-1] = best_loss
+            last = k
+    return best
+
+
+def test_the_algorithm_against_a_second_encoding() -> None:
+    model, data, radius, steps = network(), own_labels(40), 0.01, 25
+    x, y = next(data.batches(torch.arange(40), 40))
+    goal = Goal(model, x, y)
+    found = apgd_search(steps)(goal, Budget("inf", radius), None)
+    left = (model(found).argmax(1) == y).nonzero()[:, 0]
+    assert len(left) > 15
+    for k in left.tolist():
+        expected = reference(model, x[k], y[k], radius, steps)
+        losses = [float(nn.functional.cross_entropy(model(z[None]), y[k][None])) for z in (found[k], expected)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-3, abs=1e-6)
+        torch.testing.assert_close(found[k], expected, rtol=0, atol=1e-4)
+
+
+def test_every_class_is_tried_and_the_closest_ones_get_all_steps() -> None:
+    calls: list[list[int]] = []
+
+    class Spy(Strong):
+        def _aimed(self, model, x, y, right, target, search, generator, loss):  # type: ignore[no-untyped-def]
+            calls.append(target.tolist())
+            # The closest ones are, say, the classes with the largest (7 k mod 10).
+            return right, (7 * target % 10).double()
+
+    logits = torch.tensor([[9.0, 1, 2, 3, 4, 5, 6, 7, 8, 0], [0.0, 9, 8, 7, 6, 5, 4, 3, 2, 1]])
+    y, right = torch.tensor([0, 1]), torch.ones(2, dtype=torch.bool)
+    draws = [torch.Generator() for _ in range(9)]
+    Spy(Budget("inf", 0.1))._targeted(network(), torch.zeros(2, 1, 8, 8), y, logits, right, draws)
+    tried, finals = [list(column) for column in zip(*calls, strict=True)], 4
+    assert tried[0][:9] == [8, 7, 6, 5, 4, 3, 2, 1, 9]
+    assert tried[1][:9] == [2, 3, 4, 5, 6, 7, 8, 9, 0]
+    for row, label in zip(tried, (0, 1), strict=True):
+        closest = sorted(set(range(10)) - {label}, key=lambda k: -(7 * k % 10))
+        assert row[9:] == closest[:finals]
+
+
 class Masked(nn.Module):
     """Zero gradients of the likeliest class: untargeted cross-entropy sees nothing, margins of targets do."""
 

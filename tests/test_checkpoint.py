@@ -149,6 +149,20 @@ def test_cells_use_their_scratch_folder_and_go_on(tmp_path: Path) -> None:
     assert sum(done) == pytest.approx(TOY.epochs)
 
 
+def test_the_best_checkpoint_is_chosen_on_held_out_images(tmp_path: Path) -> None:
+    run = TrainingRun(TOY, tmp_path)
+    curves = run.run(lambda _done: None)
+    held_out = curves["robust_held_out_accuracy"]
+    assert curves.attrs["best_epoch"] == int(held_out["epoch"][held_out.values.argmax()])
+    assert Checkpoint.load(tmp_path / "best.safetensors").record["rows"][-1]["epoch"] == curves.attrs["best_epoch"]
+    for held, tested, best in (([0.3, 0.2], [0.1, 0.9], False), ([0.2, 0.3], [0.9, 0.1], True)):
+        run.rows = [
+            {"epoch": k, "robust_held_out_accuracy": h, "robust_test_accuracy": t}
+            for k, (h, t) in enumerate(zip(held, tested, strict=True))
+        ]
+        assert run._is_best() == best
+
+
 def test_a_folder_of_another_configuration_is_refused(tmp_path: Path) -> None:
     TrainingRun(TOY, tmp_path).run(lambda _done: None)
     with pytest.raises(UserError, match="of another configuration; choose another folder"):
