@@ -90,6 +90,29 @@ def project(delta: Tensor, x: Tensor, budget: Budget, box: Box | None, batch_dim
     return delta if box is None else (x + delta).clamp(*box) - x
 
 
+def limits(x: Tensor, budget: Budget, box: Box | None) -> tuple[Tensor, Tensor] | None:
+    """Smallest and largest coordinates that may be reached, where they are all that limits: in l_inf."""
+    if budget.norm != "inf":
+        return None
+    low, high = x - budget.radius, x + budget.radius
+    return (low, high) if box is None else (low.clamp_min(box[0]), high.clamp_max(box[1]))
+
+
+def moved(
+    z: Tensor,
+    step: Tensor,
+    x: Tensor,
+    budget: Budget,
+    box: Box | None,
+    within: tuple[Tensor, Tensor] | None,
+    batch_dims: int = 1,
+) -> Tensor:
+    """z + step, back in the ball and in the box; `within` are the `limits`, computed once for many steps."""
+    if within is not None:
+        return torch.clamp(z + step, *within)
+    return x + project(z + step - x, x, budget, box, batch_dims)
+
+
 def _project_l1(delta: Tensor, x: Tensor, radius: float, box: Box | None, batch_dims: int) -> Tensor:
     """Nearest point of {|d|_1 <= radius, low <= x + d <= high}: d = sign(v) min(max(|v| - t, 0), room).
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from cgro.attacks.ball import Box, Budget, inside, project, random_start, steepest
+from cgro.attacks.ball import Box, Budget, inside, limits, moved, project, random_start, steepest
 
 Objective = Callable[[Tensor], Tensor]
 """Points (*batch, *shape) -> the loss of each point (*batch,), to be made large by the attack."""
@@ -62,10 +62,11 @@ def pgd(
     if isinstance(start, torch.Generator):
         start = random_start(x, budget, start, batch_dims)
     z = x if start is None else x + project(start, x, budget, clamp, batch_dims)
+    within = limits(x, budget, clamp)
     for step in range(steps):
         direction = steepest(gradient_of(objective, z, batch_dims), budget.norm, z, clamp, batch_dims)
         size = step_size * (1 - step / steps) if decay else step_size
-        z = x + project(z + size * direction - x, x, budget, clamp, batch_dims)
+        z = moved(z, size * direction, x, budget, clamp, within, batch_dims)
     return inside(z, x, budget, clamp, batch_dims)
 
 
