@@ -122,7 +122,7 @@ def evaluate(options: argparse.Namespace) -> int:
         "provenance": store.provenance(config, 0.0) | {"wall_seconds": None},
     }
     text = json.dumps(found, indent=2)
-    path = options.checkpoint.with_name(f"{options.checkpoint.stem}-{options.part}.json")
+    path = options.checkpoint.with_name(f"{options.checkpoint.stem}-{options.part}-{len(images)}.json")
     write_whole(path, (text + "\n").encode())
     if options.json:
         print(text)

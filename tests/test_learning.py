@@ -73,7 +73,7 @@ def test_evaluate_reports_every_stage_with_wilson_intervals(cgro, trained: Path)
     path = trained / "best.safetensors"
     outcome = cgro("evaluate", path, "--quiet", "--images", 50, "--json")
     found = json.loads(outcome.out)
-    assert json.loads((trained / "best-test.json").read_text()) == found
+    assert json.loads((trained / "best-test-50.json").read_text()) == found
     assert list(found["accuracy"]) == ["clean", "PGD-20", "strong: pgd", "strong: apgd-ce", "strong: apgd-targeted"]
     values = [row["value"] for row in found["accuracy"].values()]
     assert values[0] >= values[1]

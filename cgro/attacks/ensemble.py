@@ -31,7 +31,7 @@ class Strong:
     budget: Budget
     steps: int = 100
     targets: int = 9
-    finalists: int = 4
+    finalists: int = 3
 
     @torch.no_grad()
     def correct(
