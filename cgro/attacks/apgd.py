@@ -129,14 +129,7 @@ def _evaluate(goal: Goal, z: Tensor) -> tuple[Tensor, Tensor]:
 
 def _step(goal: Goal, s: _State, budget: Budget, *, momentum: bool) -> None:
     eta = s.eta.reshape(-1, *[1] * (s.z.ndim - 1))
-    if budget.norm == "1":
-        # Shares differ from image to image: those of one share are moved together.
-        direction = torch.empty_like(s.z)
-        for share in s.share.unique():
-            rows = s.share == share
-            direction[rows] = steepest(s.gradient[rows], "1", s.z[rows], BOX, share=float(share))
-    else:
-        direction = steepest(s.gradient, budget.norm, s.z, BOX)
+    direction = steepest(s.gradient, budget.norm, s.z, BOX, share=s.share)
     moved = s.x + project(s.z + eta * direction - s.x, s.x, budget, BOX)
     if momentum:
         moved = s.x + project(s.z + 0.75 * (moved - s.z) + 0.25 * (s.z - s.before) - s.x, s.x, budget, BOX)
@@ -157,8 +150,7 @@ def _reconsider(s: _State, budget: Budget, steps: int, l1: bool) -> None:
         sparser = share < 0.95 * s.share
         back = ~sparser
         s.eta = torch.where(sparser, torch.full_like(s.eta, budget.radius), (s.eta / 1.5).clamp_min(budget.radius / 10))
-        # Rounded down to powers of two below 1, so that only a few shares differ.
-        s.share = 2.0 ** share.log2().floor().clamp(max=0)
+        s.share = share
     else:
         stuck = (s.checked_eta == s.eta) & (s.checked_loss >= s.best_loss)
         back = (s.rises < 0.75 * steps) | stuck

@@ -48,13 +48,13 @@ def perturbation_size(z: Tensor, x: Tensor, norm: Norm, batch_dims: int = 1) -> 
 
 
 def steepest(
-    gradient: Tensor, norm: Norm, z: Tensor, box: Box | None, batch_dims: int = 1, *, share: float = 0.05
+    gradient: Tensor, norm: Norm, z: Tensor, box: Box | None, batch_dims: int = 1, *, share: float | Tensor = 0.05
 ) -> Tensor:
     """Direction of norm 1 from `z` along which a linear function grows fast; 0 where the gradient is 0.
 
     Fastest for l_inf (signs) and l_2 (the gradient). The fastest in l_1 moves one coordinate alone; here the largest
-    `share` of the coordinates move by the same amount, as in SLIDE (Tramer & Boneh, 2019), of those that the box lets
-    move.
+    `share` of the coordinates (one number, or one for each point) and those as large move by the same amount, as in
+    SLIDE (Tramer & Boneh, 2019), of those that the box lets move.
     """
     if norm == "inf":
         return gradient.sign()
@@ -63,9 +63,12 @@ def steepest(
             stuck = torch.where(gradient > 0, z > box[1] - 1e-6, z < box[0] + 1e-6)
             gradient = gradient.masked_fill(stuck, 0.0)
         flat = gradient.flatten(batch_dims)
-        count = max(1, round(share * flat.shape[-1]))
-        chosen = torch.zeros_like(flat).scatter(-1, flat.abs().topk(count, dim=-1).indices, 1.0)
-        return (flat.sign() * chosen / count).reshape(gradient.shape)
+        sizes = flat.abs()
+        shares = torch.as_tensor(share, device=flat.device).expand(flat.shape[:-1])[..., None]
+        last = ((shares * flat.shape[-1]).round().long() - 1).clamp_min(0)
+        chosen = (sizes >= sizes.sort(dim=-1, descending=True).values.gather(-1, last)) & (sizes > 0)
+        signs = flat.sign() * chosen
+        return (signs / chosen.sum(-1, keepdim=True).clamp_min(1)).reshape(gradient.shape)
     # Dividing by the largest entry first keeps the squares of tiny gradients from underflowing to 0.
     tiny = torch.finfo(gradient.dtype).tiny
     gradient = gradient / norm_of(gradient, "inf", batch_dims).clamp_min(tiny)
