@@ -101,3 +101,15 @@ def test_impossible_configurations_are_named(make, message) -> None:
     with pytest.raises(UserError, match=message) as error:
         make()
     assert "\n" not in str(error.value)
+
+
+def test_narrow_networks_train_if_the_radius_rises() -> None:
+    """The constant answer is a matter of optimization, not of capacity."""
+    training = replace(width_sweep.Config.quick().training, samples=300, epochs=25, evaluate_every=25)
+    found = {
+        ramp: width_sweep.run(width_sweep.Config(replace(training, ramp=ramp), seeds=1, widths=(4, 6))).isel(seed=0)
+        for ramp in (0.0, 0.8)
+    }
+    assert (found[0.0]["robust_train_accuracy"] < 0.15).all()
+    assert (found[0.8]["robust_train_accuracy"] > 0.35).all()
+    assert (found[0.8]["clean_test_accuracy"] > 0.8).all()
