@@ -24,6 +24,7 @@ from cgro.dynamics.trajectory import record_steps
 from cgro.experiment import Context, PlainContext, Tick, UserError
 from cgro.machine import resolve_device
 
+ONE_CORE_CELLS = True
 TITLE = "Attack: transfer, worst case inside A, and PGD on the whole input"
 EVALUATIONS = ("clean", "inside A", "l2 PGD, 0.25 alpha", "l2 PGD, 0.5 alpha")
 

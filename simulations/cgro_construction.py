@@ -25,6 +25,7 @@ from cgro.networks.memorizers.task import Memorizer, memorization_task
 from cgro.networks.relu import ReluNetwork
 from cgro.norms import Norm, distances, require_norm
 
+ONE_CORE_CELLS = True
 TITLE = "The CGRO classifier: clean generalization and robust overfitting by construction"
 CLASSIFIERS = ("clean", "cgro")
 VARIABLES = {

@@ -21,6 +21,7 @@ from cgro.experiment import Context, PlainContext, UserError
 from cgro.norms import Norm, require_norm
 from simulations import cgro_construction
 
+ONE_CORE_CELLS = True
 TITLE = "Coverage: when memorization stops being overfitting"
 AXES = ("samples", "dim", "radius")
 

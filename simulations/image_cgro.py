@@ -31,7 +31,7 @@ class Config(Repeated):
     @classmethod
     def quick(cls) -> Config:
         """Digits, two seeds; about a minute of one CPU core."""
-        return cls(TrainingConfig(held_out=0))
+        return cls(TrainingConfig(held_out=0, evaluate_every=2))
 
     @classmethod
     def paper(cls) -> Config:

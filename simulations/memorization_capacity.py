@@ -27,6 +27,7 @@ from cgro.measures.scaling import power_law
 from cgro.networks.relu import ReluNetwork
 from cgro.training.capacity import Stack, attacked_accuracy, rounds, smallest_widths
 
+ONE_CORE_CELLS = True
 TITLE = "Capacity: the smallest trained network that memorizes robustly"
 Labels = Literal["random", "linear", "prototypes"]
 AXES = ("samples", "dim")

@@ -27,6 +27,7 @@ from cgro.networks.relu import ReluNetwork, dense
 from cgro.norms import Norm, length
 from cgro.sweeps.records import as_records
 
+ONE_CORE_CELLS = True
 TITLE = "Certificates of robust memorizers, whole and broken"
 TIERS = ("interval", "linear", "milp", "attack", "")
 

@@ -39,7 +39,7 @@ class Config(Repeated):
             epochs=60,
             schedule="piecewise",
             learning_rate=0.1,
-            evaluate_every=2,
+            evaluate_every=4,
         )
         return cls(training)
 

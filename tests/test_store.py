@@ -192,6 +192,8 @@ def changed(owner: type, name: str, value: Any) -> Iterator[Any]:
         yield 0.5
     elif isinstance(value, tuple):
         yield (*value, value[-1] if value else "base")
+        if len(value) > 1:
+            yield value[:-1]
     else:
         yield from (choice for choice in (*get_args(kind), "cpu", "signal") if choice != value)
 
