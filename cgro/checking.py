@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -48,11 +49,14 @@ def run_checks(
     wanted: Mapping[str, Mapping[str, Any]],
     folder: Path,
     *,
-    jobs: int,
+    jobs: int = 1,
+    executor: Executor | None = None,
     time_limit: float = math.inf,
     quiet: bool = False,
 ) -> list[tuple[Verdict, xr.Dataset]]:
     """Verdicts of checks by name with their parameters, computed now and stored below `folder`.
+
+    jobs: worker processes; executor: takes their place.
 
     Raises: UserError for hypotheses that parameters do not meet, before any check runs; StorageError if the folder
     cannot be written.
@@ -60,15 +64,15 @@ def run_checks(
     for name, parameters in wanted.items():
         _require(name, parameters)
     cells = [CheckCell(name, dict(parameters), time_limit) for name, parameters in wanted.items()]
-    return examine_all(cells, folder, jobs=jobs, quiet=quiet)
+    return examine_all(cells, folder, jobs=jobs, executor=executor, quiet=quiet)
 
 
 def examine_all(
-    cells: Sequence[CheckCell], folder: Path, *, jobs: int, quiet: bool = False
+    cells: Sequence[CheckCell], folder: Path, *, jobs: int = 1, executor: Executor | None = None, quiet: bool = False
 ) -> list[tuple[Verdict, xr.Dataset]]:
     """Verdicts of cells, in order."""
     # A verdict is never taken from the store: the claim's code may have changed.
-    context = StoredContext(folder, jobs=min(jobs, len(cells)), fresh=True, quiet=quiet)
+    context = StoredContext(folder, jobs=min(jobs, len(cells)), executor=executor, fresh=True, quiet=quiet)
     return [(stored_verdict(result), result) for result in context.map(examine, cells)]
 
 

@@ -9,8 +9,10 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import repeat
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -30,6 +32,7 @@ from cgro.plots.report import Check, Section, Tables, found_words, slack_words, 
 from cgro.registry import find, find_all
 from cgro.sweeps import store
 from cgro.sweeps.context import StoredContext
+from cgro.sweeps.workers import processes
 
 log = logging.getLogger(__name__)
 CHECK_FAILED = 1
@@ -86,8 +89,9 @@ def obtain(
 
 
 @contextmanager
-def _context(options: argparse.Namespace, name: str, module: ModuleType) -> Iterator[StoredContext]:
-    executor = None
+def _context(
+    options: argparse.Namespace, name: str, module: ModuleType, executor: Executor | None = None
+) -> Iterator[StoredContext]:
     client = None
     if options.dask:
         try:
@@ -176,6 +180,10 @@ def _listed(counts: Counter[str]) -> str:
     return ", ".join(f"{count} {word}" for word, count in counts.most_common())
 
 
+def _draw(name: str, result: xr.Dataset, folder: Path) -> dict[str, Path]:
+    return draw_figure(find("figure", name), name, result, folder)
+
+
 def figure(options: argparse.Namespace) -> int:
     """Draw figures from stored results; prints the files."""
     modules = {name: find("figure", name) for name in options.names} if options.names else find_all("figure")
@@ -214,26 +222,29 @@ def reproduce(options: argparse.Namespace) -> int:
     """Every experiment, check and figure, and the report of them; 1 if a check fails."""
     start = time.perf_counter()
     preset: Literal["quick", "deep"] = "quick" if options.preset == "quick" else "deep"
+    jobs = available_cores() if options.jobs is None else options.jobs
     results: dict[str, xr.Dataset] = {}
-    for name, module in find_all("experiment").items():
-        with _context(options, name, module) as context:
-            _, results[name] = obtain(module, name, getattr(module.Config, options.preset)(), context, options)
-    wanted = {name: module.CLAIM.preset(preset) for name, module in find_all("check").items()}
-    jobs = max(options.jobs or 1, available_cores())
-    checked = checking.run_checks(wanted, options.results / "check", jobs=jobs, quiet=options.quiet)
-    sections, highlights = [], []
-    figures = find_all("figure")
-    for name in sorted(figures, key=lambda name: (OPENING.index(name) if name in OPENING else len(OPENING), name)):
-        module = figures[name]
-        result = results[module.EXPERIMENT]
-        files = draw_figure(module, name, result, options.results / "figures")
-        sections.append(Section.of(name, module, result, files))
-        if hasattr(module, "highlight"):
-            highlights.append(module.highlight(result))
+    with processes(jobs) as pool:  # once for everything: starting them takes seconds
+        for name, module in find_all("experiment").items():
+            with _context(options, name, module, pool if _jobs(options, module) > 1 else None) as context:
+                _, results[name] = obtain(module, name, getattr(module.Config, options.preset)(), context, options)
+        wanted = {name: module.CLAIM.preset(preset) for name, module in find_all("check").items()}
+        checked = checking.run_checks(wanted, options.results / "check", executor=pool, quiet=options.quiet)
+        figures = find_all("figure")
+        names = sorted(figures, key=lambda name: (OPENING.index(name) if name in OPENING else len(OPENING), name))
+        shown = [results[figures[name].EXPERIMENT] for name in names]
+        drawn = list(pool.map(_draw, names, shown, repeat(options.results / "figures")))
+    sections = [
+        Section.of(name, figures[name], result, files) for name, result, files in zip(names, shown, drawn, strict=True)
+    ]
     reference = find("experiment", "reference-points")
     measured = results["reference-points"]
     tables = Tables(
-        highlights=highlights,
+        highlights=[
+            figures[name].highlight(result)
+            for name, result in zip(names, shown, strict=True)
+            if hasattr(figures[name], "highlight")
+        ],
         comparisons=reference.table_rows(measured),
         notes=reference.notes(),
         seeds=measured.sizes["seed"],

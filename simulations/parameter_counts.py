@@ -24,6 +24,7 @@ from cgro.networks.relu import PrecisionError, Size
 from cgro.norms import Norm
 from cgro.sweeps.records import as_records
 
+ONE_CORE_CELLS = True
 TITLE = "Parameter counts: robust memorizers against their formulas and against lower bounds"
 AXES = ("samples", "dim", "ratio", "norm")
 

@@ -13,6 +13,7 @@ from cgro.plots.report import TableRow
 from cgro.sweeps.patches import train_settings
 from simulations.reference_table import AMENDMENTS, Comparison, ReferencePoint, compare, reference_points
 
+ONE_CORE_CELLS = True
 TITLE = "Reference points: the measured table of the patch model, reproduced"
 
 

@@ -40,6 +40,7 @@ from cgro.networks.relu import PrecisionError
 from cgro.sweeps.records import as_records
 from cgro.training.capacity import Stack, train_robustly
 
+ONE_CORE_CELLS = True
 TITLE = "Robust generalization on the grid family: exponentially many parameters"
 _KINDS = Literal["grid", "parity", "line", "square"]
 

@@ -18,7 +18,7 @@ from cgro import interrupts
 from cgro.experiment import C, CellFunction, Progress, UserError
 from cgro.files import StorageError, require_writable
 from cgro.sweeps import store
-from cgro.sweeps.workers import processes
+from cgro.sweeps.workers import processes, require_jobs
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +43,7 @@ class StoredContext:
         fresh: bool = False,
         quiet: bool = False,
     ) -> None:
-        if jobs < 1:
-            raise UserError(f"jobs = {jobs}: must be a positive integer; give jobs >= 1")
+        require_jobs(jobs)
         # Absolute, because workers may run elsewhere.
         self.folder, self.jobs, self.executor, self.fresh, self.quiet = (
             folder.absolute(),

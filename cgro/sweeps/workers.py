@@ -8,12 +8,17 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context
 
+from cgro.experiment import UserError
 from cgro.machine import available_cores
 
 
 @contextmanager
 def processes(jobs: int) -> Iterator[Executor]:
-    """Worker processes that share the cores; on Ctrl-C they end at once, their files being whole or not there."""
+    """Worker processes that share the cores; on Ctrl-C they end at once, their files being whole or not there.
+
+    Raises: UserError unless jobs >= 1.
+    """
+    require_jobs(jobs)
     share = max(1, available_cores() // jobs)
     others = active_children()
     with ProcessPoolExecutor(
@@ -25,6 +30,12 @@ def processes(jobs: int) -> Iterator[Executor]:
             for worker in set(active_children()) - set(others):
                 worker.terminate()
             raise
+
+
+def require_jobs(jobs: int) -> None:
+    """Raises: UserError unless jobs >= 1."""
+    if jobs < 1:
+        raise UserError(f"jobs = {jobs}: must be a positive integer; give jobs >= 1")
 
 
 def _limit_threads(threads: int) -> None:
