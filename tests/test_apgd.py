@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,10 +12,12 @@ from test_robust_accuracy import network, own_labels
 from test_training import Threshold, grey
 from torch import nn
 
+from cgro.attacks import ensemble
 from cgro.attacks.apgd import apgd_search, checkpoints
 from cgro.attacks.ball import Budget, perturbation_size
 from cgro.attacks.ensemble import Strong
 from cgro.attacks.images import Attack, Goal, correct, pgd_search
+from cgro.data.batches import Images
 
 STREAM = np.random.SeedSequence(5)
 RADII = {"1": 4.0, "2": 0.6, "inf": 0.06}
@@ -62,7 +65,7 @@ def test_apgd_reaches_larger_losses_than_pgd_of_as_many_steps(norm) -> None:
         values.append(goal(search(goal, budget, None)))
         left = ~goal.broken
     assert left.sum() > 50
-    assert float((values[0] - values[1])[left].mean()) > -1e-4
+    assert float((values[0] - values[1])[left].detach().mean()) > -1e-4
 
 
 def test_stages_only_lower_the_accuracy() -> None:
@@ -118,30 +121,54 @@ def test_the_algorithm_against_a_second_encoding() -> None:
     assert len(left) > 15
     for k in left.tolist():
         expected = reference(model, x[k], y[k], radius, steps)
-        losses = [float(nn.functional.cross_entropy(model(z[None]), y[k][None])) for z in (found[k], expected)]
+        losses = [float(nn.functional.cross_entropy(model(z[None]), y[k][None]).detach()) for z in (found[k], expected)]
         assert losses[0] == pytest.approx(losses[1], rel=1e-3, abs=1e-6)
         torch.testing.assert_close(found[k], expected, rtol=0, atol=1e-4)
 
 
-def test_every_class_is_tried_and_the_closest_ones_get_all_steps() -> None:
+def test_every_class_is_tried_and_the_closest_ones_get_all_steps(monkeypatch) -> None:
+    """Pixels are the logits here, and the closest classes are, say, those with the largest (7 k mod 10)."""
     calls: list[list[int]] = []
 
-    class Spy(Strong):
-        def _aimed(self, model, x, y, right, target, search, generator, loss):  # type: ignore[no-untyped-def]
-            calls.append(target.tolist())
-            # The closest ones are, say, the classes with the largest (7 k mod 10).
-            return right, (7 * target % 10).double()
+    def spy(self, search, steps, stream, loss="ce", targets=None):  # type: ignore[no-untyped-def]
+        if targets is None:
+            return torch.zeros(2)
+        calls.append(targets.tolist())
+        return (7 * targets % 10).double()
 
-    logits = torch.tensor([[9.0, 1, 2, 3, 4, 5, 6, 7, 8, 0], [0.0, 9, 8, 7, 6, 5, 4, 3, 2, 1]])
-    y, right = torch.tensor([0, 1]), torch.ones(2, dtype=torch.bool)
-    draws = [torch.Generator() for _ in range(9)]
-    Spy(Budget("inf", 0.1))._targeted(network(), torch.zeros(2, 1, 8, 8), y, logits, right, draws)
+    monkeypatch.setattr("cgro.attacks.ensemble._Left.attack", spy)
+    logits = torch.tensor([[9, 1, 2, 3, 4, 5, 6, 7, 8, 0], [0, 9, 8, 7, 6, 5, 4, 3, 2, 1]], dtype=torch.uint8)
+    data = Images(logits.reshape(2, 1, 2, 5), torch.tensor([0, 1]), 10)
+    Strong(Budget("inf", 0.1)).correct(nn.Flatten(), data, STREAM)
     tried, finals = [list(column) for column in zip(*calls, strict=True)], 3
     assert tried[0][:9] == [8, 7, 6, 5, 4, 3, 2, 1, 9]
     assert tried[1][:9] == [2, 3, 4, 5, 6, 7, 8, 9, 0]
     for row, label in zip(tried, (0, 1), strict=True):
         closest = sorted(set(range(10)) - {label}, key=lambda k: -(7 * k % 10))
         assert row[9:] == closest[:finals]
+
+
+@pytest.mark.parametrize("norm", RADII)
+def test_what_is_left_is_attacked_in_full_batches_and_progress_adds_up(norm, monkeypatch) -> None:
+    sizes: list[int] = []
+    inner = ensemble.attacked
+
+    def spy(goal, *rest):  # type: ignore[no-untyped-def]
+        sizes.append(len(goal.y))
+        return inner(goal, *rest)
+
+    monkeypatch.setattr(ensemble, "attacked", spy)
+    done: list[float] = []
+    data = replace(own_labels(), labels=(own_labels().labels + (torch.arange(300) % 5 == 0)) % 10)
+    strong = Strong(Budget(norm, RADII[norm] / 2), steps=10)
+    found = strong.correct(network(), data, STREAM, batch_size=100, tick=done.append)
+    assert int(found["clean"].sum()) == 240
+    assert sizes[:3] == [100, 100, 40]
+    left, after = int(found["pgd"].sum()), sizes[3:]
+    assert 0 < left < 240
+    assert after[: -(-left // 100)] == [100] * (left // 100) + [left % 100] * (left % 100 > 0)
+    assert sum(done) == pytest.approx(300)
+    assert min(done) >= 0
 
 
 class Masked(nn.Module):

@@ -1,4 +1,4 @@
-"""The strong evaluation: an ensemble of attacks, each on the images that those before have left.
+"""The strong evaluation: an ensemble of attacks, each on the images that those before have left, in full batches.
 
 1. PGD of 20 steps: cheap, and enough for most images that can be broken.
 2. APGD on the cross-entropy.
@@ -11,7 +11,7 @@ The last two are the first two of AutoAttack (Croce & Hein, ICML 2020); `benchma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,9 +19,11 @@ from torch import Tensor, nn
 
 from cgro.attacks.apgd import apgd_search
 from cgro.attacks.ball import Budget
-from cgro.attacks.images import Attack, Goal, LossName, evaluating, pgd_search, survivors
+from cgro.attacks.images import Attack, Goal, LossName, Search, attacked, evaluating, pgd_search
 from cgro.data.batches import Images
 from cgro.randomness import Stream, at, torch_generator
+
+_PGD_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -41,63 +43,71 @@ class Strong:
         stream: Stream,
         *,
         batch_size: int = 512,
-        tick: Callable[[int], object] = lambda _done: None,
+        tick: Callable[[float], object] = lambda _done: None,
     ) -> dict[str, Tensor]:
         """Which images are correct, bool (N,), clean and after each stage: 'clean', 'pgd', 'apgd-ce', 'apgd-targeted'.
 
-        `tick` is told how many images are done.
+        `tick` is told how many images are done; parts of images count.
         """
-        found: dict[str, list[Tensor]] = {}
         with evaluating(model):
-            for number, (x, y) in enumerate(data.batches(torch.arange(len(data)), batch_size)):
-                for name, right in self._stages(model, x, y, at(stream, number)):
-                    found.setdefault(name, []).append(right)
-                tick(len(y))
-        return {name: torch.cat(parts) for name, parts in found.items()}
-
-    def _stages(self, model: nn.Module, x: Tensor, y: Tensor, stream: Stream) -> Iterator[tuple[str, Tensor]]:
-        logits = model(x)
-        right = logits.argmax(1) == y
-        yield "clean", right
-        l1 = self.budget.norm == "1"
-        draws = [torch_generator(at(stream, k), x.device) for k in range(2 + self.targets)]
-        pgd = pgd_search(Attack(self.budget, 20, relative_step=1.0, decay=True))
-        right = survivors(model, x, y, right, pgd, self.budget, None if l1 else draws[0])
-        yield "pgd", right
-        right = survivors(model, x, y, right, apgd_search(self.steps), self.budget, None if l1 else draws[1])
-        yield "apgd-ce", right
-        yield "apgd-targeted", self._targeted(model, x, y, logits, right, draws[2:])
-
-    def _targeted(
-        self, model: nn.Module, x: Tensor, y: Tensor, logits: Tensor, right: Tensor, draws: list[torch.Generator]
-    ) -> Tensor:
-        classes = logits.shape[1]
-        loss: LossName = "dlr" if classes >= 4 else "cw"
-        order = logits.scatter(1, y[:, None], -torch.inf).argsort(1, descending=True)
-        count = min(self.targets, classes - 1)
-        short = apgd_search(max(1, self.steps // 5))
-        margins = torch.full((len(y), count), -torch.inf, device=x.device)
-        for k in range(count):
-            right, margins[:, k] = self._aimed(model, x, y, right, order[:, k], short, draws[k], loss)
-        if count > 0:
-            nearest = margins.argsort(1, descending=True)
-            for k in range(min(self.finalists, count)):
+            logits = torch.cat([model(x) for x, _ in data.batches(torch.arange(len(data)), batch_size)])
+            classes = logits.shape[1]
+            loss: LossName = "dlr" if classes >= 4 else "cw"
+            order = logits.scatter(1, data.labels[:, None], -torch.inf).argsort(1, descending=True)
+            count = min(self.targets, classes - 1)
+            finalists, short = min(self.finalists, count), max(1, self.steps // 5)
+            work = _PGD_STEPS + self.steps + count * short + finalists * self.steps
+            left = _Left(model, data, logits.argmax(1) == data.labels, self.budget, batch_size, tick, work)
+            found = {"clean": left.right.clone()}
+            left.attack(
+                pgd_search(Attack(self.budget, _PGD_STEPS, relative_step=1.0, decay=True)), _PGD_STEPS, at(stream, 0)
+            )
+            found["pgd"] = left.right.clone()
+            left.attack(apgd_search(self.steps), self.steps, at(stream, 1))
+            found["apgd-ce"] = left.right.clone()
+            near = torch.full((len(data), count), -torch.inf, device=logits.device)
+            for k in range(count):
+                near[:, k] = left.attack(apgd_search(short), short, at(stream, 2, k), loss, order[:, k])
+            nearest = near.argsort(1, descending=True)
+            for k in range(finalists):
                 target = order.gather(1, nearest[:, k : k + 1])[:, 0]
-                right, _ = self._aimed(model, x, y, right, target, apgd_search(self.steps), draws[k], loss)
-        return right
+                left.attack(apgd_search(self.steps), self.steps, at(stream, 3, k), loss, target)
+            return found | {"apgd-targeted": left.right}
 
-    def _aimed(
-        self, model: nn.Module, x: Tensor, y: Tensor, right: Tensor, target: Tensor, search: Callable[..., Tensor],
-        generator: torch.Generator, loss: LossName,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Images that are left, and how close the points found came: the targeted loss, -inf for broken images."""
-        reached = torch.full((len(y),), -torch.inf, device=x.device)
-        start = None if self.budget.norm == "1" else generator
 
-        def kept(goal: Goal, budget: Budget, generator: torch.Generator | None) -> Tensor:
-            z = search(goal, budget, generator)
-            reached[right.nonzero()[:, 0]] = goal(z)
-            return z
+class _Left:
+    """The images `right`, bool (N,), that no attack has broken yet; `work` counts the steps that each may take."""
 
-        still = survivors(model, x, y, right, kept, self.budget, start, loss, target)
-        return still, torch.where(still, reached, -torch.inf)
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Images,
+        right: Tensor,
+        budget: Budget,
+        batch_size: int,
+        tick: Callable[[float], object],
+        work: int,
+    ) -> None:
+        self.model, self.data, self.right, self.budget, self.batch_size = model, data, right, budget, batch_size
+        self.tick, self.work, self.to_do = tick, work, work
+        tick(len(right) - int(right.sum()))
+
+    def attack(
+        self, search: Search, steps: int, stream: Stream, loss: LossName = "ce", targets: Tensor | None = None
+    ) -> Tensor:
+        """Attack them in whole batches; the losses (N,) reached, -inf for images that are broken.
+
+        In l_1, where a random start costs many steps, the search begins at the images.
+        """
+        reached = torch.full((len(self.right),), -torch.inf, device=self.right.device)
+        self.to_do -= steps
+        left = self.right.nonzero()[:, 0]
+        for number, indices in enumerate(left.split(self.batch_size) if len(left) else ()):
+            x, y = next(self.data.batches(indices, len(indices)))
+            goal = Goal(self.model, x, y, loss, None if targets is None else targets[indices])
+            generator = None if self.budget.norm == "1" else torch_generator(at(stream, number), x.device)
+            losses = attacked(goal, search, self.budget, generator)
+            self.right[indices] = ~goal.broken
+            reached[indices] = losses.masked_fill(goal.broken, -torch.inf)
+            self.tick((steps * len(indices) + self.to_do * int(goal.broken.sum())) / self.work)
+        return reached

@@ -223,32 +223,19 @@ def correct(
                     generator = None
                     if stream is not None and (restart or attack.budget.norm != "1"):
                         generator = torch_generator(at(stream, number, restart), x.device)
-                    right = survivors(model, x, y, right, pgd_search(attack), attack.budget, generator, attack.loss)
+                    left = right.nonzero()[:, 0]
+                    if len(left):
+                        goal = Goal(model, x[left], y[left], attack.loss)
+                        attacked(goal, pgd_search(attack), attack.budget, generator)
+                        right[left] = ~goal.broken
             found.append(right)
             tick(len(y))
     return torch.cat(found)
 
 
-def survivors(
-    model: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    right: Tensor,
-    search: Search,
-    budget: Budget,
-    generator: torch.Generator | None,
-    loss: LossName = "ce",
-    targets: Tensor | None = None,
-) -> Tensor:
-    """Those of the images `right` (B,) that a search does not break; the others are not attacked."""
-    left = right.nonzero()[:, 0]
-    if not len(left):
-        return right
-    goal = Goal(model, x[left], y[left], loss, None if targets is None else targets[left])
-    z = inside(search(goal, budget, generator), x[left], budget, BOX)
-    still = right.clone()
-    still[left] = model(z).argmax(1) == y[left]
-    return still
+def attacked(goal: Goal, search: Search, budget: Budget, generator: torch.Generator | None) -> Tensor:
+    """Losses (B,) at the points that a search finds, moved into the ball exactly; `goal.broken` tells which err."""
+    return goal(inside(search(goal, budget, generator), goal.x, budget, BOX))
 
 
 def accuracy(mask: Tensor) -> float:
