@@ -1,6 +1,6 @@
 """Speed of a PGD-10 training step, as ratios within one process: against the ideal and against a plain loop.
 
-    python benchmarks/training.py [--network lenet] [--batch 128] [--rounds 9] [--output FILE]
+    python benchmarks/training.py [--network lenet] [--batch 128] [--rounds 9] [--compile] [--output FILE]
 
 Peers: (a) the ideal: K forward passes with gradients of the input and one forward pass with all gradients of the same
 model, precision, memory format and batch, and nothing else; (b) a plain loop as in public research code: float32,
@@ -100,8 +100,10 @@ def plain_step(model: nn.Module, data: Images, batch: int, radius: float) -> Cal
     return step
 
 
-def measure(network: str, batch: int, rounds: int, repeat: int, precision: Precision, device: torch.device) -> dict:
-    """Both ratios."""
+def measure(
+    network: str, batch: int, rounds: int, repeat: int, precision: Precision, compiled: bool, device: torch.device
+) -> dict:
+    """Both ratios; with `compiled`, our network and that of the ideal are compiled, that of the plain loop is not."""
     name, width, channels, size, radius = NETWORKS[network]
     data = made_images(4 * batch, channels, size, device)
     streams = spawn_streams(0)
@@ -110,11 +112,13 @@ def measure(network: str, batch: int, rounds: int, repeat: int, precision: Preci
         return image_model(name, channels, size, 10, width, torch.Generator().manual_seed(0)).to(device)
 
     attack = Attack(Budget("inf", radius), STEPS, relative_step=2.5 / STEPS)
-    recipe = Recipe(attack, 10**6, batch, 1e-4, ramp=0.0, schedule="constant", precision=precision)
+    recipe = Recipe(attack, 10**6, batch, 1e-4, ramp=0.0, schedule="constant", precision=precision, compile=compiled)
     if channels == 3:
         recipe = replace(recipe, augmentation=AUGMENTATIONS["crop-flip"])
     trainer = Trainer(fresh(), data, recipe, streams)
     bare = fresh().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if compiled:
+        bare.compile()
     x, y = data.scaled(data.pixels[:batch]), data.labels[:batch]
     works: dict[str, Callable[[], None]] = {
         "ours": lambda: trainer.advance(trainer.step + 1),
@@ -129,7 +133,8 @@ def measure(network: str, batch: int, rounds: int, repeat: int, precision: Preci
         for kind, work in works.items():
             times[kind].append(min(seconds(work, device) for _ in range(repeat)))
     return {
-        "setting": f"{name} width {width:g}, {channels} x {size} x {size}, batch {batch}, PGD-{STEPS}, {precision}",
+        "setting": f"{name} width {width:g}, {channels} x {size} x {size}, batch {batch}, PGD-{STEPS}, {precision}"
+        + (", compiled" if compiled else ""),
         "images_per_second": spread([batch / t for t in times["ours"]]),
         "share_of_ideal_rate": ratio(times["ideal"], times["ours"]),
         "speedup_over_plain_loop": ratio(times["plain"], times["ours"]),
@@ -155,6 +160,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="rounds of measurement (default 9)")
     parser.add_argument("--repeat", type=int, default=2, help="steps of each in a round, the faster counts (default 2)")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), help="default: bfloat16 on a GPU, else float32")
+    parser.add_argument("--compile", action="store_true", help="compile the networks of ours and of the ideal")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto)")
     parser.add_argument("--threads", type=int, default=available_cores(), help="CPU threads (default: all cores)")
     parser.add_argument("--output", type=Path, help="also write the numbers to this JSON file")
@@ -168,7 +174,10 @@ def main() -> None:
     )
     report = {
         "machine": f"{where}, torch {torch.__version__}",
-        "results": [measure(n, options.batch, options.rounds, options.repeat, precision, device) for n in networks],
+        "results": [
+            measure(n, options.batch, options.rounds, options.repeat, precision, options.compile, device)
+            for n in networks
+        ],
     }
     text = json.dumps(report, indent=2)
     print(text)

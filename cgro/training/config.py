@@ -106,7 +106,7 @@ class TrainingConfig:
     """Precision of forward and backward passes; weights are float32."""
 
     compile: bool = False
-    """Compile the network with torch.compile: minutes at the start, faster on a GPU."""
+    """Compile the network with torch.compile, for a GPU: minutes at the start; on a CPU it was slower."""
 
     deterministic: bool = False
     """Use deterministic GPU algorithms alone: the same bits on the same GPU, slower; on a CPU bits repeat anyway."""
