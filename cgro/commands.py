@@ -78,6 +78,7 @@ def obtain(
         log.info("%s: stored already, %s", name, path)
         return path, store.load(path)
     log.info("%s: computing", name)
+    store.git_commit()  # remembered as it is now
     start = time.perf_counter()
     result = module.run(config, context)
     preset = ("--preset", options.preset) if options.preset != "quick" else ()

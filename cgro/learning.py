@@ -58,6 +58,7 @@ def train(options: argparse.Namespace, fields: Sequence[str]) -> int:
         for name in ("last.safetensors", "best.safetensors", "curves.nc"):
             (folder / name).unlink(missing_ok=True)
     team.wait()
+    store.git_commit()  # remembered as it is now
     start = time.perf_counter()
     run = TrainingRun(config, folder, team=team, every=options.checkpoint_every)
     before = run.trainer.step

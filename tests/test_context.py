@@ -346,3 +346,16 @@ def test_a_resumed_sweep_is_the_uninterrupted_one(tmp_path: Path) -> None:
 def test_settings_of_a_sweep_share_their_steps() -> None:
     with pytest.raises(ValueError, match="the settings of a sweep must take the same number of steps"):
         train_settings(PlainContext(), [TINY, replace(TINY, steps=5)], [0])
+
+
+def test_provenance_names_the_code_that_a_cell_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long run may end after the code was changed."""
+    asked: list[str] = []
+    monkeypatch.setattr(store, "git_commit", lambda: asked.append("commit") or "abc")
+
+    def cell_function(cell: Root, tick: Tick) -> xr.Dataset:
+        asked.append("cell")
+        return roots(cell, tick)
+
+    StoredContext(tmp_path, quiet=True).map(cell_function, [Root(4)])
+    assert asked[:2] == ["commit", "cell"]

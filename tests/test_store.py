@@ -277,6 +277,6 @@ def test_a_commit_is_known_only_in_a_checkout(monkeypatch: pytest.MonkeyPatch, t
         raise OSError("no git")
 
     monkeypatch.setattr(store.subprocess, "run", no_git)
-    assert store._git_commit.__wrapped__() == "unknown"
+    assert store.git_commit.__wrapped__() == "unknown"
     monkeypatch.setattr(store, "__file__", str(tmp_path / "site-packages" / "cgro" / "sweeps" / "store.py"))
-    assert store._git_commit.__wrapped__() == "unknown"
+    assert store.git_commit.__wrapped__() == "unknown"

@@ -153,6 +153,7 @@ def compute_and_store(
     function: CellFunction[C], cell: C, path: Path, tick: Callable[[float], object] = lambda _done: None
 ) -> xr.Dataset:
     """Compute one cell, store it with its provenance, and return it as it will be read back."""
+    store.git_commit()  # remembered as it is now
     start = time.perf_counter()
     scratch = path.with_suffix("")
     result = function(cell, Progress(tick, scratch))

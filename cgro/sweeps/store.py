@@ -52,7 +52,7 @@ def provenance(config: Any, wall_seconds: float) -> dict[str, str | float]:
         "config": as_json(config),
         "cgro_version": _version("cgro"),
         "library_versions": json.dumps({name: _version(name) for name in _LIBRARIES}, sort_keys=True),
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
         "device": torch.cuda.get_device_name() if on_gpu else f"{platform.machine()} CPU, {os.cpu_count()} cores",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "wall_seconds": round(wall_seconds, 3),
@@ -98,7 +98,8 @@ _version = cache(metadata.version)
 
 
 @cache
-def _git_commit() -> str:
+def git_commit() -> str:
+    """The commit of the code, as it was when first asked for: before a long run, whose end may see other code."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():  # installed, perhaps below somebody else's repository
         return "unknown"
