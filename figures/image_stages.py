@@ -13,13 +13,13 @@ EXPERIMENT = "image-stages"
 TITLE = "The three stages on real images"
 
 COMPONENTS = {
-    "clean_margin_held_out": ("signal $S$", "signal", "-"),
-    "attacked_margin_held_out": ("signal under attack $\\hat S$", "signal", "--"),
+    "clean_margin_unseen": ("signal $S$", "signal", "-"),
+    "attacked_margin_unseen": ("signal under attack $\\hat S$", "signal", "--"),
     "memorized": ("memorized $M$", "noise", "-"),
 }
 LOSSES = {
-    "clean_loss_held_out": ("clean, held out", "clean", "-"),
-    "attacked_loss_held_out": ("perturbed, held out", "robust", "-"),
+    "clean_loss_unseen": ("clean, unseen", "clean", "-"),
+    "attacked_loss_unseen": ("perturbed, unseen", "robust", "-"),
     "attacked_loss_train": ("perturbed, training", "robust", "--"),
 }
 SHADES = ("#f2f2f2", "#ffffff", "#f2f2f2")
@@ -43,9 +43,9 @@ def caption(result: xr.Dataset) -> str:
     return (
         f"PGD adversarial training of {a['model']} (width {a['width']:g}) on {a['train_images']:,} images "
         f"({a['data']}), l_inf radius {a['radius']:.3g}, constant learning rate. (a) Mean margins of {a['watched']:,} "
-        "held-out images, clean (S) and perturbed, and by how much margins of perturbed training images are larger "
+        "unseen images, clean (S) and perturbed, and by how much margins of perturbed training images are larger "
         f"(M). (b) Their losses. {stages} At the end the loss of perturbed training images is "
-        f"{float(last['attacked_loss_train']):.2f} nat, of held-out ones {float(last['attacked_loss_held_out']):.2f} "
+        f"{float(last['attacked_loss_train']):.2f} nat, of unseen ones {float(last['attacked_loss_unseen']):.2f} "
         f"nat. Lines are means over {seeds} seed{'s' if seeds > 1 else ''}, bands reach from the smallest to the "
         "largest."
     )
@@ -73,7 +73,7 @@ def draw(result: xr.Dataset) -> Figure:
         panel_label(ax, "a" if ax is axes[0] else "b", title)
     axes[0].axhline(1.0, color=COLORS["neutral"], lw=0.7, ls=":")
     top = 1.6 * max(float(result["memorized"].max()), 2.0)
-    axes[0].set_ylim(max(float(result["attacked_margin_held_out"].min()) * 1.05, -top), top)
+    axes[0].set_ylim(max(float(result["attacked_margin_unseen"].min()) * 1.05, -top), top)
     axes[1].set_ylim(0, None)
     legend(axes[0], "upper left", (0.0, 0.92))
     legend(axes[1], "upper right", (1.0, 0.92))

@@ -1,9 +1,9 @@
 """Do the three stages of the theory appear on real images? Signal and memorized components of the margin over training.
 
-Margins of images that were held out show what the network has learned that generalizes, and what of it survives the
-attack; attacked training images have a larger margin by what is memorized (`cgro/measures/components.py`). In the patch
-model of Li & Li (ICML 2025, section 5) the first is learned at first, stalls below what would resist the attack, and
-memorization then takes the robust training loss to 0.
+Margins of images that were drawn like the training images, but not trained on, show what the network has learned that
+generalizes, and what of it survives the attack; attacked training images have a larger margin by what is memorized
+(`cgro/measures/components.py`). In the patch model of Li & Li (ICML 2025, section 5) the first is learned at first,
+stalls below what would resist the attack, and memorization then takes the robust training loss to 0.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ LABELS = {
     "clean_loss": ("Loss of {} images", "nat"),
     "attacked_loss": ("Loss of perturbed {} images", "nat"),
 }
-PARTS = {"train": "training", "held_out": "held-out"}
+PARTS = {"train": "training", "unseen": "unseen"}
+_FEWEST = 50
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Config(Repeated):
     def quick(cls) -> Config:
         """Digits, constant learning rate and radius, two seeds: half a minute of one CPU core."""
         return cls(
-            _constant(TrainingConfig(epochs=40, batch_size=50, evaluate_every=40, evaluation_images=300)), points=32
+            _constant(TrainingConfig(held_out=0, epochs=40, batch_size=50, evaluate_every=40, evaluation_images=300)),
+            points=32,
         )
 
     @classmethod
@@ -55,7 +57,7 @@ class Config(Repeated):
         training = TrainingConfig(
             data="mnist",
             samples=2000,
-            held_out=10_000,
+            held_out=0,
             model="lenet",
             width=8,
             radius=0.2,
@@ -76,9 +78,11 @@ class Config(Repeated):
         super().__post_init__()
         if self.points < 5:
             raise UserError(f"points is {self.points}: allowed are 5 or more; raise it")
-        if self.training.held_out < 50:
+        if self.training.samples == 0:
+            raise UserError("samples is 0, all: some must be left, whose margins are the signal; ask for fewer samples")
+        if self.training.label_noise > 0:
             raise UserError(
-                f"held_out is {self.training.held_out}: allowed are 50 or more, whose margins are the signal; raise it"
+                f"label_noise is {self.training.label_noise:g}: allowed is 0, as unseen images have their true labels"
             )
 
 
@@ -113,6 +117,11 @@ def watch_one(cell: Cell, tick: Tick) -> xr.Dataset:
     """Train one network and watch its margins."""
     config = cell.training
     training = TrainingRun(config, scratch_of(tick))
+    if len(training.data.unseen) < _FEWEST:
+        raise UserError(
+            f"samples is {config.samples}, which leaves {len(training.data.unseen)} images: {_FEWEST} or more are "
+            "needed, whose margins are the signal; ask for fewer samples, or hold out fewer"
+        )
     attack = evaluation_attack(config.budget, config.evaluation_steps, restarts=1)
 
     def watch(model: torch.nn.Module, data: Data) -> dict[str, dict[str, float]]:
@@ -139,9 +148,9 @@ def _dataset(cell: Cell, training: TrainingRun) -> xr.Dataset:
             label, units = LABELS[name]
             values = np.array([row[part][name] for row in rows])
             variables[f"{name}_{part}"] = (dims, values[None], {"long_name": label.format(called), "units": units})
-    memorized = variables["attacked_margin_train"][1] - variables["attacked_margin_held_out"][1]
+    memorized = variables["attacked_margin_train"][1] - variables["attacked_margin_unseen"][1]
     variables["memorized"] = (dims, memorized, {"long_name": "Memorized component of the margin", "units": "logit"})
-    for symbol, values in (("T_1", variables["clean_margin_held_out"][1]), ("T_2", memorized)):
+    for symbol, values in (("T_1", variables["clean_margin_unseen"][1]), ("T_2", memorized)):
         about = {"long_name": f"End of stage {'I' if symbol == 'T_1' else 'II'}", "units": "step"}
         variables[symbol] = ("seed", [crossing(steps.astype(float), values[0], 1.0)], about)
     last = training.rows[-1]
@@ -156,5 +165,5 @@ def _dataset(cell: Cell, training: TrainingRun) -> xr.Dataset:
             "step": ("step", steps, {"long_name": "Update", "units": "step"}),
         },
         {name: curves.attrs[name] for name in ("data", "model", "width", "radius", "train_images", "parameters")}
-        | {"watched": min(config.evaluation_images, len(training.data.held_out))},
+        | {"watched": min(config.evaluation_images, len(training.data.unseen))},
     )

@@ -218,6 +218,7 @@ def test_images_keep_their_labels() -> None:
     split = len(whole.train_labels) - TOY.held_out
     sides = {
         "train": (whole.train_images[:split], whole.train_labels[:split]),
+        "unseen": (whole.train_images[:split], whole.train_labels[:split]),
         "held_out": (whole.train_images[split:], whole.train_labels[split:]),
         "test": (whole.test_images, whole.test_labels),
     }
@@ -227,6 +228,16 @@ def test_images_keep_their_labels() -> None:
         assert len(found) > 0
         for image, label in zip(found.pixels.contiguous().numpy(), found.labels.tolist(), strict=True):
             assert (bytes(image), label) in known
+
+
+def test_unseen_images_are_those_that_a_larger_training_set_would_have_next() -> None:
+    data, larger = running.Data.of(TOY), running.Data.of(replace(TOY, samples=50))
+    assert torch.equal(larger.train.pixels[:40], data.train.pixels)
+    assert torch.equal(larger.train.pixels[40:], data.unseen.pixels[:10])
+    assert len(data.unseen) == TOY.evaluation_images
+    noisy = running.Data.of(replace(TOY, label_noise=1.0))
+    assert torch.equal(noisy.unseen.labels, data.unseen.labels)
+    assert len(running.Data.of(replace(TOY, samples=0)).unseen) == 0
 
 
 def test_parts_of_the_data() -> None:

@@ -74,10 +74,8 @@ def test_the_stages_come_in_order() -> None:
     first, last = result.isel(seed=0, step=0), result.isel(seed=0, step=-1)
     assert abs(float(first["memorized"])) < 0.2
     assert last["memorized"] > 1
-    assert last["attacked_loss_train"] < 0.6 * last["attacked_loss_held_out"]
-    np.testing.assert_allclose(
-        result["memorized"], result["attacked_margin_train"] - result["attacked_margin_held_out"]
-    )
+    assert last["attacked_loss_train"] < 0.6 * last["attacked_loss_unseen"]
+    np.testing.assert_allclose(result["memorized"], result["attacked_margin_train"] - result["attacked_margin_unseen"])
     assert "Stage I ends at step" in stages_figure.caption(result)
 
 
@@ -92,7 +90,8 @@ def test_the_stages_come_in_order() -> None:
         (lambda: flatness.Config(at_epochs=(5, 50)), "increase within 1 to 40"),
         (lambda: flatness.Config(search_steps=0), "search_steps is 0"),
         (lambda: image_stages.Config(points=2), "points is 2: allowed are 5 or more"),
-        (lambda: image_stages.Config(TrainingConfig(held_out=10)), "held_out is 10: allowed are 50"),
+        (lambda: image_stages.Config(TrainingConfig(samples=0)), "samples is 0, all: some must be left"),
+        (lambda: image_stages.Config(TrainingConfig(label_noise=0.1)), "label_noise is 0.1: allowed is 0"),
         (lambda: robust_overfitting.Config(TrainingConfig(held_out=0)), "to choose the best checkpoint by"),
         (lambda: robust_overfitting.Config(seeds=0), "seeds is 0"),
     ],
@@ -113,3 +112,9 @@ def test_narrow_networks_train_if_the_radius_rises() -> None:
     assert (found[0.0]["robust_train_accuracy"] < 0.15).all()
     assert (found[0.8]["robust_train_accuracy"] > 0.35).all()
     assert (found[0.8]["clean_test_accuracy"] > 0.8).all()
+
+
+def test_the_stages_need_images_that_are_left() -> None:
+    config = image_stages.Config(replace(image_stages.Config.quick().training, samples=1190), seeds=1)
+    with pytest.raises(UserError, match="samples is 1190, which leaves 11 images: 50 or more are needed"):
+        image_stages.run(config)

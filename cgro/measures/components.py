@@ -1,13 +1,14 @@
 """What a trained classifier owes to features that generalize, and what to memorizing its training images.
 
-Margins: m(z) = f_y(z) - max_{k != y} f_k(z); x^ is the point that an attack finds around x. With means over images that
-were held out and over training images,
+Margins: m(z) = f_y(z) - max_{k != y} f_k(z); x^ is the point that an attack finds around x. With means over unseen
+images, drawn at random from the set that the training images were drawn from, and over training images,
 
-    signal component            S  = mean of m(x) over held-out images
-    attacked signal component   S^ = mean of m(x^) over held-out images
+    signal component            S  = mean of m(x) over unseen images
+    attacked signal component   S^ = mean of m(x^) over unseen images
     memorized component         M  = mean of m(x^) over training images - S^
 
-Before training both kinds of images are exchangeable, so M can only come from having been trained on. In the patch
+Both kinds of images are exchangeable, so M can only come from having been trained on. (The end of a file, or the test
+set, would not do: other people wrote those digits, and their shift would count as memory.) In the patch
 model of Li & Li (ICML 2025) the three are what the theory follows: a fresh sample has mean margin alpha^q U, under the
 attack (alpha - delta)^q U, and a training sample V_i more, so that S = alpha^q U, S^ = (alpha - delta)^q U and M = mean
 of V_i [D]. Stage I ends when S reaches 1, the scale of the logistic loss, stage II when M does; in between the robust

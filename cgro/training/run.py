@@ -50,9 +50,14 @@ VARIABLES = {
 
 @dataclass(frozen=True)
 class Data:
-    """What a run trains on and is evaluated on; `held_out` may be empty."""
+    """What a run trains on and is evaluated on; `held_out` may be empty.
+
+    unseen: at most `evaluation_images` images drawn as the training images were, from what those have left. They are
+    exchangeable with them, which the held-out end of a file is not: other people wrote those digits.
+    """
 
     train: Images
+    unseen: Images
     held_out: Images
     test: Images
     classes: int
@@ -80,10 +85,15 @@ class Data:
             if most > len(kept):
                 raise UserError(f"samples is {most}: the classes {config.classes} have {len(kept)}; lower it")
             # By the true classes: label noise must not change which images are chosen.
-            part = stratified_subset(labels, most, streams["subset"] if name == "train" else 0) if most else kept
             if name == "train":
+                # Subsets are nested: what would come next was drawn in the same way.
+                longer = stratified_subset(labels, min(len(kept), most + config.evaluation_images), streams["subset"])
+                part, rest = longer[:most], longer[most:]
+                parts["unseen"] = Images(images[kept[rest]], labels[rest], data.white).to(device)
                 count = len(config.classes) or data.classes
                 labels = noisy_labels(labels, config.label_noise, count, streams["labels"])
+            else:
+                part = stratified_subset(labels, most, 0) if most else kept
             parts[name] = Images(images[kept[part]], labels[part], data.white).to(device)
         tested, whole = len(parts["test"]), data.test_name
         name = whole if tested == len(data.test_labels) else f"{tested:,} of the {whole}"
