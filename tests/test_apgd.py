@@ -126,6 +126,29 @@ def test_the_algorithm_against_a_second_encoding() -> None:
         torch.testing.assert_close(found[k], expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("norm", RADII)
+def test_no_error_that_was_seen_is_lost(norm, monkeypatch) -> None:
+    """Also where steps are reconsidered just after it was found: short searches do so at nearly every step."""
+    seen: set[bytes] = set()
+    data, budget, inner = own_labels(), Budget(norm, RADII[norm] / 3), Goal.__call__
+    x, y = next(data.batches(torch.arange(300), 300))
+
+    def spy(self: Goal, z: torch.Tensor) -> torch.Tensor:
+        losses = inner(self, z)
+        # In l_1 the search begins in larger balls.
+        found = self.broken & (perturbation_size(z.detach(), self.x, norm) <= budget.radius * (1 + 1e-5))
+        seen.update(row.numpy().tobytes() for row in self.x[found].contiguous())
+        return losses
+
+    for shift in range(1, 10):
+        seen.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(Goal, "__call__", spy)
+            z = apgd_search(12)(Goal(network(), x, y, "dlr", (y + shift) % 10), budget, None)
+        broken = network()(z).argmax(1) != y
+        assert seen <= {row.numpy().tobytes() for row in x[broken].contiguous()}
+
+
 def test_every_class_is_tried_and_the_closest_ones_get_all_steps(monkeypatch) -> None:
     """Pixels are the logits here, and the closest classes are, say, those with the largest (7 k mod 10)."""
     calls: list[list[int]] = []

@@ -4,10 +4,14 @@
 
 eta starts at 2 radii. At checkpoints 0.22 n, 0.41 n, 0.57 n, ... (gaps shrink by 0.03 n down to 0.06 n) eta is halved,
 and the search goes on from the best point, for each image whose loss rose in fewer than 3/4 of the steps since the
-last checkpoint, or whose best loss and eta have not changed since. In l_1 (Croce & Hein, ICML 2021) there is no
-momentum, eta starts at the radius, and the share of coordinates that move follows the sparsity of the best point.
-Source: Croce & Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
-attacks", ICML 2020, Algorithm 1; the l_1 rule is recalled [R].
+last checkpoint, or whose best loss and eta have not changed since.
+
+In l_1 there is no momentum and eta starts at the radius. Every 0.04 n steps the share of coordinates that a step moves
+becomes 2/3 of the share by which the best point differs from the image. Where that has shrunk by more than 5 %, eta is
+the radius again and the search goes on from the best point; elsewhere eta falls by a third, down to a tenth of the
+radius.
+Sources: Croce & Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
+attacks", ICML 2020, Algorithm 1; "Mind the box", ICML 2021, for l_1.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from cgro.attacks.pgd import gradient_of
 def checkpoints(steps: int, l1: bool = False) -> list[int]:
     """Steps after which step sizes are reconsidered."""
     if l1:
-        every = max(1, math.ceil(0.04 * steps))
+        every = max(1, int(0.04 * steps))
         return list(range(every, steps + 1, every))
     share, gap, found = 0.0, 0.22, []
     while share + gap <= 1:
@@ -51,7 +55,10 @@ class _State:
     best_loss: Tensor
     best_gradient: Tensor
     eta: Tensor
+    moved: Tensor
+    """l_1: share of the coordinates in which the best point differed from the image at the last checkpoint."""
     share: Tensor
+    """l_1: share of the coordinates that a step moves."""
     rises: Tensor
     """Steps since the last checkpoint in which the loss rose."""
     checked_loss: Tensor
@@ -88,30 +95,38 @@ def _climb(goal: Goal, budget: Budget, z: Tensor, steps: int, *, leave: bool) ->
     turns, last = checkpoints(steps, l1), 0
     for step in range(1, steps + 1):
         if leave:
-            points[state.index[goal.broken]] = state.z[goal.broken]
-            kept = (~goal.broken).nonzero()[:, 0]
-            if len(kept) < len(goal.broken):
-                goal, state = goal.select(kept), state.select(kept)
-            if not len(kept):
+            goal, state = _without_broken(goal, state, points)
+            if not len(state.index):
                 return points
         _step(goal, state, budget, momentum=step > 1 and not l1)
-        if step in turns:
+        if step in turns and step < steps:
+            if leave:  # before some go back to their best points, which may be others
+                goal, state = _without_broken(goal, state, points)
             _reconsider(state, budget, step - last, l1)
             last = step
-    points[state.index] = state.best
     if leave:
-        points[state.index[goal.broken]] = state.z[goal.broken]
+        goal, state = _without_broken(goal, state, points)
+    points[state.index] = state.best
     return points
+
+
+def _without_broken(goal: Goal, state: _State, points: Tensor) -> tuple[Goal, _State]:
+    """The images that the last points called have not broken; those of the others are written to `points`."""
+    points[state.index[goal.broken]] = state.z[goal.broken]
+    kept = (~goal.broken).nonzero()[:, 0]
+    return (goal, state) if len(kept) == len(goal.broken) else (goal.select(kept), state.select(kept))
 
 
 def _first(goal: Goal, z: Tensor, budget: Budget) -> _State:
     loss, gradient = _evaluate(goal, z)
     ones = torch.ones_like(loss)
     eta = ones * budget.radius * (1.0 if budget.norm == "1" else 2.0)
+    moved = _moved(z, goal.x).to(loss)
     return _State(
         index=torch.arange(len(z), device=z.device), x=goal.x, z=z, before=z, gradient=gradient, loss=loss, best=z,
-        best_loss=loss, best_gradient=gradient, eta=eta, share=0.2 * ones, rises=0 * ones, checked_loss=loss,
-        checked_eta=eta,
+        best_loss=loss, best_gradient=gradient, eta=eta, moved=torch.where(moved > 0, moved, 1.0),
+        share=torch.where(moved > 0, moved / 1.5, 0.2),
+        rises=0 * ones, checked_loss=loss, checked_eta=eta,
     )  # fmt: skip
 
 
@@ -143,14 +158,17 @@ def _step(goal: Goal, s: _State, budget: Budget, *, momentum: bool) -> None:
     s.best_loss = torch.where(better, loss, s.best_loss)
 
 
+def _moved(z: Tensor, x: Tensor) -> Tensor:
+    """Share of the coordinates in which points and images differ (B,)."""
+    return (z != x).flatten(1).double().mean(1)
+
+
 def _reconsider(s: _State, budget: Budget, steps: int, l1: bool) -> None:
     if l1:
-        moving = ((s.best - s.x).abs() > 1e-8).flatten(1).double().mean(1)
-        share = (moving / 1.5).clamp(1 / s.x[0].numel(), 1).to(s.share)
-        sparser = share < 0.95 * s.share
-        back = ~sparser
-        s.eta = torch.where(sparser, torch.full_like(s.eta, budget.radius), (s.eta / 1.5).clamp_min(budget.radius / 10))
-        s.share = share
+        moved = _moved(s.best, s.x).to(s.moved)
+        back = moved < 0.95 * s.moved
+        s.eta = torch.where(back, torch.full_like(s.eta, budget.radius), (s.eta / 1.5).clamp_min(budget.radius / 10))
+        s.moved, s.share = moved, moved / 1.5
     else:
         stuck = (s.checked_eta == s.eta) & (s.checked_loss >= s.best_loss)
         back = (s.rises < 0.75 * steps) | stuck
