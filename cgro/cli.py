@@ -165,11 +165,19 @@ def _add_evaluate(evaluate: argparse.ArgumentParser) -> None:
     add = evaluate.add_argument
     add("checkpoint", type=Path, metavar="FILE", help="best.safetensors or last.safetensors of `cgro train`")
     add("--part", choices=("test", "held_out", "train"), default="test", help="images (default: test)")
-    add("--images", type=_positive, default=1000, metavar="N", help="evaluate at most N images (default: 1000)")
+    add(
+        "--images",
+        type=_positive,
+        default=1000,
+        metavar="N",
+        help="evaluate at most N images, 10 or more (default: 1000)",
+    )
     add("--steps", type=_positive, default=20, metavar="K", help="steps of plain PGD (default: 20)")
     add("--fast", action="store_true", help="leave the strong ensemble out")
     add("--norm", choices=("1", "2", "inf"), help="another norm than that of the training")
-    add("--radius", type=float, help="another radius, in units of pixels in [0, 1]")
+    add("--radius", type=float, help="another radius, in units of pixels in [0, 1]; needed with another norm")
+    add("--batch", type=_positive, default=256, metavar="N", help="images attacked at once (default: 256)")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
     add("--seed", type=_count, default=0, help="seed of random starts (default: 0)")
     add("--json", action="store_true", help="print JSON in place of the table")
     add("--quiet", action="store_true", help="no progress, only the result")

@@ -26,7 +26,7 @@ from cgro import checking
 from cgro.claim import Verdict
 from cgro.configure import parse_config, parse_parameters
 from cgro.experiment import UserError
-from cgro.machine import available_cores
+from cgro.machine import available_cores, computes_on_gpu
 from cgro.plots.output import draw_figure
 from cgro.plots.report import Check, Section, Tables, found_words, slack_words, write_report
 from cgro.registry import find, find_all
@@ -58,7 +58,7 @@ def simulate(options: argparse.Namespace, fields: Sequence[str]) -> int:
     """Run one experiment, store its result and say where it lies."""
     module = find("experiment", options.name)
     config = parse_config(module, options, fields)
-    with _context(options, options.name, module) as context:
+    with _context(options, options.name, _jobs(options, module, config)) as context:
         path, _ = obtain(module, options.name, config, context, options, fields)
     print(path)
     return 0
@@ -91,7 +91,7 @@ def obtain(
 
 @contextmanager
 def _context(
-    options: argparse.Namespace, name: str, module: ModuleType, executor: Executor | None = None
+    options: argparse.Namespace, name: str, jobs: int, executor: Executor | None = None
 ) -> Iterator[StoredContext]:
     client = None
     if options.dask:
@@ -109,7 +109,7 @@ def _context(
     try:
         yield StoredContext(
             options.results / name,
-            jobs=_jobs(options, module),
+            jobs=jobs,
             executor=executor,
             fresh=options.fresh,
             quiet=options.quiet,
@@ -119,10 +119,11 @@ def _context(
             client.close()
 
 
-def _jobs(options: argparse.Namespace, module: ModuleType) -> int:
+def _jobs(options: argparse.Namespace, module: ModuleType, config: Any) -> int:
+    """Worker processes: as asked for, else one for each core where cells use one core; on a GPU they would share it."""
     if options.jobs is not None:
         return int(options.jobs)
-    return available_cores() if getattr(module, "ONE_CORE_CELLS", False) else 1
+    return available_cores() if getattr(module, "ONE_CORE_CELLS", False) and not computes_on_gpu(config) else 1
 
 
 def check(options: argparse.Namespace, fields: Sequence[str]) -> int:
@@ -227,8 +228,10 @@ def reproduce(options: argparse.Namespace) -> int:
     results: dict[str, xr.Dataset] = {}
     with processes(jobs) as pool:  # once for everything: starting them takes seconds
         for name, module in find_all("experiment").items():
-            with _context(options, name, module, pool if _jobs(options, module) > 1 else None) as context:
-                _, results[name] = obtain(module, name, getattr(module.Config, options.preset)(), context, options)
+            config = getattr(module.Config, options.preset)()
+            own = _jobs(options, module, config)
+            with _context(options, name, own, pool if own > 1 else None) as context:
+                _, results[name] = obtain(module, name, config, context, options)
         wanted = {name: module.CLAIM.preset(preset) for name, module in find_all("check").items()}
         checked = checking.run_checks(wanted, options.results / "check", executor=pool, quiet=options.quiet)
         figures = find_all("figure")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ from cgro.configure import parse_dataclass
 from cgro.data.batches import Images
 from cgro.experiment import Progress, UserError
 from cgro.files import require_writable, write_whole
-from cgro.machine import available_cores, resolve_device
+from cgro.machine import available_cores, in_batches_that_fit, resolve_device
 from cgro.networks.image_models import parameter_count
 from cgro.sweeps import store
 from cgro.training.config import TrainingConfig, require_radius
@@ -50,7 +51,8 @@ def train(options: argparse.Namespace, fields: Sequence[str]) -> int:
         fields,
         default=getattr(TrainingConfig, options.preset)(),
     )
-    torch.set_num_threads(available_cores())
+    # Processes of one machine share its cores.
+    torch.set_num_threads(max(1, available_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     team = Team.joined(resolve_device(config.device))
     folder = options.output or options.results / "train" / store.content_hash("train", store.as_json(config))
     require_writable(folder)
@@ -99,10 +101,15 @@ def _print_curves(curves: xr.Dataset) -> None:
 def evaluate(options: argparse.Namespace) -> int:
     """Clean and robust accuracies of a checkpoint, with Wilson intervals; print a table or JSON, and keep the JSON."""
     torch.set_num_threads(available_cores())
-    model, config, data = load_model(options.checkpoint, images=options.images)
+    model, config, data = load_model(options.checkpoint, images=options.images, device=options.device)
     budget = config.budget
     if options.norm is not None or options.radius is not None:
         norm = options.norm or config.norm
+        if norm != config.norm and options.radius is None:
+            raise UserError(
+                f"--norm {norm}: the network was trained in l_{config.norm} at radius {config.radius:.4g}, which means "
+                f"something else in l_{norm}; give --radius, too"
+            )
         radius = config.radius if options.radius is None else options.radius
         require_radius(radius, norm)
         budget = Budget(norm, radius)
@@ -120,10 +127,12 @@ def evaluate(options: argparse.Namespace) -> int:
         "parameters": parameter_count(model),
         "confidence": CONFIDENCE,
         "accuracy": {row.attack: {"value": row.value, "low": row.low, "high": row.high} for row in rows},
+        "seed": options.seed,
         "provenance": store.provenance(config, 0.0) | {"wall_seconds": None},
     }
     text = json.dumps(found, indent=2)
-    path = options.checkpoint.with_name(f"{options.checkpoint.stem}-{options.part}-{len(images)}.json")
+    what = f"{options.part}-{len(images)}-l{budget.norm}-{budget.radius:.4g}-{'fast' if options.fast else 'strong'}"
+    path = options.checkpoint.with_name(f"{options.checkpoint.stem}-{what}.json")
     write_whole(path, (text + "\n").encode())
     if options.json:
         print(text)
@@ -167,15 +176,20 @@ class Row:
 def _accuracies(
     model: nn.Module, images: Images, budget: Budget, options: argparse.Namespace
 ) -> dict[str, torch.Tensor]:
-    """Which images are correct: clean, under PGD-20, and under the ensemble, each row on top of those before."""
+    """Which images are correct: clean, under PGD, and after each stage of the ensemble, which begins anew."""
     stream = np.random.SeedSequence(options.seed)
     found = {"clean": correct(model, images)}
     with _bar(len(images) * (1 if options.fast else 2), "image", quiet=options.quiet) as bar:
         step = 2.5 / options.steps
         pgd = Attack(budget, options.steps, relative_step=step)
-        found[f"PGD-{options.steps}"] = correct(model, images, pgd, stream, tick=bar.update)
+        found[f"PGD-{options.steps}"] = in_batches_that_fit(
+            lambda size: correct(model, images, pgd, stream, batch_size=size, tick=bar.update), options.batch
+        )
         if not options.fast:
-            stages = Strong(budget).correct(model, images, stream, batch_size=256, tick=bar.update)
+            stages = in_batches_that_fit(
+                lambda size: Strong(budget).correct(model, images, stream, batch_size=size, tick=bar.update),
+                options.batch,
+            )
             found |= {f"strong: {name}": mask for name, mask in stages.items() if name != "clean"}
     return found
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
 
 from cgro.experiment import UserError
+
+T = TypeVar("T")
 
 
 def available_cores() -> int:
@@ -30,6 +33,32 @@ def resolve_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device = 'cuda': no CUDA device is visible to torch; use --device cpu or auto")
     return torch.device(name)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory did not suffice, on a GPU or a CPU."""
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in words)
+
+
+def in_batches_that_fit(work: Callable[[int], T], size: int) -> T:
+    """`work` of batches of `size`, or of the first of its halves, quarters, ... for which memory suffices."""
+    while True:
+        try:
+            return work(size)
+        except (RuntimeError, MemoryError) as error:
+            if size == 1 or not is_out_of_memory(error):
+                raise
+        # Only here, outside of `except`, is the memory of the failed work free again.
+        size = max(1, size // 2)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def computes_on_gpu(config: Any) -> bool:
+    """Whether work of this configuration uses a GPU: there is one, and a field `device` of it or its parts lets it."""
+    parts = [config, *vars(config).values()] if hasattr(config, "__dict__") else []
+    return torch.cuda.is_available() and any(getattr(part, "device", "cpu") in ("auto", "cuda") for part in parts)
 
 
 @contextmanager

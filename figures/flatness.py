@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from cgro.plots.style import COLORS, SERIES, band, figure, panel_label
+from cgro.plots.words import ball, method
 
 EXPERIMENT = "flatness"
 TITLE = "Flatness of the loss against the radius"
@@ -22,8 +23,8 @@ def caption(result: xr.Dataset) -> str:
     ratio = float(at["ratio"])
     where = "the training radius" if ratio == 1 else f"{ratio:g} training radii"
     return (
-        f"PGD adversarial training of {a['model']} (width {a['width']:g}) on {a['train_images']:,} images "
-        f"({a['data']}) at l_inf radius {a['radius']:.3g} (dotted). Largest rise of the loss (a) and largest l_1 norm "
+        f"{method(a)} of {a['model']} (width {a['width']:g}) on {a['train_images']:,} images "
+        f"({a['data']}) at {ball(a)} (dotted). Largest rise of the loss (a) and largest l_1 norm "
         f"of its input gradient (b) that projected gradient ascent finds in a ball, means over {a['images']:,} "
         f"training images (dashed) and test images (solid). After epoch {int(last['epoch'])} the loss rises by "
         f"{float(at.sel(part='train')):.2f} nat around training images and by {float(at.sel(part='test')):.2f} nat "

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cgro.plots.style import COLORS, band, figure, legend, panel_label
+from cgro.plots.words import ball, method
 
 EXPERIMENT = "image-stages"
 TITLE = "The three stages on real images"
@@ -41,8 +42,8 @@ def caption(result: xr.Dataset) -> str:
         else "Not every seed reaches the end of stage II."
     )
     return (
-        f"PGD adversarial training of {a['model']} (width {a['width']:g}) on {a['train_images']:,} images "
-        f"({a['data']}), l_inf radius {a['radius']:.3g}, constant learning rate. (a) Mean margins of {a['watched']:,} "
+        f"{method(a)} of {a['model']} (width {a['width']:g}) on {a['train_images']:,} images "
+        f"({a['data']}), {ball(a)}, constant learning rate. (a) Mean margins of {a['watched']:,} "
         "unseen images, clean (S) and perturbed, and by how much margins of perturbed training images are larger "
         f"(M). (b) Their losses. {stages} At the end the loss of perturbed training images is "
         f"{float(last['attacked_loss_train']):.2f} nat, of unseen ones {float(last['attacked_loss_unseen']):.2f} "

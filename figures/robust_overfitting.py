@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from cgro.plots.style import COLORS, band, figure, panel_label, spread
+from cgro.plots.words import method
 
 EXPERIMENT = "robust-overfitting"
 TITLE = "Robust overfitting: best against last checkpoint"
@@ -24,16 +25,23 @@ def best_and_last(result: xr.Dataset, name: str = "robust_test_accuracy") -> tup
     return np.array(at), result[name].isel(epoch=-1).values
 
 
+def standard_error(result: xr.Dataset) -> float:
+    """Of the mean difference of best and last, as a fraction, if their errors were independent."""
+    shares, n = np.stack(best_and_last(result)), int(result.attrs["test_images"])
+    return float(np.sqrt((shares * (1 - shares)).sum() / n) / shares.shape[1])
+
+
 def caption(result: xr.Dataset) -> str:
     """What was trained, and best minus last."""
     a, seeds, (best, last) = result.attrs, result.sizes["seed"], best_and_last(result)
     train = 100 * float(result["robust_train_accuracy"].isel(epoch=-1).mean())
     return (
-        f"PGD adversarial training of {a['model']} (width {a['width']:g}) on {a['train_images']:,} images ({a['data']}"
+        f"{method(a)} of {a['model']} (width {a['width']:g}) on {a['train_images']:,} images ({a['data']}"
         f"{_noise(a)}), l_{a['norm']} radius {a['radius']:.3g}. (a) Accuracy on training images (dashed) and on "
         f"{a['test_images']:,} test images (solid); triangles mark the epochs that are best on "
         f"{a['held_out_images']:,} held-out images. (b) Robust test accuracy of these checkpoints and of the last "
-        f"ones: {100 * best.mean():.1f} % against {100 * last.mean():.1f} %, while robust training accuracy ends at "
+        f"ones: {100 * best.mean():.1f} % against {100 * last.mean():.1f} % (the difference has a standard error over "
+        f"test images of at most {100 * standard_error(result):.1f} points), while robust training accuracy ends at "
         f"{train:.1f} %. Lines are means over {seeds} seed{'s' if seeds > 1 else ''}, bands reach from the smallest to "
         "the largest."
     )

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from cgro.plots.style import COLORS, figure
+from cgro.plots.words import ball, method
 
 EXPERIMENT = "width-sweep"
 TITLE = "Accuracy against the size of the network"
@@ -23,7 +24,7 @@ def caption(result: xr.Dataset) -> str:
     a, seeds, last = result.attrs, result.sizes["seed"], result.isel(width=-1).mean("seed")
     train, test = (100 * float(last[f"robust_{part}_accuracy"]) for part in ("train", "test"))
     return (
-        f"PGD adversarial training of {a['model']} at l_inf radius {a['radius']:.3g} on {a['train_images']:,} images "
+        f"{method(a)} of {a['model']} at {ball(a)} on {a['train_images']:,} images "
         f"({a['data']}), all else equal but the width ({float(result['width'][0]):g} to "
         f"{float(result['width'][-1]):g}). Accuracy on training images (dashed) and {a['test_images']:,} test images "
         f"(solid) under PGD, and on clean test images. The dotted line is a constant answer "

@@ -75,6 +75,8 @@ class Config(Repeated):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.training.norm != "inf":
+            raise UserError(f"norm is {self.training.norm!r}: flatness is measured in l_inf; use norm inf")
         if not self.ratios or self.ratios[0] <= 0 or list(self.ratios) != sorted(set(self.ratios)):
             raise UserError(f"ratios are {list(self.ratios)}: need one or more that increase from above 0; change them")
         at, epochs = list(self.at_epochs), self.training.epochs
@@ -144,9 +146,12 @@ def measure_one(cell: Cell, tick: Tick) -> xr.Dataset:
             "part": list(PARTS),
             "ratio": ("ratio", list(cell.ratios), {"long_name": "Radius over training radius", "units": "1"}),
         },
-        {name: curves.attrs[name] for name in ("data", "model", "width", "radius", "train_images", "test_name")}
+        {
+            name: curves.attrs[name]
+            for name in ("data", "model", "width", "method", "norm", "radius", "train_images", "test_name")
+        }
         | {
-            "images": config.evaluation_images,
+            "images": min(config.evaluation_images, len(training.data.train), len(training.data.test)),
             "robust_test_accuracy": training.rows[-1]["robust_test_accuracy"],
             "clean_test_accuracy": training.rows[-1]["clean_test_accuracy"],
         },

@@ -164,6 +164,9 @@ def _dataset(cell: Cell, training: TrainingRun) -> xr.Dataset:
             "seed": ("seed", [config.seed], {"long_name": "Seed", "units": "1"}),
             "step": ("step", steps, {"long_name": "Update", "units": "step"}),
         },
-        {name: curves.attrs[name] for name in ("data", "model", "width", "radius", "train_images", "parameters")}
+        {
+            name: curves.attrs[name]
+            for name in ("data", "model", "width", "method", "norm", "radius", "train_images", "parameters")
+        }
         | {"watched": min(config.evaluation_images, len(training.data.unseen))},
     )

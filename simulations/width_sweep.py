@@ -48,8 +48,8 @@ class Config(Repeated):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.widths) < 2 or list(self.widths) != sorted(set(self.widths)):
-            raise UserError(f"widths are {list(self.widths)}: need two or more that increase; change them")
+        if len(self.widths) < 2 or list(self.widths) != sorted(set(self.widths)) or self.widths[0] <= 0:
+            raise UserError(f"widths are {list(self.widths)}: need two or more that increase from above 0; change them")
         _ = self.cells  # refuses what a training run refuses
 
 

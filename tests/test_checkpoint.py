@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,11 @@ from safetensors.torch import save_file
 from cgro.data.images import load_images
 from cgro.experiment import Progress, UserError
 from cgro.files import StorageError
+from cgro.sweeps import store
 from cgro.training import run as running
 from cgro.training.checkpoint import Checkpoint
 from cgro.training.config import TrainingConfig
+from cgro.training.objectives import Mart, Trades
 from cgro.training.run import TrainingRun, load_model, train_cell
 
 TOY = TrainingConfig(
@@ -271,7 +274,8 @@ def test_parts_of_the_data() -> None:
         ("replays", 1, "replays is 1: allowed are 2 or more"),
         ("micro_batch", -1, "micro_batch is -1"),
         ("precision", "float16", "precision is 'float16': allowed are float32, bfloat16"),
-        ("width", 0.0, "width is 0: allowed are numbers above 0"),
+        ("width", -1.0, "width is -1: allowed are numbers above 0, and 0: the usual one"),
+        ("width", float("inf"), "width is inf: allowed are numbers above 0"),
         ("ramp", 2.0, "ramp is 2.0: allowed are 0 to 1"),
         ("seed", -1, "seed is -1"),
     ],
@@ -280,6 +284,67 @@ def test_impossible_configurations_are_named(field: str, value: object, message:
     with pytest.raises(UserError, match=message) as error:
         replace(TOY, **{field: value})
     assert "\n" not in str(error.value)
+
+
+def test_what_is_left_to_the_network_or_the_objective() -> None:
+    assert TrainingConfig().own_width == 24
+    assert replace(TOY, model="preact-resnet18", width=0).own_width == 1
+    assert replace(TrainingConfig.cifar10(), model="small-cnn").own_width == 24
+    assert replace(TOY, width=2.0).own_width == 2
+    assert (replace(TOY, objective="mart").recipe.objective, replace(TOY, objective="trades").recipe.objective) == (
+        Mart(5.0), Trades(6.0),
+    )  # fmt: skip
+    assert replace(TOY, objective="mart", beta=2).recipe.objective == Mart(2.0)
+    with pytest.raises(UserError, match=r"weight_perturbation is 0.01: allowed is 0 with objective free"):
+        replace(TOY, objective="free", weight_perturbation=0.01)
+
+
+def test_whole_numbers_and_the_same_with_a_point_are_one_configuration() -> None:
+    assert store.as_json(replace(TOY, width=3)) == store.as_json(replace(TOY, width=3.0))
+
+
+def test_how_a_run_trains_in_words() -> None:
+    assert TOY.method == "PGD adversarial training"
+    assert replace(TOY, attack_steps=1).method == "Fast adversarial training"
+    assert replace(TOY, objective="trades", weight_perturbation=0.01).method == "TRADES training with AWP"
+    assert replace(TOY, objective="standard").method == "Standard training"
+
+
+def test_a_network_that_is_too_large_for_the_memory_is_named() -> None:
+    with pytest.raises(UserError, match="a small-cnn of that width does not fit into memory; lower it"):
+        running.make_model(replace(TOY, width=10**7), running.Data.of(TOY))
+
+
+def test_what_has_no_deterministic_algorithm_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("cumsum_cuda_kernel does not have a deterministic implementation, but you set it. More.")
+
+    monkeypatch.setattr(running.Trainer, "advance", refuse)
+    with pytest.raises(UserError, match="deterministic is True: cumsum_cuda_kernel does not have"):
+        TrainingRun(replace(TOY, deterministic=True)).run(lambda _done: None)
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"]
+    assert not torch.are_deterministic_algorithms_enabled()
+    with pytest.raises(RuntimeError):
+        TrainingRun(TOY).run(lambda _done: None)
+
+
+def test_evaluation_takes_smaller_batches_where_memory_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    inner = running.correct
+
+    def small(*args, batch_size: int, **rest):  # type: ignore[no-untyped-def]
+        sizes.append(batch_size)
+        if batch_size > 100:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return inner(*args, batch_size=batch_size, **rest)
+
+    monkeypatch.setattr(running, "correct", small)
+    rows = TrainingRun(replace(TOY, epochs=1)).run(lambda _done: None)
+    assert sizes[:4] == [512, 256, 128, 64]
+    assert 0 <= float(rows["clean_test_accuracy"][0]) <= 1
+    sizes.clear()
+    TrainingRun(replace(TOY, epochs=1, micro_batch=16)).run(lambda _done: None)
+    assert set(sizes) == {16}
 
 
 def test_presets_are_valid() -> None:

@@ -15,6 +15,7 @@ from conftest import ROOT
 from cgro.sweeps import store
 from cgro.training import run as running
 from cgro.training.checkpoint import Checkpoint
+from cgro.training.config import TrainingConfig
 
 TOY = (
     *("--samples", 40, "--held-out", 30, "--evaluation-images", 40, "--epochs", 3, "--width", 3),
@@ -73,7 +74,7 @@ def test_evaluate_reports_every_stage_with_wilson_intervals(cgro, trained: Path)
     path = trained / "best.safetensors"
     outcome = cgro("evaluate", path, "--quiet", "--images", 50, "--json")
     found = json.loads(outcome.out)
-    assert json.loads((trained / "best-test-50.json").read_text()) == found
+    assert json.loads((trained / "best-test-50-linf-0.15-strong.json").read_text()) == found
     assert list(found["accuracy"]) == ["clean", "PGD-20", "strong: pgd", "strong: apgd-ce", "strong: apgd-targeted"]
     values = [row["value"] for row in found["accuracy"].values()]
     assert values[0] >= values[1]
@@ -124,11 +125,47 @@ def test_mistakes_in_evaluation_are_one_line(cgro, trained: Path, tmp_path: Path
     path = trained / "last.safetensors"
     assert "not found" in cgro("evaluate", tmp_path / "nothing.safetensors").error
     assert "8/255" in cgro("evaluate", path, "--radius", 8).error
+    norm = cgro("evaluate", path, "--norm", "2").error
+    assert "trained in l_inf at radius 0.15" in norm
+    assert "give --radius, too" in norm
     assert "allowed are 1, 2" in cgro("evaluate", path, "--images", 0).error
     assert "invalid choice" in cgro("evaluate", path, "--norm", "3").error
     path.write_bytes(path.read_bytes()[:-10])
     assert "damaged or truncated" in cgro("evaluate", path).error
     assert "damaged or truncated" in cgro("train", "--output", trained, "--quiet", *TOY).error
+
+
+def test_a_checkpoint_from_a_gpu_is_evaluated_here(cgro, trained: Path) -> None:
+    path = trained / "last.safetensors"
+    found = Checkpoint.load(path)
+    record = found.record | {"config": found.record["config"] | {"device": "cuda"}}
+    Checkpoint(found.tensors, record).save(path)
+    assert "PGD-20" in cgro("evaluate", path, "--quiet", "--images", 20, "--fast", "--device", "cpu").out
+    assert "no CUDA device" in cgro("evaluate", path, "--images", 20, "--device", "cuda").error
+
+
+def test_a_checkpoint_of_another_version_is_named(cgro, trained: Path) -> None:
+    path = trained / "last.safetensors"
+    found = Checkpoint.load(path)
+    Checkpoint(found.tensors, found.record | {"config": found.record["config"] | {"flavour": 3}}).save(path)
+    error = cgro("evaluate", path, "--images", 20).error
+    assert "of another version of cgro" in error
+    assert "flavour" in error
+
+
+def test_an_average_counts_once_there_is_one(tmp_path: Path) -> None:
+    """Weights are averaged in the last quarter alone; before, the average is of untrained weights."""
+    config = TrainingConfig(
+        samples=60, held_out=30, evaluation_images=30, epochs=8, width=3, attack_steps=2, averaging="swa",
+        learning_rate=0.1, device="cpu",
+    )  # fmt: skip
+    run = running.TrainingRun(config, tmp_path)
+    for epochs in (4, 8):
+        run.trainer.advance(epochs * run.trainer.steps_per_epoch)
+        run.save()
+        model, *_ = running.load_model(tmp_path / "last.safetensors")
+        for name, value in run.trainer.evaluated.state_dict().items():
+            assert torch.equal(model.state_dict()[name], value)
 
 
 def test_a_checkpoint_that_does_not_fit_its_configuration_is_named(cgro, trained: Path) -> None:

@@ -7,6 +7,7 @@ import math
 import shutil
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -25,9 +26,9 @@ from cgro.networks.image_models import SmallCNN
 from cgro.networks.residual import preact_resnet18
 from cgro.randomness import STREAMS, at, spawn_streams, torch_generator
 from cgro.training.loop import Recipe, Trainer
-from cgro.training.objectives import Mart, Standard, Trades
+from cgro.training.objectives import Adversarial, Mart, Standard, Trades
 from cgro.training.schedules import factor, triangle
-from cgro.training.team import Team
+from cgro.training.team import Team, synchronized
 from cgro.training.weight_perturbation import kept_buffers, perturbed_weights
 
 ATTACK = Attack(Budget("inf", 0.1), 2, 1.0)
@@ -253,9 +254,30 @@ def test_averages_are_averages() -> None:
     path: list[Tensor] = []
     e.advance(e.steps, lambda: path.append(weights(e)))
     expected = path[0]
-    for point in path[1:]:
-        expected = 0.999 * expected + 0.001 * point
+    for k, point in enumerate(path[1:], 1):
+        kept = min(0.999, (1 + k) / (10 + k))  # the beginning is soon forgotten
+        expected = kept * expected + (1 - kept) * point
     torch.testing.assert_close(torch.cat([p.detach().flatten() for p in e.evaluated.parameters()]), expected)
+
+
+@pytest.mark.parametrize("averaging", ["ema", "swa"])
+def test_running_statistics_are_averaged_and_counts_are_copied(averaging) -> None:
+    t = trainer(replace(RECIPES[averaging], epochs=8), network="resnet")
+    path: list[dict[str, Tensor]] = []
+
+    def note() -> None:
+        if averaging == "ema" or (t.step % t.steps_per_epoch == 0 and t.epoch > 6):
+            path.append({name: b.detach().clone() for name, b in t.model.named_buffers()})
+
+    t.advance(t.steps, note)
+    expected = path[0]
+    for k, later in enumerate(path[1:], 1):
+        kept = k / (k + 1) if averaging == "swa" else min(0.999, (1 + k) / (10 + k))
+        expected = {name: kept * expected[name] + (1 - kept) * later[name] for name in later}
+    found = dict(t.evaluated.named_buffers())
+    for name, value in expected.items():
+        whole = not found[name].is_floating_point()
+        torch.testing.assert_close(found[name], path[-1][name] if whole else value.to(found[name]))
 
 
 def test_diverging_training_names_the_step_and_keeps_no_state() -> None:
@@ -288,6 +310,74 @@ def test_out_of_memory_says_what_fits(most: int, advice: str) -> None:
     if most:
         fitting = Trainer(Small(most), images(), replace(BASE, micro_batch=2), spawn_streams(0))
         fitting.advance(fitting.steps)
+
+
+class Held(nn.Module):
+    """A model with room for the activations of 16 images, which are there as long as their graph is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.used = SmallCNN(1, 8, 3, 2, generator=torch.Generator().manual_seed(0)), 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.used + len(x) > 16:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 TiB")
+        activations = x * 1.0
+        self.used += len(x)
+        weakref.finalize(activations, self._free, len(x))
+        logits = self.inner(activations)
+        logits.held = activations  # type: ignore[attr-defined]
+        return logits
+
+    def _free(self, count: int) -> None:
+        self.used -= count
+
+
+class Doubled(Adversarial):
+    """Needs the activations of two passes at once."""
+
+    def losses(self, model: nn.Module, x: Tensor, z: Tensor, y: Tensor) -> Tensor:
+        first, second = model(x), model(z)
+        return torch.nn.functional.cross_entropy(first + second, y, reduction="none")
+
+
+def test_the_memory_of_the_failed_pass_does_not_count_in_the_advice() -> None:
+    recipe = replace(BASE, batch_size=12, objective=Doubled())
+    t = Trainer(Held(), images(), recipe, spawn_streams(0))
+    with pytest.raises(UserError, match="out of memory with 12 images at once: 6 fit; use --micro-batch 6"):
+        t.advance(1)
+
+
+def test_after_memory_ran_out_processes_do_not_wait_for_each_other() -> None:
+    t = Trainer(Small(1), images(), BASE, spawn_streams(0), Team(0, 2))
+    with pytest.raises(UserError, match="out of memory with 8 images at once on 2 processes; use --micro-batch 2"):
+        t.advance(1)
+
+
+def test_every_process_has_as_many_pieces() -> None:
+    """Or one would wait in a batch norm while the others sum gradients."""
+    for count in (1, 3, 64, 65):
+        found = [trainer(replace(BASE, micro_batch=16), team=Team(rank, 4))._split(count) for rank in range(4)]
+        assert len({len(pieces) for pieces in found}) == 1
+        assert sorted(torch.cat([torch.cat(pieces) for pieces in found]).tolist()) == list(range(count))
+        assert max(len(piece) for pieces in found for piece in pieces) <= 16
+
+
+def test_batch_norms_of_processes_without_gpus_are_refused() -> None:
+    resnet, cpu = preact_resnet18(1, 16, 3, 1 / 32), torch.device("cpu")
+    assert synchronized(resnet, Team(), cpu) is resnet
+    with pytest.raises(UserError, match="in step on GPUs only: train with one process"):
+        synchronized(resnet, Team(0, 2), cpu)
+    plain = SmallCNN(1, 8, 3, 4)
+    assert synchronized(plain, Team(0, 2), cpu) is plain
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UserError, match="process 2 has no GPU: there are 1 here"):
+        Team.joined(torch.device("cuda"))
 
 
 def test_other_errors_are_not_taken_for_memory() -> None:
@@ -363,7 +453,7 @@ from dataclasses import replace
 import torch.distributed as dist
 from safetensors.torch import save_file
 from test_training import RECIPES, trainer, weights
-from cgro.training.team import Team
+from cgro.training.team import Team, synchronized
 team = Team.joined(torch.device("cpu"))
 found = {{}}
 for name in ("adversarial", "trades", "awp", "augmented", "ema"):

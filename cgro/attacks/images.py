@@ -59,10 +59,13 @@ class Attack:
                 "steps >= 0, steps of positive length and restarts >= 1"
             )
 
-    def ascend(self, objective: Objective, x: Tensor, start: torch.Generator | Tensor | None = None) -> Tensor:
+    def ascend(
+        self, objective: Objective, x: Tensor, start: torch.Generator | Tensor | None = None, *, check: bool = True
+    ) -> Tensor:
         """Perturbed images of one run, shape of `x`: pixels in [0, 1], within the budget.
 
-        `objective` takes the place of `loss`; `start` draws random starts, or is them.
+        `objective` takes the place of `loss`; `start` draws random starts, or is them. `check` that pixels are in
+        [0, 1], for which the device must be waited for.
         """
         return pgd(
             objective,
@@ -73,6 +76,7 @@ class Attack:
             decay=self.decay,
             clamp=BOX,
             start=start if self.start else None,
+            check=check,
         )
 
     def weaker(self, share: float) -> Attack:

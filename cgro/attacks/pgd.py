@@ -29,6 +29,7 @@ def pgd(
     clamp: Box | None = None,
     start: torch.Generator | Tensor | None = None,
     batch_dims: int = 1,
+    check: bool = True,
 ) -> Tensor:
     """Points near `x` with a large objective, found by projected gradient ascent; the last iterate.
 
@@ -46,6 +47,7 @@ def pgd(
         start: draws perturbations uniformly in the ball to start from (on the device of `x`), or these perturbations;
             None starts at `x`.
         batch_dims: how many leading dims of `x` are batch; the norm is taken over all the others.
+        check: that `x` is in the box; a GPU must be waited for to see it.
 
     Returns: points like `x`, detached. Each lies in the ball exactly: |z - x| <= radius when it is measured
     in float64, for float32 inputs too, because the final rounding goes towards `x`.
@@ -56,7 +58,7 @@ def pgd(
         raise ValueError(f"steps is {steps} and step_size is {step_size}: need steps >= 0 and step_size > 0")
     if not 1 <= batch_dims < x.ndim:
         raise ValueError(f"batch_dims is {batch_dims}, x has {x.ndim} dims: need 1 <= batch_dims < x.ndim")
-    if clamp is not None and bool(((x < clamp[0]) | (x > clamp[1])).any()):
+    if check and clamp is not None and bool(((x < clamp[0]) | (x > clamp[1])).any()):
         raise ValueError(f"x leaves [{clamp[0]}, {clamp[1]}]: scale it into the box, or pass clamp=None")
     x = x.detach()
     if isinstance(start, torch.Generator):

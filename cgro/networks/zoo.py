@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal, get_args
 
@@ -14,6 +15,11 @@ from cgro.networks.residual import preact_resnet18, wide_resnet
 
 ModelName = Literal["small-cnn", "lenet", "preact-resnet18", "wrn-16", "wrn-28", "wrn-34"]
 """Networks; wrn-28 at width 10 is WideResNet-28-10."""
+
+WIDTHS: dict[str, float] = {
+    "small-cnn": 24, "lenet": 16, "preact-resnet18": 1, "wrn-16": 10, "wrn-28": 10, "wrn-34": 10,
+}  # fmt: skip
+"""Usual widths; LeNet's makes it the network of the MNIST challenge."""
 
 
 def image_model(
@@ -29,7 +35,7 @@ def image_model(
     if name not in get_args(ModelName):
         raise UserError(f"model is {name!r}: allowed are {', '.join(get_args(ModelName))}; choose one of them")
     whole = name in ("small-cnn", "lenet")
-    if not width > 0 or (whole and width != int(width)):
+    if not (width > 0 and math.isfinite(width)) or (whole and width != int(width)):
         raise UserError(f"width is {width:g}: allowed are {'whole ' if whole else ''}numbers above 0 with {name}")
     if name.startswith("wrn-"):
         return wide_resnet(channels, size, classes, width, depth=int(name[4:]), generator=generator)

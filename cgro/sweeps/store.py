@@ -47,7 +47,9 @@ def provenance(config: Any, wall_seconds: float) -> dict[str, str | float]:
     """What is needed to make a result again, as NetCDF attributes."""
     import torch
 
-    on_gpu = getattr(config, "device", "auto") != "cpu" and torch.cuda.is_available()
+    from cgro.machine import computes_on_gpu
+
+    on_gpu = computes_on_gpu(config)
     return {
         "config": as_json(config),
         "cgro_version": _version("cgro"),

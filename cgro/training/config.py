@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Literal, get_args
 
 import tyro
@@ -13,7 +13,7 @@ from cgro.attacks.images import Attack, evaluation_attack
 from cgro.data.batches import AUGMENTATIONS
 from cgro.data.images import TRAINING_IMAGES, ImageName
 from cgro.experiment import UserError
-from cgro.networks.zoo import ModelName
+from cgro.networks.zoo import WIDTHS, ModelName
 from cgro.norms import Norm
 from cgro.training.loop import Averaging, Precision, Recipe
 from cgro.training.objectives import Adversarial, Mart, Objective, Standard, Trades
@@ -45,14 +45,14 @@ class TrainingConfig:
     model: ModelName = "small-cnn"
     """Network."""
 
-    width: float = 24.0
-    """Its width: channels of a small CNN, a multiplier of the others (lenet 16, preact-resnet18 1, wrn-34 10)."""
+    width: float = 0.0
+    """Its width: channels of a small CNN, a multiplier of the others; 0: small-cnn 24, lenet 16, resnet 1, wrn 10."""
 
     objective: ObjectiveName = "adversarial"
     """What is minimized; adversarial is PGD-AT, with --attack-steps 1 it is fast training."""
 
-    beta: float = 6.0
-    """Weight of the second term of trades (6 in the paper) and mart (5), 0 or more."""
+    beta: float = 0.0
+    """Weight of the second term of trades and mart, above 0; 0: that of their papers, 6 and 5."""
 
     replays: int = 8
     """How often objective free trains on a batch, 2 or more; an epoch takes that many times its updates."""
@@ -82,7 +82,10 @@ class TrainingConfig:
     """Images in a batch, 1 or more."""
 
     micro_batch: int = 0
-    """Images worked on at once, whose gradients add up to those of the batch; 0: all of it."""
+    """Images worked on at once, in training and evaluation, their gradients added up; 0: all of a batch.
+
+    With batch norms that is not quite the gradient of the batch: each piece has its own statistics.
+    """
 
     schedule: ScheduleName = "cyclic"
     """Learning rate: cyclic (up for a fifth, then down), piecewise (a tenth at 1/2 and 3/4), cosine or constant."""
@@ -100,7 +103,7 @@ class TrainingConfig:
     """Random crops, mirror images and grey squares, anew in every epoch."""
 
     averaging: Averaging = "none"
-    """Evaluate an average of the weights: ema (0.999 an update) or swa (the ends of the last quarter's epochs)."""
+    """Evaluate an average of the weights: ema (0.999 an update, at first less) or swa (ends of the last epochs)."""
 
     precision: Precision = "float32"
     """Precision of forward and backward passes; weights are float32."""
@@ -135,7 +138,7 @@ class TrainingConfig:
     def mnist(cls) -> TrainingConfig:
         """LeNet of the MNIST challenge at radius 0.3, all images: minutes on a GPU; on a CPU, ask for fewer samples."""
         return cls(
-            data="mnist", samples=0, held_out=10_000, model="lenet", width=16, radius=0.3, attack_steps=10, epochs=20,
+            data="mnist", samples=0, held_out=10_000, model="lenet", radius=0.3, attack_steps=10, epochs=20,
             batch_size=128, learning_rate=0.1, evaluation_images=10_000, evaluation_steps=20,
         )  # fmt: skip
 
@@ -143,10 +146,23 @@ class TrainingConfig:
     def cifar10(cls) -> TrainingConfig:
         """PreActResNet-18 at radius 8/255 with the recipe of Rice et al. (ICML 2020), 40 epochs; made for a GPU."""
         return cls(
-            data="cifar10", samples=0, held_out=10_000, model="preact-resnet18", width=1, radius=8 / 255,
+            data="cifar10", samples=0, held_out=10_000, model="preact-resnet18", radius=8 / 255,
             attack_steps=10, ramp=0.0, epochs=40, batch_size=128, schedule="piecewise", learning_rate=0.1,
             weight_decay=5e-4, augmentation="crop-flip", precision="bfloat16", evaluation_images=2000,
         )  # fmt: skip
+
+    @property
+    def own_width(self) -> float:
+        """The width, or that of the network where it is left to it."""
+        return self.width or WIDTHS[self.model]
+
+    @property
+    def method(self) -> str:
+        """How it trains, in words."""
+        fast = "Fast" if self.attack_steps == 1 else "PGD"
+        names = {"standard": "Standard", "trades": "TRADES", "mart": "MART", "free": "Free adversarial"}
+        name = names.get(self.objective, f"{fast} adversarial")
+        return f"{name} training{' with AWP' if self.weight_perturbation > 0 else ''}"
 
     @property
     def work(self) -> float:
@@ -165,8 +181,8 @@ class TrainingConfig:
         objectives: dict[str, Objective] = {
             "standard": Standard(),
             "adversarial": Adversarial(),
-            "trades": Trades(self.beta),
-            "mart": Mart(self.beta),
+            "trades": Trades(self.beta or 6.0),
+            "mart": Mart(self.beta or 5.0),
             "free": Adversarial(),
         }
         attack = None if self.objective == "standard" else Attack(self.budget, self.attack_steps, relative_step=step)
@@ -195,6 +211,9 @@ class TrainingConfig:
         return evaluation_attack(self.budget, self.evaluation_steps)
 
     def __post_init__(self) -> None:
+        for each in fields(self):  # 16 and 16.0 are one configuration
+            if each.type == "float":
+                object.__setattr__(self, each.name, float(getattr(self, each.name)))
         for name, kind in _CHOICES.items():
             if getattr(self, name) not in get_args(kind):
                 allowed = ", ".join(get_args(kind))
@@ -208,8 +227,8 @@ class TrainingConfig:
                 f"{self.held_out} held out, or 0 for all; change it"
             )
         require_radius(self.radius, self.norm)
-        if not self.width > 0:
-            raise UserError(f"width is {self.width:g}: allowed are numbers above 0; raise it")
+        if not (self.width >= 0 and math.isfinite(self.width)):
+            raise UserError(f"width is {self.width:g}: allowed are numbers above 0, and 0: the usual one; change it")
         for name, least in _LEAST.items():
             if not getattr(self, name) >= least:
                 raise UserError(f"{name} is {getattr(self, name)}: allowed are {least} or more; raise it")
@@ -218,6 +237,11 @@ class TrainingConfig:
                 raise UserError(f"{name} is {getattr(self, name)}: allowed are 0 to 1; change it")
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise UserError(f"learning_rate is {self.learning_rate}: allowed are numbers above 0; try 0.05")
+        if self.objective == "free" and self.weight_perturbation > 0:
+            raise UserError(
+                f"weight_perturbation is {self.weight_perturbation:g}: allowed is 0 with objective free, which takes "
+                "both of its steps from one backward pass"
+            )
         if not 0 <= self.momentum < 1:
             raise UserError(f"momentum is {self.momentum}: allowed are 0 up to below 1; try 0.9")
 

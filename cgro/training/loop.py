@@ -20,13 +20,14 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from cgro import interrupts
 from cgro.attacks.ball import Budget, project, random_start, steepest
 from cgro.attacks.images import BOX, Attack, evaluating
 from cgro.data.batches import Augmentation, Images
 from cgro.experiment import UserError
+from cgro.machine import in_batches_that_fit, is_out_of_memory
 from cgro.randomness import Stream, at, torch_generator
 from cgro.training.objectives import Adversarial, Objective
 from cgro.training.schedules import ScheduleName, factor
@@ -45,8 +46,9 @@ class Recipe:
     `attack` over the fraction `ramp` in [0, 1] of the updates: from the full radius at once, larger images than digits
     leave some networks at a constant answer. Epochs, batch size and replays are >= 1; weight decay and
     `weight_perturbation`, the gamma of AWP, are >= 0. Batches are worked on in pieces of `micro_batch` images (0:
-    whole), whose gradients add up to that of the batch. `ema` decays 0.999 an update; `swa` averages the ends of the
-    epochs of the last quarter.
+    whole), whose gradients add up to that of the batch, if no batch norms take the statistics of each piece. `ema`
+    decays 0.999 an update, at update t less: (1 + t) / (10 + t); `swa` averages the ends of the epochs of the last
+    quarter. Both average the running statistics of batch norms, too: they are those of perturbed images.
     """
 
     attack: Attack | None
@@ -101,8 +103,7 @@ class Trainer:
         _require_classes(model, data)
         self.averaged: AveragedModel | None = None
         if recipe.averaging != "none":
-            average = get_ema_multi_avg_fn(0.999) if recipe.averaging == "ema" else None
-            self.averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+            self.averaged = AveragedModel(model, multi_avg_fn=_AVERAGES[recipe.averaging], use_buffers=True)
         self.targets, self.weights = data.labels.clone(), torch.ones(len(data), device=self.device)
         self.step = 0
         self.steps_per_epoch = math.ceil(len(data) / recipe.batch_size) * recipe.replays
@@ -161,22 +162,14 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate * factor(recipe.schedule, progress)
         batch = self._batch()
+        losses = None
         try:
-            pieces = [self._attacked(batch, piece) for piece in self._split(len(batch.indices))]
-            if recipe.weight_perturbation > 0:
-                with kept_buffers(self.model):
-                    self._differentiate(pieces, len(batch.indices))
-                with perturbed_weights(self.model, recipe.weight_perturbation):
-                    losses = self._differentiate(pieces, len(batch.indices))
-            else:
-                losses = self._differentiate(pieces, len(batch.indices))
-        except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-            if not _is_memory(error):
+            losses = self._gradients(batch)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
                 raise
-            del error
-            raise UserError(self._memory_advice(batch)) from None
-        if recipe.replays > 1:
-            self._move_free(pieces, batch)
+        if losses is None:  # outside of `except`, where the memory of the failed pass is free again
+            raise UserError(self._memory_advice(batch))
         self.optimizer.step()
         total = losses.double().sum()
         self._loss += torch.stack([total, torch.full_like(total, len(losses))])
@@ -184,6 +177,20 @@ class Trainer:
         self._bad = torch.where((self._bad[0] < 0) & ~torch.isfinite(total), now, self._bad)
         self.step += 1
         self._average()
+
+    def _gradients(self, batch: _Batch) -> Tensor:
+        """Attack the batch and leave the gradient of its mean loss in the model; the losses of this process."""
+        recipe, count = self.recipe, len(batch.indices)
+        pieces = [self._attacked(batch, piece) for piece in self._split(count)]
+        if recipe.weight_perturbation > 0:
+            with kept_buffers(self.model):
+                self._differentiate(pieces, count)
+            with perturbed_weights(self.model, recipe.weight_perturbation):
+                return self._differentiate(pieces, count)
+        losses = self._differentiate(pieces, count)
+        if recipe.replays > 1:
+            self._move_free(pieces, batch)
+        return losses
 
     def _average(self) -> None:
         if self.averaged is None:
@@ -214,9 +221,10 @@ class Trainer:
         return _Batch(indices, drawn, attack, start)
 
     def _split(self, count: int) -> tuple[Tensor, ...]:
-        """Positions in the batch that this process works on, in pieces."""
-        mine = self.team.share(torch.arange(count, device=self.device))
-        return mine.split(self.recipe.micro_batch or max(1, len(mine)))
+        """Positions in the batch that this process works on, in pieces: as many in every process, some may be empty."""
+        mine, most = self.team.share(torch.arange(count, device=self.device)), math.ceil(count / self.team.size)
+        size = self.recipe.micro_batch or most
+        return tuple(mine[start : start + size] for start in range(0, most, size))
 
     def _attacked(self, batch: _Batch, piece: Tensor) -> _Piece:
         """Images of a piece of the batch, and where the attack moves them."""
@@ -229,7 +237,7 @@ class Trainer:
         elif batch.attack is not None and len(piece):
             with evaluating(self.network):
                 start = None if batch.start is None else batch.start[piece]
-                z = batch.attack.ascend(recipe.objective.ascent(self.network, x, y), x, start)
+                z = batch.attack.ascend(recipe.objective.ascent(self.network, x, y), x, start, check=False)
         return _Piece(piece, x, z, y, self.weights[indices])
 
     def _differentiate(self, pieces: list[_Piece], count: int) -> Tensor:
@@ -256,18 +264,23 @@ class Trainer:
         """What to tell after memory ran out: the largest number of images, of halves, that one pass can take."""
         size = min(self.recipe.micro_batch or len(batch.indices), len(batch.indices))
         said = f"out of memory with {size} images at once"
-        while size > 1:
-            size //= 2
+        if self.team.size > 1:  # a try would wait for the other processes
+            return f"{said} on {self.team.size} processes; use --micro-batch {max(1, size // self.team.size // 2)}"
+
+        def fits(size: int) -> int:
             self.optimizer.zero_grad(set_to_none=True)
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            try:
+            with kept_buffers(self.model):
                 self._differentiate([self._attacked(batch, torch.arange(size, device=self.device))], size)
-            except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-                if not _is_memory(error):
-                    raise
-                continue
-            return f"{said}: {size} fit; use --micro-batch {size}, which gives the same gradients in pieces"
+            return size
+
+        found = 0
+        try:
+            found = in_batches_that_fit(fits, max(1, size // 2))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        if found:
+            return f"{said}: {found} fit; use --micro-batch {found}, which adds up the gradients of such pieces"
         return f"{said}, and a single one does not fit; use a smaller network"
 
     def state(self) -> dict[str, Tensor]:
@@ -344,6 +357,25 @@ class _Bfloat16(nn.Module):
             return self.model(x).float()
 
 
+def _moved_average(share: Callable[[int], float]) -> Callable[[Any, Any, Any], None]:
+    """For AveragedModel: the average moves towards the current tensors by a share of the way; counts are copied."""
+
+    @torch.no_grad()
+    def move(averaged: Any, current: Any, done: Any) -> None:
+        if averaged[0].is_floating_point():
+            torch._foreach_lerp_(averaged, current, share(int(done)))
+        else:
+            torch._foreach_copy_(averaged, current)
+
+    return move
+
+
+_AVERAGES: dict[str, Callable[[Any, Any, Any], None]] = {
+    "ema": _moved_average(lambda done: 1 - min(0.999, (1 + done) / (10 + done))),
+    "swa": _moved_average(lambda done: 1 / (done + 1)),
+}
+
+
 @torch.no_grad()
 def _require_classes(network: nn.Module, data: Images) -> None:
     """Refuse labels that the network has no logit for. Raises: UserError."""
@@ -362,8 +394,3 @@ def _below(kind: str, state: dict[str, Tensor]) -> dict[str, Any]:
 
 def _shape(shape: tuple[int, ...] | None) -> str:
     return "absent" if shape is None else f"of shape {shape}"
-
-
-def _is_memory(error: BaseException) -> bool:
-    words = ("out of memory", "can't allocate memory", "not enough memory")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in words)

@@ -8,6 +8,7 @@ minus last robust test accuracy (Rice, Wong & Kolter, ICML 2020).
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +24,7 @@ from cgro.data.batches import Images
 from cgro.data.images import load_images, stratified_subset
 from cgro.data.labels import class_subset, noisy_labels
 from cgro.experiment import Tick, UserError, scratch_of
-from cgro.machine import resolve_device, single_thread
+from cgro.machine import in_batches_that_fit, is_out_of_memory, resolve_device, single_thread
 from cgro.networks.image_models import parameter_count
 from cgro.networks.zoo import image_model
 from cgro.randomness import at, spawn_streams, torch_generator
@@ -105,10 +106,18 @@ Watch = Callable[[nn.Module, Data], Mapping[str, Any]]
 
 
 def make_model(config: TrainingConfig, data: Data) -> nn.Module:
-    """The network of a configuration, with the weights that its seed draws."""
+    """The network of a configuration, with the weights that its seed draws.
+
+    Raises: UserError for a width that is not possible, or too much for the memory.
+    """
     channels, size = data.train.pixels.shape[1:3]
     generator = torch_generator(spawn_streams(config.seed)["weights"])
-    return image_model(config.model, channels, size, data.classes, config.width, generator)
+    try:
+        return image_model(config.model, channels, size, data.classes, config.own_width, generator)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    raise UserError(f"width is {config.own_width:g}: a {config.model} of that width does not fit into memory; lower it")
 
 
 def make_trainer(config: TrainingConfig, data: Data, team: Team | None = None) -> Trainer:
@@ -152,6 +161,8 @@ class TrainingRun:
         trainer = self.trainer
         tick(trainer.step / trainer.steps_per_epoch)
         before = torch.are_deterministic_algorithms_enabled()
+        if self.config.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it matrix products are refused
         torch.use_deterministic_algorithms(self.config.deterministic or before)
         try:
             # What was due when an earlier process was interrupted.
@@ -162,6 +173,11 @@ class TrainingRun:
                 self._measure(watch, at_steps)
         except KeyboardInterrupt:
             self.save()
+            raise
+        except RuntimeError as error:
+            if self.config.deterministic and "deterministic" in str(error):
+                what = str(error).split(".")[0]
+                raise UserError(f"deterministic is True: {what}; train without --deterministic") from error
             raise
         finally:
             torch.use_deterministic_algorithms(before)
@@ -204,7 +220,11 @@ class TrainingRun:
     def _accuracy(self, images: Images, *, robust: bool, stream: Any = None) -> float:
         mine = images.take(self.team.share(torch.arange(len(images))))
         own = None if stream is None else at(stream, self.team.rank) if self.team.size > 1 else stream
-        mask = correct(self.trainer.evaluated, mine, self.config.stronger if robust else None, own)
+        attack = self.config.stronger if robust else None
+        mask = in_batches_that_fit(
+            lambda size: correct(self.trainer.evaluated, mine, attack, own, batch_size=size),
+            self.config.micro_batch or 512,
+        )
         count = mask.sum().double()
         self.team.sum_in_place([count])
         return float(count) / len(images)
@@ -236,8 +256,9 @@ class TrainingRun:
             attrs={
                 "data": config.data,
                 "model": config.model,
-                "width": config.width,
+                "width": config.own_width,
                 "parameters": parameter_count(self.trainer.model),
+                "method": config.method,
                 "norm": config.norm,
                 "radius": config.radius,
                 "label_noise": config.label_noise,
@@ -272,19 +293,24 @@ def with_seeds(curves: Sequence[xr.Dataset], first: int = 0) -> xr.Dataset:
     return together.assign(best_epoch=best)
 
 
-def load_model(path: Path, *, images: int | None = None) -> tuple[nn.Module, TrainingConfig, Data]:
+def load_model(
+    path: Path, *, images: int | None = None, device: str | None = None
+) -> tuple[nn.Module, TrainingConfig, Data]:
     """The network of a checkpoint in evaluation mode, its configuration and its data.
 
-    images: evaluation images of each part in place of those of the configuration.
+    images: evaluation images of each part, and device: where to compute, in place of those of the configuration.
 
     Raises: UserError for a checkpoint or data that cannot be read.
     """
     found = Checkpoint.load(path)
     plain: dict[str, Any] = found.record["config"]
-    config = TrainingConfig(**plain | {"classes": tuple(plain["classes"])})
+    try:
+        config = TrainingConfig(**plain | {"classes": tuple(plain["classes"])} | ({"device": device} if device else {}))
+    except (TypeError, KeyError) as error:
+        raise UserError(f"checkpoint {path}: of another version of cgro ({error}); train again") from error
     data = Data.of(config if images is None else replace(config, evaluation_images=images))
     model = make_model(config, data)
-    prefix = "averaged.module." if any(name.startswith("averaged.module.") for name in found.tensors) else "model."
+    prefix = "averaged.module." if found.tensors.get("averaged.n_averaged", torch.tensor(0)) > 0 else "model."
     weights = {name.removeprefix(prefix): value for name, value in found.tensors.items() if name.startswith(prefix)}
     try:
         model.load_state_dict(weights)

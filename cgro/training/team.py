@@ -15,6 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from cgro.experiment import UserError
+
 
 @dataclass(frozen=True)
 class Team:
@@ -25,11 +27,17 @@ class Team:
 
     @classmethod
     def joined(cls, device: torch.device) -> Team:
-        """The team that torchrun has started, or a team of one. GPU processes talk by NCCL, others by Gloo."""
+        """The team that torchrun has started, or a team of one. GPU processes talk by NCCL, others by Gloo.
+
+        Raises: UserError for more processes than GPUs.
+        """
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls()
         if device.type == "cuda":
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+            own, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+            if own >= there:
+                raise UserError(f"process {own + 1} has no GPU: there are {there} here; start as many processes")
+            torch.cuda.set_device(own)
         if not dist.is_initialized():
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         return cls(dist.get_rank(), dist.get_world_size())
@@ -54,5 +62,13 @@ class Team:
 
 
 def synchronized(model: nn.Module, team: Team, device: torch.device) -> nn.Module:
-    """Batch norms whose statistics are those of the whole batch; torch has them for GPUs only."""
-    return nn.SyncBatchNorm.convert_sync_batchnorm(model) if team.size > 1 and device.type == "cuda" else model
+    """Batch norms take the statistics of the whole batch. Raises: UserError on CPUs, for which torch has none."""
+    if team.size == 1:
+        return model
+    if device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        raise UserError(
+            "batch norms of several processes can be kept in step on GPUs only: train with one process here"
+        )
+    return model
