@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from cgro.plots.style import COLORS, SERIES, band, figure, panel_label
 from cgro.plots.words import ball, method
@@ -28,9 +29,17 @@ def caption(result: xr.Dataset) -> str:
         f"of its input gradient (b) that projected gradient ascent finds in a ball, means over {a['images']:,} "
         f"training images (dashed) and test images (solid). After epoch {int(last['epoch'])} the loss rises by "
         f"{float(at.sel(part='train')):.2f} nat around training images and by {float(at.sel(part='test')):.2f} nat "
-        f"around test images within {where}. Lines are means over {seeds} seed{'s' if seeds > 1 else ''}, bands reach "
-        "from the smallest to the largest."
+        f"around test images within {where}; accuracy on test images is {_range(result['clean_test_accuracy'])}, under "
+        f"attack {_range(result['robust_test_accuracy'])}, on training images under attack "
+        f"{_range(result['robust_train_accuracy'])}. Lines are means over {seeds} seed{'s' if seeds > 1 else ''}, bands "
+        "reach from the smallest to the largest."
     )
+
+
+def _range(values: xr.DataArray) -> str:
+    """Percentages of the seeds, from the smallest to the largest."""
+    low, high = (f"{100 * float(v):.1f}" for v in (values.min(), values.max()))
+    return f"{low} %" if low == high else f"{low} to {high} %"
 
 
 def draw(result: xr.Dataset) -> Figure:
@@ -49,6 +58,7 @@ def draw(result: xr.Dataset) -> Figure:
                 band(ax, radii, np.maximum(values, least), SERIES[k], linestyle=style)
         ax.axvline(result.attrs["radius"], color=COLORS["neutral"], lw=0.8, ls=":")
         ax.set_yscale("log")
+        ax.xaxis.set_major_locator(MaxNLocator(5))
         ax.set(xlim=(0, radii[-1]), xlabel="radius of the ball (pixel value)", ylabel=label)
         panel_label(ax, "a" if ax is axes[0] else "b", title)
     epochs = [Line2D([], [], color=SERIES[k], label=f"epoch {e}") for k, e in enumerate(result["epoch"].values)]
