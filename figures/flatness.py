@@ -31,8 +31,8 @@ def caption(result: xr.Dataset) -> str:
         f"{float(at.sel(part='train')):.2f} nat around training images and by {float(at.sel(part='test')):.2f} nat "
         f"around test images within {where}; accuracy on test images is {_range(result['clean_test_accuracy'])}, under "
         f"attack {_range(result['robust_test_accuracy'])}, on training images under attack "
-        f"{_range(result['robust_train_accuracy'])}. Lines are means over {seeds} seed{'s' if seeds > 1 else ''}, bands "
-        "reach from the smallest to the largest."
+        f"{_range(result['robust_train_accuracy'])}. Lines are means over {seeds} seed{'s' if seeds > 1 else ''}, "
+        "bands reach from the smallest to the largest."
     )
 
 
