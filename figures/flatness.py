@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from cgro.plots.style import COLORS, SERIES, band, figure, panel_label
-from cgro.plots.words import ball, method
+from cgro.plots.words import ball, lines, method
 
 EXPERIMENT = "flatness"
 TITLE = "Flatness of the loss against the radius"
@@ -18,7 +18,7 @@ STYLES = {"train": "--", "test": "-"}
 
 def caption(result: xr.Dataset) -> str:
     """What was measured, and the rise at the training radius for both parts."""
-    a, seeds = result.attrs, result.sizes["seed"]
+    a = result.attrs
     last = result["rise"].isel(epoch=-1).mean("seed")
     at = last.sel(ratio=last["ratio"][np.abs(last["ratio"].values - 1).argmin()])
     ratio = float(at["ratio"])
@@ -28,11 +28,10 @@ def caption(result: xr.Dataset) -> str:
         f"({a['data']}) at {ball(a)} (dotted). Largest rise of the loss (a) and largest l_1 norm "
         f"of its input gradient (b) that projected gradient ascent finds in a ball, means over {a['images']:,} "
         f"training images (dashed) and test images (solid). After epoch {int(last['epoch'])} the loss rises by "
-        f"{float(at.sel(part='train')):.2f} nat around training images and by {float(at.sel(part='test')):.2f} nat "
+        f"{float(at.sel(part='train')):.2g} nat around training images and by {float(at.sel(part='test')):.2g} nat "
         f"around test images within {where}; accuracy on test images is {_range(result['clean_test_accuracy'])}, under "
         f"attack {_range(result['robust_test_accuracy'])}, on training images under attack "
-        f"{_range(result['robust_train_accuracy'])}. Lines are means over {seeds} seed{'s' if seeds > 1 else ''}, "
-        "bands reach from the smallest to the largest."
+        f"{_range(result['robust_train_accuracy'])}. {lines(result.sizes['seed'])}"
     )
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from cgro.plots.style import COLORS, band, figure, spread
-from cgro.plots.words import ball, method
+from cgro.plots.words import ball, lines, method
 
 EXPERIMENT = "image-cgro"
 TITLE = "Learning curves of adversarial training on real images"
@@ -30,12 +30,12 @@ def gaps(result: xr.Dataset) -> dict[str, float]:
 
 def caption(result: xr.Dataset) -> str:
     """What was trained and measured, and the two gaps."""
-    a, gap, seeds = result.attrs, gaps(result), result.sizes["seed"]
+    a, gap = result.attrs, gaps(result)
     return (
         f"{method(a)} of a small convolutional network on {a['train_images']:,} images "
         f"({a['data']}), {ball(a)} for pixels in [0, 1]; accuracy on these images (dashed) "
-        f"and on {_tested(a)} (solid), clean and under PGD. Lines are means over {seeds} "
-        f"seed{'s' if seeds > 1 else ''}, bands reach from the smallest to the largest. After the last epoch "
+        f"and on {_tested(a)} (solid), clean and under PGD. {lines(result.sizes['seed'])} "
+        f"After the last epoch "
         f"training exceeds test accuracy by {100 * gap['clean']:.1f} points on clean and by "
         f"{100 * gap['robust']:.1f} points on perturbed images."
     )

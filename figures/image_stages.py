@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cgro.plots.style import COLORS, band, figure, legend, panel_label
-from cgro.plots.words import ball, method
+from cgro.plots.words import ball, lines, method
 
 EXPERIMENT = "image-stages"
 TITLE = "The three stages on real images"
@@ -33,7 +33,7 @@ def times(result: xr.Dataset) -> tuple[float, float]:
 
 def caption(result: xr.Dataset) -> str:
     """What was trained and watched, and when the stages end."""
-    a, seeds, (first, second) = result.attrs, result.sizes["seed"], times(result)
+    a, (first, second) = result.attrs, times(result)
     last = result.isel(step=-1).mean("seed")
     stages = (
         f"Stage I ends at step {first:.0f}, where the signal component reaches 1 (dotted), stage II at step "
@@ -47,8 +47,7 @@ def caption(result: xr.Dataset) -> str:
         "unseen images, clean (S) and perturbed, and by how much margins of perturbed training images are larger "
         f"(M). (b) Their losses. {stages} At the end the loss of perturbed training images is "
         f"{float(last['attacked_loss_train']):.2f} nat, of unseen ones {float(last['attacked_loss_unseen']):.2f} "
-        f"nat. Lines are means over {seeds} seed{'s' if seeds > 1 else ''}, bands reach from the smallest to the "
-        "largest."
+        f"nat. {lines(result.sizes['seed'])}"
     )
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from cgro.plots.style import COLORS, band, figure, panel_label, spread
-from cgro.plots.words import method
+from cgro.plots.words import lines, method
 
 EXPERIMENT = "robust-overfitting"
 TITLE = "Robust overfitting: best against last checkpoint"
@@ -33,7 +33,7 @@ def standard_error(result: xr.Dataset) -> float:
 
 def caption(result: xr.Dataset) -> str:
     """What was trained, and best minus last."""
-    a, seeds, (best, last) = result.attrs, result.sizes["seed"], best_and_last(result)
+    a, (best, last) = result.attrs, best_and_last(result)
     train = 100 * float(result["robust_train_accuracy"].isel(epoch=-1).mean())
     return (
         f"{method(a)} of {a['model']} (width {a['width']:g}) on {a['train_images']:,} images ({a['data']}"
@@ -42,8 +42,7 @@ def caption(result: xr.Dataset) -> str:
         f"{a['held_out_images']:,} held-out images. (b) Robust test accuracy of these checkpoints and of the last "
         f"ones: {100 * best.mean():.1f} % against {100 * last.mean():.1f} % (the difference has a standard error over "
         f"test images of at most {100 * standard_error(result):.1f} points), while robust training accuracy ends at "
-        f"{train:.1f} %. Lines are means over {seeds} seed{'s' if seeds > 1 else ''}, bands reach from the smallest to "
-        "the largest."
+        f"{train:.1f} %. {lines(result.sizes['seed'])}"
     )
 
 
