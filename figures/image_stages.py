@@ -75,7 +75,7 @@ def draw(result: xr.Dataset) -> Figure:
     top = 1.6 * max(float(result["memorized"].max()), 2.0)
     axes[0].set_ylim(max(float(result["attacked_margin_unseen"].min()) * 1.05, -top), top)
     axes[1].set_ylim(0, None)
-    legend(axes[0], "upper left", (0.0, 0.92))
+    legend(axes[0], "lower right", (1.0, 0.0))
     legend(axes[1], "upper right", (1.0, 0.92))
     return fig
 
