@@ -43,12 +43,17 @@ def caption(result: xr.Dataset) -> str:
     )
     return (
         f"{method(a)} of {a['model']} (width {a['width']:g}) on {a['train_images']:,} images "
-        f"({a['data']}), {ball(a)}, constant learning rate. (a) Mean margins of {a['watched']:,} "
+        f"({a['data']}), {ball(a)}, constant learning rate{_ramp(a)}. (a) Mean margins of {a['watched']:,} "
         "unseen images, clean (S) and perturbed, and by how much margins of perturbed training images are larger "
         f"(M). (b) Their losses. {stages} At the end the loss of perturbed training images is "
         f"{float(last['attacked_loss_train']):.2f} nat, of unseen ones {float(last['attacked_loss_unseen']):.2f} "
         f"nat. {lines(result.sizes['seed'])}"
     )
+
+
+def _ramp(attrs: dict) -> str:
+    share = float(attrs.get("ramp", 0.0))
+    return f", the radius rising over the first {100 * share:.0f} % of the training" if share else ""
 
 
 def highlight(result: xr.Dataset) -> tuple[str, str]:
@@ -75,7 +80,7 @@ def draw(result: xr.Dataset) -> Figure:
     top = 1.6 * max(float(result["memorized"].max()), 2.0)
     axes[0].set_ylim(max(float(result["attacked_margin_unseen"].min()) * 1.05, -top), top)
     axes[1].set_ylim(0, None)
-    legend(axes[0], "lower right", (1.0, 0.0))
+    axes[0].legend(loc="best", framealpha=0.9)
     legend(axes[1], "upper right", (1.0, 0.92))
     return fig
 

@@ -171,5 +171,5 @@ def _dataset(cell: Cell, training: TrainingRun) -> xr.Dataset:
             name: curves.attrs[name]
             for name in ("data", "model", "width", "method", "norm", "radius", "train_images", "parameters")
         }
-        | {"watched": min(config.evaluation_images, len(training.data.unseen))},
+        | {"ramp": config.ramp, "watched": min(config.evaluation_images, len(training.data.unseen))},
     )
