@@ -15,8 +15,8 @@ TITLE = "The three stages on real images"
 
 COMPONENTS = {
     "clean_margin_unseen": ("signal $S$", "signal", "-"),
-    "attacked_margin_unseen": ("signal under attack $\\hat S$", "signal", "--"),
-    "memorized": ("memorized $M$", "noise", "-"),
+    "attacked_margin_unseen": ("attacked $\\hat S$", "signal", "--"),
+    "memorized": ("memory $M$", "noise", "-"),
 }
 LOSSES = {
     "clean_loss_unseen": ("clean, unseen", "clean", "-"),
@@ -80,7 +80,7 @@ def draw(result: xr.Dataset) -> Figure:
     top = 1.6 * max(float(result["memorized"].max()), 2.0)
     axes[0].set_ylim(max(float(result["attacked_margin_unseen"].min()) * 1.05, -top), top)
     axes[1].set_ylim(0, None)
-    axes[0].legend(loc="best", framealpha=0.9)
+    legend(axes[0], "upper left", (0.0, 0.94), handlelength=1.5)
     legend(axes[1], "upper right", (1.0, 0.92))
     return fig
 
