@@ -108,7 +108,7 @@ def test_cells_report_all_of_their_work() -> None:
         ("samples", 5, ["samples is 5", "10 to 1201"]),
         ("samples", 1202, ["samples is 1202", "10 to 1201"]),
         ("evaluation_images", 1, ["evaluation_images is 1", "10 or more"]),
-        ("width", 0, ["width is 0", "above 0"]),
+        ("width", -1, ["width is -1", "above 0"]),
         ("epochs", 0, ["epochs is 0"]),
         ("seeds", 0, ["seeds is 0"]),
         ("batch_size", -1, ["batch_size is -1"]),
