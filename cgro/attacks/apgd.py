@@ -93,19 +93,17 @@ def _climb(goal: Goal, budget: Budget, z: Tensor, steps: int, *, leave: bool) ->
     points, l1 = goal.x.clone(), budget.norm == "1"
     state = _first(goal, goal.x + project(z - goal.x, goal.x, budget, BOX), budget)
     turns, last = checkpoints(steps, l1), 0
-    for step in range(1, steps + 1):
-        if leave:
-            goal, state = _without_broken(goal, state, points)
-            if not len(state.index):
-                return points
-        _step(goal, state, budget, momentum=step > 1 and not l1)
-        if step in turns and step < steps:
-            if leave:  # before some go back to their best points, which may be others
-                goal, state = _without_broken(goal, state, points)
-            _reconsider(state, budget, step - last, l1)
-            last = step
     if leave:
         goal, state = _without_broken(goal, state, points)
+    for step in range(1, steps + 1):
+        if not len(state.index):
+            break
+        _step(goal, state, budget, momentum=step > 1 and not l1)
+        if leave:  # before some go back to their best points, which may be others
+            goal, state = _without_broken(goal, state, points)
+        if step in turns and step < steps:
+            _reconsider(state, budget, step - last, l1)
+            last = step
     points[state.index] = state.best
     return points
 
