@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from cgro.plots.style import COLORS, band, figure, panel_label, spread
-from cgro.plots.words import lines, method
+from cgro.plots.words import ball, lines, method
 
 EXPERIMENT = "robust-overfitting"
 TITLE = "Robust overfitting: best against last checkpoint"
@@ -37,7 +37,7 @@ def caption(result: xr.Dataset) -> str:
     train = 100 * float(result["robust_train_accuracy"].isel(epoch=-1).mean())
     return (
         f"{method(a)} of {a['model']} (width {a['width']:g}) on {a['train_images']:,} images ({a['data']}"
-        f"{_noise(a)}), l_{a['norm']} radius {a['radius']:.3g}. (a) Accuracy on training images (dashed) and on "
+        f"{_noise(a)}), {ball(a)}. (a) Accuracy on training images (dashed) and on "
         f"{a['test_images']:,} test images (solid); triangles mark the epochs that are best on "
         f"{a['held_out_images']:,} held-out images. (b) Robust test accuracy of these checkpoints and of the last "
         f"ones: {100 * best.mean():.1f} % against {100 * last.mean():.1f} % (the difference has a standard error over "

@@ -71,7 +71,7 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
         "seed": ("seed", range(first, first + config.seeds), {"long_name": "Seed", "units": "1"}),
     }
     attrs = found[0].attrs
-    kept = ("data", "model", "norm", "radius", "train_images", "test_images", "test_name", "most_frequent")
+    kept = ("data", "model", "method", "norm", "radius", "train_images", "test_images", "test_name", "most_frequent")
     return xr.Dataset(variables, coords, {name: attrs[name] for name in kept} | {"ramp": config.training.ramp})
 
 
