@@ -39,7 +39,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from cgro.certify.certify import certify
 from cgro.data.separated import random_points
 from cgro.data.separation import opposite_separation
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.machine import available_cores
 from cgro.networks.memorizers.constructions import memorize
 from cgro.networks.relu import ReluNetwork, dense

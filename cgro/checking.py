@@ -18,7 +18,8 @@ from typing import Any
 import xarray as xr
 
 from cgro.claim import Claim, Verdict, undecided
-from cgro.experiment import Tick, UserError
+from cgro.errors import UserError
+from cgro.experiment import Tick
 from cgro.registry import find
 from cgro.sweeps.context import StoredContext
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import xarray as xr
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 
 Evidence = Literal["symbolic", "exact", "interval", "statistical", "asymptotic", "numerical"]
 """symbolic: a proof by computer algebra. exact: certificates, integers and rationals, exhaustive search. interval:

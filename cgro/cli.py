@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from cgro import interrupts
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.registry import did_you_mean, option_names
 
 PRESETS, CHECK_PRESETS = ("quick", "paper"), ("quick", "deep")

@@ -25,7 +25,7 @@ from rich.table import Table
 from cgro import checking
 from cgro.claim import Verdict
 from cgro.configure import parse_config, parse_parameters
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.machine import available_cores, computes_on_gpu
 from cgro.plots.output import draw_figure
 from cgro.plots.report import Check, Section, Tables, found_words, slack_words, write_report

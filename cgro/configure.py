@@ -16,7 +16,7 @@ import tyro
 from docstring_parser import parse
 
 from cgro.claim import Claim
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.registry import did_you_mean, option_names
 
 

@@ -49,10 +49,6 @@ C = TypeVar("C", bound=Cell)
 CellFunction = Callable[[C, Tick], xr.Dataset]
 
 
-class UserError(ValueError):
-    """A user's mistake: one line that names the value, what is allowed, and what to do."""
-
-
 class Context(Protocol):
     """What a run may ask of its caller."""
 

@@ -8,7 +8,7 @@ import tempfile
 import uuid
 from pathlib import Path
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 
 
 class StorageError(UserError):

@@ -26,7 +26,8 @@ from cgro.attacks.ensemble import Strong
 from cgro.attacks.images import Attack, correct
 from cgro.configure import parse_dataclass
 from cgro.data.batches import Images
-from cgro.experiment import Progress, UserError
+from cgro.errors import UserError
+from cgro.experiment import Progress
 from cgro.files import require_writable, write_whole
 from cgro.machine import available_cores, in_batches_that_fit, resolve_device
 from cgro.networks.image_models import parameter_count

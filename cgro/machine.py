@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import psutil
 import torch
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 
 T = TypeVar("T")
 
@@ -33,6 +35,27 @@ def resolve_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device = 'cuda': no CUDA device is visible to torch; use --device cpu or auto")
     return torch.device(name)
+
+
+def require_memory(needed: float, what: str) -> None:
+    """Refuse, before it begins, work that needs more bytes than the machine has.
+
+    what: the sizes that make it so large, as the user gave them, `samples = 10,000,000` say.
+
+    Raises: UserError.
+    """
+    there = psutil.virtual_memory().total
+    if needed > there:
+        raise UserError(
+            f"{what} would need {in_words(needed)} of memory, this machine has {in_words(there)}; choose smaller sizes"
+        )
+
+
+def in_words(size: float) -> str:
+    """A number of bytes for people."""
+    units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+    power = min(int(math.log(max(size, 1), 1024)), len(units) - 1)
+    return f"{size / 1024**power:,.3g} {units[power]}" if size < 1e3 * 1024**5 else f"{size / 1024**5:.1e} PiB"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -16,7 +16,7 @@ from cgro.certify.affine import affine_margins
 from cgro.certify.certify import certify
 from cgro.certify.structural import structural_margins
 from cgro.data.separation import LabelledPoints, opposite_separation
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.files import require_writable, write_whole
 from cgro.networks.export import save, to_vnnlib_set
 from cgro.networks.memorizers.bounds import lower_bound_total

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.distance import cdist
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 
 Norm = Literal["1", "2", "inf"]
 DUAL: dict[Norm, Norm] = {"1": "inf", "2": "2", "inf": "1"}

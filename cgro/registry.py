@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Literal
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 
 Kind = Literal["experiment", "check", "figure"]
 _PACKAGES: dict[Kind, tuple[str, str]] = {

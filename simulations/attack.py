@@ -21,7 +21,8 @@ from cgro.dynamics.direct import DirectEngine, attack_samples
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import Attack, PatchSetting
 from cgro.dynamics.trajectory import record_steps
-from cgro.experiment import Context, PlainContext, Tick, UserError
+from cgro.errors import UserError
+from cgro.experiment import Context, PlainContext, Tick
 from cgro.machine import resolve_device
 
 ONE_CORE_CELLS = True

@@ -22,7 +22,8 @@ from cgro.certify.structural import structural_margins
 from cgro.data.batches import Images
 from cgro.data.images import TRAINING_IMAGES, ImageData, ImageName, load_images, stratified_subset
 from cgro.data.separation import byte_separation
-from cgro.experiment import Context, PlainContext, Tick, UserError
+from cgro.errors import UserError
+from cgro.experiment import Context, PlainContext, Tick
 from cgro.networks.image_models import SmallCNN
 from cgro.networks.memorizers.gated import cgro_classifier
 from cgro.networks.memorizers.task import Memorizer, memorization_task

@@ -19,7 +19,8 @@ from cgro.certify.structural import structural_margins
 from cgro.data.patches import require_sizes
 from cgro.data.separated import weak_coordinate
 from cgro.data.separation import LabelledPoints
-from cgro.experiment import Context, PlainContext, Tick, UserError
+from cgro.errors import UserError
+from cgro.experiment import Context, PlainContext, Tick
 from cgro.networks.memorizers.gated import cgro_classifier
 from cgro.networks.memorizers.task import Memorizer, memorization_task
 from cgro.networks.relu import ReluNetwork

@@ -17,7 +17,8 @@ import numpy as np
 import xarray as xr
 
 from cgro.data.patches import require_sizes
-from cgro.experiment import Context, PlainContext, UserError
+from cgro.errors import UserError
+from cgro.experiment import Context, PlainContext
 from cgro.norms import Norm, require_norm
 from simulations import cgro_construction
 

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 import xarray as xr
 
-from cgro.experiment import Context, PlainContext, Tick, UserError, scratch_of
+from cgro.errors import UserError
+from cgro.experiment import Context, PlainContext, Tick, scratch_of
 from cgro.machine import single_thread
 from cgro.measures.flatness import flatness
 from cgro.randomness import spawn_streams, torch_generator

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import xarray as xr
 
-from cgro.experiment import Context, PlainContext, UserError
+from cgro.errors import UserError
+from cgro.experiment import Context, PlainContext
 from cgro.training.config import Repeated, TrainingConfig
 from cgro.training.run import train_cell, with_seeds
 

@@ -17,7 +17,8 @@ import xarray as xr
 
 from cgro.attacks.images import evaluation_attack
 from cgro.dynamics.phases import crossing
-from cgro.experiment import Context, PlainContext, Tick, UserError, scratch_of
+from cgro.errors import UserError
+from cgro.experiment import Context, PlainContext, Tick, scratch_of
 from cgro.machine import single_thread
 from cgro.measures.components import NAMES, margins_and_losses
 from cgro.randomness import spawn_streams, torch_generator

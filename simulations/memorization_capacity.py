@@ -21,7 +21,8 @@ from cgro.certify.certify import Certificate, certify
 from cgro.data.patches import require_sizes
 from cgro.data.separated import largest_separation, random_points, random_separated
 from cgro.data.separation import LabelledPoints, opposite_separation
-from cgro.experiment import Context, PlainContext, Tick, UserError
+from cgro.errors import UserError
+from cgro.experiment import Context, PlainContext, Tick
 from cgro.machine import resolve_device, single_thread
 from cgro.measures.scaling import power_law
 from cgro.networks.relu import ReluNetwork

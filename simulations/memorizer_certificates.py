@@ -19,7 +19,8 @@ from cgro.certify.necessary import falsify_by_first_layer
 from cgro.certify.structural import structural_margins
 from cgro.data.patches import require_sizes
 from cgro.data.separated import random_points
-from cgro.experiment import Context, PlainContext, Tick, UserError
+from cgro.errors import UserError
+from cgro.experiment import Context, PlainContext, Tick
 from cgro.networks.memorizers.constructions import NORMS, build
 from cgro.networks.memorizers.task import Memorizer, memorization_task
 from cgro.networks.readout import margins

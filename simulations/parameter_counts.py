@@ -12,7 +12,8 @@ from threadpoolctl import threadpool_limits
 from cgro.data.patches import require_sizes
 from cgro.data.separated import random_points
 from cgro.data.separation import LabelledPoints
-from cgro.experiment import Context, PlainContext, Tick, UserError
+from cgro.errors import UserError
+from cgro.experiment import Context, PlainContext, Tick
 from cgro.networks.memorizers.bounds import (
     lower_bound_total,
     published_scaling_total,

@@ -11,7 +11,8 @@ import xarray as xr
 
 from cgro.data.patches import require_sizes
 from cgro.dynamics.setting import PatchSetting
-from cgro.experiment import Context, PlainContext, UserError
+from cgro.errors import UserError
+from cgro.experiment import Context, PlainContext
 from cgro.sweeps.axes import Axis, vary
 from cgro.sweeps.patches import train_settings
 

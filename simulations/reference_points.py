@@ -8,7 +8,8 @@ import xarray as xr
 
 from cgro.data.patches import require_sizes
 from cgro.dynamics.trajectory import EngineName
-from cgro.experiment import Context, PlainContext, UserError
+from cgro.errors import UserError
+from cgro.experiment import Context, PlainContext
 from cgro.plots.report import TableRow
 from cgro.sweeps.patches import train_settings
 from simulations.reference_table import AMENDMENTS, Comparison, ReferencePoint, compare, reference_points

@@ -23,7 +23,8 @@ from cgro.certify.certify import certify
 from cgro.certify.structural import structural_margins
 from cgro.data.patches import require_sizes
 from cgro.data.separated import grid_family
-from cgro.experiment import Context, PlainContext, Tick, UserError
+from cgro.errors import UserError
+from cgro.experiment import Context, PlainContext, Tick
 from cgro.machine import single_thread
 from cgro.networks.memorizers.bounds import neurons_for_all_labellings
 from cgro.networks.memorizers.constructions import NORMS, build

@@ -8,7 +8,7 @@ import torch
 from test_training import images
 
 from cgro.data.batches import AUGMENTATIONS, Augmentation
-from cgro.experiment import UserError
+from cgro.errors import UserError
 
 
 def generator(seed: int = 0) -> torch.Generator:

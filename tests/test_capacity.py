@@ -14,7 +14,7 @@ from cgro.attacks.ball import Budget
 from cgro.attacks.pgd import pgd
 from cgro.certify.certify import certify
 from cgro.data.separation import LabelledPoints, opposite_separation
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.measures.scaling import power_law
 from cgro.networks.relu import ReluNetwork
 from cgro.training import capacity

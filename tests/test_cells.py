@@ -14,7 +14,7 @@ from test_memorizers import cloud, on_spheres
 from cgro.certify.affine import affine_margins
 from cgro.certify.structural import structural_margins
 from cgro.data.separation import LabelledPoints
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.exact import ExactNetwork, Program
 from cgro.networks.memorizers.cells import fit_grid
 from cgro.networks.memorizers.constructions import memorize

@@ -22,7 +22,7 @@ from cgro.certify.exact import exact_margin, exact_outputs, rounded_up
 from cgro.certify.linear import linear_bounds
 from cgro.certify.milp import MilpResult, minimize_row
 from cgro.certify.problem import Problem
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.readout import margins
 from cgro.networks.relu import ReluNetwork
 

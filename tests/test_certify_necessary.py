@@ -15,7 +15,7 @@ from test_certify_bounds import NORMS, random_network
 from cgro.certify.ball import contains
 from cgro.certify.certify import certify
 from cgro.certify.necessary import closest_pair, falsify_by_first_layer, first_layer_radius
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.relu import ReluNetwork
 from cgro.norms import distances, length
 

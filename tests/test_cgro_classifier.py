@@ -15,7 +15,7 @@ from cgro.certify.certify import certify
 from cgro.certify.exact import exact_margin
 from cgro.certify.structural import structural_margins
 from cgro.data.batches import Images
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.memorizers.constructions import memorize
 from cgro.networks.memorizers.indicators import indicators
 from cgro.networks.memorizers.task import Memorizer, memorization_task

@@ -15,7 +15,7 @@ from conftest import Outcome, files_below, finish, start
 
 from cgro import checking, commands
 from cgro.claim import Claim, Finding, Verdict
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.plots.report import found_words, slack_words
 from cgro.sweeps import store
 

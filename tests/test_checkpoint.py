@@ -13,7 +13,8 @@ import xarray as xr
 from safetensors.torch import save_file
 
 from cgro.data.images import load_images
-from cgro.experiment import Progress, UserError
+from cgro.errors import UserError
+from cgro.experiment import Progress
 from cgro.files import StorageError
 from cgro.sweeps import store
 from cgro.training import run as running

@@ -16,7 +16,7 @@ from conftest import SMALL, Outcome, files_below, finish, start
 
 from cgro import commands, registry
 from cgro.cli import main
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.sweeps import store
 
 Cgro = Callable[..., Outcome]

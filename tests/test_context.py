@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from cgro import files
 from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.trajectory import EngineName
-from cgro.experiment import PlainContext, Tick, UserError
+from cgro.errors import UserError
+from cgro.experiment import PlainContext, Tick
 from cgro.sweeps import context, store
 from cgro.sweeps.context import StoredContext
 from cgro.sweeps.patches import Block, train_block, train_settings

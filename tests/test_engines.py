@@ -16,7 +16,7 @@ from cgro.dynamics.kernel import bounded_exp
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.trajectory import STATUS, record_steps, train
-from cgro.experiment import UserError
+from cgro.errors import UserError
 
 BASE = PatchSetting(samples=12, patches=3, dim=40, filters=6, steps=2000, sampling="vectors", learning_rate=0.1)
 VARIANTS = {

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from mpmath import iv
 from scipy import stats
 
+from cgro.errors import UserError
 from cgro.evidence.boxes import prove_positive
 from cgro.evidence.cases import scan
 from cgro.evidence.confidence import mean_interval, proportion_interval, trials_for
 from cgro.evidence.symbolic import decide, identities, nonnegative, vanishes
-from cgro.experiment import UserError
 
 X, Y, Z = sp.symbols("x y z")
 

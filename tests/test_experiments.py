@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from cgro.dynamics.setting import PatchSetting
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.registry import find, find_all
 from cgro.sweeps.axes import Axis, vary
 from simulations import activation, attack, dimension, phase_diagram, phase_transition, training_objective

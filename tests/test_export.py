@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from scipy import sparse
 from test_certify_bounds import random_network
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.files import StorageError
 from cgro.networks import export
 from cgro.networks.export import load, save, to_onnx, to_vnnlib, to_vnnlib_set

@@ -11,7 +11,7 @@ import pytest
 import torch
 import xarray as xr
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.image_models import SmallCNN
 from cgro.plots import style
 from cgro.training.config import TrainingConfig

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.training.config import TrainingConfig
 from figures import flatness as flatness_figure
 from figures import image_stages as stages_figure

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.image_models import LeNet, SmallCNN, parameter_count
 from cgro.networks.residual import preact_resnet18, wide_resnet
 

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from cgro.data import downloads, official
 from cgro.data.images import TRAINING_IMAGES, load_images, stratified_subset
-from cgro.experiment import UserError
+from cgro.errors import UserError
 
 RECORDS = 7
 MNIST_STEMS = (

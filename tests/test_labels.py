@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cgro.data.labels import binary_task, class_subset, noisy_labels
-from cgro.experiment import UserError
+from cgro.errors import UserError
 
 TRUE = torch.arange(20_000) % 10
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cgro.certify.structural import structural_margins
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.memorizers.constructions import CONSTRUCTIONS, NORMS, memorize
 from cgro.networks.memorizers.shared_powers import smallest_power
 from cgro.networks.memorizers.task import Memorizer, memorization_task

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, Outcome, files_below
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.memorizing import read_points
 from cgro.networks.exact import ExactNetwork
 from cgro.networks.export import load

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cgro.attacks.ball import Budget, perturbation_size, project
 from cgro.attacks.pgd import pgd
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.norms import Norm
 
 NORMS = get_args(Norm)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from simulations import reference_points
 from simulations.reference_table import AMENDMENTS, Comparison, ReferencePoint, compare, widened
 from simulations.reference_table import reference_points as table

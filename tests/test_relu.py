@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 from torch import nn
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.gadgets import absolute_value, maximum, sawtooth, square
 from cgro.networks.image_models import SmallCNN
 from cgro.networks.readout import margin_rows, margins

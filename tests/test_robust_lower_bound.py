@@ -14,7 +14,7 @@ from cgro.certify.certify import certify
 from cgro.certify.necessary import falsify_by_first_layer
 from cgro.data.separated import basis_family, grid_family, random_points
 from cgro.data.separation import LabelledPoints, opposite_separation
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.memorizers.bounds import (
     first_layer_width,
     lower_bound_total,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.memorization.scores import (
     exceeds_by_chance,
     influence,

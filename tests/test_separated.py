@@ -26,7 +26,7 @@ from cgro.data.separated import (
     weak_coordinate,
 )
 from cgro.data.separation import LabelledPoints
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.norms import Norm, distances
 
 NORMS = get_args(Norm)

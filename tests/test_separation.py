@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 from cgro.data import separation as module
 from cgro.data.separation import LabelledPoints, byte_separation, nearest_opposite_distances, opposite_separation
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.norms import Norm
 
 NORMS = get_args(Norm)

@@ -22,7 +22,7 @@ from cgro.dynamics.gram import GramEngine
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.trajectory import make_engine, record_steps, train
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.registry import find_all
 from cgro.sweeps.axes import LABELS, Axis, is_integer, require_axis, vary
 from simulations import attack, phase_diagram

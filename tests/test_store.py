@@ -23,7 +23,7 @@ from hypothesis.extra import numpy as hnp
 
 from cgro import files, registry
 from cgro.dynamics.setting import PatchSetting
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.sweeps import store
 from cgro.sweeps.patches import Block
 

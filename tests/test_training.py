@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 from cgro.attacks.ball import Budget, perturbation_size
 from cgro.attacks.images import Attack, evaluating
 from cgro.data.batches import AUGMENTATIONS, Images
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.image_models import SmallCNN
 from cgro.networks.residual import preact_resnet18
 from cgro.randomness import STREAMS, at, spawn_streams, torch_generator

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.norms import Norm, require_norm
 
 Box = tuple[float, float]

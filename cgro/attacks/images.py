@@ -25,7 +25,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 from cgro.attacks.ball import Budget, inside, project, random_start, steepest
 from cgro.attacks.pgd import Objective, gradient_of, pgd
 from cgro.data.batches import Images
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.randomness import Stream, at, torch_generator
 
 LossName = Literal["ce", "cw", "dlr", "kl"]

@@ -28,7 +28,8 @@ from cgro.certify.interval import margin_interval
 from cgro.certify.linear import linear_bounds
 from cgro.certify.milp import TANGENTS, MilpResult, minimize_row
 from cgro.certify.problem import Problem
-from cgro.experiment import Tick, UserError
+from cgro.errors import UserError
+from cgro.experiment import Tick
 from cgro.networks.readout import Readout
 from cgro.networks.relu import ReluNetwork
 from cgro.norms import Norm

@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from scipy.optimize import linprog
 
 from cgro.certify.ball import inside
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.relu import Matrix, ReluNetwork, dense
 from cgro.norms import Norm, distances, length, require_norm
 

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from cgro.certify.rounding import gamma
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.readout import Readout, margin_rows
 from cgro.networks.relu import ReluNetwork
 from cgro.norms import Norm, require_norm

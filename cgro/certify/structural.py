@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from cgro.data.separation import Separation
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.memorizers.constructions import build
 from cgro.networks.memorizers.task import Memorizer, memorization_task
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pooch
 
 from cgro.data.official import CHECKSUMS
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.files import require_writable, write_whole
 
 log = logging.getLogger(__name__)

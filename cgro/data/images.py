@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cgro.data import downloads, official
-from cgro.experiment import UserError
+from cgro.errors import UserError
 
 ImageName = Literal["digits", "mnist", "cifar10", "cifar100"]
 TRAINING_IMAGES: dict[str, int] = {"digits": 1201, "mnist": 60_000, "cifar10": 50_000, "cifar100": 50_000}

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 
 
 def noisy_labels(labels: Tensor, rate: float, classes: int, seed: int | np.random.SeedSequence) -> Tensor:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 
 _STEM = "train-images-idx3-ubyte"
 CIFAR10_BATCH = 10_000

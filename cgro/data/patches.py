@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 
 
 @dataclass(frozen=True)

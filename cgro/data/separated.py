@@ -17,7 +17,7 @@ from jaxtyping import Int, Int64
 
 from cgro.data.patches import require_sizes
 from cgro.data.separation import LabelledPoints
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.norms import EXPONENT, Norm, require_norm
 
 LARGEST_FAMILY = 10**6

@@ -27,7 +27,8 @@ import numba as nb
 import numpy as np
 from jaxtyping import Float, Float64, Int64, UInt8
 
-from cgro.experiment import Tick, UserError
+from cgro.errors import UserError
+from cgro.experiment import Tick
 from cgro.machine import available_cores
 from cgro.norms import Norm, distances, require_norm
 

@@ -15,7 +15,7 @@ from cgro.attacks.ball import Budget
 from cgro.attacks.pgd import pgd
 from cgro.dynamics.runs import Runs, State, vector_draw
 from cgro.dynamics.setting import Attack
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.patch_cnn import PatchCNN, initial_filters
 
 PGD_STEPS = 10

@@ -21,7 +21,7 @@ from torch import Tensor
 from cgro.attacks.signal import attacked_margin, signal_learning, signal_margin
 from cgro.dynamics import kernel
 from cgro.dynamics.runs import Runs, State, gram_draw
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.machine import available_cores
 from cgro.networks.patch_cnn import initial_filters, output_signs, slope
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from cgro.data.patches import require_sizes
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.patch_cnn import Activation
 
 Attack = Literal["transfer", "worst", "pgd-l2", "pgd-linf"]

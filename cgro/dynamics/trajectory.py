@@ -22,7 +22,8 @@ from cgro.dynamics.direct import DirectEngine
 from cgro.dynamics.fresh_sample import estimate_error, noise_response
 from cgro.dynamics.gram import GramEngine
 from cgro.dynamics.runs import Engine, Runs, State
-from cgro.experiment import Tick, UserError
+from cgro.errors import UserError
+from cgro.experiment import Tick
 from cgro.machine import resolve_device
 from cgro.networks.patch_cnn import output_signs
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 
 
 def proportion_interval(successes: int, trials: int, confidence: float = 0.99) -> tuple[float, float]:

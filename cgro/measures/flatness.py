@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 
 from cgro.attacks.ball import Budget
 from cgro.attacks.pgd import pgd
-from cgro.experiment import UserError
+from cgro.errors import UserError
 
 Score = Callable[[Tensor], Tensor]
 """Points (B, *shape) -> what is searched for its maximum (B,)."""

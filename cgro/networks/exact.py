@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import sparse
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.relu import PrecisionError, ReluNetwork, Size
 
 Row = tuple[tuple[tuple[int, Fraction], ...], Fraction]

@@ -24,7 +24,7 @@ from jaxtyping import Float, Int
 from safetensors.numpy import save as pack
 from scipy import sparse
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.files import require_writable, write_whole
 from cgro.networks.readout import Readout, margin_rows
 from cgro.networks.relu import Matrix, PrecisionError, ReluNetwork, dense

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float, Int
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 
 Readout = Literal["sign", "label", "argmax"]
 """sign: one output, label +1 if it is > 0 and -1 if it is < 0. label: one output, the nearest integer.

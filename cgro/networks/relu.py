@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import sparse
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.machine import available_cores
 
 if TYPE_CHECKING:

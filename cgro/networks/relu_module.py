@@ -8,7 +8,7 @@ from jaxtyping import Float64
 from scipy import sparse
 from torch import Tensor, nn
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.relu import Matrix, ReluNetwork
 
 

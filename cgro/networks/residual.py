@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 from torch.nn.utils import skip_init
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.image_models import Normalize
 
 

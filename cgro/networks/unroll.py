@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 from torch import nn
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.image_models import Normalize
 from cgro.networks.relu import ReluNetwork
 

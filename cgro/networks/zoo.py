@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.image_models import LeNet, SmallCNN
 from cgro.networks.residual import preact_resnet18, wide_resnet
 

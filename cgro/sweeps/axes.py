@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from cgro.dynamics.setting import PatchSetting
-from cgro.experiment import UserError
+from cgro.errors import UserError
 
 LABELS = {
     "samples": "training samples $N$",

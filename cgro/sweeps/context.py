@@ -15,7 +15,8 @@ import xarray as xr
 from tqdm import tqdm
 
 from cgro import interrupts
-from cgro.experiment import C, CellFunction, Progress, UserError
+from cgro.errors import UserError
+from cgro.experiment import C, CellFunction, Progress
 from cgro.files import StorageError, require_writable
 from cgro.sweeps import store
 from cgro.sweeps.workers import processes, require_jobs

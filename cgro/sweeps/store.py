@@ -18,7 +18,7 @@ from typing import Any
 import xarray as xr
 
 from cgro import interrupts
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.files import write_whole
 
 FORMAT = 1

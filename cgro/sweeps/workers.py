@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from multiprocessing import active_children, get_context, parent_process
 from threading import Thread
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.machine import available_cores
 
 

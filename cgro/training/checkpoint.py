@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.files import write_whole
 
 FORMAT = 1

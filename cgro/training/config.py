@@ -12,7 +12,7 @@ from cgro.attacks.ball import Budget
 from cgro.attacks.images import Attack, evaluation_attack
 from cgro.data.batches import AUGMENTATIONS
 from cgro.data.images import TRAINING_IMAGES, ImageName
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.zoo import WIDTHS, ModelName
 from cgro.norms import Norm
 from cgro.training.loop import Averaging, Precision, Recipe

@@ -13,7 +13,7 @@ import math
 from jaxtyping import Float
 from torch import Tensor
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 
 
 def updated(

@@ -26,7 +26,7 @@ from cgro import interrupts
 from cgro.attacks.ball import Budget, project, random_start, steepest
 from cgro.attacks.images import BOX, Attack, evaluating
 from cgro.data.batches import Augmentation, Images
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.machine import in_batches_that_fit, is_out_of_memory
 from cgro.randomness import Stream, at, torch_generator
 from cgro.training.objectives import Adversarial, Objective

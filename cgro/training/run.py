@@ -23,7 +23,8 @@ from cgro.attacks.images import correct, evaluating
 from cgro.data.batches import Images
 from cgro.data.images import load_images, stratified_subset
 from cgro.data.labels import class_subset, noisy_labels
-from cgro.experiment import Tick, UserError, scratch_of
+from cgro.errors import UserError
+from cgro.experiment import Tick, scratch_of
 from cgro.machine import in_batches_that_fit, is_out_of_memory, resolve_device, single_thread
 from cgro.networks.image_models import parameter_count
 from cgro.networks.zoo import image_model

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 
 
 @dataclass(frozen=True)

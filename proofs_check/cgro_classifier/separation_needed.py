@@ -14,8 +14,8 @@ from itertools import product
 import numpy as np
 
 from cgro.claim import Claim, Finding
+from cgro.errors import UserError
 from cgro.evidence.cases import scan
-from cgro.experiment import UserError
 from cgro.networks.memorizers.task import memorization_task
 from cgro.norms import Norm
 

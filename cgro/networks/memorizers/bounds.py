@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.norms import EXPONENT, Norm
 
 

@@ -16,7 +16,7 @@ from fractions import Fraction
 import numpy as np
 
 from cgro.data.separation import LabelledPoints, opposite_separation
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.exact import ExactNetwork, Expression, Program
 from cgro.networks.memorizers.task import Memorizer, Task, encode
 from cgro.networks.readout import Readout

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.memorizers.ball_sum import ball_sum
 from cgro.networks.memorizers.cells import grid_cells
 from cgro.networks.memorizers.gated import cgro_classifier

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.memorizers.indicators import Parts, indicators
 from cgro.networks.memorizers.task import Memorizer, Task
 from cgro.networks.readout import Readout

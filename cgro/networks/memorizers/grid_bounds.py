@@ -18,7 +18,7 @@ from scipy import sparse
 from scipy.optimize import brentq
 
 from cgro.data.patches import require_sizes
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.relu import ReluNetwork
 
 

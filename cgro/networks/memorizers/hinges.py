@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.memorizers.task import Memorizer, Task, encode
 from cgro.networks.readout import Readout
 from cgro.networks.relu import PrecisionError, ReluNetwork, Size

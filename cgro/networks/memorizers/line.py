@@ -14,7 +14,7 @@ from jaxtyping import Float
 from scipy.optimize import linprog
 
 from cgro.data.separation import LabelledPoints
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.relu import ReluNetwork
 
 

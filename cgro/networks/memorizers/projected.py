@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from cgro.data.separation import LabelledPoints, nearest_opposite_distances
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.gadgets import sawtooth
 from cgro.networks.memorizers.ball_sum import Cube, ball_layers, ball_sum_size, levels
 from cgro.networks.memorizers.hinges import require

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.memorizers.bounds import lower_bound_total
 
 SHRINK = 0.5

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import sparse
 from scipy.special import comb
 
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.memorizers.ball_sum import Cube, scaled
 from cgro.networks.memorizers.hinges import require
 from cgro.networks.memorizers.task import Code, Memorizer, Task, U, encode

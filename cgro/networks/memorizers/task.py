@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cgro.data.separation import LabelledPoints, Separation, opposite_separation
-from cgro.experiment import UserError
+from cgro.errors import UserError
 from cgro.networks.exact import ExactNetwork
 from cgro.networks.readout import Readout
 from cgro.networks.relu import PrecisionError, ReluNetwork, Size

@@ -1,0 +1,63 @@
+"""Every check of a value returns it, or says in one line what is allowed and what was given."""
+
+import math
+
+import numpy as np
+import psutil
+import pytest
+
+from cgro import validate
+from cgro.errors import UserError
+from cgro.machine import in_words, require_memory
+
+
+@pytest.mark.parametrize(
+    ("check", "message"),
+    [
+        (lambda: validate.integer("seed", -3, low=0), "seed must be a non-negative integer, got -3"),
+        (lambda: validate.integer("seed", True), "seed must be an integer, got True"),
+        (lambda: validate.integer("seed", 2.0), "seed must be an integer, got 2.0"),
+        (lambda: validate.integer("images", 9, low=10), "images must be an integer of at least 10, got 9"),
+        (lambda: validate.integer("k", 5, low=1, high=4), "k must be an integer from 1 to 4, got 5"),
+        (lambda: validate.finite("rate", math.nan), "rate must be finite, got nan"),
+        (lambda: validate.finite("rate", "1"), "rate must be a real number, got '1'"),
+        (lambda: validate.finite("rate", 1j), "rate must be a real number, got 1j"),
+        (lambda: validate.at_least("weight", -0.5, 0), "weight must be at least 0, got -0.5"),
+        (lambda: validate.at_least("weight", math.inf, 0), "weight must be finite, got inf"),
+        (lambda: validate.above("radius", 0.0, 0), "radius must be greater than 0, got 0.0"),
+        (lambda: validate.between("share", 1.5, 0, 1), "share must be in [0, 1], got 1.5"),
+        (lambda: validate.between("ratio", 1.0, 0, 1, open_high=True), "ratio must be in [0, 1), got 1.0"),
+        (lambda: validate.between("ratio", 0.0, 0, 1, open_low=True), "ratio must be in (0, 1], got 0.0"),
+        (
+            lambda: validate.one_of("norm", "Linf", ("1", "2", "inf")),
+            "norm must be one of 1, 2, inf, got 'Linf'; did you mean inf?",
+        ),
+    ],
+)
+def test_a_bad_value_is_refused_in_one_line(check, message):
+    with pytest.raises(UserError) as caught:
+        check()
+    assert str(caught.value) == message
+
+
+def test_good_values_are_returned():
+    assert validate.integer("k", np.int64(3), low=3, high=3) == 3
+    assert validate.finite("x", np.float32(0.5)) == 0.5
+    assert validate.at_least("x", 0, 0) == 0
+    assert validate.above("x", 1e-300, 0) == 1e-300
+    assert validate.between("x", 1.0, 0, 1) == 1.0
+    assert validate.one_of("norm", "2", ("1", "2")) == "2"
+
+
+def test_work_larger_than_the_machine_is_refused_with_the_memory_it_needs():
+    there = psutil.virtual_memory().total
+    require_memory(there, "samples = 3")
+    with pytest.raises(UserError, match=r"samples = 10,000,000 would need .* of memory, this machine has"):
+        require_memory(there + 1, "samples = 10,000,000")
+
+
+@pytest.mark.parametrize(
+    ("size", "words"), [(0, "0 B"), (1536, "1.5 KiB"), (24 * 1024**3, "24 GiB"), (1e30, "8.9e+14 PiB")]
+)
+def test_sizes_are_read_by_people(size, words):
+    assert in_words(size) == words
