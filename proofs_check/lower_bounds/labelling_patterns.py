@@ -1,10 +1,14 @@
-"""How many sign patterns classifiers with few errors must have: C(K', V)^-1 2^V C((1-a) K', V) >= (2 (1-2a))^(K'/2),
-V = K'/2.
+"""How many sign patterns classifiers with few errors must have on some V = K'/2 of K' cells:
+C(K', V)^-1 2^V C((1-a) K', V) >= (2 (1-2a))^V.
 
-Each factor of C((1-a) K', V) / C(K', V) = prod_{i<V} ((1-a) K' - i) / (K' - i) is at least the last one, ((1/2 - a)
-K' + 1) / (K'/2 + 1), and that is at least 1 - 2a. Both inequalities are decided symbolically for all K' and a >= 0;
-the statement is then verified in integers. K' is the number of cells of the grid family, a the share of cells on
-which a classifier may err.
+For each of 2^K' labellings a classifier is right on (1-a) K' cells or more, hence on C((1-a) K', V) sets of V cells. So
+some set of V cells is right for a share C((1-a) K', V) / C(K', V) of the labellings, and as 2^(K'-V) of them agree on
+it, that takes as many patterns as stated. Sauer's lemma is to be applied to that set (`sauer-constant`).
+
+Each factor of C((1-a) K', V) / C(K', V) = prod_{i<V} ((1-a) K' - i) / (K' - i) is at least the last one,
+((1/2 - a) K' + 1) / (K'/2 + 1), and that is at least 1 - 2a. Both inequalities are decided symbolically for all K' and
+a >= 0; the statement is then verified in integers. K' is the number of cells of the grid family, a the share of cells
+on which a classifier may err.
 """
 
 from __future__ import annotations
@@ -56,12 +60,12 @@ def check(*, largest: int = 400, law: Base = base) -> Finding:
         proof=proved,
         tested=f"all K' and a < 1/2; {found.count} cases in integers, K' up to {largest}",
         bound="(2 (1 - 2a))^(K'/2)",
-        constant=f"at a = 1/10 and K' = {k} patterns grow as {2**rate:.4f}^K' in place of {1.6**0.5:.4f}^K'",
+        constant=f"at a = 1/10 and K' = {k} patterns grow as {4**rate:.4f}^(K'/2) in place of 1.6^(K'/2)",
     )
 
 
 CLAIM = Claim(
-    statement="classifiers that err on a share a of the cells at most have (2 (1-2a))^(K'/2) patterns or more",
+    statement="classifiers that err on a share a of the cells have (2 (1-2a))^(K'/2) patterns on some K'/2 cells",
     source="Li et al., NeurIPS 2022, proof of Theorem 4.3",
     tag="[S]",
     evidence="symbolic",
