@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from cgro.claim import Claim, Finding
+from cgro.errors import UserError
+from cgro.networks.memorizers.bounds import shattered_points
 from cgro.registry import find_all
 
 CHECKS = find_all("check")
@@ -88,3 +90,20 @@ def test_slack_of_an_identity_is_infinite() -> None:
     assert consistent(Finding(True, math.inf, "all", "0", "0"))
     assert not consistent(Finding(True, 0.5, "all", "1", "2"))
     assert not consistent(Finding(None, math.nan, "all", "1", "2"))
+
+
+def test_shattering_and_vc_dimension_stay_within_their_hypothesis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """rho <= sqrt(1 - 1/D): beyond it the count of shattered points is false."""
+    with pytest.raises(UserError, match=r"hypothesis 'rho <= sqrt\(1 - 1/D\)' is not met"):
+        CLAIMS["shattering"].require(CLAIMS["shattering"].parameters | {"dim": 2, "ratio": 0.9})
+    assert "sqrt(1 - 1/D)" in CLAIMS["shattering"].statement
+    seen: list[tuple[int, int, float]] = []
+
+    def watched(samples: int, dim: int, ratio: float) -> int:
+        seen.append((samples, dim, ratio))
+        return shattered_points(samples, dim, ratio)
+
+    monkeypatch.setattr(CHECKS["vc-dimension"], "shattered_points", watched)
+    CLAIMS["vc-dimension"].check(largest=10)
+    assert seen
+    assert all(ratio**2 <= 1 - 1 / dim + 1e-12 for _, dim, ratio in seen)

@@ -46,12 +46,26 @@ def test_closed_forms() -> None:
     assert first_layer_width(11, 10, 0.9, "1") == 1  # ceil(8.1 / 10)
     assert lower_bound_total(40, 1000, 0.5, "2") == 10_010
     assert lower_bound_total(200, 200, 0.9, "2") == 32_562
-    assert shattered_points(10, 0.9) == 5 * 5
+    assert shattered_points(10, 6, 0.9) == 5 * 5
     assert published_scaling_total(40, 1000, 0.5) == pytest.approx(2.5e6)
     assert shared_square_scaling_total(40, 1000, 0.5) == 11_040
     for ratio in (0.0, 1.0, -1.0):
         with pytest.raises(UserError, match="ratio is"):
             first_layer_width(10, 10, ratio, "2")
+
+
+def test_shattered_points_refuse_what_the_theorem_excludes() -> None:
+    """Half-spaces memorize every two points at every ratio, and shatter D + 1 points only."""
+    for dim in range(2, 40):
+        edge = math.sqrt(1 - 1 / dim)
+        assert shattered_points(2, dim, edge) == dim
+        with pytest.raises(UserError, match=r"ratio must be at most sqrt\(1 - 1/D\) = 0\.\d+ for D = \d+, got 0\."):
+            shattered_points(2, dim, edge + 1e-6)
+    for dim, ratio in ((2, 0.9), (2, 0.99), (1, 0.9), (1, 1e-9)):
+        with pytest.raises(UserError, match="ratio must be at most"):
+            shattered_points(2, dim, ratio)
+    with pytest.raises(UserError, match="dim"):
+        shattered_points(2, 0, 0.5)
 
 
 def test_constructions_on_the_worst_points_keep_the_first_layer_bound() -> None:

@@ -1,13 +1,16 @@
 """Robust memorizers of N points shatter floor(N/2) floor(1/(1-rho^2)) points (K4), in l_2 for rho <= sqrt(1 - 1/D).
 
-k = floor(1/(1-rho^2)) <= D. In each of N/2 far places c_l put the points c_l + e_1, ..., c_l + e_k to be shattered.
-For a labelling let J+ and J- be the indices of a place with labels + and -, and memorize two points: c_l + sum_{J+}
-e_j - sum_{J-} e_j and its mirror image with the other label, scaled so that each shattered point lies in the ball of
-the prototype of its label. Here the scale s is found: with prototypes p = c + s v and c - s v, v the sign vector on k
-coordinates, the point c + e_j with v_j = +1 has squared distance 1 - 2 s + k s^2 to p, and 2 eps = 2 s sqrt k. The
-ball of ratio rho reaches it iff 1 - 2 s + k s^2 <= rho^2 k s^2, and s = 1 / (k (1 - rho^2)) minimizes the difference:
-1 - 1 / (k (1 - rho^2)) <= 0 iff k (1 - rho^2) <= 1. That is decided symbolically; all labellings of small cases are
-decided in rational arithmetic.
+k = floor(1/(1-rho^2)) <= D, which is what the hypothesis is for. In each of N/2 far places c_l put the points
+c_l + e_1, ..., c_l + e_k to be shattered. For a labelling let J+ and J- be the indices of a place with labels + and -,
+and memorize two points: c_l + sum_{J+} e_j - sum_{J-} e_j and its mirror image with the other label, scaled so that
+each shattered point lies in the ball of the prototype of its label. Here the scale s is found: with prototypes
+p = c + s v and c - s v, v the sign vector on k coordinates, the point c + e_j with v_j = +1 has squared distance
+1 - 2 s + k s^2 to p, and 2 eps = 2 s sqrt k. The ball of ratio rho reaches it iff 1 - 2 s + k s^2 <= rho^2 k s^2, and
+s = 1 / (k (1 - rho^2)) minimizes the difference: 1 - 1 / (k (1 - rho^2)) <= 0 iff k (1 - rho^2) <= 1. That is decided
+symbolically; all labellings of small cases are decided in rational arithmetic, for one place and for two.
+
+Beyond the hypothesis the statement is false: half-spaces memorize every two points at every rho < 1, and they shatter
+D + 1 points at most (Radon). That is compared, too.
 """
 
 from __future__ import annotations
@@ -20,9 +23,11 @@ from itertools import product
 import sympy as sp
 
 from cgro.claim import Claim, Finding
-from cgro.networks.memorizers.bounds import shattered_points
+from cgro.networks.memorizers.bounds import shattered_points, within_shattering
 
-Count = Callable[[int, float], int]
+Count = Callable[[int, int, float], int]
+"""Of samples N, dimension D and ratio rho."""
+Point = list[Fraction]
 
 
 def best_scale_decides() -> bool:
@@ -37,62 +42,106 @@ def best_scale_decides() -> bool:
     )
 
 
-def all_labellings_lie_in_balls(k: int, places: int, square_ratio: Fraction) -> int:
-    """Labellings of k points in each of some places that prototypes realize; places are far apart, so each counts
-    alone."""
+def realized(dim: int, k: int, places: int, square_ratio: Fraction) -> int:
+    """Labellings of k points in each of some places of R^D, k <= D, that memorizers of two prototypes a place realize.
+
+    A labelling is realized if every point lies in the ball of a prototype of its label, of radius rho lambda / 2 with
+    lambda the separation of all prototypes.
+    """
     s = 1 / (k * (1 - square_ratio))
-    good = 0
-    for v in product((1, -1), repeat=k):
-        inside = []
-        for j in range(k):
-            # Prototype of the point's label: v_j s v.
-            step = [v[j] * s * w for w in v]
-            distance = sum(((i == j) - step[i]) ** 2 for i in range(k))
-            inside.append(distance <= square_ratio * k * s**2)
-        good += all(inside)
-    return good**places
+    # Far: more than any two prototypes of one place are apart.
+    centers = [_shift([Fraction(0)] * dim, 0, place * 10 * k * (s + 1)) for place in range(places)]
+    count = 0
+    for labels in product((1, -1), repeat=k * places):
+        signs = [labels[place * k : (place + 1) * k] for place in range(places)]
+        prototypes = [
+            (sign, [x + (sign * s * v[j] if j < k else 0) for j, x in enumerate(center)])
+            for v, center in zip(signs, centers, strict=True)
+            for sign in (1, -1)
+        ]
+        separation = min(_square(p, q) for a, p in prototypes for b, q in prototypes if a != b)
+        points = [(v[j], _shift(center, j, 1)) for v, center in zip(signs, centers, strict=True) for j in range(k)]
+        reach = square_ratio * separation / 4
+        count += all(any(a == label and _square(p, x) <= reach for a, p in prototypes) for label, x in points)
+    return count
 
 
-def check(*, largest: int = 5, count: Count = shattered_points) -> Finding:
-    """All labellings for k up to `largest` in one and two places, at the ratio rho^2 = 1 - 1/k.
+def _shift(point: Point, axis: int, step: Fraction | int) -> Point:
+    return [x + (step if j == axis else 0) for j, x in enumerate(point)]
+
+
+def _square(p: Point, q: Point) -> Fraction:
+    return sum(((a - b) ** 2 for a, b in zip(p, q, strict=True)), Fraction(0))
+
+
+def check(*, dim: int = 4, ratio: float = 0.85, count: Count = shattered_points) -> Finding:
+    """All labellings in one and two places, at the ratio and at every rho^2 = 1 - 1/k up to it.
 
     Args:
-        largest: points shattered in one place.
+        dim: dimension D.
+        ratio: robustness ratio rho.
     """
     proved = best_scale_decides()
-    realized, wrong = [], ""
-    for k in range(2, largest + 1):
-        square = 1 - Fraction(1, k)
-        for places in (1, 2):
-            claimed = count(2 * places, math.sqrt(square))
-            points = claimed // places
-            good = all_labellings_lie_in_balls(points, places, square)
-            realized.append(f"{good} of {2**claimed}")
-            if good != 2**claimed:
-                wrong = wrong or f"N = {2 * places}, rho^2 = 1 - 1/{k}: {good} of {2**claimed} labellings"
+    edges = [(math.sqrt(1 - 1 / k), 1 - Fraction(1, k)) for k in range(2, dim + 1)]
+    # An edge as a float is rounded; the edge itself is decided.
+    cases = [edge for edge in edges if edge[0] <= ratio * (1 + 1e-12)]
+    if not any(math.isclose(ratio, edge, rel_tol=1e-12) for edge, _ in cases):
+        cases.append((ratio, Fraction(ratio) ** 2))
+    wrong, done = "", ""
+    for rho, square in cases:
+        k = count(2, dim, rho)
+        if k > dim + 1:
+            wrong = wrong or f"half-spaces, D = {dim}, N = 2, rho = {rho:.4g}: {dim + 1} points shattered, not {k}"
+        elif k > dim:
+            wrong = wrong or f"k = {k} points e_1, ..., e_k do not exist for D = {dim}, rho = {rho:.4g}"
+        for places in (1, 2) if k <= dim else ():
+            good, all_of_them = realized(dim, k, places, square), 2 ** count(2 * places, dim, rho)
+            done = f"{good} of {all_of_them} for N = {2 * places}, rho = {rho:.4g}"
+            if good != all_of_them:
+                wrong = wrong or f"{done}: a labelling is not realized"
     return Finding(
         holds=proved and not wrong,
         slack=1.0 if proved and not wrong else 0.0,
-        tested=f"all labellings for rho^2 = 1 - 1/k, k = 2 to {largest}, N = 2 and 4; all k by the identity",
+        tested=f"all labellings for D = {dim}, N = 2 and 4, {len(cases)} ratios up to {ratio:g}; all k by the identity",
         bound="every labelling",
-        measured=f"{realized[-1]} labellings for the largest; condition k (1 - rho^2) <= 1 is exact",
+        measured=f"labellings realized: {done or 'none'}; condition k (1 - rho^2) <= 1 is exact",
         counterexample=wrong,
     )
 
 
+def unrestricted(samples: int, dim: int, ratio: float) -> int:
+    """The count without its hypothesis."""
+    return (samples // 2) * math.floor(1 / (1 - ratio**2) + 1e-9)
+
+
 CLAIM = Claim(
-    statement="robust memorizers of N points in l_2 shatter floor(N/2) floor(1/(1-rho^2)) points",
+    statement="robust memorizers of N points in l_2 shatter floor(N/2) floor(1/(1-rho^2)), if rho <= sqrt(1 - 1/D)",
     source="Kim, Moon & Yun, NeurIPS 2025, Prop. 3.3 (K4)",
     tag="[S]",
     evidence="exact",
     check=check,
-    hypotheses={"2 <= largest <= 8": lambda largest: 2 <= largest <= 8},
-    deep={"largest": 8},
+    hypotheses={
+        "1 <= dim <= 5": lambda dim: 1 <= dim <= 5,
+        "0 < rho < 1": lambda ratio: 0 < ratio < 1,
+        "rho <= sqrt(1 - 1/D)": within_shattering,
+    },
+    deep={"dim": 5, "ratio": math.sqrt(0.8)},
     controls={
-        "one point more in each place": {"count": lambda n, rho: shattered_points(n, rho) + n // 2, "largest": 3},
+        "one point more in each place": {
+            "count": lambda n, d, rho: shattered_points(n, d, rho) + n // 2,
+            "dim": 3,
+            "ratio": 0.8,
+        },
         "1/(1-rho) instead of 1/(1-rho^2)": {
-            "count": lambda n, rho: (n // 2) * math.floor(1 / (1 - rho) + 1e-9),
-            "largest": 2,
+            "count": lambda n, d, rho: (n // 2) * math.floor(1 / (1 - rho) + 1e-9),
+            "dim": 5,
+            "ratio": 0.75,
+        },
+        "without rho <= sqrt(1 - 1/D), on a line": {"count": unrestricted, "dim": 1, "ratio": 0.9},
+        "without rho <= sqrt(1 - 1/D), in the plane": {"count": unrestricted, "dim": 2, "ratio": 0.9},
+        "1/(1-1.05 rho^2) instead of 1/(1-rho^2)": {
+            "count": lambda n, d, rho: (n // 2) * math.floor(1 / (1 - 1.05 * rho**2) + 1e-9),
+            "ratio": 0.86,
         },
     },
 )

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from cgro.errors import UserError
 from cgro.norms import EXPONENT, Norm
+from cgro.validate import integer
 
 
 def first_layer_width(samples: int, dim: int, ratio: float, norm: Norm) -> int:
@@ -41,13 +42,31 @@ def lower_bound_total(samples: int, dim: int, ratio: float, norm: Norm) -> int:
     return (dim + 1) * first_layer_width(samples, dim, ratio, norm)
 
 
-def shattered_points(samples: int, ratio: float) -> int:
-    """Points that robust memorizers of N points shatter, floor(N/2) floor(1/(1-rho^2)): their VC dimension is no less.
+def shattered_points(samples: int, dim: int, ratio: float) -> int:
+    """Points that robust memorizers of N points in R^D shatter in l_2: their VC dimension is no less.
 
-    Reference: Kim, Moon & Yun, Prop. 3.3, in l_2, for rho <= sqrt(1 - 1/D) [S].
+        floor(N/2) floor(1/(1-rho^2))
+
+    ratio: in (0, sqrt(1 - 1/D)]. Beyond it the statement is false: half-spaces memorize every two points at every ratio
+    and shatter D + 1 points.
+
+    Raises: UserError for a ratio beyond, which is every one for D = 1. Reference: Kim, Moon & Yun, Prop. 3.3 [S].
     """
+    integer("samples", samples, low=1)
+    integer("dim", dim, low=1)
     _require_ratio(ratio)
-    return (samples // 2) * math.floor(1 / (1 - ratio**2) + 1e-9)
+    if not within_shattering(dim, ratio):
+        largest = math.sqrt(1 - 1 / dim)
+        raise UserError(
+            f"ratio must be at most sqrt(1 - 1/D) = {largest:.6g} for D = {dim:,}, got {ratio:.9g}: beyond, fewer "
+            "points may be shattered; lower the ratio or raise D"
+        )
+    return (samples // 2) * min(dim, math.floor(1 / (1 - ratio**2) + 1e-9))
+
+
+def within_shattering(dim: int, ratio: float) -> bool:
+    """rho <= sqrt(1 - 1/D), the hypothesis of `shattered_points`, up to the rounding of that root."""
+    return ratio <= math.sqrt(1 - 1 / dim) * (1 + 4 * math.ulp(1.0))
 
 
 def published_scaling_total(samples: int, dim: int, ratio: float) -> float:
