@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -28,6 +28,7 @@ from cgro.certify.interval import margin_interval
 from cgro.certify.linear import linear_bounds
 from cgro.certify.milp import TANGENTS, MilpResult, minimize_row
 from cgro.certify.problem import Problem
+from cgro.certify.samples import Samples
 from cgro.errors import UserError
 from cgro.experiment import Tick
 from cgro.networks.readout import Readout
@@ -105,7 +106,9 @@ def certify(
     """For each i: is min over |x - x_i|_p <= radius of the margin of label y_i positive?
 
     Args:
-        network: a ReluNetwork, or a torch network of Linear and ReLU layers, whose weights are taken exactly.
+        network: a ReluNetwork, or a torch network of Linear and ReLU layers, whose weights are taken exactly (see
+            `cgro.networks.relu_module.from_torch`). The module is evaluated at the centres and at random points of the
+            balls, too, and refused where it differs from what was bounded.
         points: centres (N, D), in input units.
         labels: integers (N,) that the read-out can give.
         radius: >= 0, in input units; 0 asks about the points alone.
@@ -123,16 +126,19 @@ def certify(
     Raises: UserError for a problem that is not one (see `Problem.of`), an unknown tier, a time limit that is not
         positive, and modules that are not piecewise linear.
     """
-    if not isinstance(network, ReluNetwork):
+    model: Any = None if type(network) is ReluNetwork else network
+    layers: Any = network
+    if model is not None:
         from cgro.networks.relu_module import from_torch
 
-        network = from_torch(network)
-    problem = Problem.of(network, points, labels, norm, radius, readout)
+        layers = from_torch(model)
+    problem = Problem.of(layers, points, labels, norm, radius, readout)
     unknown = [tier for tier in tiers if tier not in get_args(Tier)]
     if unknown:
         raise UserError(f"tier {unknown[0]!r} is unknown: allowed are {', '.join(get_args(Tier))}")
     if not time_limit > 0:
         raise UserError(f"time limit is {time_limit}: it must be > 0 seconds of MILP for each point")
+    samples = None if model is None else Samples.of(model, problem, seed)
     run = _Run(problem, np.random.default_rng(seed), tick)
     run.centres()
     if structural is not None:
@@ -142,7 +148,10 @@ def certify(
     run.attack()
     if "milp" in tiers and radius > 0:
         run.milp(time_limit, exact)
-    return run.finish()
+    found = run.finish()
+    if samples is not None:
+        samples.require_labels(found.certified)
+    return found
 
 
 class _Run:

@@ -12,6 +12,8 @@ from torch import nn
 from cgro.errors import UserError
 from cgro.networks.image_models import Normalize
 from cgro.networks.relu import ReluNetwork
+from cgro.networks.torch_layers import layers_of, scale_and_shift, weight_and_bias
+from cgro.networks.torch_values import require_equal
 
 Affine = tuple[Any, np.ndarray]
 
@@ -19,40 +21,57 @@ Affine = tuple[Any, np.ndarray]
 def unroll(model: nn.Module, shape: tuple[int, ...]) -> ReluNetwork:
     """The ReluNetwork of a torch network of Normalize, Conv2d, Linear, ReLU and Flatten, on flattened inputs.
 
-    `shape` is that of one input, (C, H, W) for images. Affine layers that follow each other are multiplied out in
-    float64, so the result equals the model in float64 up to rounding.
+    `shape` is that of one input, (C, H, W) for images. Batch norms and dropout in evaluation mode are taken, too.
+    Affine layers that follow each other are multiplied out in float64, so the result equals the model in float64 up to
+    rounding; the model itself is evaluated at random points in [0, 1] and compared.
 
-    Raises: UserError for a module of another kind, which it names, and one that does not fit the shape.
+    Raises: UserError for a module of another kind or that is not what its class says (see `from_torch`), which it
+        names; one that does not fit the shape; and where the model's outputs are not those of its layers.
     """
-    dim = math.prod(shape)
+    given, dim = shape, math.prod(shape)
     affine: Affine = (sparse.eye_array(dim, format="csr"), np.zeros(dim))
     layers: list[Affine] = []
     ends_affine = False
-    for name, module in model.named_modules():
-        if isinstance(module, nn.ReLU):
+    for name, module in layers_of(model, root=""):
+        if type(module) is nn.ReLU:
             layers.append(affine)
             width = len(affine[1])
             affine, ends_affine = (sparse.eye_array(width, format="csr"), np.zeros(width)), False
             continue
-        if isinstance(module, nn.Flatten | nn.Identity) or any(module.children()):
-            shape = (math.prod(shape),) if isinstance(module, nn.Flatten) else shape
+        if type(module) is nn.Flatten:
+            shape = (math.prod(shape),)
             continue
-        if isinstance(module, Normalize):
-            step: Affine = _normalize(module, math.prod(shape))
-        elif isinstance(module, nn.Conv2d) and len(shape) == 3:
-            step, shape = _convolution(module, shape)
-        elif isinstance(module, nn.Linear) and module.in_features == math.prod(shape):
-            step, shape = _linear(module), (module.out_features,)
-        else:
-            raise UserError(
-                f"module {name} is {type(module).__name__} on an input of shape {shape}: allowed are Normalize, Conv2d "
-                "on (C, H, W), Linear of its size, ReLU and Flatten"
-            )
-        weight, bias = step
+        (weight, bias), shape = _step(name, module, shape)
         affine, ends_affine = (weight @ affine[0], weight @ affine[1] + bias), True
     if not ends_affine:
         raise UserError("the torch network does not end in a Linear: add the read-out layer to it")
-    return ReluNetwork.of([*layers, affine])
+    network = ReluNetwork.of([*layers, affine])
+    require_equal(model, network, np.random.default_rng(0).random((_TRIED, dim)), given)
+    return network
+
+
+_TRIED = 4
+"""Random inputs at which a model is compared with the network read from it."""
+
+
+def _step(name: str, module: nn.Module, shape: tuple[int, ...]) -> tuple[Affine, tuple[int, ...]]:
+    """The affine map of a layer, and the shape after it."""
+    if type(module) is Normalize:
+        return _normalize(module, math.prod(shape)), shape
+    if type(module) is nn.Conv2d and len(shape) == 3:
+        return _convolution(module, shape)
+    if type(module) is nn.Linear and shape == (module.in_features,):
+        return weight_and_bias(module), (module.out_features,)
+    if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d) and len(shape) == (3 if type(module) is nn.BatchNorm2d else 1):
+        assert isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+        scale, shift = scale_and_shift(module)
+        if len(scale) == shape[0]:
+            pixels = math.prod(shape[1:])
+            return (sparse.diags_array(np.repeat(scale, pixels), format="csr"), np.repeat(shift, pixels)), shape
+    raise UserError(
+        f"module {name or 'model'} is {type(module).__name__} on an input of shape {shape}: allowed are Normalize, "
+        "Conv2d on (C, H, W), Linear and BatchNorm of its size, ReLU and Flatten"
+    )
 
 
 def _normalize(module: Normalize, dim: int) -> Affine:
@@ -60,21 +79,13 @@ def _normalize(module: Normalize, dim: int) -> Affine:
     return scale * sparse.eye_array(dim, format="csr"), np.full(dim, -float(module.mean) * scale)
 
 
-def _linear(module: nn.Linear) -> Affine:
-    weight = module.weight.detach().cpu().double().numpy()
-    return weight, _bias(module, len(weight))
-
-
-def _bias(module: nn.Linear | nn.Conv2d, outputs: int) -> np.ndarray:
-    return np.zeros(outputs) if module.bias is None else module.bias.detach().cpu().double().numpy()
-
-
 def _convolution(module: nn.Conv2d, shape: tuple[int, ...]) -> tuple[Affine, tuple[int, int, int]]:
     """One entry for each output pixel, kernel offset and channel pair that falls inside of the image."""
-    if module.groups != 1 or module.dilation != (1, 1) or not isinstance(module.padding, tuple):
-        raise UserError("a Conv2d has groups, dilation or named padding: allowed are plain convolutions")
+    plain = module.groups == 1 and module.dilation == (1, 1) and module.padding_mode == "zeros"
+    if not plain or not isinstance(module.padding, tuple):
+        raise UserError("a Conv2d has groups, dilation or padding that is not of zeros: allowed are plain convolutions")
     channels, height, width = shape
-    kernel = module.weight.detach().cpu().double().numpy()
+    kernel, offsets = weight_and_bias(module)
     outputs, inputs, kh, kw = kernel.shape
     if inputs != channels:
         raise UserError(f"a Conv2d takes {inputs} channels, its input has {channels}: must be equal")
@@ -92,4 +103,4 @@ def _convolution(module: nn.Conv2d, shape: tuple[int, ...]) -> tuple[Affine, tup
     values = np.broadcast_to(kernel[:, :, :, :, None, None], full)[inside]
     size = outputs * out_h * out_w
     weight = sparse.csr_array((values, (target, place)), shape=(size, channels * height * width))
-    return (weight, np.repeat(_bias(module, outputs), out_h * out_w)), (outputs, out_h, out_w)
+    return (weight, np.repeat(offsets, out_h * out_w)), (outputs, out_h, out_w)
