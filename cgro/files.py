@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import re
 import tempfile
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from cgro.errors import UserError
 
@@ -18,21 +22,63 @@ class StorageError(UserError):
 def write_whole(path: Path, content: bytes) -> None:
     """Write to a temporary name and rename, so that a killed process leaves either nothing or a whole file.
 
-    What a killed process leaves is a hidden file `.NAME.*.tmp`, which nothing reads.
+    What a killed process leaves is a hidden file `.NAME.*.tmp`, which nothing reads; see `remove_leftovers`.
 
     Raises: StorageError where the folder cannot be written or the disk is full.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
+        with _locked(temporary):
+            temporary.write_bytes(content)
+            os.replace(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError):
             raise _storage_error(path.parent, error) from error
         raise
+
+
+def remove_leftovers(folder: Path) -> int:
+    """Remove the temporary files that killed processes left in a folder; how many there were.
+
+    Whoever writes a file holds a lock on it, which ends with the process: what is locked stays, on any machine that
+    shares the folder. What cannot be locked or removed stays, too.
+    """
+    removed = 0
+    for path in folder.glob(".*.tmp"):
+        if _TEMPORARY.fullmatch(path.name):
+            with contextlib.suppress(OSError), path.open("r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is_at(path, file):  # it has not become a whole file meanwhile
+                    path.unlink()
+                    removed += 1
+    return removed
+
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """A new file at the path, locked from before its first byte to the end of the block."""
+    while True:
+        with path.open("wb") as file:
+            with contextlib.suppress(OSError):  # a file system without locks; there leftovers stay
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_at(path, file):
+                yield
+                return
+        # `remove_leftovers` came between opening and locking.
+
+
+def _is_at(path: Path, file: BinaryIO) -> bool:
+    """Whether an open file is still what lies at the path."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def require_writable(folder: Path) -> None:
