@@ -1,26 +1,34 @@
 """Checkpoints: one safetensors file each, tensors and a JSON record in its header; no pickle is read or written.
 
-Written whole or not at all; the record holds a SHA-256 digest of the tensors, which is checked when they are read.
+Written whole or not at all. The header's metadata has one entry, `cgro`: the SHA-256 digest of the whole file, taken
+with zeros in its own place, and the record. So no byte of the file can change unseen, and every reader of safetensors
+reads it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from cgro.errors import UserError
 from cgro.files import write_whole
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when older checkpoints can no longer be read."""
+_BEFORE = b'{"__metadata__":{"cgro":"'
+_HEADER = 8
+"""Bytes that hold the length of the header, which follows."""
+_PLACE = slice(_HEADER + len(_BEFORE), _HEADER + len(_BEFORE) + 2 * hashlib.sha256().digest_size)
+"""Where the digest lies, in hexadecimal digits."""
+_ZEROS = b"0" * (_PLACE.stop - _PLACE.start)
 
 
 @dataclass(frozen=True)
@@ -30,35 +38,74 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     record: dict[str, Any]
 
+    def content(self) -> bytes:
+        """The file, byte by byte a function of tensors and record."""
+        tensors = {name: value.detach().cpu().contiguous().clone() for name, value in self.tensors.items()}
+        about = json.dumps({"format": FORMAT, "record": self.record}, sort_keys=True)
+        content = bytearray(save(tensors, {"cgro": _ZEROS.decode() + about}))
+        assert content[_HEADER : _PLACE.start] == _BEFORE, "safetensors lays its header out otherwise"
+        content[_PLACE] = _digest(content)
+        return bytes(content)
+
     def save(self, path: Path) -> None:
         """Raises: StorageError where the folder cannot be written or the disk is full."""
-        tensors = {name: value.detach().cpu().contiguous().clone() for name, value in self.tensors.items()}
-        about = {"format": FORMAT, "sha256": _digest(tensors), "record": self.record}
-        write_whole(path, save(tensors, {"cgro": json.dumps(about, sort_keys=True)}))
+        write_whole(path, self.content())
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
         """Raises: UserError for a file that is missing, truncated, altered, or of another program or version."""
         try:
-            with safe_open(path, framework="pt") as file:
-                about = json.loads((file.metadata() or {}).get("cgro", "null"))
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            content = path.read_bytes()
         except FileNotFoundError as error:
             raise UserError(f"checkpoint {path}: not found; give a file that `cgro train` wrote") from error
-        except (SafetensorError, OSError, ValueError) as error:
-            raise UserError(f"checkpoint {path}: damaged or truncated ({error}); train again") from error
-        if not isinstance(about, dict) or about.get("format") != FORMAT:
-            found = about.get("format") if isinstance(about, dict) else "no record"
-            raise UserError(f"checkpoint {path}: not one of this version of cgro (format {found}, expected {FORMAT})")
-        if about["sha256"] != _digest(tensors):
-            raise UserError(f"checkpoint {path}: altered, its tensors do not match their checksum; train again")
+        except OSError as error:
+            raise UserError(f"checkpoint {path}: cannot be read ({error.strerror or error})") from error
+        if not _is_whole(content):
+            raise UserError(f"checkpoint {path}: {_what_is_wrong(content)}")
+        try:
+            tensors, about = load(content), json.loads(_metadata(content)[len(_ZEROS) :])
+        except _UNREADABLE as error:
+            # The digest is right, so it was written like this.
+            raise UserError(f"checkpoint {path}: not written by cgro ({type(error).__name__}); train again") from error
+        if not isinstance(about, dict) or about.get("format") != FORMAT or not isinstance(about.get("record"), dict):
+            raise UserError(f"checkpoint {path}: not written by cgro (it has no record); train again")
         return cls(tensors, about["record"])
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
-    total = hashlib.sha256()
-    for name in sorted(tensors):
-        value = tensors[name]
-        total.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        total.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()
+def _digest(content: bytes | bytearray) -> bytes:
+    """Of the content with zeros in place of its digest, in hexadecimal digits."""
+    found = hashlib.sha256(content[: _PLACE.start])
+    found.update(_ZEROS)
+    found.update(memoryview(content)[_PLACE.stop :])
+    return found.hexdigest().encode()
+
+
+def _is_whole(content: bytes) -> bool:
+    return content[_HEADER : _PLACE.start] == _BEFORE and content[_PLACE] == _digest(content)
+
+
+def _metadata(content: bytes) -> str:
+    """The entry `cgro`; empty if there is none."""
+    header = json.loads(content[_HEADER : _HEADER + int.from_bytes(content[:_HEADER], "little")])
+    return str(header.get("__metadata__", {}).get("cgro", ""))
+
+
+def _what_is_wrong(content: bytes) -> str:
+    """With a file whose digest does not fit."""
+    try:
+        load(content)
+        about = _metadata(content)
+    except _UNREADABLE as error:
+        return f"damaged or truncated ({type(error).__name__}); train again"
+    if content[_HEADER : _PLACE.start] == _BEFORE and not about.startswith("{"):
+        return "altered, it does not match its checksum; train again"
+    found = re.match(r'{"format": (\d{1,3})\b', about)  # format 1 began with it
+    return (
+        f"not one of this version of cgro (format {found[1] if found else 'unknown'}, expected {FORMAT}); train again"
+    )
+
+
+_UNREADABLE = (
+    SafetensorError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError, AssertionError,
+)  # fmt: skip
+"""What readers of safetensors and JSON raise for nonsense: RecursionError is a RuntimeError."""
