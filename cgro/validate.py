@@ -1,4 +1,4 @@
-"""Checks of single values at the door: each returns the value, or refuses it in one line.
+"""Checks at the door, of single values and of arrays of numbers: each returns the value, or refuses it in one line.
 
 Every message has the same shape: what the value is called, what is allowed, what was given.
 """
@@ -11,6 +11,7 @@ from collections.abc import Collection
 from typing import Any, TypeVar
 
 import numpy as np
+from jaxtyping import Float64
 
 from cgro.errors import UserError
 
@@ -27,10 +28,16 @@ def integer(name: str, value: Any, *, low: int | None = None, high: int | None =
     return int(value)
 
 
-def finite(name: str, value: Any) -> float:
-    """A real number that is neither infinite nor NaN. Raises: UserError."""
+def real(name: str, value: Any) -> float:
+    """A real number (no bool), perhaps infinite or NaN. Raises: UserError."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
         raise UserError(f"{name} must be a real number, got {value!r}")
+    return float(value)
+
+
+def finite(name: str, value: Any) -> float:
+    """A real number that is neither infinite nor NaN. Raises: UserError."""
+    real(name, value)
     if not math.isfinite(value):
         raise UserError(f"{name} must be finite, got {value}")
     return float(value)
@@ -66,6 +73,47 @@ def one_of(name: str, value: Any, allowed: Collection[Any]) -> Any:
         hint = f"; did you mean {close[0]}?" if close else ""
         raise UserError(f"{name} must be one of {', '.join(str(known) for known in allowed)}, got {value!r}{hint}")
     return value
+
+
+def as_array(name: str, values: Any) -> np.ndarray:
+    """Whatever numpy makes of the values, unless entries are masked: their mask would be lost. Raises: UserError."""
+    if np.ma.is_masked(values):
+        raise UserError(f"{name} have masked entries: fill them or leave them out")
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"{name} are not numbers ({error}): must be an array of them, all rows of one length; convert them"
+        ) from error
+
+
+def real_array(name: str, values: Any) -> Float64[np.ndarray, "*shape"]:
+    """The values as float64, each exactly as it was given; may share memory with them.
+
+    Text such as '1_0', bools, objects and complex numbers are refused: a conversion would read them as other numbers.
+
+    Raises: UserError, also for an integer or a longer float that float64 does not hold.
+    """
+    given = as_array(name, values)
+    if given.dtype.kind not in "iuf":
+        raise UserError(f"{name} are not numbers (type {given.dtype}): must be real numbers; convert them")
+    with np.errstate(over="ignore"):
+        converted = np.asarray(given, dtype=np.float64)
+    if given.dtype.itemsize >= 8 and given.dtype.kind + str(given.dtype.itemsize) != "f8":
+        _require_exact(name, given, converted)
+    return converted
+
+
+def _require_exact(name: str, given: np.ndarray, converted: np.ndarray) -> None:
+    """Refuse numbers that changed on their way to float64; integers are compared exactly."""
+    if given.dtype.kind == "f":
+        changed = (converted != given) & ~np.isnan(given)
+    else:
+        large = np.abs(converted) >= 2.0**53
+        changed = np.zeros(given.shape, bool)
+        changed[large] = [int(a) != int(b) for a, b in zip(given[large], converted[large], strict=True)]
+    if changed.any():
+        raise UserError(f"{name} hold {given[changed][0]}, which float64 does not hold exactly: round or rescale them")
 
 
 def _range(kind: str, low: float | None, high: float | None) -> str:

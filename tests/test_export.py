@@ -255,6 +255,9 @@ def test_the_property_is_that_the_label_is_not_read(readout, outputs) -> None:
         ({"radius": -1.0}, "radius is -1.0"),
         ({"point": np.array([np.nan])}, "point of shape (1,): need one row of finite coordinates"),
         ({"point": np.zeros((1, 2))}, "point of shape (1, 2)"),
+        ({"point": np.zeros(2, complex)}, "point coordinates are not numbers (type complex128)"),
+        ({"point": ["1_0", "2"]}, "point coordinates are not numbers (type <U3)"),
+        ({"radius": "0.1"}, "radius must be a real number, got '0.1'"),
     ],
 )
 def test_vnnlib_refuses_by_name(change, message) -> None:

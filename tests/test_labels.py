@@ -64,6 +64,17 @@ def test_a_binary_task_joins_classes() -> None:
         (lambda: binary_task(TRUE, [1, 2], [2]), "class 2 is in both groups"),
         (lambda: binary_task(TRUE, [], [2]), "a group is empty"),
         (lambda: binary_task(TRUE, [12], [2]), "no samples of [12]"),
+        (lambda: noisy_labels(TRUE / 2, 0.5, 10, 0), "labels are torch.float32 (20000,): must be integers (N,)"),
+        (lambda: noisy_labels(TRUE[:, None], 0.5, 10, 0), "labels are torch.int64 (20000, 1): must be integers (N,)"),
+        (lambda: noisy_labels(TRUE > 3, 0.5, 10, 0), "labels are torch.bool"),
+        (lambda: noisy_labels(TRUE, "1", 10, 0), "noise rate must be a real number, got '1'"),
+        (lambda: noisy_labels(TRUE, 0.5, 10.5, 0), "classes must be an integer of at least 1, got 10.5"),
+        (lambda: class_subset(TRUE / 2, [1, 2]), "labels are torch.float32"),
+        (lambda: class_subset(TRUE, [1, 2.5]), "class must be an integer, got 2.5"),
+        (lambda: class_subset(TRUE[:0], [1, 2]), "class 1 has no samples"),
+        (lambda: class_subset(TRUE, [-1, 2]), "class -1 has no samples"),
+        (lambda: binary_task(TRUE / 2, [1], [2]), "labels are torch.float32"),
+        (lambda: binary_task(TRUE, [1.5], [2]), "class must be an integer, got 1.5"),
     ],
 )
 def test_bad_input_is_one_line(call: Callable[[], object], words: str) -> None:

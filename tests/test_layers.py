@@ -23,12 +23,14 @@ SAVE = {("plots", "sweeps")}
 FOUNDATION = {
     "cgro",
     "cgro.claim",
+    "cgro.errors",
     "cgro.experiment",
     "cgro.files",
     "cgro.interrupts",
     "cgro.machine",
     "cgro.norms",
     "cgro.randomness",
+    "cgro.validate",
 }
 """What every layer may import; it imports nothing but itself."""
 COMMAND_LINE = {

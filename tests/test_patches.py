@@ -101,9 +101,12 @@ def test_seeds_are_reproducible_and_different() -> None:
         ({"patches": 1}, "patches = 1: one signal patch"),
         ({"dim": 1}, "dim = 1: noise is orthogonal"),
         ({"filters": -2}, "filters = -2: must be a positive integer"),
+        ({"filters": True}, "filters = True: must be a positive integer"),
+        ({"seed": -1}, "seed must be a non-negative integer, got -1"),
+        ({"seed": 0.5}, "seed must be a non-negative integer, got 0.5"),
         ({"samples": 30}, "dim = 20 is below the 30 noise patches"),
     ],
 )
 def test_bad_sizes_are_refused(change: dict[str, int], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        draw_gram(0, **(SIZES | {"dim": 20} | change))
+        draw_gram(**(SIZES | {"dim": 20, "seed": 0} | change))

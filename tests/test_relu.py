@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from scipy import sparse
 from torch import nn
 
+from cgro.certify.certify import certify
 from cgro.errors import UserError
+from cgro.networks.exact import ExactNetwork
 from cgro.networks.gadgets import absolute_value, maximum, sawtooth, square
 from cgro.networks.image_models import SmallCNN
 from cgro.networks.readout import margin_rows, margins
@@ -146,6 +148,22 @@ def test_same_means_every_bit() -> None:
 def test_bad_layers_are_refused(weights: tuple, biases: tuple, message: str) -> None:
     with pytest.raises(UserError, match=message):
         ReluNetwork(weights, biases)
+
+
+@pytest.mark.parametrize("bad", [np.ones((1, 2)) * 1j, [["1_0", "2"]], np.array([[1, None]]), [[1.0], [1.0, 2.0]]])
+def test_weights_and_points_that_are_not_real_are_refused(bad: object) -> None:
+    network = ReluNetwork.of([(np.ones((1, 2)), [0.0])])
+    for refuse, name in (
+        (lambda: network(bad), "points"),
+        (lambda: ExactNetwork.of(network)(bad), "points"),
+        (lambda: ReluNetwork.of([(bad, [0.0])]), "weights of layer 1"),
+        (lambda: ReluNetwork.of([(np.ones((2, 1)), bad)]), "biases of layer 1"),
+        (lambda: certify(network, bad, [1], "2", 0.1), "points"),
+    ):
+        with pytest.raises(UserError, match=f"{name} are not numbers"):
+            refuse()
+    with pytest.raises(UserError, match=r"weights of layer 1 are not numbers \(type complex128\)"):
+        ReluNetwork.of([(sparse.csr_array(np.ones((1, 2)) * 1j), [0.0])])
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -318,6 +318,18 @@ def test_fewest_letters(samples: int, length: int) -> None:
         (lambda: hypercube(3, "xor"), "labelling is 'xor': allowed are random, parity"),
         (lambda: basis_family(0), "dim = 0: must be"),
         (lambda: basis_family(2, -1), "extra = -1: must be a non-negative integer"),
+        (lambda: basis_family(2, True), "extra = True: must be a non-negative integer"),
+        (lambda: basis_family(2, "3"), "extra = 3: must be a non-negative integer"),
+        (lambda: random_points(True, 2, seed=0), "samples = True: must be a positive integer"),
+        (lambda: random_points(2, 2, seed=True), "seed = True: must be a non-negative integer"),
+        (lambda: random_points(2, 2, seed=None), "seed = None: must be a non-negative integer"),
+        (lambda: random_separated(2, 2, "2", np.complex128(0.1), seed=0), r"separation = \(0.1\+0j\): must be in"),
+        (lambda: random_separated(2, 2, "2", True, seed=0), "separation = True: must be in"),
+        (lambda: grid_family(2, 2, 0.1, labelling=np.array([1, -1 + 0j])), "labels are of type complex128"),
+        (lambda: grid_family(2, 2, 0.1, labelling=np.array([True, True])), "labelling holds True: must be"),
+        (lambda: grid_family(2, 2, 0.1, labelling=["a", "b"]), "labels are of type <U1"),
+        (lambda: two_rings(9, radii=(0.5, 1.0, 2.0), seed=0), r"radii = \(0.5, 1.0, 2.0\): must be two numbers"),
+        (lambda: two_rings(9, radii=0.5, seed=0), "radii = 0.5: must be two numbers"),
     ],
 )
 def test_bad_arguments_are_refused(draw: Callable[[], object], message: str) -> None:

@@ -9,6 +9,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -282,11 +283,37 @@ def test_points_are_copied_and_read_only() -> None:
         (np.zeros((2, 2)), [np.nan, 0], "label 0 is nan: labels must be integers"),
         (np.zeros((2, 2)), [1e300, 0], r"label 0 is 1e\+300: labels must be integers"),
         (np.zeros((2, 2)), ["cat", "dog"], "labels are of type <U3: must be integers"),
+        ([[1 + 2j], [3.0]], [0, 1], r"points are not numbers \(type complex128\)"),
+        ([["1_0"], ["2"]], [0, 1], r"points are not numbers \(type <U3\)"),
+        ([[b"1"], [b"2"]], [0, 1], r"points are not numbers \(type \|S1\)"),
+        (np.array([["1_0"], [2]], dtype=object), [0, 1], r"points are not numbers \(type object\)"),
+        ([[True], [False]], [0, 1], r"points are not numbers \(type bool\)"),
+        (np.zeros((2, 1), "M8[s]"), [0, 1], r"points are not numbers \(type datetime64"),
+        ([[10**30], [0]], [0, 1], r"points are not numbers \(type object\)"),
+        ([[2**53 + 1], [0]], [0, 1], "points hold 9007199254740993, which float64 does not hold exactly"),
+        ([[np.longdouble(1) / 3], [0]], [0, 1], "points hold 0.333333.*, which float64 does not hold exactly"),
+        (np.ma.masked_array([[1.0], [2.0]], [[True], [False]]), [0, 1], "points have masked entries"),
+        (torch.zeros(2, 1, requires_grad=True), [0, 1], r"points are not numbers \(.*detach"),
+        (np.zeros((2, 1)), np.ma.masked_array([0, 1], [True, False]), "labels have masked entries"),
+        (np.zeros((2, 1)), [[0], [1, 2]], r"labels are not numbers \("),
+        (np.zeros((2, 1)), [0, 1 + 0j], "labels are of type complex128: must be integers"),
+        (np.zeros((2, 1)), [0, 2**70], "labels are of type object: must be integers"),
+        (np.zeros((2, 1)), torch.zeros(2, requires_grad=True), r"labels are not numbers \("),
     ],
 )
 def test_bad_points_and_labels_are_refused(points: object, labels: object, message: str) -> None:
     with pytest.raises(UserError, match=message):
         LabelledPoints(points, labels)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["<f2", ">f4", ">f8", "u1", "<i8", ">i4", "u8"])
+def test_numbers_of_every_width_and_byte_order_are_read_exactly(kind: str) -> None:
+    points = np.arange(6).reshape(3, 2).astype(kind)
+    data = LabelledPoints(points, np.array([0, 1, 1]).astype(kind))
+    assert data.points.dtype == np.float64
+    assert data.points.dtype.isnative
+    np.testing.assert_array_equal(data.points, [[0, 1], [2, 3], [4, 5]])
+    np.testing.assert_array_equal(data.labels, [0, 1, 1])
 
 
 def test_what_has_no_separation_is_refused() -> None:

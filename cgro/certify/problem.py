@@ -20,6 +20,7 @@ from cgro.errors import UserError
 from cgro.networks.readout import Readout, margin_rows
 from cgro.networks.relu import ReluNetwork
 from cgro.norms import Norm, require_norm
+from cgro.validate import as_array, real, real_array
 
 _MEMORY = 2**25
 """Float64 numbers that one chunk of points may hold at once."""
@@ -52,8 +53,8 @@ class Problem:
             labels that are no integers or that the read-out cannot read, an unknown norm, and a radius that is
             negative or not finite.
         """
-        points = np.ascontiguousarray(points, dtype=np.float64)
-        labels = np.asarray(labels)
+        points = np.ascontiguousarray(real_array("points", points))
+        labels = as_array("labels", labels)
         if points.ndim != 2 or points.shape[1] != network.inputs:
             raise UserError(
                 f"points have shape {points.shape}: need (N, {network.inputs}), one row of the network's inputs each"
@@ -63,9 +64,10 @@ class Problem:
             raise UserError(f"point {bad} has a NaN or infinite coordinate: all must be finite; remove or repair it")
         if labels.shape != points.shape[:1]:
             raise UserError(f"labels have shape {labels.shape}: need one label for each of the {len(points)} points")
-        if not np.issubdtype(labels.dtype, np.number) or (labels.size and not np.all(labels == np.round(labels))):
+        whole = labels.dtype.kind in "iuf" and np.isfinite(labels).all() and np.all(labels == np.round(labels))
+        if not whole:
             raise UserError(f"labels have type {labels.dtype}: need integers; convert them")
-        if not (math.isfinite(radius) and radius >= 0):
+        if not (math.isfinite(real("radius", radius)) and radius >= 0):
             raise UserError(f"radius is {radius}: it must be finite and >= 0; give it in input units")
         rows, offsets = margin_rows(readout, network.outputs, labels.astype(np.int64))
         return cls(network, points, rows, offsets, require_norm(norm), float(radius))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from cgro.errors import UserError
+from cgro.validate import integer, real
 
 
 def noisy_labels(labels: Tensor, rate: float, classes: int, seed: int | np.random.SeedSequence) -> Tensor:
@@ -23,7 +24,8 @@ def noisy_labels(labels: Tensor, rate: float, classes: int, seed: int | np.rando
 
     Raises: UserError for a rate outside of [0, 1], and labels outside of 0..classes - 1.
     """
-    if not 0 <= rate <= 1:
+    integer("classes", classes, low=1)
+    if not 0 <= real("noise rate", rate) <= 1:
         raise UserError(f"noise rate is {rate:g}: allowed are 0 to 1, the share of labels drawn anew; change it")
     _require(labels, classes)
     rng = np.random.default_rng(seed)
@@ -37,6 +39,8 @@ def class_subset(labels: Tensor, keep: Sequence[int]) -> tuple[Tensor, Tensor]:
 
     Raises: UserError for fewer than two classes, a class twice, and a class without samples.
     """
+    _require_integers(labels)
+    keep = [integer("class", k) for k in keep]
     if len(keep) < 2 or len(set(keep)) < len(keep):
         raise UserError(f"classes {list(keep)}: need two or more different ones; choose others")
     absent = [k for k in keep if not bool((labels == k).any())]
@@ -55,6 +59,8 @@ def binary_task(labels: Tensor, positive: Sequence[int], negative: Sequence[int]
 
     Raises: UserError for an empty group or a class in both.
     """
+    _require_integers(labels)
+    positive, negative = ([integer("class", k) for k in group] for group in (positive, negative))
     both = set(positive) & set(negative)
     if not positive or not negative or both:
         what = f"class {min(both)} is in both groups" if both else "a group is empty"
@@ -68,6 +74,12 @@ def binary_task(labels: Tensor, positive: Sequence[int], negative: Sequence[int]
 
 
 def _require(labels: Tensor, classes: int) -> None:
+    _require_integers(labels)
     low, high = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
     if low < 0 or high >= classes:
         raise UserError(f"labels run from {low} to {high}: with {classes} classes they must be 0 to {classes - 1}")
+
+
+def _require_integers(labels: Tensor) -> None:
+    if labels.ndim != 1 or labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex():
+        raise UserError(f"labels are {labels.dtype} {tuple(labels.shape)}: must be integers (N,); convert them")

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from cgro.errors import UserError
+from cgro.validate import integer
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,13 @@ class GramDraw:
 def require_sizes(**sizes: int) -> None:
     """Refuse non-positive or non-integer sizes, naming the first one."""
     for name, value in sizes.items():
-        if not isinstance(value, int | np.integer) or value < 1:
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
             raise UserError(f"{name} = {value}: must be a positive integer; give {name} >= 1")
 
 
 def _streams(seed: int, count: int) -> list[np.random.Generator]:
-    return [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(count)]
+    sequence = np.random.SeedSequence(integer("seed", seed, low=0))
+    return [np.random.default_rng(child) for child in sequence.spawn(count)]
 
 
 def draw_patches(seed: int, *, samples: int, patches: int, dim: int, filters: int) -> PatchDraw:

@@ -16,9 +16,10 @@ import numpy as np
 from jaxtyping import Int, Int64
 
 from cgro.data.patches import require_sizes
-from cgro.data.separation import LabelledPoints
+from cgro.data.separation import LabelledPoints, checked_labels
 from cgro.errors import UserError
 from cgro.norms import EXPONENT, Norm, require_norm
+from cgro.validate import as_array
 
 LARGEST_FAMILY = 10**6
 """Points of a family whose size is exponential in its parameters."""
@@ -207,6 +208,8 @@ def two_rings(
     require_sizes(samples=samples, dim=dim)
     if dim < 2:
         raise UserError(f"dim = {dim}: a ring needs dim >= 2; raise it")
+    if not isinstance(radii, tuple | list) or len(radii) != 2:
+        raise UserError(f"radii = {radii}: must be two numbers, the inner and the outer radius; give both")
     inner, outer = radii
     _require_real("inner radius", inner, above=0.0, most=math.inf)
     _require_real("outer radius", outer, above=inner, most=math.inf)
@@ -246,7 +249,7 @@ def basis_family(dim: int, extra: int = 0) -> LabelledPoints:
     Reference: Kim, Moon, Yun (NeurIPS 2025), Proposition 3.2 [S].
     """
     require_sizes(dim=dim)
-    if not isinstance(extra, int | np.integer) or extra < 0:
+    if isinstance(extra, bool) or not isinstance(extra, int | np.integer) or extra < 0:
         raise UserError(f"extra = {extra}: must be a non-negative integer; give extra >= 0")
     beyond = np.zeros((extra, dim))
     beyond[:, 0] = np.arange(2, extra + 2)
@@ -334,10 +337,14 @@ def _random_labels(rng: np.random.Generator, count: int, classes: int) -> Int64[
 
 
 def _signs(labelling: Int[np.ndarray, " cells"], count: int) -> Int64[np.ndarray, " count"]:
-    y = np.asarray(labelling)
-    if y.shape != (count,) or not np.isin(y, (-1, 1)).all():
-        raise UserError(f"labelling has shape {y.shape}: must be {count} values of -1 and +1; give one for each cell")
-    return y.astype(np.int64)
+    given = as_array("labelling", labelling)
+    if given.dtype == bool:
+        raise UserError(f"labelling holds {given.flat[0]}: must be {count} values of -1 and +1; give numbers")
+    if given.shape != (count,) or not np.isin(checked_labels(given, count), (-1, 1)).all():
+        raise UserError(
+            f"labelling has shape {given.shape}: must be {count} values of -1 and +1; give one for each cell"
+        )
+    return checked_labels(given, count)
 
 
 def _power_within(base: int, exponent: int, name: str) -> int:
@@ -357,7 +364,8 @@ def _require_real(
 ) -> None:
     """Refuse a value outside the interval; the bound `most` = inf stands for any finite number."""
     inside = (
-        isinstance(value, int | float | np.number)
+        isinstance(value, int | float | np.integer | np.floating)
+        and not isinstance(value, bool)
         and math.isfinite(value)
         and (above is None or value > above)
         and (least is None or value >= least)
@@ -375,7 +383,7 @@ def _spawn(seed: Seed, count: int) -> list[np.random.SeedSequence]:
         # A copy: spawning changes the parent, and the same argument must give the same points again.
         sequence = np.random.SeedSequence(seed.entropy, spawn_key=seed.spawn_key, pool_size=seed.pool_size)
         return sequence.spawn(count)
-    if not isinstance(seed, int | np.integer) or seed < 0:
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise UserError(f"seed = {seed}: must be a non-negative integer; choose one")
     return np.random.SeedSequence(int(seed)).spawn(count)
 

@@ -31,6 +31,7 @@ from cgro.errors import UserError
 from cgro.experiment import Tick
 from cgro.machine import available_cores
 from cgro.norms import Norm, distances, require_norm
+from cgro.validate import as_array, real_array
 
 LARGEST_COORDINATE = 1e150
 """Of a labelled point: squared distances must not overflow."""
@@ -184,13 +185,14 @@ def nearest_opposite_distances(data: LabelledPoints, norm: Norm) -> Float[np.nda
 
 def checked_labels(labels: object, count: int) -> Int64[np.ndarray, " N"]:
     """A copy of `count` labels as int64; 1.0 passes for 1. Raises: UserError for any other number or kind of them."""
-    given = np.asarray(labels)
+    given = as_array("labels", labels)
     if given.shape != (count,):
         raise UserError(f"labels have shape {given.shape}: must be ({count},); give one label for each point")
     if given.dtype.kind not in "biuf":
         raise UserError(f"labels are of type {given.dtype}: must be integers; number the classes")
     if given.dtype.kind == "f" or given.dtype == np.uint64:
-        whole = np.isfinite(given) & (np.abs(given) < 2**53)
+        values = given.astype(np.float64)  # float16 holds no 2^53
+        whole = np.isfinite(given) & (np.abs(values) < 2**53)
         whole[whole] = given[whole] == np.floor(given[whole])
         if not whole.all():
             i = int(np.argmin(whole))
@@ -199,20 +201,20 @@ def checked_labels(labels: object, count: int) -> Int64[np.ndarray, " N"]:
 
 
 def _checked_points(points: object) -> Float64[np.ndarray, "N D"]:
-    try:
-        array = np.array(points, dtype=np.float64, order="C")
-    except (TypeError, ValueError) as error:
-        raise UserError(f"points are not numbers ({error}): must be an (N, D) array of them; convert them") from error
-    if array.ndim != 2 or not array.size:
-        raise UserError(f"points have shape {array.shape}: must be (N, D) with N, D >= 1; give one row for each point")
-    good = np.abs(array) <= LARGEST_COORDINATE  # not NaN either
+    """A copy, native and in C order."""
+    checked = np.array(real_array("points", points), dtype=np.float64, order="C")
+    if checked.ndim != 2 or not checked.size:
+        raise UserError(
+            f"points have shape {checked.shape}: must be (N, D) with N, D >= 1; give one row for each point"
+        )
+    good = np.abs(checked) <= LARGEST_COORDINATE  # not NaN either
     if not good.all():
         i, k = (int(index) for index in np.argwhere(~good)[0])
         raise UserError(
-            f"coordinate {k} of point {i} is {array[i, k]}: must be finite and at most {LARGEST_COORDINATE:g} in size; "
-            "remove the point or rescale"
+            f"coordinate {k} of point {i} is {checked[i, k]}: must be finite and at most {LARGEST_COORDINATE:g} in "
+            "size; remove the point or rescale"
         )
-    return array
+    return checked
 
 
 def _require_two_classes(labels: Int64[np.ndarray, " N"]) -> None:

@@ -18,6 +18,7 @@ from scipy import sparse
 
 from cgro.errors import UserError
 from cgro.networks.relu import PrecisionError, ReluNetwork, Size
+from cgro.validate import real_array
 
 Row = tuple[tuple[tuple[int, Fraction], ...], Fraction]
 """Non-zero weights by input, and the bias."""
@@ -71,7 +72,7 @@ class ExactNetwork:
 
     def __call__(self, x: Float[np.ndarray, "*batch D"]) -> Float[np.ndarray, "*batch outputs"]:
         """Outputs at points (*batch, D), exact until they are rounded to float64."""
-        x = np.asarray(x, dtype=np.float64)
+        x = real_array("points", x)
         if x.ndim == 0 or x.shape[-1] != self.inputs:
             raise UserError(
                 f"points have shape {x.shape}: the last dim must be the {self.inputs} inputs of the network"

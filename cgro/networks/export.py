@@ -29,6 +29,7 @@ from cgro.files import require_writable, write_whole
 from cgro.networks.readout import Readout, margin_rows
 from cgro.networks.relu import Matrix, PrecisionError, ReluNetwork, dense
 from cgro.norms import Norm, require_norm
+from cgro.validate import real, real_array
 
 FORMAT = "cgro-relu-network"
 VERSION = 1
@@ -123,10 +124,10 @@ def to_vnnlib(
     """
     if require_norm(norm) != "inf":
         raise UserError(f"norm is {norm!r}: VNN-LIB properties are boxes; only norm 'inf' can be exported")
-    point = np.asarray(point, dtype=np.float64)
+    point = real_array("point coordinates", point)
     if point.ndim != 1 or not np.isfinite(point).all():
         raise UserError(f"point of shape {point.shape}: need one row of finite coordinates")
-    if not (np.isfinite(radius) and radius >= 0):
+    if not (np.isfinite(real("radius", radius)) and radius >= 0):
         raise UserError(f"radius is {radius}: it must be finite and >= 0; give it in input units")
     rows, offsets = margin_rows(readout, outputs, np.array([label]))
     lines = [f"; l_inf ball of radius {radius!r}, label {label} by {readout}; sat: another label is read"]

@@ -20,6 +20,7 @@ from scipy import sparse
 
 from cgro.errors import UserError
 from cgro.machine import available_cores
+from cgro.validate import real_array
 
 if TYPE_CHECKING:
     from torch import nn
@@ -72,7 +73,7 @@ class ReluNetwork:
                 "weight, and at least one layer"
             )
         weights = tuple(_frozen_matrix(w, k) for k, w in enumerate(self.weights, 1))
-        biases = tuple(_frozen(np.asarray(b, dtype=np.float64)) for b in self.biases)
+        biases = tuple(_frozen(real_array(f"biases of layer {k}", b)) for k, b in enumerate(self.biases, 1))
         inputs = weights[0].shape[1]
         for k, (weight, bias) in enumerate(zip(weights, biases, strict=True), 1):
             if weight.shape[1] != inputs or bias.shape != weight.shape[:1]:
@@ -139,7 +140,7 @@ class ReluNetwork:
 
         Raises: UserError if the last dim of `x` is not the network's input dimension.
         """
-        x = np.asarray(x, dtype=np.float64)
+        x = real_array("points", x)
         if x.ndim == 0 or x.shape[-1] != self.inputs:
             raise UserError(
                 f"points have shape {x.shape}: the last dim must be the {self.inputs} inputs of the network"
@@ -286,12 +287,13 @@ def _frozen(array: np.ndarray) -> np.ndarray:
 
 def _frozen_matrix(weight: Matrix, layer: int) -> Matrix:
     if not sparse.issparse(weight):
-        weight = np.asarray(weight, dtype=np.float64)
+        weight = real_array(f"weights of layer {layer}", weight)
         if weight.ndim != 2:
             raise UserError(f"layer {layer} has a weight of shape {weight.shape}: need (outputs, inputs)")
         return _frozen(weight)
     if weight.format == "csr" and weight.dtype == np.float64 and not weight.data.flags.writeable:
         return weight
+    real_array(f"weights of layer {layer}", weight.dtype.type(0))
     weight = sparse.csr_array(weight, dtype=np.float64, copy=True)
     weight.sum_duplicates()
     return _read_only(weight)

@@ -19,6 +19,7 @@ from cgro.networks.exact import ExactNetwork
 from cgro.networks.readout import Readout
 from cgro.networks.relu import PrecisionError, ReluNetwork, Size
 from cgro.norms import Norm, require_norm
+from cgro.validate import real
 
 U = 2.0**-53
 """Unit roundoff of float64."""
@@ -62,7 +63,7 @@ def memorization_task(
     """
     data = points if isinstance(points, LabelledPoints) else LabelledPoints(points, labels)
     norm = require_norm(norm)
-    if not (math.isfinite(radius) and radius > 0):
+    if not (math.isfinite(real("radius", radius)) and radius > 0):
         raise UserError(f"radius is {radius}: it must be finite and > 0; give it in input units")
     found = opposite_separation(data, norm) if separation is None else separation
     if found.norm != norm:
