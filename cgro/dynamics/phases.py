@@ -4,19 +4,25 @@
     II   signal stalls        [T_0, T_n]  until the median V_i reaches 0.1
     III  noise memorization   from T_n;   T_1 is when the median V_i reaches 1
 
+Signal and noise race from the first step on. While all margins are small, both losses drive both of them, the noise at
+the rate kappa_n / lambda. Where the signal comes first, the clean loss is spent at T_0, and the noise goes on at
+kappa_n: memorization waits for the adversarial loss. Where the noise comes first (lambda near 1, weak signals), it
+never slows down, and memorized margins end the growth of the signal before T_0.
+
 Predictions carry the tags of their source: [N] from notes about the published version, [D] derived for this package.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float64
 from scipy.integrate import quad
 from scipy.optimize import brentq
+from scipy.special import expit
 from scipy.stats import norm
 
 from cgro.dynamics.setting import PatchSetting
@@ -72,19 +78,65 @@ def signal_time(setting: PatchSetting) -> float:
     return growth_time(signal_rate(setting), setting.exponent, initial_signal(setting), 1 / setting.signal)
 
 
+def balanced_signal(setting: PatchSetting) -> float:
+    """s = alpha^q U at which the attack undoes what the clean loss does for the signal; infinite for rho <= 1 [D].
+
+    An attack beyond alpha turns the signal round: with r = (rho - 1)^q its margin is -r s, and the signal stops where
+    (1 - lambda) psi(s) = lambda r psi(-r s), psi(z) = 1/(1 + e^z). Zero where it cannot grow at all.
+    """
+    lam, r = setting.adversarial_weight, max(setting.ratio - 1.0, 0.0) ** setting.exponent
+    if lam * r == 0:
+        return math.inf
+    if 1 - lam <= lam * r:
+        return 0.0
+
+    def pull(s: float) -> float:
+        return float((1 - lam) * expit(-s) - lam * r * expit(r * s))
+
+    return float(brentq(pull, 0.0, math.log(2 * (1 - lam) / (lam * r)) + 1))
+
+
+def stalled_push(setting: PatchSetting) -> float:
+    """psi~ = (1 - lambda) psi^c + lambda psi^a while the signal stalls: what is left to drive the noise [D].
+
+    lambda / 2 for rho <= 1: the clean loss is spent, and the adversarial margin is still small.
+    """
+    lam, s = setting.adversarial_weight, balanced_signal(setting)
+    if math.isinf(s):
+        return lam / 2
+    r = (setting.ratio - 1.0) ** setting.exponent
+    return float((1 - lam) * expit(-s) + lam * expit(r * s))
+
+
 def memorization_time(setting: PatchSetting) -> float:
-    """T_1 ~ T_0 + (1/z_0 - 1)/kappa_n at q = 3, and its analogue for any q, in steps [D]; infinite at lambda = 0."""
-    return signal_time(setting) + growth_time(noise_rate(setting), setting.exponent, initial_noise(setting), 1.0)
+    """T_1, when noise that keeps growing is memorized, in steps [D]; infinite where nothing drives it (lambda = 0).
+
+    With T = (1/z_0 - 1) lambda / kappa_n at q = 3 (and its analogue for any q), the time at the full rate:
+
+        T_1 = T                             where T <= T_0: memorization does not wait for the signal
+        T_1 = T_0 + (T - T_0) / (2 psi~)    elsewhere, psi~ as in `stalled_push`
+
+    so that T_1 ~ (1/z_0 - 1)/kappa_n for T_0 << T and rho <= 1. A signal that outgrows the attack (rho < rho*, see
+    `critical_ratio`) ends the growth of the noise before; `predicted_times` takes that into account.
+    """
+    q, start = setting.exponent, signal_time(setting)
+    full = growth_time(noise_rate(replace(setting, adversarial_weight=1.0)), q, initial_noise(setting), 1.0)
+    if full <= start:
+        return full
+    push = stalled_push(setting)
+    return start + (full - start) / (2 * push) if push else math.inf
 
 
 def stalled_signal(setting: PatchSetting, time: float) -> float:
-    """s = alpha^q U after `time` steps of phase II, from s = 1 [D].
+    """s = alpha^q U after `time` steps of phase II, from s = 1; before T_0 for negative times [D].
 
     ds/dt = q^2 eta (1 - lambda) alpha^2 s^(2 - 2/q) e^(-s): the clean loss alone drives the signal, and s =
-    Theta(log t).
+    Theta(log t). Before T_0 the largest component grows as in `signal_time`.
     """
+    if time < 0:
+        return _growing_signal(setting, -time)
     q = setting.exponent
-    push = q**2 * setting.learning_rate * (1 - setting.adversarial_weight) * setting.signal**2 * max(time, 0.0)
+    push = q**2 * setting.learning_rate * (1 - setting.adversarial_weight) * setting.signal**2 * time
     if push == 0:
         return 1.0
 
@@ -97,18 +149,30 @@ def stalled_signal(setting: PatchSetting, time: float) -> float:
     return float(brentq(missing, 1.0, high))
 
 
-def critical_ratio(setting: PatchSetting) -> float:
-    """rho*: above it training ends in CGRO, below it robust [D, checked against measured diagrams].
+def _growing_signal(setting: PatchSetting, early: float) -> float:
+    """(alpha u)^q `early` steps before alpha u = 1, for du/dt = kappa u^(q-1); at u_0 where u does not grow."""
+    q, alpha, rate = setting.exponent, setting.signal, signal_rate(setting)
+    first = (alpha * initial_signal(setting)) ** q
+    if math.isinf(early) or rate <= 0:
+        return first
+    power = q - 2.0
+    rise = math.log1p(power * rate * early * alpha**-power) / power if power else rate * early
+    return max(math.exp(-q * rise), first)
 
-    alpha^2 (1 - rho*)^q s^((q-2)/q) = (sigma^2 d / N) z_0^(q-2), with s the stalled signal at T_1 (at the end of
-    training, where that comes first): the adversarial push on the signal equals that on the memorized noise.
+
+def critical_ratio(setting: PatchSetting) -> float:
+    """rho* in [0, 1]: above it training ends in CGRO, below it robust [D, checked against measured diagrams].
+
+    alpha^2 (1 - rho*)^q s^((q-2)/q) = (sigma^2 d / N) z_0^(q-2), with s the signal at T_1 (at the end of training,
+    where that comes first): the adversarial push on the signal equals that on the memorized noise. Where the noise is
+    pushed harder than the signal even by clean samples, memorization wins for every radius, and rho* is 0.
     """
     q = setting.exponent
     start = signal_time(setting)
     end = min(memorization_time(setting), float(setting.steps))
     s = stalled_signal(setting, end - start)
     noise_push = setting.noise_norm**2 / setting.samples * initial_noise(setting) ** (q - 2)
-    return 1.0 - (noise_push / (setting.signal**2 * s ** ((q - 2) / q))) ** (1 / q)
+    return max(0.0, 1.0 - (noise_push / (setting.signal**2 * s ** ((q - 2) / q))) ** (1 / q))
 
 
 def response_variance(C: Float64[np.ndarray, "F F"], noise_patches: int) -> float:
@@ -134,8 +198,18 @@ class PhaseTimes:
 
 
 def predicted_times(setting: PatchSetting) -> PhaseTimes:
-    """T_0 and T_1 of the theory for this setting."""
-    return PhaseTimes(signal_time(setting), math.nan, memorization_time(setting))
+    """T_0 and T_1 of the theory for this setting; infinite for what loses the race or is never reached.
+
+    Noise memorized before T_0 ends the growth of the signal; a signal that outgrows the attack (rho < rho*) ends the
+    growth of the noise. T_1 is within a factor of 1.4 of the median of simulated runs (1.1 for d >> n), T_0 within a
+    factor of 2, except close to rho* and where both come at the same time.
+    """
+    start, end = signal_time(setting), memorization_time(setting)
+    if end <= start:
+        return PhaseTimes(math.inf, math.nan, end)
+    never_one = balanced_signal(setting) < 1
+    robust = setting.ratio < critical_ratio(setting)
+    return PhaseTimes(math.inf if never_one else start, math.nan, math.inf if robust else end)
 
 
 def crossing(step: Float64[np.ndarray, " T"], values: Float64[np.ndarray, " T"], level: float) -> float:
