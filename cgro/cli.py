@@ -187,12 +187,18 @@ def _add_evaluate(evaluate: argparse.ArgumentParser) -> None:
 def _add_memorize(memorize: argparse.ArgumentParser) -> None:
     memorize.description = "A ReLU network that robustly memorizes labelled points, its certificate and its size."
     add = memorize.add_argument
-    add("points", type=Path, metavar="FILE", help=".csv (label in the last column) or .npz (arrays points, labels)")
+    add(
+        "points",
+        type=Path,
+        metavar="FILE",
+        help=".csv table with a label in each row, or .npz with points and labels",
+    )
+    add("--label", metavar="NAME", help="column of the label (default: label, class, target or y, else the last)")
     add("--norm", default="inf", metavar="P", help="norm of the perturbation: 1, 2 or inf (default: inf)")
     size = memorize.add_mutually_exclusive_group()
-    size.add_argument("--radius", type=float, help="perturbation radius in input units, below half the separation")
+    size.add_argument("--radius", type=_fraction, help="perturbation radius in input units, e.g. 0.03 or 8/255")
     size.add_argument(
-        "--ratio", type=float, default=0.5, help="radius over half the separation, in (0, 1) (default: 0.5)"
+        "--ratio", type=_fraction, default=0.5, help="radius over half the separation, in (0, 1) (default: 0.5)"
     )
     add("--construction", metavar="NAME", help="which construction (default: the first for the norm)")
     add("--readout", choices=("sign", "label"), help="default: sign for the labels -1 and 1, label for others")
@@ -206,6 +212,15 @@ def _add_memorize(memorize: argparse.ArgumentParser) -> None:
     add("--time-limit", type=_seconds, default=60.0, metavar="S", help="seconds of MILP for each of them (default: 60)")
     add("--export", type=_count, default=0, metavar="N", help="write ONNX and VNN-LIB properties of the first N points")
     add("--output", type=Path, metavar="DIR", help="folder of the files (default: FILE without suffix, -memorizer)")
+
+
+def _fraction(text: str) -> float:
+    from cgro.validate import fraction
+
+    try:
+        return fraction(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _count(text: str) -> int:

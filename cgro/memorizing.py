@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from cgro.certify.affine import affine_margins
 from cgro.certify.certify import certify
 from cgro.certify.structural import structural_margins
-from cgro.data.separation import LabelledPoints, opposite_separation
+from cgro.data.separation import opposite_separation
+from cgro.data.tables import read_table
 from cgro.errors import UserError
 from cgro.files import require_writable, write_whole
 from cgro.networks.export import save, to_vnnlib_set
@@ -30,14 +29,15 @@ NOT_CERTIFIED = 1
 
 def run(options: argparse.Namespace) -> int:
     """Build, certify, write, print a table; 0 if every point is certified, 1 otherwise."""
-    data, norm = read_points(options.points), require_norm(options.norm)
+    table, norm = read_table(options.points, label=options.label), require_norm(options.norm)
+    data = table.data
     separation = opposite_separation(data, norm)
     radius = options.radius if options.radius is not None else options.ratio * separation.distance / 2
     task = memorization_task(data, None, norm, radius, separation=separation)
     memorizer = build(task, _construction(norm, options), _options(options))
     folder = options.output or Path(options.points).with_suffix("").with_name(f"{Path(options.points).stem}-memorizer")
     require_writable(folder)
-    report = examine(memorizer, options.verify, options.time_limit)
+    report = {"read": table.words} | examine(memorizer, options.verify, options.time_limit)
     if options.export:
         if not isinstance(memorizer.network, ReluNetwork):
             raise UserError(
@@ -51,12 +51,12 @@ def run(options: argparse.Namespace) -> int:
     else:
         write_whole(folder / "network.json", memorizer.network.as_json().encode())
     write_whole(folder / "report.json", (json.dumps(report, indent=2) + "\n").encode())
-    table = Table(box=None, show_header=False, pad_edge=False)
+    shown = Table(box=None, show_header=False, pad_edge=False)
     for name, value in report.items():
-        table.add_row(
+        shown.add_row(
             name, f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else value
         )
-    Console().print(table)
+    Console().print(shown)
     print(folder)
     return 0 if report["certified by structure"] == data.size and report["refuted"] == 0 else NOT_CERTIFIED
 
@@ -117,41 +117,3 @@ def examine(memorizer: Memorizer, verify: int, time_limit: float) -> dict[str, A
         report["refuted"] = sum(margin is not None and margin <= 0 for margin in exact)
         report[f"first {count} by weights"] = f"{right} certified in exact arithmetic"
     return report
-
-
-def read_points(path: Path) -> LabelledPoints:
-    """Points and labels from a .npz file (arrays `points` and `labels`) or a .csv file (the label in the last column).
-
-    Raises: UserError for a file that cannot be read or holds something else, and for points that are refused.
-    """
-    try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                if not {"points", "labels"} <= set(arrays):
-                    raise UserError(f"{path}: holds {sorted(arrays)}; need the arrays points (N, D) and labels (N,)")
-                return LabelledPoints(arrays["points"], arrays["labels"])
-        with path.open(newline="") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except UserError:
-        raise
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); give a .csv or .npz file of points") from error
-    except Exception as error:  # A damaged archive can raise anything.
-        raise UserError(f"{path}: not a file of points ({error}); give a .csv or .npz file") from error
-    header = bool(rows) and not all(_number(cell) for cell in rows[0])
-    table = rows[header:]
-    for number, row in enumerate(table, 1 + header):
-        if len(row) != len(table[0]) or len(row) < 2 or not all(_number(cell) for cell in row):
-            raise UserError(f"{path}: row {number} is {','.join(row)[:60]!r}; need D numbers and a label in every row")
-    if not table:
-        raise UserError(f"{path}: holds no points; need rows of D numbers and a label")
-    values = np.array(table, dtype=np.float64)
-    return LabelledPoints(values[:, :-1], values[:, -1])
-
-
-def _number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True

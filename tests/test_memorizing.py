@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from conftest import ROOT, Outcome, files_below
 
+from cgro.data.tables import read_table
 from cgro.errors import UserError
-from cgro.memorizing import read_points
 from cgro.networks.exact import ExactNetwork
 from cgro.networks.export import load
 from cgro.networks.memorizers.constructions import CONSTRUCTIONS, NORMS, memorize
@@ -62,6 +62,12 @@ def test_every_construction_is_certified_and_written(
     assert network.same_as(memorize(X, Y, norm, radius, construction=construction).network)
 
 
+def test_a_radius_is_written_as_a_fraction(points: Path, cgro: Cgro) -> None:
+    assert cgro("memorize", points, "--radius", "1/250", "--verify", 0).code == 0
+    folder = points.with_name("mine-memorizer")
+    assert load(folder / "network.safetensors").same_as(memorize(X, Y, "inf", 1 / 250).network)
+
+
 def test_exact_networks_are_written_as_fractions(points: Path, cgro: Cgro) -> None:
     outcome = cgro("memorize", points, "--construction", "grid_cells", "--ratio", 0.02, "--verify", 3)
     assert outcome.code == 0
@@ -95,6 +101,9 @@ def test_properties_for_other_verifiers(points: Path, tmp_path: Path, cgro: Cgro
         (("--norm", "2", "--export", 1), "only norm 'inf' can be exported"),
         (("--construction", "grid_cells", "--ratio", 0.02, "--export", 1), "exact weights: ONNX holds floats"),
         (("--colour", "red"), "unrecognized arguments"),
+        (("--radius", "1/0"), "argument --radius: '1/0' is not a number"),
+        (("--ratio", "1_0"), "argument --ratio: '1_0' is not a number"),
+        (("--label", "lable"), "--label must be one of a, b, c, label, got 'lable'; did you mean label?"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(
@@ -113,8 +122,8 @@ def test_mistakes_are_one_line_and_leave_nothing(
         ("a.csv", b"1,2,1\n1,2\n", r"row 2 is '1,2'; need D numbers"),
         ("a.csv", b"1,1\nb,1\n", r"row 2 is 'b,1'"),
         ("a.csv", b"1\n2\n", r"row 1 is '1'"),
-        ("a.csv", b"1,0.5\n2,1\n", "label 0 is 0.5: labels must be integers"),
-        ("a.csv", b"nan,1\n2,0\n", "coordinate 0 of point 0 is nan"),
+        ("a.csv", b"1,0.5\n2,1\n", r"row 1, column 2 is '0.5': labels must be integers"),
+        ("a.csv", b"nan,1\n2,0\n", r"row 1 is 'nan,1': column 1 is 'nan'"),
         ("a.csv", b"\xff\xfe\x00", "not a file of points"),
         ("a.npz", b"PK nonsense", "not a file of points"),
     ],
@@ -123,22 +132,22 @@ def test_other_files_are_refused(name: str, content: bytes, message: str, tmp_pa
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(UserError, match=message) as caught:
-        read_points(path)
+        read_table(path)
     assert "\n" not in str(caught.value)
 
 
 def test_arrays_are_read_without_pickles(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, points=X, labels=Y)
-    assert (read_points(path).points == X).all()
+    assert (read_table(path).data.points == X).all()
     np.savez(path, points=X)
     with pytest.raises(UserError, match=r"holds \['points'\]"):
-        read_points(path)
+        read_table(path)
     np.savez(path, points=X, labels=np.array([{}] * 12, dtype=object))
     with pytest.raises(UserError, match="not a file of points"):
-        read_points(path)
+        read_table(path)
     with pytest.raises(UserError, match="cannot be read"):
-        read_points(tmp_path / "none.csv")
+        read_table(tmp_path / "none.csv")
 
 
 def test_a_text_that_is_no_network_is_refused() -> None:

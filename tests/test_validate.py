@@ -49,6 +49,47 @@ def test_good_values_are_returned():
     assert validate.one_of("norm", "2", ("1", "2")) == "2"
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("8/255", 8 / 255),
+        (" 1 / 3 ", 1 / 3),
+        ("0.1/0.3", 1 / 3),
+        ("-2/4", -0.5),
+        ("0.03", 0.03),
+        ("1e-3", 1e-3),
+        ("0/5", 0.0),
+        ("1e-999/1", 0.0),
+    ],
+)
+def test_fractions_are_read(text, value):
+    assert validate.fraction(text) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "/",
+        "1/",
+        "1/0",
+        "1/2/3",
+        "1_0/2",
+        "inf",
+        "nan",
+        "0x8/255",
+        "1e999",
+        "8:255",
+        "1e9999",
+        "1e300/1e-300",
+        "\u0661/2",
+    ],
+)
+def test_what_is_no_fraction_is_refused(text):
+    with pytest.raises(UserError, match=r"is not a number: give a decimal such as 0\.03 or a fraction such as 8/255"):
+        validate.fraction(text)
+
+
 def test_work_larger_than_the_machine_is_refused_with_the_memory_it_needs():
     there = psutil.virtual_memory().total
     require_memory(there, "samples = 3")
