@@ -32,7 +32,8 @@ from cgro.files import require_writable, write_whole
 from cgro.machine import available_cores, in_batches_that_fit, resolve_device
 from cgro.networks.image_models import parameter_count
 from cgro.sweeps import store
-from cgro.training.config import TrainingConfig, require_radius
+from cgro.training.config import TrainingConfig
+from cgro.training.limits import require_radius
 from cgro.training.run import PARTS, Data, TrainingRun, load_model
 from cgro.training.team import Team
 

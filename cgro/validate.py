@@ -35,7 +35,10 @@ def real(name: str, value: Any) -> float:
     """A real number (no bool), perhaps infinite or NaN. Raises: UserError."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
         raise UserError(f"{name} must be a real number, got {value!r}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise UserError(f"{name} must be a number of at most 308 digits, got {value}") from None
 
 
 def finite(name: str, value: Any) -> float:
@@ -44,6 +47,13 @@ def finite(name: str, value: Any) -> float:
     if not math.isfinite(value):
         raise UserError(f"{name} must be finite, got {value}")
     return float(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False. Raises: UserError."""
+    if not isinstance(value, bool | np.bool_):
+        raise UserError(f"{name} must be true or false, got {value!r}")
+    return bool(value)
 
 
 def at_least(name: str, value: T, low: float) -> T:

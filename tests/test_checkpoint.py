@@ -17,6 +17,7 @@ from cgro.errors import UserError
 from cgro.experiment import Progress
 from cgro.files import StorageError
 from cgro.sweeps import store
+from cgro.training import limits
 from cgro.training import run as running
 from cgro.training.checkpoint import Checkpoint
 from cgro.training.config import TrainingConfig
@@ -266,19 +267,20 @@ def test_parts_of_the_data() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("model", "vgg", "model is 'vgg': allowed are small-cnn, lenet"),
-        ("objective", "at", "objective is 'at': allowed are standard, adversarial, trades, mart, free"),
+        ("model", "vgg", "model must be one of small-cnn, lenet, .*, got 'vgg'"),
+        ("objective", "at", "objective must be one of standard, adversarial, trades, mart, free, got 'at'"),
         ("samples", 1200, "samples is 1200: allowed are 10 to 1171 with digits and 30 held out, or 0"),
-        ("held_out", -1, "held_out is -1"),
+        ("held_out", -1, "held_out must be an integer from 0 to .*, got -1"),
+        ("held_out", 1192, "held_out is 1192: allowed are 0 to 1191 with digits"),
         ("radius", 8.0, "radius is 8: .*divide 8-bit values by 255"),
-        ("momentum", 1.0, "momentum is 1.0"),
-        ("replays", 1, "replays is 1: allowed are 2 or more"),
-        ("micro_batch", -1, "micro_batch is -1"),
-        ("precision", "float16", "precision is 'float16': allowed are float32, bfloat16"),
+        ("momentum", 1.0, r"momentum must be in \[0, 1\), got 1.0"),
+        ("replays", 1, "replays must be an integer from 2 to .*, got 1"),
+        ("micro_batch", -1, "micro_batch must be an integer from 0 to .*, got -1"),
+        ("precision", "float16", "precision must be one of float32, bfloat16, got 'float16'"),
         ("width", -1.0, "width is -1: allowed are numbers above 0, and 0: the usual one"),
-        ("width", float("inf"), "width is inf: allowed are numbers above 0"),
-        ("ramp", 2.0, "ramp is 2.0: allowed are 0 to 1"),
-        ("seed", -1, "seed is -1"),
+        ("width", float("inf"), "width must be finite, got inf"),
+        ("ramp", 2.0, r"ramp must be in \[0, 1\], got 2.0"),
+        ("seed", -1, "seed must be an integer from 0 to .*, got -1"),
     ],
 )
 def test_impossible_configurations_are_named(field: str, value: object, message: str) -> None:
@@ -311,7 +313,11 @@ def test_how_a_run_trains_in_words() -> None:
     assert replace(TOY, objective="standard").method == "Standard training"
 
 
-def test_a_network_that_is_too_large_for_the_memory_is_named() -> None:
+def test_a_network_that_is_too_large_for_the_memory_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"width = 10,000,000 would need .* PiB of memory, this machine has"):
+        replace(TOY, width=10**7)
+    # Memory may be there and taken.
+    monkeypatch.setattr(limits, "require_memory", lambda *_: None)
     with pytest.raises(UserError, match="a small-cnn of that width does not fit into memory; lower it"):
         running.make_model(replace(TOY, width=10**7), running.Data.of(TOY))
 

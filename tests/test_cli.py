@@ -68,8 +68,8 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "activation --odd 3 1": ("exponent = 1.0", "give exponent >= 2"),
     "attack --trainings.0.attack fast": ("'fast'", "--trainings.0.attack", "'pgd-linf'"),
     "attack --sampling gram --dim 120": ("sampling = 'gram'", "use sampling vectors"),
-    "image-cgro --epochs 0": ("epochs is 0", "allowed are"),
-    "image-cgro --radius nan": ("radius is nan", "allowed are"),
+    "image-cgro --epochs 0": ("epochs must be an integer from 1 to", "got 0"),
+    "image-cgro --radius nan": ("radius must be finite", "got nan"),
     "phase-diagrams": ("experiment 'phase-diagrams'", "did you mean phase-diagram", "choose one of activation, attack"),
     "zzz": ("experiment 'zzz': unknown; choose one of activation",),
 }

@@ -53,7 +53,7 @@ def test_network_normalizes_inside_and_keeps_samples_apart(size) -> None:
 
 
 def test_network_refuses_what_it_cannot_be() -> None:
-    with pytest.raises(ValueError, match="size is 4"):
+    with pytest.raises(UserError, match="size is 4"):
         SmallCNN(1, 4, 10, 4)
 
 
@@ -107,16 +107,16 @@ def test_cells_report_all_of_their_work() -> None:
         ("data", "svhn", ["'svhn'", "digits, mnist, cifar10"]),
         ("samples", 5, ["samples is 5", "10 to 1201"]),
         ("samples", 1202, ["samples is 1202", "10 to 1201"]),
-        ("evaluation_images", 1, ["evaluation_images is 1", "10 or more"]),
+        ("evaluation_images", 1, ["evaluation_images must be an integer from 10 to", "got 1"]),
         ("width", -1, ["width is -1", "above 0"]),
-        ("epochs", 0, ["epochs is 0"]),
-        ("seeds", 0, ["seeds is 0"]),
-        ("batch_size", -1, ["batch_size is -1"]),
+        ("epochs", 0, ["epochs must be an integer from 1 to", "got 0"]),
+        ("seeds", 0, ["seeds must be an integer of at least 1, got 0"]),
+        ("batch_size", -1, ["batch_size must be an integer from 1 to", "got -1"]),
         ("evaluation_steps", 2, ["evaluation_steps is 2", "more than attack_steps"]),
         ("radius", 8.0, ["radius is 8", "8/255"]),
         ("radius", 0.0, ["radius is 0"]),
-        ("radius", math.nan, ["radius is nan"]),
-        ("learning_rate", math.inf, ["learning_rate is inf"]),
+        ("radius", math.nan, ["radius must be finite, got nan"]),
+        ("learning_rate", math.inf, ["learning_rate must be finite, got inf"]),
     ],
 )
 def test_impossible_configurations_are_named(field, value, parts) -> None:

@@ -84,7 +84,7 @@ def test_the_stages_come_in_order() -> None:
     [
         (lambda: width_sweep.Config(widths=(2,)), "widths are .2.: need two or more"),
         (lambda: width_sweep.Config(widths=(4, 2)), "need two or more that increase"),
-        (lambda: width_sweep.Config(seeds=0), "seeds is 0"),
+        (lambda: width_sweep.Config(seeds=0), "seeds must be an integer of at least 1, got 0"),
         (lambda: width_sweep.Config(widths=(0, 1)), "need two or more that increase from above 0"),
         (lambda: flatness.Config(TrainingConfig(norm="2", radius=0.5)), "norm is '2': flatness is measured in l_inf"),
         (lambda: flatness.Config(ratios=(0.0, 1.0)), "ratios are"),
@@ -94,7 +94,7 @@ def test_the_stages_come_in_order() -> None:
         (lambda: image_stages.Config(TrainingConfig(samples=0)), "samples is 0, all: some must be left"),
         (lambda: image_stages.Config(TrainingConfig(label_noise=0.1)), "label_noise is 0.1: allowed is 0"),
         (lambda: robust_overfitting.Config(TrainingConfig(held_out=0)), "to choose the best checkpoint by"),
-        (lambda: robust_overfitting.Config(seeds=0), "seeds is 0"),
+        (lambda: robust_overfitting.Config(seeds=0), "seeds must be an integer of at least 1, got 0"),
     ],
 )
 def test_impossible_configurations_are_named(make, message) -> None:

@@ -22,6 +22,8 @@ from cgro.machine import in_words, require_memory
         (lambda: validate.finite("rate", math.nan), "rate must be finite, got nan"),
         (lambda: validate.finite("rate", "1"), "rate must be a real number, got '1'"),
         (lambda: validate.finite("rate", 1j), "rate must be a real number, got 1j"),
+        (lambda: validate.finite("rate", 10**309), f"rate must be a number of at most 308 digits, got {10**309}"),
+        (lambda: validate.flag("compile", 1), "compile must be true or false, got 1"),
         (lambda: validate.at_least("weight", -0.5, 0), "weight must be at least 0, got -0.5"),
         (lambda: validate.at_least("weight", math.inf, 0), "weight must be finite, got inf"),
         (lambda: validate.above("radius", 0.0, 0), "radius must be greater than 0, got 0.0"),
@@ -43,6 +45,7 @@ def test_a_bad_value_is_refused_in_one_line(check, message):
 def test_good_values_are_returned():
     assert validate.integer("k", np.int64(3), low=3, high=3) == 3
     assert validate.finite("x", np.float32(0.5)) == 0.5
+    assert validate.flag("x", False) is False
     assert validate.at_least("x", 0, 0) == 0
     assert validate.above("x", 1e-300, 0) == 1e-300
     assert validate.between("x", 1.0, 0, 1) == 1.0

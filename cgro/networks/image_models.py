@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
+from cgro.errors import UserError
+
 
 class Normalize(nn.Module):
     """(x - mean) / std as the first layer, so that attacks work in pixel space and radii mean pixels."""
@@ -32,7 +34,7 @@ class LeNet(nn.Module):
 
     Args: as `SmallCNN`; size S >= 4.
 
-    Raises: ValueError for a smaller size or width.
+    Raises: UserError for a smaller size or width.
     """
 
     def __init__(
@@ -46,7 +48,7 @@ class LeNet(nn.Module):
     ) -> None:
         super().__init__()
         if size < 4 or width < 1:
-            raise ValueError(f"size is {size} and width is {width}: need size >= 4 and width >= 1")
+            raise UserError(f"size is {size} and width is {width}: need size >= 4 and width >= 1")
         layers: list[nn.Module] = [Normalize()]
         for inside, outside in ((channels, 2 * width), (2 * width, 4 * width)):
             layers += [skip_init(nn.Conv2d, inside, outside, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)]
@@ -78,7 +80,7 @@ class SmallCNN(nn.Module):
         width: channels of the first convolution, >= 1.
         generator: draws the initial weights (on the CPU); None takes them from the global one of torch.
 
-    Raises: ValueError for a smaller size or width.
+    Raises: UserError for a smaller size or width.
     """
 
     def __init__(
@@ -92,7 +94,7 @@ class SmallCNN(nn.Module):
     ) -> None:
         super().__init__()
         if size < 5 or width < 1:
-            raise ValueError(f"size is {size} and width is {width}: need size >= 5 and width >= 1")
+            raise UserError(f"size is {size} and width is {width}: need size >= 5 and width >= 1")
         # skip_init: the default initialization would draw from the global generator, unasked.
         layers: list[nn.Module] = [
             Normalize(),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Literal, get_args
 
 import torch
 from torch import nn
 
 from cgro.errors import UserError
-from cgro.networks.image_models import LeNet, SmallCNN
+from cgro.networks.image_models import LeNet, SmallCNN, parameter_count
 from cgro.networks.residual import preact_resnet18, wide_resnet
 
 ModelName = Literal["small-cnn", "lenet", "preact-resnet18", "wrn-16", "wrn-28", "wrn-34"]
@@ -34,12 +35,44 @@ def image_model(
     """
     if name not in get_args(ModelName):
         raise UserError(f"model is {name!r}: allowed are {', '.join(get_args(ModelName))}; choose one of them")
-    whole = name in ("small-cnn", "lenet")
-    if not (width > 0 and math.isfinite(width)) or (whole and width != int(width)):
-        raise UserError(f"width is {width:g}: allowed are {'whole ' if whole else ''}numbers above 0 with {name}")
+    require_width(name, width)
     if name.startswith("wrn-"):
         return wide_resnet(channels, size, classes, width, depth=int(name[4:]), generator=generator)
     if name == "preact-resnet18":
         return preact_resnet18(channels, size, classes, width, generator=generator)
     kind: Callable[..., nn.Module] = LeNet if name == "lenet" else SmallCNN
     return kind(channels, size, classes, int(width), generator=generator)
+
+
+def require_width(name: str, width: float) -> None:
+    """Raises: UserError for a width that is no number of channels of the network."""
+    whole = name in _WHOLE
+    if not (width > 0 and math.isfinite(width)) or (whole and width != int(width)):
+        raise UserError(f"width is {width:g}: allowed are {'whole ' if whole else ''}numbers above 0 with {name}")
+
+
+def parameters(name: str, channels: int, size: int, classes: int, width: float) -> float:
+    """Trainable parameters of a network that need not fit into memory.
+
+    Their number is a quadratic polynomial of the width, exactly so where `width` makes whole numbers of channels; it is
+    read off three narrow networks.
+    """
+    unit = 1 / _NARROWEST.get(name, 1)
+    first, second, third = _counts(name, channels, size, classes, unit)
+    steps = width / unit - 1
+    return first + steps * ((second - first) + (steps - 1) * ((third - 2 * second + first) / 2))
+
+
+@lru_cache
+def _counts(name: str, channels: int, size: int, classes: int, unit: float) -> tuple[int, int, int]:
+    # Residual networks end with the mean over pixels, so that their size does not depend on that of the images.
+    side, generator = size if name in _WHOLE else 32, torch.Generator()
+    one, two, three = (
+        parameter_count(image_model(name, channels, side, classes, k * unit, generator)) for k in (1, 2, 3)
+    )
+    return one, two, three
+
+
+_WHOLE = ("small-cnn", "lenet")
+_NARROWEST = {"preact-resnet18": 64, "wrn-16": 16, "wrn-28": 16, "wrn-34": 16}
+"""One over the width of a single channel in the first stage."""

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, fields, replace
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal
 
 import tyro
 
 from cgro.attacks.ball import Budget
 from cgro.attacks.images import Attack, evaluation_attack
 from cgro.data.batches import AUGMENTATIONS
-from cgro.data.images import TRAINING_IMAGES, ImageName
+from cgro.data.images import ImageName
 from cgro.errors import UserError
+from cgro.machine import require_memory
 from cgro.networks.zoo import WIDTHS, ModelName
 from cgro.norms import Norm
+from cgro.training import limits
 from cgro.training.loop import Averaging, Precision, Recipe
 from cgro.training.objectives import Adversarial, Mart, Objective, Standard, Trades
 from cgro.training.schedules import ScheduleName
+from cgro.validate import integer
 
 ObjectiveName = Literal["standard", "adversarial", "trades", "mart", "free"]
 AugmentationName = Literal["none", "crop", "crop-flip", "crop-flip-cutout"]
@@ -123,7 +125,7 @@ class TrainingConfig:
     evaluation_steps: int = 10
     """PGD steps of the evaluation, 1 or more: they begin at the radius and shrink, from 2 starts."""
 
-    device: str = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute: auto (a GPU if there is one), cpu or cuda; bits repeat on a CPU only."""
 
     seed: int = 0
@@ -211,39 +213,21 @@ class TrainingConfig:
         return evaluation_attack(self.budget, self.evaluation_steps)
 
     def __post_init__(self) -> None:
-        for each in fields(self):  # 16 and 16.0 are one configuration
-            if each.type == "float":
-                object.__setattr__(self, each.name, float(getattr(self, each.name)))
-        for name, kind in _CHOICES.items():
-            if getattr(self, name) not in get_args(kind):
-                allowed = ", ".join(get_args(kind))
-                raise UserError(f"{name} is {getattr(self, name)!r}: allowed are {allowed}; choose one of them")
-        most = TRAINING_IMAGES[self.data]
-        if not 0 <= self.held_out <= most - 10:
-            raise UserError(f"held_out is {self.held_out}: allowed are 0 to {most - 10} with {self.data}; change it")
-        if self.samples != 0 and not 10 <= self.samples <= most - self.held_out:
+        for each in fields(self):
+            object.__setattr__(self, each.name, limits.checked(self, each.name))
+        limits.require_images(self)
+        limits.require_sizes(self)
+        limits.require_radius(self.radius, self.norm, limits.pixels_of(self))
+        if self.weight_decay * self.learning_rate >= 1:
             raise UserError(
-                f"samples is {self.samples}: allowed are 10 to {most - self.held_out} with {self.data} and "
-                f"{self.held_out} held out, or 0 for all; change it"
+                f"weight_decay is {self.weight_decay:g} with learning_rate {self.learning_rate:g}: an update would "
+                f"take more than all of the weights; give one below {1 / self.learning_rate:.4g}"
             )
-        require_radius(self.radius, self.norm)
-        if not (self.width >= 0 and math.isfinite(self.width)):
-            raise UserError(f"width is {self.width:g}: allowed are numbers above 0, and 0: the usual one; change it")
-        for name, least in _LEAST.items():
-            if not getattr(self, name) >= least:
-                raise UserError(f"{name} is {getattr(self, name)}: allowed are {least} or more; raise it")
-        for name in ("label_noise", "ramp"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{name} is {getattr(self, name)}: allowed are 0 to 1; change it")
-        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
-            raise UserError(f"learning_rate is {self.learning_rate}: allowed are numbers above 0; try 0.05")
         if self.objective == "free" and self.weight_perturbation > 0:
             raise UserError(
                 f"weight_perturbation is {self.weight_perturbation:g}: allowed is 0 with objective free, which takes "
                 "both of its steps from one backward pass"
             )
-        if not 0 <= self.momentum < 1:
-            raise UserError(f"momentum is {self.momentum}: allowed are 0 up to below 1; try 0.9")
 
 
 @dataclass(frozen=True)
@@ -262,42 +246,5 @@ class Repeated:
         return [replace(self.training, seed=self.training.seed + k) for k in range(self.seeds)]
 
     def __post_init__(self) -> None:
-        if self.seeds < 1:
-            raise UserError(f"seeds is {self.seeds}: allowed are 1 or more; raise it")
-
-
-def require_radius(radius: float, norm: Norm = "inf") -> None:
-    """Refuse radii that are not in units of pixels in [0, 1]. Raises: UserError."""
-    if not (math.isfinite(radius) and radius > 0) or (norm == "inf" and radius > 1):
-        raise UserError(
-            f"radius is {radius:g}: allowed are numbers above 0{' up to 1' if norm == 'inf' else ''}, as pixels lie in "
-            "[0, 1]; divide 8-bit values by 255, e.g. 8/255 = 0.0314"
-        )
-
-
-_CHOICES: dict[str, Any] = {
-    "data": ImageName,
-    "model": ModelName,
-    "objective": ObjectiveName,
-    "norm": Norm,
-    "schedule": ScheduleName,
-    "augmentation": AugmentationName,
-    "averaging": Averaging,
-    "precision": Precision,
-}
-_LEAST = {
-    "beta": 0,
-    "replays": 2,
-    "weight_perturbation": 0,
-    "attack_steps": 1,
-    "step_size": 0,
-    "epochs": 1,
-    "batch_size": 1,
-    "micro_batch": 0,
-    "weight_decay": 0,
-    "evaluate_every": 1,
-    "evaluation_images": 10,
-    "evaluation_steps": 1,
-    "seed": 0,
-}
-"""Smallest values that are allowed."""
+        integer("seeds", self.seeds, low=1)
+        require_memory(limits.ROW * self.seeds, f"seeds = {self.seeds:,}")

@@ -1,0 +1,121 @@
+"""What a training configuration may be: types and ranges of its fields, and sizes that data and memory allow."""
+
+from __future__ import annotations
+
+import math
+import sys
+from functools import cache
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+
+from cgro.data.images import SHAPES, TRAINING_IMAGES
+from cgro.errors import UserError
+from cgro.machine import require_memory
+from cgro.networks.zoo import parameters, require_width
+from cgro.norms import Norm
+from cgro.validate import between, finite, flag, integer, one_of
+
+if TYPE_CHECKING:
+    from cgro.training.config import TrainingConfig
+
+
+def pixels_of(config: TrainingConfig) -> int:
+    """Pixels of an image, over all channels."""
+    channels, size, _ = SHAPES[config.data]
+    return channels * size**2
+
+
+def require_radius(radius: float, norm: Norm = "inf", pixels: int = 3072) -> None:
+    """Refuse radii that are not in units of pixels in [0, 1], or beyond the diameter of all images. Raises: UserError.
+
+    pixels: of an image, over all channels.
+    """
+    most = {"inf": 1.0, "2": math.sqrt(pixels), "1": float(pixels)}[norm]
+    if not 0 < radius <= most:
+        raise UserError(
+            f"radius is {radius:g}: allowed are numbers above 0 up to {most:.3g} in l_{norm}, as pixels lie in "
+            "[0, 1]; divide 8-bit values by 255, e.g. 8/255 = 0.0314"
+        )
+
+
+def checked(config: TrainingConfig, name: str) -> Any:
+    """The value of a field, of its type and in its range: 16 and 16.0 are one configuration. Raises: UserError."""
+    kind, value = _kinds()[name], getattr(config, name)
+    if kind is int:
+        return integer(name, value, low=_LOWEST.get(name, 1), high=_LARGEST.get(name, _MANY))
+    if kind is float and name in _INTERVALS:
+        low, high, ends = _INTERVALS[name]
+        return float(between(name, value, low, high, open_low=ends[0] == "(", open_high=ends[1] == ")"))
+    if kind is float:
+        return finite(name, value)
+    if kind is bool:
+        return flag(name, value)
+    if get_origin(kind) is tuple:
+        if not isinstance(value, tuple | list):
+            raise UserError(f"{name} must be a sequence of integers, got {value!r}")
+        return tuple(integer(name, k, low=0, high=_MANY) for k in value)
+    if not isinstance(value, str):
+        raise UserError(f"{name} must be a word, got {value!r}")
+    return one_of(name, value, get_args(kind))
+
+
+@cache
+def _kinds() -> dict[str, Any]:
+    from cgro.training.config import TrainingConfig
+
+    return get_type_hints(TrainingConfig)
+
+
+def require_images(config: TrainingConfig) -> None:
+    """Refuse numbers of images, and classes, that the data does not have. Raises: UserError."""
+    data, held_out, most = config.data, config.held_out, TRAINING_IMAGES[config.data]
+    if held_out > most - 10:
+        raise UserError(f"held_out is {held_out}: allowed are 0 to {most - 10} with {data}; change it")
+    if config.samples != 0 and not 10 <= config.samples <= most - held_out:
+        raise UserError(
+            f"samples is {config.samples}: allowed are 10 to {most - held_out} with {data} and {held_out} held out, or "
+            "0 for all; change it"
+        )
+    classes, known = config.classes, SHAPES[data][2]
+    if classes and (len(set(classes)) < max(2, len(classes)) or max(classes) >= known):
+        raise UserError(f"classes are {list(classes)}: need two or more different ones of 0 to {known - 1} with {data}")
+
+
+def require_sizes(config: TrainingConfig) -> None:
+    """Refuse, before anything is made, what the memory of this machine cannot hold. Raises: UserError."""
+    if not config.width >= 0:
+        raise UserError(f"width is {config.width:g}: allowed are numbers above 0, and 0: the usual one; change it")
+    require_width(config.model, config.own_width)
+    channels, size, classes = SHAPES[config.data]
+    count = parameters(config.model, channels, size, len(config.classes) or classes, config.own_width)
+    width = f"{config.own_width:,g}" if config.own_width > 1e15 else f"{config.own_width:,.10g}"
+    for needed, what in (
+        (_COPIES * _FLOAT * count, f"width = {width}"),
+        (_COPIES * _FLOAT * pixels_of(config) * config.batch_size, f"batch_size = {config.batch_size:,}"),
+        (ROW * config.epochs / config.evaluate_every, f"epochs = {config.epochs:,}"),
+    ):
+        require_memory(min(needed, sys.float_info.max), what)
+
+
+_FLOAT = 4
+"""Bytes of a float32."""
+_COPIES = 3
+"""Of a network in training: weights, gradients, momentum. Of a batch: images, where they are moved, gradients."""
+ROW = 1000
+"""Bytes of a row of the learning curves, or of a configuration."""
+_MANY = 10**12
+"""Beyond it a number of images, epochs or replays is a slip of the hand."""
+_LOWEST = {"samples": 0, "held_out": 0, "replays": 2, "micro_batch": 0, "evaluation_images": 10, "seed": 0}
+"""Smallest integers that are allowed; 1 for the others."""
+_LARGEST = {"seed": 2**63 - 1, "attack_steps": 100_000, "evaluation_steps": 100_000}
+"""Largest integers: Ctrl-C is answered between updates, so that an update must end."""
+_INTERVALS: dict[str, tuple[float, float, str]] = {
+    "label_noise": (0, 1, "[]"),
+    "beta": (0, 1e6, "[]"),
+    "weight_perturbation": (0, 1, "[]"),
+    "step_size": (0, 100, "[]"),
+    "ramp": (0, 1, "[]"),
+    "learning_rate": (0, 1e6, "(]"),
+    "momentum": (0, 1, "[)"),
+    "weight_decay": (0, 1e6, "[]"),
+}
+"""Lowest and highest numbers, and whether they are included."""

@@ -1,0 +1,104 @@
+"""Configurations of training: every field refuses hostile values at once, in one line and by its name."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+import torch
+
+from cgro.errors import UserError
+from cgro.networks.image_models import parameter_count
+from cgro.networks.zoo import WIDTHS, image_model, parameters
+from cgro.training.config import Repeated, TrainingConfig
+
+NUMBERS = [each.name for each in fields(TrainingConfig) if each.type in ("int", "float")]
+WORDS = [each.name for each in fields(TrainingConfig) if each.name not in NUMBERS]
+HOSTILE: list[Any] = [math.nan, math.inf, -math.inf, -1, -0.5, 1e308, 10**9, 10**12, 10**30, 10**400, "3", None, True]
+REFUSED_EVERYWHERE: list[Any] = [math.nan, math.inf, -math.inf, -1, -0.5, 10**400, "3", None, True, [], 1j]
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=lambda v: str(v)[:12])
+@pytest.mark.parametrize("field", NUMBERS)
+def test_a_hostile_number_is_refused_at_once_or_valid(field: str, value: Any) -> None:
+    start = time.process_time()
+    try:
+        config = replace(TrainingConfig(), **{field: value})
+        assert config.recipe.learning_rate > 0
+        refused = ""
+    except UserError as error:
+        refused = str(error)
+    assert time.process_time() - start < 1
+    if value in REFUSED_EVERYWHERE or value is math.nan:
+        assert refused.startswith(field), refused
+    assert "\n" not in refused
+    if refused:
+        assert field in refused
+
+
+@pytest.mark.parametrize("value", [3.5, None, "other", ["none"], {}, -1], ids=str)
+@pytest.mark.parametrize("field", WORDS)
+def test_a_word_that_is_none_is_refused_by_name(field: str, value: Any) -> None:
+    if field in ("classes", "drops") and value == {}:
+        value = {3.5: 1}
+    with pytest.raises(UserError, match=f"^{field}") as error:
+        replace(TrainingConfig(schedule="piecewise"), **{field: value})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"weight_decay": math.inf}, "weight_decay must be finite, got inf"),
+        ({"weight_decay": 21.0}, r"weight_decay is 21 with learning_rate 0.05: .*below 20"),
+        ({"width": 10**9}, r"width = 1,000,000,000 would need .* of memory, this machine has .*; choose smaller sizes"),
+        ({"width": 1e308}, r"width = 1e\+308 would need .* of memory, this machine has"),
+        ({"model": "wrn-34", "width": 1e6}, r"width = 1,000,000 would need .* of memory, this machine has"),
+        ({"batch_size": 10**9}, r"batch_size = 1,000,000,000 would need .* of memory, this machine has"),
+        ({"epochs": 10**12}, r"epochs = 1,000,000,000,000 would need .* of memory, this machine has"),
+        ({"samples": 10_000_000}, "samples is 10000000: allowed are 10 to 901 with digits and 300 held out"),
+        ({"attack_steps": 10**9}, "attack_steps must be an integer from 1 to 100,000, got 1,000,000,000"),
+        ({"norm": "2", "radius": 8.1}, r"radius is 8.1: .*up to 8 .*l_2"),
+        ({"norm": "1", "radius": 65}, r"radius is 65: .*up to 64 .*l_1"),
+        ({"width": 2.5}, "width is 2.5: .*whole numbers"),
+        ({"classes": (3, 3)}, r"classes are \[3, 3\]: need two or more different ones of 0 to 9"),
+        ({"classes": (3, 10)}, r"classes are \[3, 10\]: need two or more different ones of 0 to 9"),
+        ({"classes": (3, 8.0)}, r"classes must be an integer from 0 to .*, got 8\.0"),
+        ({"device": "tpu"}, "device must be one of auto, cpu, cuda, got 'tpu'"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_what_can(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        replace(TrainingConfig(), **change)
+    assert "\n" not in str(error.value)
+
+
+def test_seeds_beyond_memory_are_refused() -> None:
+    with pytest.raises(UserError, match=r"seeds = 1,000,000,000,000 would need .* of memory"):
+        Repeated(seeds=10**12)
+    for value in (0, -1, 2.5, True, None):
+        with pytest.raises(UserError, match=r"^seeds must be an integer of at least 1, got"):
+            Repeated(seeds=value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+def test_parameters_are_counted_without_the_network(name: str) -> None:
+    """The count by the formula is that of the network, exact where no channel is rounded."""
+    state = torch.get_rng_state()
+    for width in (2.0, 5.0) if name in ("small-cnn", "lenet") else (1 / 16, 0.5):
+        for channels, size, classes in ((1, 28, 10), (3, 32, 7)):
+            made = image_model(name, channels, size, classes, width, torch.Generator())
+            assert parameters(name, channels, size, classes, width) == parameter_count(made)
+    assert parameters(name, 3, 32, 10, 1e300) > 1e300
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_usual_values_stay_allowed() -> None:
+    config = TrainingConfig()
+    assert replace(config, batch_size=1000, micro_batch=10**9, evaluation_images=10**9).batch_size == 1000
+    assert replace(config, weight_decay=0.1, momentum=0, ramp=1, label_noise=1).momentum == 0
+    assert replace(config, samples=901, held_out=300, classes=[3, 8]).classes == (3, 8)
+    assert replace(config, norm="1", radius=12).radius == 12
