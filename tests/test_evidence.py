@@ -16,7 +16,8 @@ from scipy import stats
 from cgro.errors import UserError
 from cgro.evidence.boxes import prove_positive
 from cgro.evidence.cases import scan
-from cgro.evidence.confidence import mean_interval, proportion_interval, trials_for
+from cgro.evidence.confidence import mean_interval, median_interval, proportion_interval, trials_for
+from cgro.evidence.outcomes import Outcome, at_least, at_most, exactly, together, within
 from cgro.evidence.symbolic import decide, identities, nonnegative, vanishes
 
 X, Y, Z = sp.symbols("x y z")
@@ -178,6 +179,58 @@ def test_the_interval_of_a_mean_covers(p: float) -> None:
     x = np.tile([0.0, 1.0], 50)
     reach = math.sqrt(2 * x.var(ddof=1) * math.log(400) / 100) + 7 * math.log(400) / (3 * 99)
     assert mean_interval(x, 0, 1, 0.99) == pytest.approx((max(0.5 - reach, 0), min(0.5 + reach, 1)))
+
+
+def test_the_interval_of_a_median_is_made_of_order_statistics() -> None:
+    x = np.arange(15.0)
+    # 2 P[Bin(15, 1/2) <= 2] = 0.0074, and 0.035 for 3.
+    assert median_interval(x[::-1], 0.99) == (2.0, 12.0)
+    assert median_interval(x[:8], 0.99) == (0.0, 7.0)
+    assert median_interval(x[:7], 0.99) == (-math.inf, math.inf)
+    # 2 P[Bin(2, 1/2) <= 0] is 1/2 exactly.
+    assert median_interval(x[:2], 0.5) == (0.0, 1.0)
+    draws = np.random.default_rng(0).exponential(size=(400, 25))
+    assert sum(not low <= math.log(2) <= high for low, high in map(median_interval, draws)) < 20
+
+
+# Three outcomes
+
+
+@given(st.floats(-5, 5), st.floats(0, 5), st.floats(-5, 5), st.floats(0.01, 5))
+def test_an_interval_decides_what_all_of_it_says(low: float, width: float, claimed: float, tolerance: float) -> None:
+    high = low + width
+    obeys = [abs(x - claimed) <= tolerance for x in (low, high, min(max(claimed, low), high))]
+    found = within(low, high, claimed, tolerance)
+    assert found.holds is (True if all(obeys) else None if any(obeys) else False)
+    assert (found.slack >= 1) == (found.holds is True)
+
+
+@given(st.floats(0, 5), st.floats(0, 5), st.floats(0.01, 5))
+def test_an_interval_against_a_bound(low: float, width: float, bound: float) -> None:
+    high = low + width
+    above, below = at_least(low, high, bound), at_most(low, high, bound)
+    assert above.holds is (True if low >= bound else False if high < bound else None)
+    assert below.holds is (True if high <= bound else False if low > bound else None)
+    for found in (above, below):
+        assert (found.slack >= 1) == (found.holds is True)
+
+
+def test_outcomes_by_hand() -> None:
+    assert within(-3.69, -1.75, -3.0, 0.4).holds is None
+    assert within(-2.81, -2.67, -3.0, 0.4) == Outcome(True, pytest.approx(0.4 / 0.33))
+    assert within(-2.5, -2.4, -3.0, 0.4) == Outcome(False, pytest.approx(0.4 / 0.5))
+    assert within(math.nan, math.nan, 1.0, 0.1).holds is None
+    assert within(-math.inf, math.inf, 1.0, 0.1).holds is None
+    assert within(1.0, 1.0, 1.0, 0.1) == Outcome(True, math.inf)
+
+
+def test_parts_of_a_claim_hold_together_or_one_refutes_it() -> None:
+    held, failed, open_ended = exactly(True, 3.0), exactly(False, 0.5), Outcome(None, 0.1)
+    assert together(held, exactly(True, 2.0)) == Outcome(True, 2.0)
+    assert together(held, open_ended) == Outcome(None, 0.1)
+    assert together(held, failed, open_ended) == Outcome(False, 0.5)
+    assert exactly(True, 0.999).slack == 1
+    assert exactly(False, 1.0).slack < 1
 
 
 def test_trials_give_the_promised_power() -> None:

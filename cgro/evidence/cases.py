@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Generic, TypeVar
 
 from cgro.claim import Finding
+from cgro.evidence.outcomes import Outcome, exactly
 
 C = TypeVar("C")
 Number = int | float | Fraction
@@ -32,6 +33,11 @@ class Scan(Generic[C]):
     def holds(self) -> bool:
         """Whether no case violates it."""
         return self.violations == 0
+
+    @property
+    def outcome(self) -> Outcome:
+        """As a part of a claim with others: a scan leaves nothing open."""
+        return exactly(self.holds, self.slack)
 
     @property
     def counterexample(self) -> str:

@@ -15,6 +15,7 @@ from cgro.dynamics.phases import add_times
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.trajectory import train
+from cgro.evidence.outcomes import together, within
 from cgro.measures.scaling import PowerLaw, power_law
 from cgro.plots.style import SERIES, figure
 
@@ -69,10 +70,11 @@ def exponents(
     """Whether the exponent of a phase time in every field, with its interval, lies within the tolerance of the
     claimed one.
 
-    All intervals hold together with the stated confidence (Bonferroni).
+    All intervals hold together with the stated confidence (Bonferroni). Undecided where an interval contains accepted
+    and excluded values and none lies outside.
     """
     confidence = 1 - (1 - CONFIDENCE) / len(claimed)
-    deviations, found, measured, fits = {}, [], [], []
+    outcomes, found, measured, fits = {}, [], [], []
     for name, exponent in claimed.items():
         settings = [replace(base, **{name: value}) for value in values[name]]  # type: ignore[arg-type]
         measured.append(phase_times(time, settings, seeds))
@@ -80,17 +82,17 @@ def exponents(
             return undecided(f"{time} is not reached in {base.steps} steps for some {name}; train longer")
         fit = within_seeds(values[name], measured[-1], confidence)
         fits.append([fit.exponent, exponent])
-        deviations[name] = max(abs(fit.low - exponent), abs(fit.high - exponent))
+        outcomes[name] = within(fit.low, fit.high, exponent, tolerance)
         found.append(f"{name} {fit.exponent:.2f} ({fit.low:.2f} to {fit.high:.2f}, claimed {exponent:+g})")
-    name, worst = max(deviations.items(), key=lambda item: item[1])
+    verdict = together(*outcomes.values())
     return Finding(
-        holds=worst <= tolerance,
-        slack=tolerance / worst,
+        holds=verdict.holds,
+        slack=verdict.slack,
         tested=f"{time}, {len(seeds)} seeds, "
         + ", ".join(f"{n} {values[n][0]:g} to {values[n][-1]:g}" for n in claimed),
         bound=f"exponent within {tolerance:g} of the claimed one, interval included",
         measured="; ".join(found),
-        counterexample="" if worst <= tolerance else name,
+        counterexample=next((name for name, outcome in outcomes.items() if outcome.holds is False), ""),
         confidence=CONFIDENCE,
         data=xr.Dataset(
             {

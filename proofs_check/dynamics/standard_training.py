@@ -2,8 +2,8 @@
 
 Each seed draws data and weights anew and gives one trial for each lambda: the median over samples of V_i at the end
 of training stays below 0.2 at lambda = 0, and exceeds 1 at lambda = 1/2. From the number of seeds that obey follows
-an exact lower bound of the probability to obey, by Clopper & Pearson, at the stated confidence for both together; it
-must exceed `probability`.
+an exact interval of the probability to obey, by Clopper & Pearson, at the stated confidence for both together: the
+claim holds where its lower end reaches `probability`, fails where its upper end does not, and is undecided between.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.trajectory import train
 from cgro.evidence.confidence import proportion_interval
+from cgro.evidence.outcomes import at_least, together
 
 CONFIDENCE = 0.99
 
@@ -50,18 +51,17 @@ def check(
     )
     level = 1 - (1 - CONFIDENCE) / 2
     obeyed = [int((np.abs(standard) <= unlearned).sum()), int((adversarial >= 1).sum())]
-    low = [proportion_interval(count, runs, level)[0] for count in obeyed]
+    intervals = [proportion_interval(count, runs, level) for count in obeyed]
+    found = together(*(at_least(low, high, probability) for low, high in intervals))
     return Finding(
-        holds=min(low) >= probability,
-        slack=min(low) / probability,
+        holds=found.holds,
+        slack=found.slack,
         tested=f"{runs} seeds, N = 20, d = 200, {steps} steps",
         bound=f"probability >= {probability:g}",
         measured=f"|V| <= {unlearned:g} at lambda = {weight:g} in {obeyed[0]} of {runs} runs, V >= 1 at "
         f"lambda = 0.5 in {obeyed[1]}; medians {np.median(standard):.3f} and {np.median(adversarial):.1f}",
-        constant=f"probabilities at least {low[0]:.3f} and {low[1]:.3f}",
-        counterexample=""
-        if min(low) >= probability
-        else f"median V = {np.median(standard):.2f} at lambda = {weight:g}",
+        constant=" and ".join(f"probability {low:.3f} to {high:.3f}" for low, high in intervals),
+        counterexample=f"median V = {np.median(standard):.2f} at lambda = {weight:g}" if found.holds is False else "",
         confidence=CONFIDENCE,
     )
 

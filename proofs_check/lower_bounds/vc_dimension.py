@@ -17,6 +17,7 @@ import numpy as np
 
 from cgro.claim import Claim, Finding
 from cgro.evidence.cases import scan
+from cgro.evidence.outcomes import together, within
 from cgro.measures.scaling import power_law
 from cgro.networks.memorizers.bounds import shattered_points, vc_bound, within_shattering
 from cgro.networks.memorizers.grid_bounds import vc_bound_by_parameters
@@ -62,16 +63,21 @@ def check(*, largest: int = 1000, exponent: float = 0.5, tolerance: float = 0.08
     found = scan(cases, shattered_and_bound)
     cells = np.geomspace(1e4, 1e12, 9)
     fit = power_law(cells, np.array([smallest_parameters(c) for c in cells], dtype=float), 0.99)
-    deviation = max(abs(fit.low - exponent), abs(fit.high - exponent))
+    fitted = within(fit.low, fit.high, exponent, tolerance)
+    verdict = together(found.outcome, fitted)
     return Finding(
-        holds=found.holds and deviation <= tolerance,
-        slack=min(found.slack, tolerance / deviation),
+        holds=verdict.holds,
+        slack=verdict.slack,
         tested=f"{found.count} sizes, N up to {sizes[-1]:,}, D up to {DIMS[-1]}, rho <= sqrt(1 - 1/D); 10^4 to 10^12 "
         "shattered points",
         bound=f"VC bound of the network; exponent {exponent:g} +- {tolerance:g}",
         measured=f"tightest at (N, D, rho) = ({found.tightest[0]}, {found.tightest[1]}, {found.tightest[2]:.3f}); "
         f"exponent {fit.exponent:.3f} ({fit.low:.3f} to {fit.high:.3f})",
-        counterexample=f"(N, D, rho) = {found.counterexample}" if not found.holds else "",
+        counterexample=f"(N, D, rho) = {found.counterexample}"
+        if not found.holds
+        else "the exponent"
+        if fitted.holds is False
+        else "",
         confidence=0.99,
     )
 
