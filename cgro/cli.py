@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from cgro import interrupts
+from cgro.data.folder import reading_from
 from cgro.errors import UserError
 from cgro.registry import did_you_mean, option_names
 
@@ -262,8 +263,11 @@ def _dispatch(arguments: list[str]) -> int:
         return memorizing.run(options)
     if getattr(options, "quiet", False):
         logging.getLogger("cgro").setLevel(logging.WARNING)
-    if getattr(options, "data_dir", None) is not None:
-        os.environ["CGRO_DATA"] = str(options.data_dir)
+    with reading_from(getattr(options, "data_dir", None)):
+        return _run(options, rest)
+
+
+def _run(options: argparse.Namespace, rest: list[str]) -> int:
     if options.command in ("train", "evaluate"):
         from cgro import learning
 

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from itertools import repeat
 from pathlib import Path
@@ -31,6 +31,7 @@ from cgro.plots.output import draw_figure
 from cgro.plots.report import Check, Section, Tables, found_words, slack_words, write_report
 from cgro.registry import find, find_all
 from cgro.sweeps import store
+from cgro.sweeps.cluster import dask_cluster
 from cgro.sweeps.context import StoredContext
 from cgro.sweeps.workers import processes
 
@@ -76,7 +77,7 @@ def obtain(
     path = store.result_path(options.results, name, config)
     if path.exists() and not options.fresh:
         log.info("%s: stored already, %s", name, path)
-        return path, store.load(path)
+        return path, store.load_result(path, name, config)
     log.info("%s: computing", name)
     store.git_commit()  # remembered as it is now
     start = time.perf_counter()
@@ -93,30 +94,15 @@ def obtain(
 def _context(
     options: argparse.Namespace, name: str, jobs: int, executor: Executor | None = None
 ) -> Iterator[StoredContext]:
-    client = None
-    if options.dask:
-        try:
-            from distributed import Client
-        except ImportError as error:
-            raise UserError("--dask: the package distributed is not installed; pip install 'cgro[dask]'") from error
-        try:
-            client = Client(options.dask)
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"--dask {options.dask}: no scheduler answers ({error}); give the address that it printed, tcp://HOST:PORT"
-            ) from error
-        executor = client.get_executor()
-    try:
+    with nullcontext(executor) if options.dask is None else dask_cluster(options.dask) as there:
         yield StoredContext(
             options.results / name,
             jobs=jobs,
-            executor=executor,
+            executor=there,
+            data_dir=options.data_dir,
             fresh=options.fresh,
             quiet=options.quiet,
         )
-    finally:
-        if client is not None:
-            client.close()
 
 
 def _jobs(options: argparse.Namespace, module: ModuleType, config: Any) -> int:
@@ -202,13 +188,7 @@ def _stored_result(module: ModuleType, options: argparse.Namespace) -> xr.Datase
     if options.result is not None:
         if not options.result.exists():
             raise UserError(f"result file {options.result}: not found; give a file that `cgro simulate` printed")
-        result = store.load(options.result)
-        if result.attrs.get("experiment") != module.EXPERIMENT:
-            raise UserError(
-                f"result file {options.result}: of {result.attrs.get('experiment', 'a part of a sweep')}; the figure "
-                f"draws results of {module.EXPERIMENT}"
-            )
-        return result
+        return store.load_result(options.result, module.EXPERIMENT)
     experiment = module.EXPERIMENT
     config = getattr(find("experiment", experiment).Config, options.preset)()
     path = store.result_path(options.results, experiment, config)
@@ -217,7 +197,7 @@ def _stored_result(module: ModuleType, options: argparse.Namespace) -> xr.Datase
             f"result {path}: not there; make it with `cgro simulate {experiment} --preset {options.preset} "
             f"--results {options.results}`"
         )
-    return store.load(path)
+    return store.load_result(path, experiment, config)
 
 
 def reproduce(options: argparse.Namespace) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,3 +84,17 @@ def finish(process: subprocess.Popen[str], timeout: float = 120) -> Outcome:
 def files_below(folder: Path) -> list[Path]:
     """Every file below a folder, hidden ones too."""
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file may grow beyond 1000 bytes: the system refuses the rest of the write.
+
+    Held for one call alone: the limit also meets the file that this process's output may be going to.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -17,7 +17,7 @@ from cgro import checking, commands
 from cgro.claim import Claim, Finding, Verdict
 from cgro.errors import UserError
 from cgro.plots.report import found_words, slack_words
-from cgro.sweeps import store
+from cgro.sweeps.cells import Cells
 
 Cgro = Callable[..., Outcome]
 ONE = "square-error"
@@ -131,14 +131,15 @@ def test_verdicts_are_stored_and_computed_anew(
     one: Callable[..., None], cgro: Cgro, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(one, cgro, tmp_path)
-    (path,) = files_below(tmp_path / "check")
-    stored = store.load(path)
+    cells = Cells(tmp_path / "check" / "cells")
+    (name,) = cells.names()
+    stored = cells.find([name])[0]
     assert checking.stored_verdict(stored).outcome == "holds"
     assert json.loads(stored.attrs["config"])["parameters"] == {"size": 3, "seed": 0}
     assert stored.attrs["git_commit"]
     outcome = run(one, cgro, tmp_path, check=lambda *, size=3, seed=0: toy(size=size, seed=5))
     assert outcome.code == 1, "a verdict was taken from the store"
-    assert files_below(tmp_path / "check") == [path]
+    assert cells.names() == [name]
 
 
 # Parameters

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import xarray as xr
-from conftest import SMALL, Outcome, files_below, finish, start
+from conftest import SMALL, Outcome, files_below, finish, full_disk, start
 
 from cgro import commands, registry
 from cgro.cli import main
 from cgro.errors import UserError
 from cgro.sweeps import store
+from cgro.sweeps.cells import Cells, Name
 
 Cgro = Callable[..., Outcome]
 DIAGRAM = ("simulate", "phase-diagram", "--quiet")
@@ -170,23 +170,42 @@ def test_a_stored_result_is_not_made_again(made: Path, cgro: Cgro, tmp_path: Pat
     assert all(path.stat().st_mtime_ns > before[path] for path in files_below(tmp_path))
 
 
-@pytest.mark.parametrize("which", ["result", "cell"])
-def test_a_damaged_file_is_named(which: str, made: Path, cgro: Cgro, tmp_path: Path) -> None:
-    (cell,) = (made.parent / "cells").iterdir()
-    damaged = made if which == "result" else cell
-    content = bytearray(damaged.read_bytes())
+def damage(path: Path) -> bytes:
+    """Change a byte in the middle."""
+    content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
-    damaged.write_bytes(content)
-    if which == "cell":
-        made.unlink()
+    path.write_bytes(content)
+    return bytes(content)
+
+
+def test_a_damaged_result_is_named(made: Path, cgro: Cgro, tmp_path: Path) -> None:
+    content = damage(made)
     error = cgro(*DIAGRAM, *TINY, "--results", tmp_path / "results").error
-    assert f"result file {damaged}: damaged" in error
+    assert f"result file {made}: damaged" in error
     assert "delete it and run again" in error
-    assert damaged.read_bytes() == content
-    if which == "result":
-        assert f"{damaged}: damaged" in cgro("figure", "phase-diagram", "--result", made).error
-    damaged.unlink()
+    assert made.read_bytes() == content
+    assert f"{made}: damaged" in cgro("figure", "phase-diagram", "--result", made).error
+    made.unlink()
     assert cgro(*DIAGRAM, *TINY, "--results", tmp_path / "results").code == 0
+
+
+def test_a_damaged_cell_is_computed_again(
+    made: Path, cgro: Cgro, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = store.load(made)
+    made.unlink()
+    damage(made.parent / "cells" / "cells.sqlite")
+    outcome = cgro(*DIAGRAM, *TINY, "--results", tmp_path / "results")
+    assert outcome.code == 0
+    assert "damaged" in caplog.text
+    assert store.load(made).drop_attrs(deep=False).identical(whole.drop_attrs(deep=False))
+
+
+def test_a_result_under_the_name_of_another_is_not_read(made: Path, cgro: Cgro, tmp_path: Path) -> None:
+    other = Path(cgro(*DIAGRAM, *TINY, "--seeds", 2, "--results", tmp_path / "results").out.strip())
+    made.replace(other)
+    error = cgro(*DIAGRAM, *TINY, "--seeds", 2, "--results", tmp_path / "results").error
+    assert f"result file {other}: made with another configuration (seeds is" in error
 
 
 def test_a_results_folder_that_cannot_be(cgro: Cgro, tmp_path: Path) -> None:
@@ -197,15 +216,11 @@ def test_a_results_folder_that_cannot_be(cgro: Cgro, tmp_path: Path) -> None:
     assert files_below(tmp_path) == [tmp_path / "file"]
 
 
-def test_a_full_results_folder(cgro: Cgro, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def half_a_write(path: Path, content: bytes) -> int:
-        with path.open("wb") as file:
-            file.write(content[:100])
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", half_a_write)
-    error = cgro(*DIAGRAM, *TINY, "--results", tmp_path).error
-    assert "cannot write (No space left on device); free space" in error
+def test_a_full_results_folder(cgro: Cgro, tmp_path: Path) -> None:
+    with full_disk():
+        error = cgro(*DIAGRAM, *TINY, "--results", tmp_path).error
+    assert "cannot write (" in error
+    assert "free space" in error
     assert files_below(tmp_path) == []
 
 
@@ -227,9 +242,9 @@ def test_a_figure_without_its_result_names_the_command(cgro: Cgro, tmp_path: Pat
 
 def test_a_figure_of_the_wrong_file(made: Path, cgro: Cgro, tmp_path: Path) -> None:
     error = cgro("figure", "phase-transition", "--result", made).error
-    assert f"result file {made}: of phase-diagram; the figure draws results of phase-transition" in error
-    (cell,) = (made.parent / "cells").iterdir()
-    assert "of a part of a sweep" in cgro("figure", "phase-diagram", "--result", cell).error
+    assert f"result file {made}: holds phase-diagram, not phase-transition" in error
+    cells = made.parent / "cells" / "cells.sqlite"
+    assert "damaged or not made by cgro" in cgro("figure", "phase-diagram", "--result", cells).error
     assert "name the figure" in cgro("figure", "--result", made).error
     assert "not found" in cgro("figure", "phase-diagram", "--result", tmp_path / "no.nc").error
     assert "cannot be read (Is a directory)" in cgro("figure", "phase-diagram", "--result", tmp_path).error
@@ -243,22 +258,10 @@ def test_a_folder_of_figures_that_cannot_be(made: Path, cgro: Cgro, tmp_path: Pa
     assert files_below(tmp_path) == before
 
 
-# Clusters
-
-
-def test_a_cluster_that_is_not_there(cgro: Cgro, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = (*DIAGRAM, *TINY, "--results", tmp_path, "--dask", "tcp://127.0.0.1:9")
-    monkeypatch.setitem(__import__("sys").modules, "distributed", None)
-    assert "--dask: the package distributed is not installed; pip install 'cgro[dask]'" in cgro(*options).error
-
-    def no_answer(_address: str) -> None:
-        raise OSError("Timed out trying to connect")
-
-    fake = ModuleType("distributed")
-    fake.Client = no_answer  # type: ignore[attr-defined]
-    monkeypatch.setitem(__import__("sys").modules, "distributed", fake)
-    error = cgro(*options).error
-    assert "--dask tcp://127.0.0.1:9: no scheduler answers (Timed out trying to connect); give the address" in error
+def test_a_cluster_needs_its_package(cgro: Cgro, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    error = cgro(*DIAGRAM, *TINY, "--results", tmp_path, "--dask", "tcp://127.0.0.1:9").error
+    assert "--dask: the package distributed is not installed; pip install 'cgro[dask]'" in error
     assert files_below(tmp_path) == []
 
 
@@ -287,10 +290,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
     return store.load(path)
 
 
-def cells(folder: Path) -> dict[Path, tuple[int, int]]:
-    """Finished cells with what changes when one is written again."""
-    found = (folder / "phase-diagram" / "cells").glob("*.nc")
-    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in found}
+def cells(folder: Path) -> dict[Name, str]:
+    """Finished cells with the time at which each was made."""
+    stored = Cells(folder / "phase-diagram" / "cells")
+    names = stored.names()
+    return {names[k]: f"{cell.attrs['created']} {cell.attrs['wall_seconds']}" for k, cell in stored.find(names).items()}
 
 
 def wait_for_cells(process: object, folder: Path, count: int) -> None:
@@ -299,7 +303,7 @@ def wait_for_cells(process: object, folder: Path, count: int) -> None:
     while len(cells(folder)) < count:
         assert time.monotonic() < end, "no cell in a minute"
         assert process.poll() is None, process.communicate()  # type: ignore[attr-defined]
-        time.sleep(0.005)
+        time.sleep(0.01)
 
 
 def assert_completes(cgro: Cgro, folder: Path, undisturbed: xr.Dataset) -> None:
@@ -309,7 +313,7 @@ def assert_completes(cgro: Cgro, folder: Path, undisturbed: xr.Dataset) -> None:
     assert (outcome.code, outcome.err) == (0, "")
     after = cells(folder)
     assert len(after) == BLOCKS
-    assert {path: after[path] for path in kept} == kept
+    assert {name: after[name] for name in kept} == kept
     result = store.load(Path(outcome.out.strip()))
     xr.testing.assert_identical(result.drop_attrs(deep=False), undisturbed.drop_attrs(deep=False))
     for name in result.variables:
@@ -326,8 +330,6 @@ def test_a_killed_sweep_goes_on(finished: int, undisturbed: xr.Dataset, cgro: Cg
     assert finish(process).code == -signal.SIGKILL
     kept = cells(tmp_path)
     assert finished <= len(kept) < BLOCKS
-    for path in kept:
-        store.load(path)
     assert not list((tmp_path / "phase-diagram").glob("*.nc"))
     assert_completes(cgro, tmp_path, undisturbed)
 
@@ -370,7 +372,5 @@ def test_two_processes_share_a_folder(undisturbed: xr.Dataset, cgro: Cgro, tmp_p
     outcomes = [finish(process) for process in processes]
     assert [(o.code, o.err) for o in outcomes] == [(0, "")] * 2
     assert outcomes[0].out == outcomes[1].out
-    assert len(files_below(tmp_path)) == BLOCKS + 1
-    for path in files_below(tmp_path):
-        store.load(path)
+    assert [path.suffix for path in files_below(tmp_path)] == [".nc", ".sqlite"]
     assert_completes(cgro, tmp_path, undisturbed)

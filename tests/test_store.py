@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
-import resource
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import ROOT, files_below
+from conftest import ROOT, files_below, full_disk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -49,17 +48,21 @@ def datasets(draw: st.DrawFn) -> xr.Dataset:
     return xr.Dataset(variables, labels, draw(attributes))
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(dataset=datasets())
-def test_a_stored_dataset_comes_back(dataset: xr.Dataset, tmp_path: Path) -> None:
-    path = tmp_path / "a" / "result.nc"
-    store.save(dataset, path)
-    back = store.load(path)
+def assert_same_values(back: xr.Dataset, dataset: xr.Dataset) -> None:
+    """To the bit, where numbers are concerned."""
     xr.testing.assert_identical(back, dataset)
     for name, variable in dataset.variables.items():
         assert back[name].dtype.kind == variable.dtype.kind or variable.dtype.kind == "U"
         if variable.dtype.kind == "f":
             assert back[name].values.astype("<f8").tobytes() == variable.values.astype("<f8").tobytes()
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(dataset=datasets())
+def test_a_stored_dataset_comes_back(dataset: xr.Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "a" / "result.nc"
+    store.save(dataset, path)
+    assert_same_values(store.load(path), dataset)
     assert files_below(tmp_path) == [path]
 
 
@@ -105,6 +108,56 @@ def test_a_damaged_file_is_named(damage: str, where: float, how: int, intact: by
         store.load(path)
 
 
+def sealed(content: bytes) -> bytes:
+    """With a right digest, as anybody can make one."""
+    return content + hashlib.sha256(content).digest()
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x89HDF\r\n\x1a\n" + bytes(500), b"CDF\x01" + bytes(40)])
+def test_a_right_checksum_does_not_make_a_result(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "r.nc").write_bytes(sealed(content))
+    with pytest.raises(
+        UserError, match=r"result file .*r\.nc: not made by cgro \(it holds no NetCDF data: .*\); delete"
+    ):
+        store.load(tmp_path / "r.nc")
+
+
+CONFIG = PatchSetting()
+
+
+@pytest.mark.parametrize(
+    ("attributes", "words"),
+    [
+        ({}, "holds something that is no experiment, not phase-diagram"),
+        ({"experiment": "attack"}, "holds attack, not phase-diagram"),
+        ({"experiment": "phase-diagram"}, "does not say its configuration"),
+        ({"experiment": "phase-diagram", "config": "null"}, "does not say its configuration"),
+        ({"experiment": "phase-diagram", "config": "{"}, "does not say its configuration"),
+        ({"experiment": "phase-diagram", "config": 3.5}, "does not say its configuration"),
+        ({"experiment": "phase-diagram", "config": "[" * 100_000}, "does not say its configuration"),
+        (
+            {"experiment": "phase-diagram", "config": store.as_json(replace(CONFIG, samples=41))},
+            r"made with another configuration \(samples is 41, asked for is 40\); rename or delete it",
+        ),
+        (
+            {"experiment": "phase-diagram", "config": "{}"},
+            r'made with another configuration \(activation is "absent", asked for is "odd"\)',
+        ),
+    ],
+)
+def test_a_result_of_something_else_is_not_read(attributes: dict[str, Any], words: str, tmp_path: Path) -> None:
+    store.save(xr.Dataset({"error": ("seed", [0.25])}, attrs=attributes), tmp_path / "r.nc")
+    with pytest.raises(UserError, match=rf"result file .*r\.nc: {words}"):
+        store.load_result(tmp_path / "r.nc", "phase-diagram", CONFIG)
+
+
+def test_a_result_of_the_configuration_is_read(tmp_path: Path) -> None:
+    made = SMALL.assign_attrs(experiment="phase-diagram", **store.provenance(CONFIG, 1.0))
+    store.save(made, tmp_path / "r.nc")
+    for config in (CONFIG, None):
+        xr.testing.assert_identical(store.load_result(tmp_path / "r.nc", "phase-diagram", config), made)
+
+
 def test_a_missing_file_and_an_unreadable_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(FileNotFoundError):
         store.load(tmp_path / "r.nc")
@@ -117,20 +170,6 @@ def test_a_missing_file_and_an_unreadable_one(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(UserError, match=r"cannot be read \(Permission denied\); make it readable"):
         store.load(tmp_path / "r.nc")
-
-
-@contextmanager
-def full_disk() -> Iterator[None]:
-    """No file may grow beyond 1000 bytes: the system refuses the rest of the write.
-
-    Held for one call alone: the limit also meets the file that this process's output may be going to.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from cgro.data import downloads, official
+from cgro.data.folder import data_folder
 from cgro.errors import UserError
 
 ImageName = Literal["digits", "mnist", "cifar10", "cifar100"]
@@ -45,7 +46,7 @@ class ImageData:
 def load_images(name: str, folder: str | os.PathLike[str] | None = None) -> ImageData:
     """The data set `name`, one of 'digits', 'mnist', 'cifar10' and 'cifar100'.
 
-    `folder` (default: the environment variable CGRO_DATA) holds official files under their official names: MNIST
+    `folder` (default: `cgro.data.folder.data_folder`) holds official files under their official names: MNIST
     `*-ubyte.gz`, or unpacked, in the folder itself or in its `mnist` or `MNIST/raw`; CIFAR as `cifar-10-batches-bin`,
     `cifar-10-batches-py` or `cifar-100-python`. If `test_batch.bin` is not there, its beginning is taken, a file
     `test_batch_head<count>.bin`. A data set that is not in the folder is downloaded into it, or without a folder into
@@ -61,8 +62,7 @@ def load_images(name: str, folder: str | os.PathLike[str] | None = None) -> Imag
         raise UserError(f"data is {name!r}: allowed are {', '.join(get_args(ImageName))}; choose one of them")
     if name == "digits":
         return _digits()
-    given = folder if folder is not None else os.environ.get("CGRO_DATA")
-    place = Path(given) if given else downloads.cache()
+    place = Path(folder) if folder is not None else data_folder() or downloads.cache()
     if not official.is_there(name, place):
         downloads.fetch(name, place)
     if name == "mnist":

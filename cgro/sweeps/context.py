@@ -6,33 +6,38 @@ import logging
 import shutil
 import textwrap
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import xarray as xr
 from tqdm import tqdm
 
 from cgro import interrupts
+from cgro.data.folder import reading_from
 from cgro.errors import UserError
 from cgro.experiment import C, CellFunction, Progress
 from cgro.files import StorageError, require_writable
 from cgro.sweeps import store
-from cgro.sweeps.workers import processes, require_jobs
+from cgro.sweeps.cells import Cells, Name
+from cgro.sweeps.packing import pack, unpack
+from cgro.sweeps.workers import WorkersLostError, processes, require_jobs
 
 log = logging.getLogger(__name__)
 
 
 class StoredContext:
-    """A context that stores every finished cell in `folder`/cells, so that a killed sweep goes on where it was.
+    """A context that stores every finished cell in `folder`/cells, so that a killed sweep can be resumed.
 
     jobs: worker processes; 1 computes here, with all cores inside a cell. executor: any `concurrent.futures`
-    executor in place of those (a Dask client's `get_executor()`, say). fresh: compute again what is stored. quiet:
-    no progress bar.
+    executor in place of those (`cgro.sweeps.cluster.dask_cluster`, say). data_dir: folder of image data sets, for
+    workers, too. fresh: recompute stored cells. quiet: no progress bar.
 
-    Cells are found by the content of their dataclass and the name of their function; where two processes share a folder
-    they may compute a cell twice, and the second rename puts the same numbers in the same place.
+    Cells are found by the content of their dataclass and the name of their function. This process alone writes them, so
+    workers need not share its file system; where two processes share a folder, both may compute a cell, and the second
+    puts the same numbers in the same place.
     """
 
     def __init__(
@@ -41,18 +46,16 @@ class StoredContext:
         *,
         jobs: int = 1,
         executor: Executor | None = None,
+        data_dir: Path | None = None,
         fresh: bool = False,
         quiet: bool = False,
     ) -> None:
         require_jobs(jobs)
         # Absolute, because workers may run elsewhere.
-        self.folder, self.jobs, self.executor, self.fresh, self.quiet = (
-            folder.absolute(),
-            jobs,
-            executor,
-            fresh,
-            quiet,
-        )
+        self.folder, self.jobs, self.executor = folder.absolute(), jobs, executor
+        self.data_dir = data_dir if data_dir is None else data_dir.absolute()
+        self.fresh, self.quiet = fresh, quiet
+        self.cells = Cells(self.folder / "cells")
 
     def map(self, function: CellFunction[C], cells: Sequence[C]) -> list[xr.Dataset]:
         """Results of `function` on each cell, in order.
@@ -60,108 +63,90 @@ class StoredContext:
         A failing cell does not keep the others from being computed and stored.
 
         Raises: UserError after all cells, if some failed; StorageError at once, if the results folder cannot be
-        written.
+        written; WorkersLostError at once, if no worker is left.
         """
-        paths = [self._path(function, cell) for cell in cells]
-        results: dict[int, xr.Dataset] = {}
-        if not self.fresh:
-            results = {k: store.load(path) for k, path in enumerate(paths) if path.exists()}
+        names = [Name.of(function, cell) for cell in cells]
+        results = {} if self.fresh else self.cells.find(names)
         missing = [k for k in range(len(cells)) if k not in results]
         if results and missing:
             log.info("%d of %d cells are stored already", len(results), len(cells))
         if missing:
-            require_writable(self.folder / "cells")
-        total = sum(cell.work for cell in cells)
-        done = sum(cells[k].work for k in results)
+            require_writable(self.cells.folder)
+        failures: list[tuple[int, Exception]] = []
         with tqdm(
-            total=total,
-            initial=done,
+            total=sum(cell.work for cell in cells),
+            initial=sum(cells[k].work for k in results),
             unit="",
             unit_scale=True,
             disable=self.quiet or not missing,
             smoothing=0.1,
             leave=False,
         ) as bar:
-            failures = (
-                self._here(function, cells, paths, missing, results, bar)
-                if self._serial
-                else (self._elsewhere(function, cells, paths, missing, results, bar))
-            )
+            for k, finished in self._computed(function, cells, names, missing, bar):
+                try:
+                    results[k] = self._stored(names[k], finished())
+                except (StorageError, WorkersLostError):
+                    raise
+                except Exception as error:
+                    failures.append((k, error))
         if failures:
-            raise _summary(failures, cells) from failures[0][1]
+            raise _summary(sorted(failures, key=lambda failure: failure[0]), cells) from failures[0][1]
         return [results[k] for k in range(len(cells))]
 
-    @property
-    def _serial(self) -> bool:
-        return self.executor is None and self.jobs == 1
+    def _stored(self, name: Name, content: bytes) -> xr.Dataset:
+        self.cells.add(name, content)
+        shutil.rmtree(self._scratch(name), ignore_errors=True)
+        return unpack(content)
 
-    def _path(self, function: CellFunction[C], cell: C) -> Path:
-        name = f"{function.__module__}.{function.__qualname__}"
-        return self.folder / "cells" / f"{store.content_hash(name, store.as_json(cell))}.nc"
+    def _scratch(self, name: Name) -> Path:
+        """Where the cell may keep unfinished work."""
+        return self.cells.folder / name.key
 
-    def _here(
-        self,
-        function: CellFunction[C],
-        cells: Sequence[C],
-        paths: list[Path],
-        missing: list[int],
-        results: dict[int, xr.Dataset],
-        bar: tqdm,
-    ) -> list[tuple[int, Exception]]:
-        failures: list[tuple[int, Exception]] = []
-        for k in missing:
-            try:
-                results[k] = compute_and_store(function, cells[k], paths[k], bar.update)
-            except StorageError:
-                raise
-            except Exception as error:
-                failures.append((k, error))
-        return failures
-
-    def _elsewhere(
-        self,
-        function: CellFunction[C],
-        cells: Sequence[C],
-        paths: list[Path],
-        missing: list[int],
-        results: dict[int, xr.Dataset],
-        bar: tqdm,
-    ) -> list[tuple[int, Exception]]:
-        failures: list[tuple[int, Exception]] = []
+    def _computed(
+        self, function: CellFunction[C], cells: Sequence[C], names: list[Name], missing: list[int], bar: tqdm
+    ) -> Iterator[tuple[int, Callable[[], bytes]]]:
+        """Each missing cell as it is finished, with a function that returns its packed Dataset or raises its error."""
+        if self.executor is None and self.jobs == 1:
+            for k in missing:
+                yield k, partial(compute, function, cells[k], self._scratch(names[k]), self.data_dir, bar.update)
+            return
         with nullcontext(self.executor) if self.executor is not None else processes(self.jobs) as pool:
             with interrupts.unheard_by_children():
-                futures: dict[Future[xr.Dataset], int] = {
-                    pool.submit(compute_and_store, function, cells[k], paths[k]): k for k in missing
+                futures: dict[Future[bytes], int] = {
+                    pool.submit(compute, function, cells[k], self._scratch(names[k]), self.data_dir): k for k in missing
                 }
             try:
                 for future in as_completed(futures):
-                    k = futures[future]
-                    try:
-                        results[k] = future.result()
-                    except StorageError:
-                        raise
-                    except Exception as error:
-                        failures.append((k, error))
-                    bar.update(cells[k].work)
-            except BaseException:
+                    yield futures[future], partial(_result, future)
+                    bar.update(cells[futures[future]].work)
+            finally:
                 for future in futures:
                     future.cancel()
-                raise
-        return sorted(failures, key=lambda failure: failure[0])
 
 
-def compute_and_store(
-    function: CellFunction[C], cell: C, path: Path, tick: Callable[[float], object] = lambda _done: None
-) -> xr.Dataset:
-    """Compute one cell, store it with its provenance, and return it as it will be read back."""
+def _result(future: Future[bytes]) -> bytes:
+    try:
+        return future.result()
+    except BrokenExecutor as error:
+        raise WorkersLostError(
+            "a worker process ended abruptly, perhaps for want of memory; finished cells are stored: repeat the "
+            "command to resume, with fewer --jobs if memory is short"
+        ) from error
+
+
+def compute(
+    function: CellFunction[C],
+    cell: C,
+    scratch: Path,
+    data_dir: Path | None = None,
+    tick: Callable[[float], object] = lambda _done: None,
+) -> bytes:
+    """Compute one cell: its packed Dataset with provenance."""
     store.git_commit()  # remembered as it is now
     start = time.perf_counter()
-    scratch = path.with_suffix("")
-    result = function(cell, Progress(tick, scratch))
-    result = result.assign_attrs(store.provenance(cell, time.perf_counter() - start))
-    store.save(result, path)
-    shutil.rmtree(scratch, ignore_errors=True)
-    return store.load(path)
+    with reading_from(data_dir):
+        result = function(cell, Progress(tick, scratch))
+    return pack(result.assign_attrs(store.provenance(cell, time.perf_counter() - start)))
 
 
 def _summary(failures: Sequence[tuple[int, Exception]], cells: Sequence[C]) -> UserError:
@@ -172,5 +157,5 @@ def _summary(failures: Sequence[tuple[int, Exception]], cells: Sequence[C]) -> U
     cell = textwrap.shorten(str(cells[k]), 200, placeholder=" ...")
     return UserError(
         f"{len(failures)} of {len(cells)} cells failed, first number {k + 1}, {cell}: {type(error).__name__}: {error}; "
-        "the finished cells are stored: run the same command again to try the rest"
+        "the finished cells are stored: repeat the command to try the rest"
     )

@@ -8,6 +8,9 @@ import json
 import os
 import platform
 import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
@@ -68,9 +71,17 @@ def save(dataset: xr.Dataset, path: Path) -> None:
     """
     encoding = {name: {"zlib": True, "complevel": 4} for name, v in dataset.data_vars.items() if v.dtype.kind == "f"}
     # Made in memory: on a full disk the HDF5 library prints what it cannot clean up.
-    with interrupts.postponed():
+    with interrupts.postponed(), _no_lock_of_a_cluster():
         content = bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
     write_whole(path, content + hashlib.sha256(content).digest())
+
+
+@contextmanager
+def _no_lock_of_a_cluster() -> Iterator[None]:
+    """Where a Dask client is current, xarray wants a lock of its cluster, which bytes in memory cannot have."""
+    dask = sys.modules.get("dask")
+    with dask.config.set(scheduler="synchronous") if dask is not None else nullcontext():
+        yield
 
 
 def load(path: Path) -> xr.Dataset:
@@ -87,13 +98,48 @@ def load(path: Path) -> xr.Dataset:
             f"result file {path}: damaged or not made by cgro (it does not match its checksum); delete it and run again"
         )
     # Results hold no dates: a unit "seconds" stays a number.
-    with interrupts.postponed():
-        return xr.load_dataset(io.BytesIO(content), engine="h5netcdf", decode_times=False).drop_encoding()
+    try:
+        with interrupts.postponed():
+            return xr.load_dataset(io.BytesIO(content), engine="h5netcdf", decode_times=False).drop_encoding()
+    except Exception as error:  # A file with a right checksum may hold anything.
+        raise UserError(
+            f"result file {path}: not made by cgro (it holds no NetCDF data: {type(error).__name__}); delete it"
+        ) from error
 
 
-def stored_config(dataset: xr.Dataset) -> dict[str, Any]:
-    """The configuration that a result was made with."""
-    return dict(json.loads(dataset.attrs["config"]))
+def load_result(path: Path, experiment: str, config: Any = None) -> xr.Dataset:
+    """The result of an experiment, of this configuration if one is given.
+
+    Raises: UserError for a damaged file and one that holds something else; FileNotFoundError if there is none.
+    """
+    result = load(path)
+    found = result.attrs.get("experiment", "something that is no experiment")
+    if found != experiment:
+        raise UserError(f"result file {path}: holds {found}, not {experiment}; choose another file or delete it")
+    stored = stored_config(result, path)
+    if config is None:
+        return result
+    wanted = json.loads(as_json(config))
+    for name in sorted({*wanted, *stored}):
+        ours, theirs = (json.dumps(known.get(name, "absent"), sort_keys=True) for known in (wanted, stored))
+        if ours != theirs:
+            raise UserError(
+                f"result file {path}: made with another configuration ({name} is {theirs}, asked for is {ours}); "
+                "rename or delete it and run again"
+            )
+    return result
+
+
+def stored_config(dataset: xr.Dataset, path: Path | None = None) -> dict[str, Any]:
+    """The configuration that a result was made with. Raises: UserError for a Dataset that does not hold one."""
+    try:
+        config = json.loads(dataset.attrs["config"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        config = None
+    if not isinstance(config, dict):
+        where = f"result file {path}" if path else "result"
+        raise UserError(f"{where}: does not say its configuration; give a file that `cgro simulate` wrote")
+    return config
 
 
 _version = cache(metadata.version)

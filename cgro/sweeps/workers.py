@@ -13,6 +13,10 @@ from cgro.errors import UserError
 from cgro.machine import available_cores
 
 
+class WorkersLostError(UserError):
+    """No worker is left: nothing that follows could be computed."""
+
+
 @contextmanager
 def processes(jobs: int) -> Iterator[Executor]:
     """Worker processes that share the cores; on Ctrl-C they end at once, their files being whole or not there.
