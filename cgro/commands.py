@@ -26,6 +26,7 @@ from cgro import checking
 from cgro.claim import Verdict
 from cgro.configure import parse_config, parse_parameters
 from cgro.errors import UserError
+from cgro.files import remove_leftovers
 from cgro.machine import available_cores, computes_on_gpu
 from cgro.plots.output import draw_figure
 from cgro.plots.report import Check, Section, Tables, found_words, slack_words, write_report
@@ -75,6 +76,7 @@ def obtain(
 ) -> tuple[Path, xr.Dataset]:
     """The stored result of a configuration, computed now if it is not there."""
     path = store.result_path(options.results, name, config)
+    remove_leftovers(path.parent)
     if path.exists() and not options.fresh:
         log.info("%s: stored already, %s", name, path)
         return path, store.load_result(path, name, config)
@@ -178,6 +180,7 @@ def figure(options: argparse.Namespace) -> int:
     if options.result is not None and len(modules) != 1:
         raise UserError(f"--result {options.result}: one result belongs to one figure; name the figure")
     output = options.output or options.results / "figures"
+    remove_leftovers(output)
     for name, module in modules.items():
         result = _stored_result(module, options)
         print(*draw_figure(module, name, result, output).values(), sep="\n")
@@ -206,6 +209,8 @@ def reproduce(options: argparse.Namespace) -> int:
     preset: Literal["quick", "deep"] = "quick" if options.preset == "quick" else "deep"
     jobs = available_cores() if options.jobs is None else options.jobs
     results: dict[str, xr.Dataset] = {}
+    for folder in (options.results, options.results / "figures"):
+        remove_leftovers(folder)
     with processes(jobs) as pool:  # once for everything: starting them takes seconds
         for name, module in find_all("experiment").items():
             config = getattr(module.Config, options.preset)()

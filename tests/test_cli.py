@@ -208,6 +208,16 @@ def test_a_result_under_the_name_of_another_is_not_read(made: Path, cgro: Cgro, 
     assert f"result file {other}: made with another configuration (seeds is" in error
 
 
+def test_what_a_killed_process_left_is_removed_at_the_next_start(made: Path, cgro: Cgro, tmp_path: Path) -> None:
+    left = [folder / f".r.nc.{'0' * 32}.tmp" for folder in (made.parent, tmp_path / "figures")]
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+    assert cgro(*DIAGRAM, *TINY, "--results", tmp_path / "results").code == 0
+    assert cgro("figure", "phase-diagram", "--result", made, "--output", tmp_path / "figures").code == 0
+    assert not any(path.exists() for path in left)
+
+
 def test_a_results_folder_that_cannot_be(cgro: Cgro, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     error = cgro(*DIAGRAM, *TINY, "--results", tmp_path / "file" / "results").error
