@@ -382,5 +382,5 @@ def test_two_processes_share_a_folder(undisturbed: xr.Dataset, cgro: Cgro, tmp_p
     outcomes = [finish(process) for process in processes]
     assert [(o.code, o.err) for o in outcomes] == [(0, "")] * 2
     assert outcomes[0].out == outcomes[1].out
-    assert [path.suffix for path in files_below(tmp_path)] == [".nc", ".sqlite"]
+    assert {path.suffix for path in files_below(tmp_path)} == {".nc", ".sqlite"}
     assert_completes(cgro, tmp_path, undisturbed)

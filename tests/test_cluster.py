@@ -22,8 +22,22 @@ from cgro.sweeps import store
 
 pytest.importorskip("distributed", reason="the extra [dask] is not installed")
 DIAGRAM = ("simulate", "phase-diagram")
-SMALL = ("--samples", 6, "--patches", 2, "--filters", 4, "--dim", 50, "--steps", 10_000, "--test-samples", 16)
-SWEEP = (*DIAGRAM, *SMALL, "--x.count", 2, "--y.name", "samples", "--y.low", 3, "--y.high", 14, "--y.count", 12)
+SMALL = ("--samples", 6, "--patches", 2, "--filters", 4, "--dim", 50, "--seeds", 1, "--test-samples", 16)
+SWEEP = (
+    *DIAGRAM,
+    *SMALL,
+    "--x.count",
+    2,
+    "--y.name",
+    "samples",
+    "--y.low",
+    3,
+    "--y.high",
+    14,
+    "--y.count",
+    12,
+    "--steps",
+)
 """Ten blocks, one for each number of samples, in which integers from 3 to 14 are spaced evenly in their logarithm."""
 
 BLOCKS = 10
@@ -90,7 +104,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 @pytest.fixture(scope="module")
 def serial(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
     """What one process gives."""
-    outcome = finish(start(*SWEEP, "--jobs", 1, "--quiet", "--results", tmp_path_factory.mktemp("serial")))
+    outcome = finish(start(*SWEEP, 50_000, "--jobs", 1, "--quiet", "--results", tmp_path_factory.mktemp("serial")))
     assert outcome.code == 0, outcome.err
     return store.load(Path(outcome.out.strip()))
 
@@ -109,22 +123,22 @@ def test_three_workers_give_the_bits_of_one_process_even_if_one_is_killed(
     cluster.add_workers(3)
     for number, kill in enumerate((False, True)):
         folder = tmp_path / str(number)
-        process = start(*SWEEP, "--dask", cluster.address, "--quiet", "--results", folder)
+        process = start(*SWEEP, 50_000, "--dask", cluster.address, "--quiet", "--results", folder)
         if kill:
             wait_for(lambda folder=folder: finished_cells(folder) > 0, process)
             cluster.workers[0].kill()
         assert_same_bits(finish(process), serial)
         assert finished_cells(folder) == BLOCKS
         # The client alone writes: nothing else may lie there.
-        assert [path.suffix for path in files_below(folder)] == [".nc", ".sqlite"]
+        assert {path.suffix for path in files_below(folder)} == {".nc", ".sqlite"}
 
 
 @pytest.mark.parametrize("what", ["scheduler", "workers"])
 def test_a_cluster_that_dies_is_said_in_one_line_within_ten_seconds(
-    what: str, cluster: Cluster, serial: xr.Dataset, tmp_path: Path
+    what: str, cluster: Cluster, tmp_path: Path
 ) -> None:
     cluster.add_workers(1)
-    process = start(*SWEEP, "--dask", cluster.address, "--quiet", "--results", tmp_path)
+    process = start(*SWEEP, 500_000, "--dask", cluster.address, "--quiet", "--results", tmp_path)
     wait_for(lambda: finished_cells(tmp_path) > 0, process)
     for dead in [cluster.scheduler] if what == "scheduler" else cluster.workers:
         dead.send_signal(signal.SIGKILL)
@@ -133,21 +147,19 @@ def test_a_cluster_that_dies_is_said_in_one_line_within_ten_seconds(
     assert time.monotonic() - began < 20  # ten on a machine that is not busy
     gone = "does not answer any more" if what == "scheduler" else "has lost all its workers"
     assert re.search(rf"the cluster( at {cluster.address})? {gone}; finished cells are stored", outcome.error)
-    kept = finished_cells(tmp_path)
-    assert 0 < kept < BLOCKS
-    assert_same_bits(finish(start(*SWEEP, "--jobs", 1, "--quiet", "--results", tmp_path)), serial)
+    assert 0 < finished_cells(tmp_path) < BLOCKS
 
 
 def test_a_client_that_is_killed_loses_nothing_that_reached_it(
     cluster: Cluster, serial: xr.Dataset, tmp_path: Path
 ) -> None:
     cluster.add_workers(1)
-    process = start(*SWEEP, "--dask", cluster.address, "--quiet", "--results", tmp_path)
+    process = start(*SWEEP, 50_000, "--dask", cluster.address, "--quiet", "--results", tmp_path)
     wait_for(lambda: finished_cells(tmp_path) > 1, process)
     process.kill()
     process.wait()
     assert finished_cells(tmp_path) >= 2
-    assert_same_bits(finish(start(*SWEEP, "--dask", cluster.address, "--quiet", "--results", tmp_path)), serial)
+    assert_same_bits(finish(start(*SWEEP, 50_000, "--dask", cluster.address, "--quiet", "--results", tmp_path)), serial)
 
 
 def test_failures_of_cells_come_back_with_their_names(cluster: Cluster, tmp_path: Path) -> None:
@@ -190,6 +202,7 @@ ANSWERS = {
 def test_a_server_that_is_no_scheduler_is_said_in_one_line_within_ten_seconds(
     answer: bytes | None, cgro: Callable[..., Outcome], tmp_path: Path
 ) -> None:
+    cgro(*DIAGRAM, "--dask", "", "--results", tmp_path)  # imports what it needs
     with listening(answer) as address:
         began = time.monotonic()
         error = cgro(*DIAGRAM, "--dask", address, "--results", tmp_path).error

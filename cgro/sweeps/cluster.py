@@ -113,13 +113,17 @@ def _fail(future: Future[Any], error: BaseException) -> None:
 
 def _workers(address: str) -> int:
     """Number of workers that the scheduler knows. Raises: UserError where none answers, or something else does."""
+    from distributed.comm import get_address_host_port
+
     advice = "give the address that `dask scheduler` printed, tcp://HOST:PORT"
+    try:
+        get_address_host_port(address, strict=True)
+    except ValueError as error:
+        raise UserError(f"--dask {address!r}: no address ({error}); {advice}") from error
     try:
         # In a thread of its own: a notebook has an event loop in this one.
         with ThreadPoolExecutor(1) as thread:
             answer = thread.submit(asyncio.run, _identity(address)).result()
-    except _NoAddressError as error:
-        raise UserError(f"--dask {address!r}: no address ({error}); {advice}") from error
     except Exception as error:  # Whatever listens there may send anything.
         raise UserError(f"--dask {address}: no scheduler answers within {_ANSWER:.0f} s; {advice}") from error
     if answer.get("type") != "Scheduler":
@@ -127,18 +131,11 @@ def _workers(address: str) -> int:
     return len(answer["workers"])
 
 
-class _NoAddressError(Exception):
-    """The text is not of the form of an address."""
-
-
 async def _identity(address: str) -> dict[str, Any]:
     from distributed.core import connect
 
     async with asyncio.timeout(_ANSWER):
-        try:
-            comm = await connect(address, timeout=_ANSWER)
-        except ValueError as error:
-            raise _NoAddressError(str(error)) from error
+        comm = await connect(address, timeout=_ANSWER)
         try:
             await comm.write({"op": "identity", "reply": True})
             return dict(await comm.read())
