@@ -46,6 +46,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/certify.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/attacks.py
+	$(BIN)/python benchmarks/sweeps.py
 
 clean:
 	rm -rf $(VENV)

@@ -228,9 +228,10 @@ def changed(owner: type, name: str, value: Any) -> Iterator[Any]:
     elif isinstance(value, float):
         yield value * 1.01 if value else 0.5
     elif value is None:
-        yield 0.5
+        yield from (0.5, 2)
     elif isinstance(value, tuple):
         yield (*value, value[-1] if value else "base")
+        yield (0, 1)
         if len(value) > 1:
             yield value[:-1]
     else:
