@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from cgro.attacks.ball import Budget
-from cgro.attacks.images import Attack, evaluating
+from cgro.attacks.images import Attack
+from cgro.attacks.modes import evaluating
 from cgro.data.batches import AUGMENTATIONS, Images
 from cgro.machine import available_cores, resolve_device
 from cgro.networks.zoo import image_model

@@ -125,7 +125,7 @@ def test_losses_against_their_formulas() -> None:
 def test_what_attacks_refuse() -> None:
     with pytest.raises(UserError, match="loss is 'hinge': allowed are ce, cw, dlr, kl"):
         Attack(Budget("inf", 0.1), 3, 1.0, loss="hinge")  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="need steps >= 0"):
+    with pytest.raises(UserError, match="steps must be a non-negative integer, got -1"):
         Attack(Budget("inf", 0.1), -1, 1.0)
     with pytest.raises(UserError, match="loss dlr with 2 classes: it needs 3"):
         Goal(Threshold(), torch.rand(2, 1, 8, 8), torch.tensor([0, 1]), "dlr")(torch.rand(2, 1, 8, 8))

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from cgro.attacks.ball import Budget, perturbation_size
-from cgro.attacks.images import Attack, evaluating
+from cgro.attacks.images import Attack
+from cgro.attacks.modes import evaluating
 from cgro.data.batches import AUGMENTATIONS, Images
 from cgro.errors import UserError
 from cgro.networks.image_models import SmallCNN

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cgro.errors import UserError
 from cgro.norms import Norm, require_norm
+from cgro.validate import real
 
 Box = tuple[float, float]
 """(low, high) of valid coordinates; (0, 1) for images."""
@@ -32,6 +33,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         require_norm(self.norm)
+        real("radius", self.radius)
         if not (math.isfinite(self.radius) and self.radius > 0):
             raise UserError(f"radius is {self.radius}: it must be finite and > 0; give it in input units")
 
@@ -146,6 +148,14 @@ def _project_l1(delta: Tensor, x: Tensor, radius: float, box: Box | None, batch_
     threshold = torch.where(heights[..., :1] > radius, points.gather(-1, last) + beyond, torch.zeros_like(beyond))
     shrunk = torch.minimum((size - threshold).clamp_min(0), room)
     return (sign * shrunk).reshape(delta.shape)
+
+
+def require_generator(generator: torch.Generator | None, x: Tensor) -> None:
+    """Refuse a generator of another device. Raises: UserError."""
+    if generator is not None and generator.device.type != x.device.type:
+        raise UserError(
+            f"generator is on {generator.device}, images on {x.device}: make it by torch.Generator('{x.device.type}')"
+        )
 
 
 def random_start(x: Tensor, budget: Budget, generator: torch.Generator, batch_dims: int = 1) -> Tensor:

@@ -19,9 +19,13 @@ from torch import Tensor, nn
 
 from cgro.attacks.apgd import apgd_search
 from cgro.attacks.ball import Budget
-from cgro.attacks.images import Attack, Goal, LossName, Search, attacked, evaluating, pgd_search
+from cgro.attacks.door import require_images
+from cgro.attacks.images import Attack, Goal, LossName, Search, attacked, pgd_search
+from cgro.attacks.masking import Aim, look
+from cgro.attacks.modes import judging
 from cgro.data.batches import Images
 from cgro.randomness import Stream, at, torch_generator
+from cgro.validate import integer
 
 _PGD_STEPS = 20
 
@@ -35,6 +39,10 @@ class Strong:
     targets: int = 9
     finalists: int = 3
 
+    def __post_init__(self) -> None:
+        for name in ("steps", "targets", "finalists"):
+            integer(name, getattr(self, name), low=1)
+
     @torch.no_grad()
     def correct(
         self,
@@ -47,17 +55,21 @@ class Strong:
     ) -> dict[str, Tensor]:
         """Which images are correct, bool (N,), clean and after each stage: 'clean', 'pgd', 'apgd-ce', 'apgd-targeted'.
 
-        `tick` is told how many images are done; parts of images count.
+        `tick` is told how many images are done; parts of images count. Raises and warns as `correct` of `images.py`.
         """
-        with evaluating(model):
-            logits = torch.cat([model(x) for x, _ in data.batches(torch.arange(len(data)), batch_size)])
+        data = require_images(data, model, self.budget, batch_size)
+        with judging(model):
+            clean = look(model, data, batch_size)
+            clean.warn()
+            aim = clean.aim(model)
+            logits = torch.cat([_seen(aim, x) for x, _ in data.batches(torch.arange(len(data)), batch_size)])
             classes = logits.shape[1]
             loss: LossName = "dlr" if classes >= 4 else "cw"
             order = logits.scatter(1, data.labels[:, None], -torch.inf).argsort(1, descending=True)
             count = min(self.targets, classes - 1)
             finalists, short = min(self.finalists, count), max(1, self.steps // 5)
             work = _PGD_STEPS + self.steps + count * short + finalists * self.steps
-            left = _Left(model, data, logits.argmax(1) == data.labels, self.budget, batch_size, tick, work)
+            left = _Left(model, data, clean.right.clone(), self.budget, batch_size, tick, work, aim)
             found = {"clean": left.right.clone()}
             left.attack(
                 pgd_search(Attack(self.budget, _PGD_STEPS, relative_step=1.0, decay=True)), _PGD_STEPS, at(stream, 0)
@@ -87,9 +99,10 @@ class _Left:
         batch_size: int,
         tick: Callable[[float], object],
         work: int,
+        aim: Aim,
     ) -> None:
         self.model, self.data, self.right, self.budget, self.batch_size = model, data, right, budget, batch_size
-        self.tick, self.work, self.to_do = tick, work, work
+        self.tick, self.work, self.to_do, self.aim = tick, work, work, aim
         tick(len(right) - int(right.sum()))
 
     def attack(
@@ -106,8 +119,12 @@ class _Left:
             x, y = next(self.data.batches(indices, len(indices)))
             goal = Goal(self.model, x, y, loss, None if targets is None else targets[indices])
             generator = None if self.budget.norm == "1" else torch_generator(at(stream, number), x.device)
-            losses = attacked(goal, search, self.budget, generator)
+            losses = attacked(goal, search, self.budget, generator, self.aim)
             self.right[indices] = ~goal.broken
             reached[indices] = losses.masked_fill(goal.broken, -torch.inf)
             self.tick((steps * len(indices) + self.to_do * int(goal.broken.sum())) / self.work)
         return reached
+
+
+def _seen(aim: Aim, x: Tensor) -> Tensor:
+    return aim.network(x if aim.dtype is None else x.to(aim.dtype))

@@ -13,23 +13,29 @@ image is broken by a point where the largest logit is not that of its label, wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, kl_div, log_softmax
+from torch.nn.functional import cross_entropy, kl_div, log_softmax, softplus
 
 from cgro.attacks.ball import Budget, inside, project, random_start, steepest
+from cgro.attacks.door import require_fits, require_images, require_labels, require_logits, require_pixels, right
+from cgro.attacks.masking import Aim, look, margins
+from cgro.attacks.modes import judging
 from cgro.attacks.pgd import Objective, gradient_of, pgd
 from cgro.data.batches import Images
 from cgro.errors import UserError
 from cgro.randomness import Stream, at, torch_generator
+from cgro.validate import above, integer, one_of
 
 LossName = Literal["ce", "cw", "dlr", "kl"]
 BOX = (0.0, 1.0)
+_ROUNDED, _CERTAIN = 12.0, 40.0
+"""Margins in nats where the cross-entropy changes its form, see `_unsaturated`."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +59,9 @@ class Attack:
     def __post_init__(self) -> None:
         if self.loss not in get_args(LossName):
             raise UserError(f"loss is {self.loss!r}: allowed are {', '.join(get_args(LossName))}; choose one of them")
-        if self.steps < 0 or self.restarts < 1 or not self.relative_step > 0:
-            raise UserError(
-                f"attack of {self.steps} steps of {self.relative_step:g} radii with {self.restarts} restarts: need "
-                "steps >= 0, steps of positive length and restarts >= 1"
-            )
+        integer("steps", self.steps, low=0)
+        integer("restarts", self.restarts, low=1)
+        above("relative_step", self.relative_step, 0)
 
     def ascend(
         self, objective: Objective, x: Tensor, start: torch.Generator | Tensor | None = None, *, check: bool = True
@@ -66,7 +70,11 @@ class Attack:
 
         `objective` takes the place of `loss`; `start` draws random starts, or is them. `check` that pixels are in
         [0, 1], for which the device must be waited for.
+
+        Raises: UserError for images of another type or out of range, and a radius larger than the box.
         """
+        require_pixels(x, values=check)
+        require_fits(self.budget, x.shape[1:])
         return pgd(
             objective,
             x,
@@ -101,40 +109,56 @@ def evaluation_attack(budget: Budget, steps: int = 10, restarts: int = 2) -> Att
 class Goal:
     """What an attack wants of each image: a large loss; `broken` tells where the last points called reached an error.
 
-    targets: class to reach for each image (B,); None: any but the label.
+    An answer that is not finite is an error. targets: class to reach for each image (B,); None: any but the label.
+
+    Raises: UserError for images, labels, a loss or an output that it cannot be.
     """
 
     def __init__(
-        self, model: nn.Module, x: Tensor, y: Tensor, loss: LossName = "ce", targets: Tensor | None = None
+        self,
+        model: Callable[[Tensor], Tensor],
+        x: Tensor,
+        y: Tensor,
+        loss: LossName = "ce",
+        targets: Tensor | None = None,
     ) -> None:
-        self.model, self.x, self.y, self.loss, self.targets = model, x, y, loss, targets
+        require_pixels(x)
+        one_of("loss", loss, get_args(LossName))
+        self.model, self.x, self.y, self.loss = model, x, require_labels(y, len(x)), loss
+        self.targets = None if targets is None else require_labels(targets, len(x))
         self.broken = torch.zeros(len(y), dtype=torch.bool, device=y.device)
         self.clean = None
+        self._known = False
         if loss == "kl":
             with torch.no_grad():
-                self.clean = log_softmax(model(x), dim=1)
+                self.clean = log_softmax(self._logits(x), dim=1)
 
     def __call__(self, z: Tensor) -> Tensor:
         """Losses (B,) at the points."""
-        logits = self.model(z)
-        self.broken = logits.detach().argmax(1) != self.y
+        logits = self._logits(z)
+        self.broken = ~right(logits.detach(), self.y)
         return self.value(logits)
 
+    def _logits(self, z: Tensor) -> Tensor:
+        logits = require_logits(self.model(z), len(z))
+        if not self._known:
+            for labels in (self.y, self.targets):
+                if labels is not None:
+                    require_labels(labels, len(z), logits.shape[1])
+            self._known = True
+        return logits
+
     def value(self, logits: Tensor) -> Tensor:
-        """The loss (B,) of logits (B, C)."""
+        """The loss (B,) of logits (B, K)."""
         y, targets = self.y, self.targets
         if self.clean is not None:
             return kl_div(log_softmax(logits, dim=1), self.clean, reduction="none", log_target=True).sum(1)
         if self.loss == "ce":
-            return cross_entropy(logits, y, reduction="none") if targets is None else -cross_entropy(
-                logits, targets, reduction="none"
-            )  # fmt: skip
-        own = logits.gather(1, y[:, None])[:, 0]
+            return _unsaturated(logits, y) if targets is None else -cross_entropy(logits, targets, reduction="none")
         if targets is None:
-            rest = logits.scatter(1, y[:, None], -torch.inf)
-            gain = rest.amax(1) - own
+            gain = -margins(logits, y)
         else:
-            gain = logits.gather(1, targets[:, None])[:, 0] - own
+            gain = (logits.gather(1, targets[:, None]) - logits.gather(1, y[:, None]))[:, 0]
         if self.loss == "cw":
             return gain
         classes, least = logits.shape[1], 3 if targets is None else 4
@@ -147,29 +171,31 @@ class Goal:
     def select(self, kept: Tensor) -> Goal:
         """The goal for these images alone."""
         part = object.__new__(Goal)
-        part.model, part.loss = self.model, self.loss
+        part.model, part.loss, part._known = self.model, self.loss, self._known
         part.x, part.y, part.broken = self.x[kept], self.y[kept], self.broken[kept]
         part.targets = None if self.targets is None else self.targets[kept]
         part.clean = None if self.clean is None else self.clean[kept]
         return part
 
+    def seen_by(self, aim: Aim) -> Goal:
+        """The same for what a search sees of the network."""
+        x = self.x if aim.dtype is None else self.x.to(aim.dtype)
+        return self if aim.network is self.model else Goal(aim.network, x, self.y, self.loss, self.targets)
 
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside: batch norms use their running statistics, and do not change them.
 
-    Weights are frozen, so that gradients of the input are not followed by those of the weights.
+def _unsaturated(logits: Tensor, y: Tensor) -> Tensor:
+    """Cross-entropy (B,), precise also where the label is almost certain, and straight where it has no doubt left.
+
+        CE = softplus(-m),   m = f_y - log sum_{k != y} exp f_k
+
+    From m = 12 on float32 loses 1 - p_y to rounding, and gradients with it, and from 100 on everything; so there it is
+    computed by m, and from m = 40 on by its tangent, which only grows further. Below 12 it is the usual one.
     """
-    training, free = model.training, [p for p in model.parameters() if p.requires_grad]
-    model.eval()
-    for p in free:
-        p.requires_grad_(False)
-    try:
-        yield
-    finally:
-        model.train(training)
-        for p in free:
-            p.requires_grad_(True)
+    plain = cross_entropy(logits, y, reduction="none")
+    own = logits.gather(1, y[:, None])[:, 0]
+    m = own - logits.scatter(1, y[:, None], -torch.inf).logsumexp(1)
+    tangent = math.exp(-_CERTAIN) * (1 + _CERTAIN - m)
+    return torch.where(m < _ROUNDED, plain, torch.where(m < _CERTAIN, softplus(-m), tangent))
 
 
 Search = Callable[[Goal, Budget, "torch.Generator | None"], Tensor]
@@ -215,31 +241,42 @@ def correct(
 
     Restarts attack only the images that are still correct; in l_1, where a random start costs many steps, the first is
     at the images. What counts is the class of the points found, moved into the ball exactly and classified again in
-    evaluation mode. `stream` seeds the random starts of every batch by its number; None starts at the images. `tick` is
-    told how many images are done.
+    evaluation mode and full float32. An answer that is not finite is an error. `stream` seeds the random starts of
+    every batch by its number; None starts at the images. `tick` is told how many images are done.
+
+    Raises: UserError for a network, images, labels, a radius or a batch size that do not go together.
+    Warns: AccuracyWarning where outputs are not finite, or gradients vanish.
     """
-    found = []
-    with evaluating(model):
-        for number, (x, y) in enumerate(data.batches(torch.arange(len(data)), batch_size)):
-            right = model(x).argmax(1) == y
-            if attack is not None:
-                for restart in range(attack.restarts):
-                    generator = None
-                    if stream is not None and (restart or attack.budget.norm != "1"):
-                        generator = torch_generator(at(stream, number, restart), x.device)
-                    left = right.nonzero()[:, 0]
-                    if len(left):
-                        goal = Goal(model, x[left], y[left], attack.loss)
-                        attacked(goal, pgd_search(attack), attack.budget, generator)
-                        right[left] = ~goal.broken
-            found.append(right)
-            tick(len(y))
-    return torch.cat(found)
+    data = require_images(data, model, None if attack is None else attack.budget, batch_size)
+    with judging(model):
+        clean = look(model, data, batch_size, gradients=attack is not None)
+        clean.warn()
+        if attack is None:
+            tick(len(data))
+            return clean.right
+        found, aim = clean.right.clone(), clean.aim(model)
+        for number, indices in enumerate(torch.arange(len(data), device=found.device).split(batch_size)):
+            for restart in range(attack.restarts):
+                left = indices[found[indices]]
+                if not len(left):
+                    break
+                generator = None
+                if stream is not None and (restart or attack.budget.norm != "1"):
+                    generator = torch_generator(at(stream, number, restart), left.device)
+                x, y = next(data.batches(left, len(left)))
+                goal = Goal(model, x, y, attack.loss)
+                attacked(goal, pgd_search(attack), attack.budget, generator, aim)
+                found[left] = ~goal.broken
+            tick(len(indices))
+    return found
 
 
-def attacked(goal: Goal, search: Search, budget: Budget, generator: torch.Generator | None) -> Tensor:
-    """Losses (B,) at the points that a search finds, moved into the ball exactly; `goal.broken` tells which err."""
-    return goal(inside(search(goal, budget, generator), goal.x, budget, BOX))
+def attacked(goal: Goal, search: Search, budget: Budget, generator: torch.Generator | None, aim: Aim) -> Tensor:
+    """Losses (B,) at the points that a search finds, moved into the ball exactly; `goal.broken` tells which err.
+
+    The search sees the network as `aim`; what it finds is judged by the network itself.
+    """
+    return goal(inside(search(goal.seen_by(aim), budget, generator), goal.x, budget, BOX))
 
 
 def accuracy(mask: Tensor) -> float:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from cgro.attacks.ball import Box, Budget, inside, limits, moved, project, random_start, steepest
+from cgro.attacks.ball import Box, Budget, inside, limits, moved, project, random_start, require_generator, steepest
 
 Objective = Callable[[Tensor], Tensor]
 """Points (*batch, *shape) -> the loss of each point (*batch,), to be made large by the attack."""
@@ -58,11 +58,18 @@ def pgd(
         raise ValueError(f"steps is {steps} and step_size is {step_size}: need steps >= 0 and step_size > 0")
     if not 1 <= batch_dims < x.ndim:
         raise ValueError(f"batch_dims is {batch_dims}, x has {x.ndim} dims: need 1 <= batch_dims < x.ndim")
-    if check and clamp is not None and bool(((x < clamp[0]) | (x > clamp[1])).any()):
+    if x.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"x is {x.dtype}: need float32 or float64; convert it")
+    if check and clamp is not None and not bool(((x >= clamp[0]) & (x <= clamp[1])).all()):
         raise ValueError(f"x leaves [{clamp[0]}, {clamp[1]}]: scale it into the box, or pass clamp=None")
+    if check and clamp is None and not bool(x.isfinite().all()):
+        raise ValueError("x holds values that are not finite: need real numbers")
     x = x.detach()
     if isinstance(start, torch.Generator):
+        require_generator(start, x)
         start = random_start(x, budget, start, batch_dims)
+    if start is not None and start.shape != x.shape:
+        raise ValueError(f"start has shape {tuple(start.shape)}, x {tuple(x.shape)}: need one perturbation a point")
     z = x if start is None else x + project(start, x, budget, clamp, batch_dims)
     within = limits(x, budget, clamp)
     for step in range(steps):
@@ -73,7 +80,10 @@ def pgd(
 
 
 def gradient_of(objective: Objective, z: Tensor, batch_dims: int = 1) -> Tensor:
-    """Gradient of each loss with respect to its own point. Raises: ValueError unless there is one loss for each."""
+    """Gradient of each loss with respect to its own point; 0 where it is no number, or where there is none.
+
+    So a point stays in its ball whatever the network returns. Raises: ValueError unless there is one loss for each.
+    """
     with torch.enable_grad():
         z = z.detach().requires_grad_(True)
         losses = objective(z)
@@ -82,6 +92,8 @@ def gradient_of(objective: Objective, z: Tensor, batch_dims: int = 1) -> Tensor:
                 f"objective returned shape {tuple(losses.shape)}, need one loss for each point: "
                 f"{tuple(z.shape[:batch_dims])}; use reduction='none'"
             )
+        if not losses.requires_grad:  # a network of thresholds
+            return torch.zeros_like(z)
         # Samples do not interact, so the gradient of the sum holds the gradient of each loss.
-        (gradient,) = torch.autograd.grad(losses.sum(), z)
-    return gradient
+        (gradient,) = torch.autograd.grad(losses.sum(), z, allow_unused=True)
+    return torch.zeros_like(z) if gradient is None else torch.nan_to_num(gradient)

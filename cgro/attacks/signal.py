@@ -10,13 +10,14 @@ y f(X') the signal margin
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
 from cgro.networks.patch_cnn import Activation, activation
+from cgro.validate import one_of
 
 SignalAttack = Literal["transfer", "worst"]
 """transfer: fixed, t = alpha - delta (the 2023 version of the paper). worst: the exact maximum of the loss inside A."""
@@ -48,7 +49,7 @@ def attacked_margin(
     h_y is monotone on either side of t = 0, so its minimum over [alpha - delta, alpha + delta] lies at an end point,
     or at t = 0 where that is inside (delta >= alpha).
     """
-    if attack == "transfer":
+    if one_of("attack", attack, get_args(SignalAttack)) == "transfer":
         t = signal - radius
         return signal_margin(t, U, exponent), t[:, None].expand(-1, 2)
     ends = [signal - radius, signal + radius, (signal - radius).clamp(min=0.0)]

@@ -21,7 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from cgro.attacks.door import require_images, require_labels, require_logits
 from cgro.attacks.images import Attack, Goal
+from cgro.attacks.masking import margins as _margins
+from cgro.attacks.modes import judging
 from cgro.data.batches import Images
 
 NAMES = ("clean_margin", "attacked_margin", "clean_loss", "attacked_loss")
@@ -29,21 +32,29 @@ NAMES = ("clean_margin", "attacked_margin", "clean_loss", "attacked_loss")
 
 
 def margins(logits: Tensor, y: Tensor) -> Tensor:
-    """m (B,) of logits (B, C): positive where the label has the largest one."""
-    own = logits.gather(1, y[:, None])[:, 0]
-    return own - logits.scatter(1, y[:, None], -torch.inf).amax(1)
+    """m (B,) of logits (B, K) and labels (B,): positive where the label has the largest one.
+
+    Raises: UserError for other shapes, types and labels.
+    """
+    logits = require_logits(logits, len(logits))
+    return _margins(logits, require_labels(y, len(logits), logits.shape[1]))
 
 
 @torch.no_grad()
 def margins_and_losses(
     model: nn.Module, images: Images, attack: Attack, generator: torch.Generator | None, *, batch_size: int = 512
 ) -> dict[str, float]:
-    """Mean margins and cross-entropies (nats) of images, clean and at the points that `attack` finds, by `NAMES`."""
+    """Mean margins and cross-entropies (nats) of images, clean and at the points that `attack` finds, by `NAMES`.
+
+    Raises: UserError for a network, images, labels, a radius or a batch size that do not go together.
+    """
+    images = require_images(images, model, attack.budget, batch_size)
     found: dict[str, list[Tensor]] = {name: [] for name in NAMES}
-    for x, y in images.batches(torch.arange(len(images)), batch_size):
-        z = attack.ascend(Goal(model, x, y, attack.loss), x, generator)
-        for kind, points in (("clean", x), ("attacked", z)):
-            logits = model(points)
-            found[f"{kind}_margin"].append(margins(logits, y))
-            found[f"{kind}_loss"].append(cross_entropy(logits, y, reduction="none"))
+    with judging(model):
+        for x, y in images.batches(torch.arange(len(images)), batch_size):
+            z = attack.ascend(Goal(model, x, y, attack.loss), x, generator)
+            for kind, points in (("clean", x), ("attacked", z)):
+                logits = model(points)
+                found[f"{kind}_margin"].append(margins(logits, y))
+                found[f"{kind}_loss"].append(cross_entropy(logits, y, reduction="none"))
     return {name: float(torch.cat(parts).double().mean()) for name, parts in found.items()}

@@ -20,8 +20,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from cgro.attacks.ball import Budget
+from cgro.attacks.door import require_fits, require_labels, require_logits, require_model, require_pixels
+from cgro.attacks.modes import judging
 from cgro.attacks.pgd import pgd
 from cgro.errors import UserError
+from cgro.validate import integer
 
 Score = Callable[[Tensor], Tensor]
 """Points (B, *shape) -> what is searched for its maximum (B,)."""
@@ -40,21 +43,49 @@ def flatness(
     sample).
 
     Args:
-        model: takes pixels in [0, 1]; use evaluation mode.
+        model: takes pixels in [0, 1]; measured in evaluation mode and full float32.
         x, y: images (B, C, S, S) in [0, 1] and labels (B,).
-        radii: l_inf radii >= 0 in pixel values, increasing.
-        steps: steps of each search.
+        radii: l_inf radii from 0 to 1 in pixel values, increasing.
+        steps: steps of each search, >= 0.
         generator: draws random starts, on the device of x; None starts at x.
 
-    Raises: UserError for radii that are negative or do not increase, and for images outside of [0, 1].
+    Raises: UserError for radii that are out of range or do not increase, images outside of [0, 1], and labels or logits
+    that are none.
     """
     radii = [float(r) for r in radii]
-    if not radii or radii[0] < 0 or any(b <= a for a, b in pairwise(radii)):
+    if not radii or not radii[0] >= 0 or not all(a < b for a, b in pairwise(radii)):
         raise UserError(f"radii are {radii}: give one or more, from 0 on and increasing")
-    if bool(((x < 0) | (x > 1)).any()):
-        raise UserError(
-            f"images run from {float(x.min()):g} to {float(x.max()):g}: pixels must lie in [0, 1]; scale them"
-        )
+    integer("steps", steps, low=0)
+    require_pixels(x)
+    require_model(model, x)
+    y = require_labels(y, len(x))
+    if radii[-1] > 0:
+        require_fits(Budget("inf", radii[-1]), x.shape[1:])
+    with judging(model):
+        require_labels(y, len(x), require_logits(model(x), len(x)).shape[1])
+        rows = _maxima(model, x, y, radii, steps, generator)
+    dims = ("radius", "sample")
+    return xr.Dataset(
+        {
+            "rise": (
+                dims,
+                torch.stack(rows["rise"]).cpu().numpy(),
+                {"long_name": "Largest rise of the loss found", "units": "nat"},
+            ),
+            "steepness": (
+                dims,
+                torch.stack(rows["steepness"]).cpu().numpy(),
+                {"long_name": "Largest l_1 norm of the input gradient found", "units": "nat"},
+            ),
+        },
+        {"radius": ("radius", radii, {"long_name": "l_inf radius", "units": "pixel value"})},
+    )
+
+
+def _maxima(
+    model: nn.Module, x: Tensor, y: Tensor, radii: Sequence[float], steps: int, generator: torch.Generator | None
+) -> dict[str, list[Tensor]]:
+    """The largest rise and steepness (B,) found inside each radius."""
 
     def loss(z: Tensor) -> Tensor:
         return cross_entropy(model(z), y, reduction="none")
@@ -79,19 +110,4 @@ def flatness(
                 )  # fmt: skip
                 best[name] = torch.maximum(best[name], score(z).detach() - offset)
             rows[name].append(best[name])
-    dims = ("radius", "sample")
-    return xr.Dataset(
-        {
-            "rise": (
-                dims,
-                torch.stack(rows["rise"]).cpu().numpy(),
-                {"long_name": "Largest rise of the loss found", "units": "nat"},
-            ),
-            "steepness": (
-                dims,
-                torch.stack(rows["steepness"]).cpu().numpy(),
-                {"long_name": "Largest l_1 norm of the input gradient found", "units": "nat"},
-            ),
-        },
-        {"radius": ("radius", radii, {"long_name": "l_inf radius", "units": "pixel value"})},
-    )
+    return rows

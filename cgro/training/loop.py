@@ -24,7 +24,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from cgro import interrupts
 from cgro.attacks.ball import Budget, project, random_start, steepest
-from cgro.attacks.images import BOX, Attack, evaluating
+from cgro.attacks.images import BOX, Attack
+from cgro.attacks.modes import evaluating
 from cgro.data.batches import Augmentation, Images
 from cgro.errors import UserError
 from cgro.machine import in_batches_that_fit, is_out_of_memory

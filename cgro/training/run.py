@@ -19,7 +19,8 @@ import torch
 import xarray as xr
 from torch import nn
 
-from cgro.attacks.images import correct, evaluating
+from cgro.attacks.images import correct
+from cgro.attacks.modes import evaluating
 from cgro.data.batches import Images
 from cgro.data.images import load_images, stratified_subset
 from cgro.data.labels import class_subset, noisy_labels

@@ -1,0 +1,173 @@
+"""Does the gradient show the way? What robust accuracy by gradients is worth, and how to search where they vanish.
+
+A network whose outputs saturate (probabilities, or logits scaled up) has input gradients that are 0 in float32: attacks
+stand still, and images look robust that are not. The remedies here: the loss of `images.py` does not saturate in the
+logits; probabilities are attacked by their logarithms, which are logits again; and where even margins are flat, the
+search sees a float64 copy of the network. What it finds counts only if the network itself errs there. Reference:
+Athalye, Carlini & Wagner, "Obfuscated gradients give a false sense of security", ICML 2018; Croce & Hein, ICML 2020,
+on the scale of logits [R].
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from cgro.attacks.door import finite_rows, require_labels, require_logits, right
+from cgro.attacks.pgd import gradient_of
+from cgro.data.batches import Images
+from cgro.errors import AccuracyWarning
+
+TINY = 1e-30
+"""Gradients of the cross-entropy whose entries are all smaller vanish: the margin exceeds about 70 nats."""
+SHARE = 0.01
+"""Share of the correct images from which on vanishing gradients are told."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A network at clean images: what it answers, and whether its gradients can lead an attack."""
+
+    logits: Tensor
+    """(N, K)"""
+    right: Tensor
+    """Which images it classifies correctly, bool (N,)."""
+    vanishing: int
+    """Correct images at which the cross-entropy has no input gradient, by `TINY`."""
+    flat: int
+    """Those of them at which the margin has none either."""
+    probabilities: bool
+    """Whether the outputs are probabilities."""
+    sample: Tensor
+    """An image, to try a network on."""
+
+    @property
+    def not_finite(self) -> int:
+        """Images with a logit that is no finite number; they count as errors."""
+        return int((~finite_rows(self.logits)).sum())
+
+    @property
+    def constant(self) -> bool:
+        """Whether all images have the same logits: such a network has no gradients to mask."""
+        return len(self.logits) > 1 and bool((self.logits == self.logits[0]).all())
+
+    def record(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "correct_images": int(self.right.sum()),
+            "vanishing_gradients": self.vanishing,
+            "outputs": "probabilities" if self.probabilities else "logits",
+            "not_finite": self.not_finite,
+        }
+
+    def complaints(self) -> list[str]:
+        """What makes robust accuracy doubtful, a sentence each."""
+        found, correct = [], int(self.right.sum())
+        if self.not_finite:
+            found.append(f"{self.not_finite} of {len(self.logits)} images have logits that are not finite: errors")
+        if self.probabilities:
+            found.append(
+                "the network returns probabilities, whose gradients vanish where they saturate: attacked are their "
+                "logarithms; leave the last softmax out"
+            )
+        if self.vanishing > SHARE * correct and not self.constant:
+            found.append(
+                f"the gradient of the cross-entropy vanishes at {self.vanishing} of {correct} correct images: other "
+                "attacks by gradients are blind there, and these search by margins; return logits of ordinary size, "
+                "and judge the network by attacks without gradients, too"
+            )
+        return found
+
+    def warn(self) -> None:
+        """Tell it as an `AccuracyWarning`."""
+        for complaint in self.complaints():
+            warnings.warn(complaint, AccuracyWarning, stacklevel=4)
+
+    def aim(self, model: nn.Module) -> Aim:
+        """What the search sees: the model itself, or where its gradients fail, what has better ones."""
+        if not (self.probabilities or (self.flat and not self.constant)):
+            return Aim(model)
+        wide = _in_float64(model, self.sample)
+        seen = model if wide is None else wide
+        return Aim(_Logarithms(seen) if self.probabilities else seen, None if wide is None else torch.float64)
+
+
+@dataclass(frozen=True)
+class Aim:
+    """A network to search on, and the dtype of the points there; None: that of the images."""
+
+    network: Callable[[Tensor], Tensor]
+    dtype: torch.dtype | None = None
+
+
+class _Logarithms(nn.Module):
+    """Logits of a network that returns probabilities."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, z: Tensor) -> Tensor:
+        p = self.inner(z)
+        return p.clamp_min(torch.finfo(p.dtype).tiny).log()
+
+
+@torch.no_grad()
+def look(model: nn.Module, data: Images, batch_size: int, *, gradients: bool = True) -> Look:
+    """Look at clean images; the model is in evaluation mode. Raises: UserError for what is not a classifier of them."""
+    parts, vanishing, flat = [], 0, 0
+    for x, y in data.batches(torch.arange(len(data)), batch_size):
+        logits = require_logits(model(x), len(x))
+        require_labels(y, len(y), logits.shape[1])
+        parts.append(logits)
+        left = right(logits, y).nonzero()[:, 0]
+        if gradients and len(left):
+            unseen = _vanishes(partial(_loss, model, y[left]), x[left])
+            vanishing += int(unseen.sum())
+            left = left[unseen]
+            flat += int(_vanishes(partial(_margin, model, y[left]), x[left]).sum()) if len(left) else 0
+    logits = torch.cat(parts)
+    return Look(
+        logits, right(logits, data.labels), vanishing, flat, _are_probabilities(logits), data.scaled(data.pixels[:1])
+    )
+
+
+def margins(logits: Tensor, y: Tensor) -> Tensor:
+    """f_y - max_{k != y} f_k (B,) of logits (B, K): positive where the label has the largest one."""
+    own = logits.gather(1, y[:, None])[:, 0]
+    return own - logits.scatter(1, y[:, None], -torch.inf).amax(1)
+
+
+def _loss(model: nn.Module, y: Tensor, z: Tensor) -> Tensor:
+    return cross_entropy(model(z), y, reduction="none")
+
+
+def _margin(model: nn.Module, y: Tensor, z: Tensor) -> Tensor:
+    return margins(model(z), y)
+
+
+def _vanishes(loss: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return gradient_of(loss, x).flatten(1).abs().amax(1) < TINY
+
+
+def _are_probabilities(logits: Tensor) -> bool:
+    known = logits[finite_rows(logits)]
+    return bool(len(known)) and bool((known >= 0).all()) and bool(((known.sum(1) - 1).abs() < 1e-3).all())
+
+
+def _in_float64(model: nn.Module, x: Tensor) -> nn.Module | None:
+    """A float64 copy of the network; None where it cannot be copied or has float32 in its code."""
+    try:
+        wide = copy.deepcopy(model).double()
+        wide(x.double())
+    except (RuntimeError, TypeError, ValueError):
+        return None
+    return wide
