@@ -77,9 +77,12 @@ def test_vanishing_gradients_are_counted(trained) -> None:
     model, data = trained
     found = look(Through(lambda z: 1e6 * z, model), data, 50)
     assert found.vanishing == int(found.right.sum()) > 20
-    assert found.flat == 0
-    rounded = look(Through(lambda z: z.round(decimals=1) + 0 * z, model), data, 50)
-    assert rounded.flat == rounded.vanishing == int(rounded.right.sum())
+    assert found.rounded == 0
+    thresholds = look(Through(lambda z: z.detach(), model), data, 50)
+    assert thresholds.vanishing == int(thresholds.right.sum())
+    assert thresholds.rounded == 0
+    squashed = look(Through(lambda z: (200 * (z - z.amax(1, keepdim=True).detach() - 1)).sigmoid(), model), data, 50)
+    assert 0 < squashed.rounded <= squashed.vanishing == int(squashed.right.sum())
 
 
 def test_a_network_without_gradients_is_told_and_a_constant_one_is_not(trained) -> None:

@@ -2,10 +2,10 @@
 
 A network whose outputs saturate (probabilities, or logits scaled up) has input gradients that are 0 in float32: attacks
 stand still, and images look robust that are not. The remedies here: the loss of `images.py` does not saturate in the
-logits; probabilities are attacked by their logarithms, which are logits again; and where even margins are flat, the
-search sees a float64 copy of the network. What it finds counts only if the network itself errs there. Reference:
-Athalye, Carlini & Wagner, "Obfuscated gradients give a false sense of security", ICML 2018; Croce & Hein, ICML 2020,
-on the scale of logits [R].
+logits; probabilities are attacked by their logarithms, which are logits again; and where even margins are flat in
+float32 alone, the search sees a float64 copy of the network. What it finds counts only if the network itself errs
+there. Reference: Athalye, Carlini & Wagner, "Obfuscated gradients give a false sense of security", ICML 2018; Croce &
+Hein, ICML 2020, on the scale of logits [R].
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Look:
     """Which images it classifies correctly, bool (N,)."""
     vanishing: int
     """Correct images at which the cross-entropy has no input gradient, by `TINY`."""
-    flat: int
-    """Those of them at which the margin has none either."""
+    rounded: int
+    """Those of them at which the margin has none either, but has one in float64."""
     probabilities: bool
     """Whether the outputs are probabilities."""
     sample: Tensor
@@ -93,7 +93,7 @@ class Look:
 
     def aim(self, model: nn.Module) -> Aim:
         """What the search sees: the model itself, or where its gradients fail, what has better ones."""
-        if not (self.probabilities or (self.flat and not self.constant)):
+        if not (self.probabilities or self.rounded):
             return Aim(model)
         wide = _in_float64(model, self.sample)
         seen = model if wide is None else wide
@@ -123,21 +123,25 @@ class _Logarithms(nn.Module):
 @torch.no_grad()
 def look(model: nn.Module, data: Images, batch_size: int, *, gradients: bool = True) -> Look:
     """Look at clean images; the model is in evaluation mode. Raises: UserError for what is not a classifier of them."""
-    parts, vanishing, flat = [], 0, 0
+    parts, vanishing, rounded = [], 0, 0
     for x, y in data.batches(torch.arange(len(data)), batch_size):
         logits = require_logits(model(x), len(x))
         require_labels(y, len(y), logits.shape[1])
         parts.append(logits)
         left = right(logits, y).nonzero()[:, 0]
         if gradients and len(left):
-            unseen = _vanishes(partial(_loss, model, y[left]), x[left])
-            vanishing += int(unseen.sum())
-            left = left[unseen]
-            flat += int(_vanishes(partial(_margin, model, y[left]), x[left]).sum()) if len(left) else 0
-    logits = torch.cat(parts)
-    return Look(
-        logits, right(logits, data.labels), vanishing, flat, _are_probabilities(logits), data.scaled(data.pixels[:1])
-    )
+            left = left[_vanishes(partial(_loss, model, y[left]), x[left])]
+            vanishing += len(left)
+            rounded += _rounded(model, x[left], y[left]) if len(left) else 0
+    logits, sample = torch.cat(parts), data.scaled(data.pixels[:1])
+    return Look(logits, right(logits, data.labels), vanishing, rounded, _are_probabilities(logits), sample)
+
+
+def _rounded(model: nn.Module, x: Tensor, y: Tensor) -> int:
+    """Images at which the margin has no gradient, but has one in float64: none where units of the network are dead."""
+    flat = _vanishes(partial(_margin, model, y), x)
+    wide = _in_float64(model, x[:1]) if flat.any() else None
+    return 0 if wide is None else int((~_vanishes(partial(_margin, wide, y[flat]), x[flat].double(), 0.0)).sum())
 
 
 def margins(logits: Tensor, y: Tensor) -> Tensor:
@@ -154,8 +158,8 @@ def _margin(model: nn.Module, y: Tensor, z: Tensor) -> Tensor:
     return margins(model(z), y)
 
 
-def _vanishes(loss: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    return gradient_of(loss, x).flatten(1).abs().amax(1) < TINY
+def _vanishes(loss: Callable[[Tensor], Tensor], x: Tensor, tiny: float = TINY) -> Tensor:
+    return gradient_of(loss, x).flatten(1).abs().amax(1) <= tiny
 
 
 def _are_probabilities(logits: Tensor) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from cgro.attacks.modes import evaluating
 from cgro.data.batches import Images
 from cgro.data.images import load_images, stratified_subset
 from cgro.data.labels import class_subset, noisy_labels
-from cgro.errors import UserError
+from cgro.errors import AccuracyWarning, UserError
 from cgro.experiment import Tick, scratch_of
 from cgro.machine import in_batches_that_fit, is_out_of_memory, resolve_device, single_thread
 from cgro.networks.image_models import parameter_count
@@ -223,10 +224,13 @@ class TrainingRun:
         mine = images.take(self.team.share(torch.arange(len(images))))
         own = None if stream is None else at(stream, self.team.rank) if self.team.size > 1 else stream
         attack = self.config.stronger if robust else None
-        mask = in_batches_that_fit(
-            lambda size: correct(self.trainer.evaluated, mine, attack, own, batch_size=size),
-            self.config.micro_batch or 512,
-        )
+        with warnings.catch_warnings():
+            # Dead units of a network in training have no gradients; `cgro evaluate` tells how many at the end.
+            warnings.simplefilter("ignore", AccuracyWarning)
+            mask = in_batches_that_fit(
+                lambda size: correct(self.trainer.evaluated, mine, attack, own, batch_size=size),
+                self.config.micro_batch or 512,
+            )
         count = mask.sum().double()
         self.team.sum_in_place([count])
         return float(count) / len(images)
