@@ -226,9 +226,9 @@ def changed(owner: type, name: str, value: Any) -> Iterator[Any]:
     elif isinstance(value, int):
         yield value + 1
     elif isinstance(value, float):
-        yield value * 1.01 if value else 0.5
+        yield from (value * 1.01 if value else 0.5, value + 1)
     elif value is None:
-        yield from (0.5, 2)
+        yield 0.5
     elif isinstance(value, tuple):
         yield (*value, value[-1] if value else "base")
         yield (0, 1)
