@@ -226,7 +226,8 @@ def changed(owner: type, name: str, value: Any) -> Iterator[Any]:
     elif isinstance(value, int):
         yield value + 1
     elif isinstance(value, float):
-        yield from (value * 1.01 if value else 0.5, value + 1)
+        # The widths of small networks are whole numbers.
+        yield value + 3 if name == "width" else value * 1.01 if value else 0.5
     elif value is None:
         yield 0.5
     elif isinstance(value, tuple):
