@@ -236,7 +236,7 @@ def changed(owner: type, name: str, value: Any) -> Iterator[Any]:
         if len(value) > 1:
             yield value[:-1]
     else:
-        yield from (choice for choice in (*get_args(kind), "cpu", "signal") if choice != value)
+        yield from (choice for choice in dict.fromkeys((*get_args(kind), "cpu", "signal")) if choice != value)
 
 
 def variants(config: Any) -> Iterator[Any]:
