@@ -113,6 +113,27 @@ def test_scale_and_place_do_not_matter(
 
 
 @pytest.mark.parametrize(("norm", "construction"), CASES)
+def test_where_each_coordinate_lies_does_not_matter(norm: Norm, construction: str) -> None:
+    """A network grows with the spread of the points, not with offsets of single coordinates."""
+    points, labels = cloud(8, 3, 2, 0)
+    points = np.rint(points * 2**20) / 2**20  # exact at every offset
+    radius = 0.5 * limit(points, labels, norm, construction)
+    here = memorize(points, labels, norm, radius, construction=construction)
+    for offset in ([0, 10, 0], [0, 1e4, -1e4]):
+        there = memorize(points + offset, labels, norm, radius, construction=construction)
+        assert_memorizes(there, draws=6)
+        assert there.network.size.total == here.network.size.total
+
+
+@pytest.mark.parametrize("offset", [0.0, 10.0, 1e4])
+def test_levels_of_squares_follow_the_spread(offset: float) -> None:
+    """m <= max(1, log_4(16 d (Delta / lambda)^2 / (1 - rho))) = 3 for d = 2, Delta = lambda = 1, rho = 1/2."""
+    m = memorize([[0, offset], [1, offset]], [-1, 1], "2", 0.25, construction="ball_sum")
+    assert m.network.depth - 3 <= 3
+    assert m.network.size.total == 77
+
+
+@pytest.mark.parametrize(("norm", "construction"), CASES)
 def test_labels_may_be_any_integers(norm: Norm, construction: str) -> None:
     if construction in BINARY_ONLY:
         pytest.skip("for two labels")

@@ -6,25 +6,38 @@ gaps:
 
     k 4^-(m+1) <= gap / 2,   and for m > 1 one level less would not do,
 
-hence m <= max(1, log_4(2 k / gap)). With Delta the largest distance of points the cube has side L <= 2 Delta, and a
-projection to k of d dimensions keeps lambda'^2 >= k lambda^2 / (2 d), so that 2 k / gap = 2 k L^2 / (lambda'^2 (1 -
-rho')) <= 16 d (Delta / lambda)^2 / (1 - rho'): shown symbolically from L = 2 Delta - a, lambda'^2 = k lambda^2 / (2
-d) + b.
+hence m <= max(1, log_4(2 k / gap)). The cube has one side L and a place of its own in each coordinate. With Delta the
+largest distance of points, a coordinate's range over all balls is at most Delta + 2 mu <= 2 Delta, so L <= 2 Delta,
+and a projection to k of d dimensions keeps lambda'^2 >= k lambda^2 / (2 d). Hence
+
+    2 k / gap = 2 k L^2 / (lambda'^2 (1 - rho')) <= 16 d (Delta / lambda)^2 / (1 - rho'),
+
+shown symbolically for every L in [0, 2 Delta], from 2 Delta = L + s and lambda'^2 = k lambda^2 / (2 d) + b, s and b
+at least 0. Then networks are built, with and without a projection, from points far away in some coordinates, and the
+levels that they have are compared with the bound.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 
+import numpy as np
 import sympy as sp
 
 from cgro.claim import Claim, Finding
+from cgro.data.separation import LabelledPoints, opposite_separation
 from cgro.evidence.cases import scan
 from cgro.evidence.symbolic import decide
 from cgro.networks.memorizers.ball_sum import levels
+from cgro.networks.memorizers.constructions import memorize
+from cgro.networks.memorizers.task import Memorizer
+from cgro.norms import distances
 
 Law = Callable[[int, Fraction], int]
+Built = tuple[str, int, float, float]
+"""Construction, dimension D, ratio rho, and how far some coordinates lie from 0."""
 
 
 def chosen(dim: int, gap: Fraction) -> int:
@@ -32,12 +45,61 @@ def chosen(dim: int, gap: Fraction) -> int:
     return levels(dim, float(gap))
 
 
-def check(*, largest_dim: int = 40, law: Law = chosen, factor: int = 16) -> Finding:
-    """The choice of m over dimensions and gaps 4^-a (1 + b/8), and the bound of its argument.
+def level_bound(dim: int, spread: float, ratio: float, factor: float) -> float:
+    """max(1, log_4(factor d (Delta / lambda)^2 / (1 - rho')))."""
+    return max(1.0, math.log(factor * dim * spread**2 / (1 - ratio), 4))
+
+
+def built_cases(farthest: float) -> Iterator[Built]:
+    """Networks to build: both constructions, several D and rho, at 0 and far away."""
+    for name in ("ball_sum", "projected_ball_sum"):
+        for dim in (1, 2, 5):
+            for ratio in (0.3, 0.9, 0.99):
+                for offset in (0.0, 10.0, farthest):
+                    yield name, dim, ratio, offset
+
+
+def memorizer(case: Built, seed: int) -> Memorizer:
+    """Of 2 D + 2 random points; every second coordinate, from the last on, is moved by the offset."""
+    name, dim, ratio, offset = case
+    generator = np.random.default_rng([seed, dim])
+    x = generator.uniform(size=(2 * dim + 2, dim))
+    x[:, ::-2] += offset
+    y = np.where(np.arange(len(x)) % 2, 1, -1)
+    apart = opposite_separation(LabelledPoints(x, y), "2").distance
+    return memorize(x, y, "2", ratio * apart / 2, construction=name)
+
+
+def levels_and_bound(m: Memorizer, factor: float) -> tuple[int, float]:
+    """Levels of a built network, from its depth, and the bound: rho' is that of the projected points."""
+    task, network = m.task, m.float_network
+    x, y = task.data.points, task.data.labels
+    ratio, taken = task.ratio, network.depth - 3
+    if m.construction == "projected_ball_sum":
+        taken -= 1
+        # The first layer is a multiple of orthonormal rows.
+        rows = np.asarray(network.weights[0])
+        rows = rows / np.linalg.norm(rows[0])
+        ratio = 2 * task.radius / opposite_separation(LabelledPoints((x - x[0]) @ rows.T, y), "2").distance
+    spread = float(distances(x - x[0], x - x[0], "2").max()) / task.separation.distance
+    return taken, level_bound(min(task.data.dim, task.data.size - 1), spread, ratio, factor)
+
+
+def check(
+    *,
+    largest_dim: int = 40,
+    farthest: float = 1e4,
+    seed: int = 0,
+    law: Law = chosen,
+    factor: Fraction = Fraction(16),
+    side: Fraction = Fraction(2),
+) -> Finding:
+    """The choice of m over dimensions and gaps 4^-a (1 + b/8), the bound of its argument, and networks.
 
     Args:
         largest_dim: dimensions 1 to this.
-        factor: claimed constant of the argument's bound.
+        farthest: how far some coordinates of the points of built networks lie from 0.
+        seed: of the points of built networks.
     """
     gaps = [Fraction(8 + b, 8 * 4**a) for a in range(10) for b in range(0, 24, 3)]
     cases = [(k, gap) for k in range(1, largest_dim + 1) for gap in gaps if gap <= k]
@@ -49,35 +111,43 @@ def check(*, largest_dim: int = 40, law: Law = chosen, factor: int = 16) -> Find
     enough = scan(cases, error_and_half_gap)
     wasteful = next(((k, g) for k, g in cases if law(k, g) > 1 and k * Fraction(1, 4 ** law(k, g)) <= g / 2), None)
 
-    k, d, lam, rest, a, b = sp.symbols("k d lambda rest a b", nonnegative=True)
-    spread = lam + rest  # Delta >= lambda
-    side = 2 * spread - a
+    k, d, lam, L, s, b = sp.symbols("k d lambda L s b", nonnegative=True)
+    Delta = (L + s) / sp.Rational(side)
     separation = k * lam**2 / (2 * d) + b
-    # 2 k L^2 / separation <= factor d (Delta / lambda)^2, both over 1 - rho'; a runs from 0 to 2 Delta.
-    claim = factor * d * spread**2 * separation - lam**2 * 2 * k * side**2
-    bound = decide(claim.subs(rest, rest + a / 2), {k: 1, d: 1, lam: 0, rest: 0, a: 0, b: 0})
+    # 2 k L^2 / separation <= factor d (Delta / lambda)^2, both over 1 - rho'.
+    claim = sp.Rational(factor) * d * Delta**2 * separation - lam**2 * 2 * k * L**2
+    bound = decide(claim, {k: 1, d: 1, lam: 0, L: 0, s: 0, b: 0})
+    built = scan(built_cases(farthest), lambda case: levels_and_bound(memorizer(case, seed), float(factor)))
+    holds = enough.holds and wasteful is None and bound.holds is True and built.holds
     return Finding(
-        holds=enough.holds and wasteful is None and bound.holds is True,
-        slack=enough.slack if bound.holds and wasteful is None else 0.0,
-        tested=f"{enough.count} dimensions and rational gaps; the argument's bound for all k, d, lambda, Delta",
+        holds=holds,
+        slack=min(enough.slack, built.slack) if bound.holds and wasteful is None else 0.0,
+        tested=f"{enough.count} dimensions and rational gaps; the argument's bound for all k, d, lambda, Delta and L; "
+        f"{built.count} networks, coordinates up to {farthest:g}",
         bound="k 4^-(m+1) <= gap / 2; 2 k / gap <= 16 d (Delta / lambda)^2 / (1 - rho')",
-        measured=f"tightest at (k, gap) = ({enough.tightest[0]}, {enough.tightest[1]}); no level can be spared",
+        measured=f"tightest at (k, gap) = ({enough.tightest[0]}, {enough.tightest[1]}); no level can be spared; bound "
+        f"is at least {built.slack:.3g} times the levels of networks",
         counterexample=enough.counterexample
-        or (f"one level too many: {wasteful}" if wasteful else bound.counterexample),
+        or (f"one level too many: {wasteful}" if wasteful else bound.counterexample)
+        or built.counterexample,
     )
 
 
 CLAIM = Claim(
-    statement="construction S needs m <= max(1, log_4(16 d (Delta / lambda)^2 / (1 - rho'))) levels of squares",
+    statement="in the per-coordinate cube construction S needs m <= max(1, log_4(16 d (Delta/lambda)^2 / (1 - rho')))",
     source="construction S",
     tag="[D]",
     evidence="exact",
     check=check,
-    hypotheses={"largest_dim >= 1": lambda largest_dim: largest_dim >= 1},
-    deep={"largest_dim": 300},
+    hypotheses={
+        "largest_dim >= 1": lambda largest_dim: largest_dim >= 1,
+        "0 <= farthest <= 1e5": lambda farthest: 0 <= farthest <= 1e5,
+    },
+    deep={"largest_dim": 300, "farthest": 1e5},
     controls={
         "one level less": {"law": lambda k, gap: max(1, chosen(k, gap) - 1), "largest_dim": 5},
         "one level more": {"law": lambda k, gap: chosen(k, gap) + 1, "largest_dim": 5},
-        "12 instead of 16": {"factor": 12, "largest_dim": 5},
+        "15.2 instead of 16": {"factor": Fraction(76, 5), "largest_dim": 5},
+        "a cube of side 2.1 Delta": {"side": Fraction(21, 10), "largest_dim": 5},
     },
 )

@@ -59,7 +59,7 @@ class Cube:
 def ball_sum(task: Task, *, readout: Readout | None = None) -> Memorizer:
     """Construction S with sawtooth squares: l_2, any rho < 1, depth m + 3, all weights O(1).
 
-    m = ceil(log_4(D L^2 / (2 eps (eps - mu)))) - 1 levels (at least 1), eps = lambda / 2, L the range of coordinates.
+    m = ceil(log_4(D L^2 / (2 eps (eps - mu)))) - 1 levels (at least 1), eps = lambda / 2, L the side of the cube.
 
     Raises: UserError if the norm is not l_2; PrecisionError if float64 cannot tell the balls apart.
     """
@@ -76,25 +76,27 @@ def ball_sum(task: Task, *, readout: Readout | None = None) -> Memorizer:
 
 
 def scaled(task: Task, domain: tuple[float, float] | None = None) -> Cube:
-    """t = (x - lo) / L with one lo and L for all coordinates: balls stay balls.
+    """t_k = (x_k - lo_k) / L with one L, so that balls stay balls, and a lo_k for each coordinate.
 
-    [0, 1] takes in all balls, and the `domain` (low, high) of coordinates if one is given.
+    [0, 1]^D takes in all balls, and the `domain` (low, high) of all coordinates if one is given. L is the largest range
+    of a coordinate over all balls, at most Delta + 2 mu with Delta the largest distance of two points: where the points
+    lie does not matter. Raises: PrecisionError if float64 cannot scale the coordinates.
     """
     x = task.data.points
-    lo, hi = x.min() - task.radius, x.max() + task.radius
+    lo, hi = x.min(axis=0) - task.radius, x.max(axis=0) + task.radius
     if domain is not None:
-        lo, hi = min(lo, domain[0]), max(hi, domain[1])
+        lo, hi = np.minimum(lo, domain[0]), np.maximum(hi, domain[1])
+    side = float((hi - lo).max())
     # A little more room than needed keeps t in [0, 1] after rounding.
-    room = 1e-9 * (hi - lo) + 4 * float(np.spacing(np.abs(x).max()))
-    w = 1 / (hi - lo + 2 * room)
-    b = exact_with_half(np.array([-(lo - room) * w]))[0]
-    t = w * x + b
+    room = 1e-9 * side + 4 * float(np.spacing(np.abs(x).max()))
+    w = 1 / (side + 2 * room)
+    bias = exact_with_half(-(lo - room) * w)
+    t = w * x + bias
     if not (t.min() - w * task.radius >= 0 and t.max() + w * task.radius <= 1):
         raise PrecisionError(f"coordinates from {x.min():g} to {x.max():g}: float64 cannot scale them; shift to 0")
-    error = 2 * U * (w * float(np.abs(x).max()) + abs(b) + 1)
+    error = 2 * U * float((w * np.abs(x).max(axis=0) + np.abs(bias)).max() + 1)
     down, up = 1 - 8 * U, 1 + 8 * U
     weight = w * sparse.eye_array(task.data.dim, format="csr")
-    bias = np.full(task.data.dim, b)
     return Cube(weight, bias, t, error, w * task.radius * up, w * task.separation.lower * down)
 
 
