@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from cgro.errors import UserError
 from cgro.experiment import Tick
 from cgro.registry import find
 from cgro.sweeps.context import StoredContext
+from cgro.validate import finite, integer
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,8 @@ def run_checks(
 
     jobs: worker processes; executor: takes their place.
 
-    Raises: UserError for hypotheses that parameters do not meet, before any check runs; StorageError if the folder
-    cannot be written.
+    Raises: UserError for parameters that are no finite numbers or do not meet a hypothesis, before any check runs, and
+    for those that a check refuses; StorageError if the folder cannot be written.
     """
     for name, parameters in wanted.items():
         _require(name, parameters)
@@ -87,6 +89,10 @@ def examine(cell: CheckCell, tick: Tick) -> xr.Dataset:
             found = claim.check(**_plain(cell.parameters))
     except _OutOfTime:
         found = undecided(f"time limit of {cell.time_limit:g} s reached; raise --time-limit")
+    except UserError as error:
+        if dict(cell.parameters) not in (claim.preset("quick"), claim.preset("deep")):
+            raise UserError(f"check {cell.name}: {error}") from error
+        found = undecided(str(error))  # nobody's mistake but the check's
     except Exception as error:
         found = undecided(f"{type(error).__name__}: {' '.join(str(error).split())}")
     seconds = time.perf_counter() - start
@@ -139,7 +145,14 @@ def shown(verdict: Verdict, again: Sequence[Verdict]) -> Verdict:
 
 
 def _require(name: str, parameters: Mapping[str, Any]) -> None:
+    """Raises: UserError naming a parameter that is no finite number or no seed, or an unmet hypothesis."""
     try:
+        for key, value in parameters.items():
+            for number in value if isinstance(value, tuple | list) else (value,):
+                if isinstance(number, float):
+                    finite(key, number)
+        if "seed" in parameters:
+            integer("seed", parameters["seed"], low=0)
         find("check", name).CLAIM.require(parameters)
     except UserError as error:
         raise UserError(f"check {name}: {error}") from None
@@ -153,18 +166,29 @@ def _plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
 @contextmanager
 def _at_most(seconds: float) -> Iterator[None]:
     """Raises _OutOfTime once the block took that many seconds; code outside of Python is not interrupted before it
-    returns."""
-    if math.isinf(seconds) or threading.current_thread() is not threading.main_thread():
+    returns.
+
+    Raises: UserError where no alarm can act: outside of the main thread, and on Windows.
+    """
+    if math.isinf(seconds):
         yield
         return
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        raise UserError("the time limit cannot act on Windows or in a thread; leave --time-limit out")
+    over = False
 
     def stop(*_: object) -> None:
-        raise _OutOfTime
+        if not over:
+            raise _OutOfTime
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before, report = signal.signal(signal.SIGALRM, stop), sys.unraisablehook
+    # Again each second, and without a word, for Python drops what is raised while an object is freed.
+    sys.unraisablehook = lambda dropped: None if dropped.exc_type is _OutOfTime else report(dropped)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     try:
         yield
     finally:
+        over = True
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        sys.unraisablehook = report

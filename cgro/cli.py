@@ -10,33 +10,59 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from cgro import interrupts
+from cgro import interrupts, streams
 from cgro.data.folder import reading_from
 from cgro.errors import UserError
 from cgro.registry import did_you_mean, option_names
 
 PRESETS, CHECK_PRESETS = ("quick", "paper"), ("quick", "deep")
 TRAIN_PRESETS = ("digits", "mnist", "cifar10")
-USER_ERROR, INTERRUPTED = 2, 130
+USER_ERROR, READER_LEFT = 2, 141
+KEPT = {"simulate": "finished cells are kept", "reproduce": "finished cells are kept", "train": "checkpoints are kept"}
+"""What a command keeps when it is stopped; the others begin anew."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0 done, 1 a check failed, 2 a user's mistake, 130 interrupted."""
+    """Run the command line; returns the exit code.
+
+    0 done, 1 a check failed, 2 a user's mistake or an output that cannot be written, 130, 143 and 129 stopped by
+    Ctrl-C, SIGTERM and SIGHUP, 141 nobody reads standard output.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    logging.basicConfig(format="cgro: %(message)s")
-    logging.getLogger("cgro").setLevel(logging.INFO)
+    with streams.guarded(), interrupts.answered() as stop:
+        logging.basicConfig(format="cgro: %(message)s")
+        logging.getLogger("cgro").setLevel(logging.INFO)
+        try:
+            return _flushed(arguments)
+        except (Exception, KeyboardInterrupt) as error:
+            # What a signal stops may end in any error: that of a worker that it ended, say.
+            if stop.number is not None or isinstance(error, KeyboardInterrupt):
+                stop.given = True
+                print(f"\ncgro: interrupted; {_how_to_go_on(arguments)}", file=sys.stderr)
+                return stop.code
+            if isinstance(error, streams.OutputLostError):
+                if error.reader_left:
+                    return READER_LEFT
+                error = UserError(f"standard output: cannot write ({error}); write it elsewhere")
+            if isinstance(error, UserError):
+                print(f"cgro: error: {streams.clean(str(error))}", file=sys.stderr)
+                return USER_ERROR
+            raise
+
+
+def _flushed(arguments: list[str]) -> int:
+    """The command's exit code, once its output has left; --help raises SystemExit."""
     try:
-        with interrupts.none_lost():
-            return _dispatch(arguments)
-    except UserError as error:
-        print(f"cgro: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return USER_ERROR
-    except KeyboardInterrupt:
-        print(
-            "\ncgro: interrupted; finished cells are kept, the same command goes on from there",
-            file=sys.stderr,
-        )
-        return INTERRUPTED
+        return _dispatch(arguments)
+    finally:
+        sys.stdout.flush()
+
+
+def _how_to_go_on(arguments: Sequence[str]) -> str:
+    kept = KEPT.get(arguments[0]) if arguments else None
+    if kept is None:
+        return "repeat the command to start again"
+    return f"{kept}, repeat the command {'without --fresh ' if '--fresh' in arguments else ''}to resume"
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,69 +1,155 @@
-"""Ctrl-C: never lost, never in the middle of a file, and answered by one process alone."""
+"""Ctrl-C, SIGTERM and SIGHUP: never lost, never in the middle of a file, and answered by one process alone.
+
+Whoever keeps or ends something when a run is stopped catches KeyboardInterrupt, which stands for all three.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from types import FrameType
 from typing import Any
+
+STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Signals that ask a process to end; Windows has no SIGHUP."""
+
+
+class Stopped(KeyboardInterrupt):
+    """One of `STOPS` arrived."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@dataclass
+class Answer:
+    """What became of the signals of an `answered` block."""
+
+    number: int | None = None
+    """The first that arrived; None: none."""
+    given: bool = False
+    """Whether the block is ending already: later ones are not raised."""
+
+    @property
+    def code(self) -> int:
+        """The exit code that tells a shell which signal it was."""
+        return 128 + (self.number or signal.SIGINT)
+
+    def handle(self, number: int, _frame: FrameType | None) -> None:
+        """The handler of a signal."""
+        self.number = self.number or number
+        if not self.given:
+            raise Stopped(number)
+
+
+@contextmanager
+def answered() -> Iterator[Answer]:
+    """Inside, every signal of `STOPS` raises `Stopped`, and one that Python drops is raised again.
+
+    A signal that is ignored when the block begins stays ignored: `nohup` and a shell's background jobs rely on it. A
+    handler of somebody else's stays, too.
+    """
+    answer = Answer()
+    if not _signals_arrive():
+        yield answer
+        return
+    ours = [s for s in STOPS if signal.getsignal(s) in (signal.SIG_DFL, signal.default_int_handler)]
+    with _handled(answer.handle, ours), none_lost():
+        yield answer
 
 
 @contextmanager
 def none_lost() -> Iterator[None]:
-    """Python drops an exception that is raised while an object is being freed; raise a dropped Ctrl-C again."""
+    """Python drops an exception that is raised while an object is being freed; send a dropped signal again."""
     if not _signals_arrive():
         yield
         return
-    report = sys.unraisablehook
+    report, main = sys.unraisablehook, threading.get_ident()
+    # A thread that is there already, and a pipe: no lock is needed in the hook, where any may be held.
+    ready, ask = os.pipe()
 
     def again(dropped: Any) -> None:
-        if dropped.exc_type is KeyboardInterrupt:
-            # Later, for here it would be dropped again; by an alarm, for here a lock may be held that a thread needs.
-            signal.setitimer(signal.ITIMER_REAL, 0.02)
+        if dropped.exc_type is not None and issubclass(dropped.exc_type, KeyboardInterrupt):
+            os.write(ask, bytes([getattr(dropped.exc_value, "number", signal.SIGINT)]))
         else:
             report(dropped)
 
-    before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    def send() -> None:
+        while number := os.read(ready, 1)[0]:
+            time.sleep(0.02)  # at once, it might be dropped again
+            if hasattr(signal, "pthread_kill"):
+                signal.pthread_kill(main, number)  # so that a sleeping main thread wakes
+            else:
+                signal.raise_signal(number)
+
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
     sys.unraisablehook = again
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
         sys.unraisablehook = report
-        signal.signal(signal.SIGALRM, before)
+        os.write(ask, b"\0")
+        thread.join()
+        os.close(ready)
+        os.close(ask)
 
 
 @contextmanager
 def postponed() -> Iterator[None]:
-    """Ctrl-C waits for the end of the block: the HDF5 library complains of what was left midway."""
-    came: list[object] = []
+    """Signals wait for the end of the block: the HDF5 library complains of what was left midway."""
+    came: list[int] = []
     try:
-        with _handled(lambda *call: came.append(call)):
+        # Those that would raise; others are ignored, or end the process at once.
+        with _handled(lambda number, _frame: came.append(number), [s for s in STOPS if callable(signal.getsignal(s))]):
             yield
     finally:
-        if came:
-            signal.raise_signal(signal.SIGINT)
+        for number in came:
+            signal.raise_signal(number)
 
 
 @contextmanager
 def unheard_by_children() -> Iterator[None]:
-    """Processes started in the block ignore Ctrl-C, which a terminal sends to all: this one alone answers it."""
-    with _handled(signal.SIG_IGN):
+    """Processes started in the block never get Ctrl-C and SIGHUP, which a terminal sends to all: this one alone
+    answers them. SIGTERM ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        with _handled(signal.SIG_IGN, [signal.SIGINT]):
+            yield
+        return
+    unheard = set(STOPS) - {signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, unheard)
+    try:
+        # A helper of multiprocessing, which unblocks Ctrl-C here once it runs.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, unheard)
         yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
-def _handled(handler: Callable[..., object] | signal.Handlers) -> Iterator[None]:
+def _handled(
+    handler: Callable[[int, FrameType | None], object] | signal.Handlers, numbers: list[signal.Signals]
+) -> Iterator[None]:
     if not _signals_arrive():
         yield
         return
-    before = signal.signal(signal.SIGINT, handler)
+    before = {number: signal.getsignal(number) for number in numbers}
     try:
+        for number in numbers:
+            signal.signal(number, handler)
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def _signals_arrive() -> bool:

@@ -63,8 +63,11 @@ def cgro(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     return run
 
 
-def start(*arguments: object, threads: int = 1) -> subprocess.Popen[str]:
-    """The command line as a process of its own."""
+def start(
+    *arguments: object, threads: int = 1, new_session: bool = False, ignored: signal.Signals | None = None
+) -> subprocess.Popen[str]:
+    """The command line as a process of its own; with a group of processes of its own in a new session; with a signal
+    that is ignored as it begins."""
     return subprocess.Popen(
         [sys.executable, "-m", "cgro", *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -72,6 +75,8 @@ def start(*arguments: object, threads: int = 1) -> subprocess.Popen[str]:
         text=True,
         cwd=ROOT,
         env=os.environ | {"CGRO_THREADS": str(threads)},
+        start_new_session=new_session,
+        preexec_fn=None if ignored is None else lambda: signal.signal(ignored, signal.SIG_IGN),
     )
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,21 +21,34 @@ from cgro.plots.report import found_words, slack_words
 from cgro.sweeps.cells import Cells
 
 Cgro = Callable[..., Outcome]
+OTHERS = {"share": 0.5, "shares": [0.5]}
+"""Parameters of `toy` that do nothing, as they are stored."""
 ONE = "square-error"
 """A fast check with a parameter, `levels`."""
 
 
-def toy(*, size: int = 3, seed: int = 0, law: Callable[[int], int] = lambda n: n) -> Finding:
+def toy(
+    *,
+    size: int = 3,
+    seed: int = 0,
+    share: float = 0.5,
+    shares: tuple[float, ...] = (0.5,),
+    law: Callable[[int], int] = lambda n: n,
+) -> Finding:
     """Whether size <= law(size).
 
     Args:
         size: a number.
         seed: of nothing.
+        share: unused.
+        shares: unused.
     """
     if size == 13:
         raise RuntimeError("bad\nluck")
     if size == 99:
         time.sleep(30)
+    if size == 98:
+        raise UserError("size is 98: choose another")
     holds = size <= law(size) and seed != 5
     return Finding(
         holds, 1.0 if holds else 0.5, "one case", "law", f"{size}", counterexample="" if holds else f"{size}"
@@ -119,6 +133,23 @@ def test_time_is_limited(one: Callable[..., None], cgro: Cgro, tmp_path: Path) -
     assert outcome.code == 1
 
 
+def test_a_preset_that_a_check_refuses_is_undecided(one: Callable[..., None], cgro: Cgro, tmp_path: Path) -> None:
+    """A defect of the check, which must not hide the verdicts of others."""
+    outcome = run(one, cgro, tmp_path, "--preset", "deep", "--json", deep={"size": 98})
+    assert outcome.code == 1
+    (verdict,) = json.loads(outcome.out)
+    assert (verdict["outcome"], verdict["measured"]) == ("undecided", "size is 98: choose another")
+
+
+def test_a_time_limit_that_cannot_act_says_so(one: Callable[..., None], tmp_path: Path) -> None:
+    one()
+    with (
+        ThreadPoolExecutor(1) as pool,
+        pytest.raises(UserError, match="cannot act on Windows or in a thread"),
+    ):
+        checking.run_checks({"toy": {"size": 3}}, tmp_path, executor=pool, time_limit=5, quiet=True)
+
+
 def test_the_table_shows_every_word(one: Callable[..., None], cgro: Cgro, tmp_path: Path) -> None:
     outcome = run(one, cgro, tmp_path)
     shown = "".join(outcome.out.split())
@@ -135,9 +166,9 @@ def test_verdicts_are_stored_and_computed_anew(
     (name,) = cells.names()
     stored = cells.find([name])[0]
     assert checking.stored_verdict(stored).outcome == "holds"
-    assert json.loads(stored.attrs["config"])["parameters"] == {"size": 3, "seed": 0}
+    assert json.loads(stored.attrs["config"])["parameters"] == {"size": 3, "seed": 0} | OTHERS
     assert stored.attrs["git_commit"]
-    outcome = run(one, cgro, tmp_path, check=lambda *, size=3, seed=0: toy(size=size, seed=5))
+    outcome = run(one, cgro, tmp_path, check=lambda *, size=3, seed=0, share=0.5, shares=(0.5,): toy(seed=5))
     assert outcome.code == 1, "a verdict was taken from the store"
     assert cells.names() == [name]
 
@@ -163,6 +194,10 @@ def test_parameters_come_from_preset_and_command_line(one: Callable[..., None], 
         (("--sise", 4), ("did you mean --size",)),
         (("--time-limit", 0), ("0", "seconds above 0")),
         (("--jobs", 0), ("jobs = 0",)),
+        (("--size", 98), ("check toy: size is 98: choose another",)),
+        (("--seed", -1), ("check toy: seed must be a non-negative integer, got -1",)),
+        (("--share", "nan"), ("check toy: share must be finite, got nan",)),
+        (("--shares", "0.1", "inf"), ("check toy: shares must be finite, got inf",)),
         (("--seeds", -1), ("-1", "allowed are 0, 1, 2")),
     ],
 )
@@ -229,8 +264,8 @@ def test_words_of_a_verdict() -> None:
 
 
 def test_parameters_are_what_a_user_can_write() -> None:
-    assert claim().parameters == {"size": 3, "seed": 0}
-    assert claim().preset("deep") == {"size": 30, "seed": 0}
+    assert claim().parameters == {"size": 3, "seed": 0, "share": 0.5, "shares": (0.5,)}
+    assert claim().preset("deep") == {"size": 30, "seed": 0, "share": 0.5, "shares": (0.5,)}
     with pytest.raises(UserError, match="size = 0"):
         claim().require({"size": 0, "seed": 0})
 

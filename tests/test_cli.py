@@ -357,7 +357,7 @@ def test_an_interrupt_that_python_drops_is_raised_again(cgro: Cgro, monkeypatch:
     monkeypatch.setattr(commands, "show_list", work)
     outcome = cgro("list")
     assert outcome.code == 130
-    assert outcome.err == "\ncgro: interrupted; finished cells are kept, the same command goes on from there\n"
+    assert outcome.err == "\ncgro: interrupted; repeat the command to start again\n"
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -370,7 +370,7 @@ def test_an_interrupted_sweep_goes_on(jobs: int, undisturbed: xr.Dataset, cgro: 
     assert outcome.out == ""
     assert outcome.err.split("\n") == [
         "",
-        "cgro: interrupted; finished cells are kept, the same command goes on from there",
+        "cgro: interrupted; finished cells are kept, repeat the command to resume",
         "",
     ]
     assert 1 <= len(cells(tmp_path)) < BLOCKS

@@ -42,6 +42,7 @@ COMMAND_LINE = {
     "cgro.learning",
     "cgro.memorizing",
     "cgro.registry",
+    "cgro.streams",
 }
 """What may import every layer, and no layer may import."""
 OUTSIDE = {"simulations", "proofs_check", "figures", "benchmarks", "tests"}

@@ -6,9 +6,11 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context, parent_process
+from multiprocessing import active_children, parent_process
+from multiprocessing.context import SpawnContext, SpawnProcess
 from threading import Thread
 
+from cgro import interrupts
 from cgro.errors import UserError
 from cgro.machine import available_cores
 
@@ -17,21 +19,40 @@ class WorkersLostError(UserError):
     """No worker is left: nothing that follows could be computed."""
 
 
+class _Process(SpawnProcess):
+    """A process that Ctrl-C does not reach, whoever starts it and when."""
+
+    def start(self) -> None:
+        with interrupts.unheard_by_children():
+            super().start()
+
+
+class _Context(SpawnContext):
+    Process = _Process
+
+
 @contextmanager
 def processes(jobs: int) -> Iterator[Executor]:
-    """Worker processes that share the cores; on Ctrl-C they end at once, their files being whole or not there.
+    """Worker processes that share the cores; where the block fails they end at once, files being whole or not there.
 
     Raises: UserError unless jobs >= 1.
     """
     require_jobs(jobs)
     share = max(1, available_cores() // jobs)
     others = active_children()
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_begin, initargs=(share,)) as pool:
+    with interrupts.unheard_by_children():  # a helper of multiprocessing's starts here
+        new = ProcessPoolExecutor(jobs, mp_context=_Context(), initializer=_begin, initargs=(share,))
+    with new as pool:
         try:
             yield pool
-        except KeyboardInterrupt:
-            for worker in set(active_children()) - set(others):
+        except BaseException:  # Ctrl-C, a full disk, or a sweep that is given up
+            # First, for a pool that loses its workers cannot deal with cancelled work.
+            pool.shutdown(wait=False, cancel_futures=True)
+            workers = set(active_children()) - set(others)
+            for worker in workers:
                 worker.terminate()
+            for worker in workers:
+                worker.join()
             raise
 
 
