@@ -231,7 +231,7 @@ def changed(owner: type, name: str, value: Any) -> Iterator[Any]:
     elif value is None:
         yield 0.5
     elif isinstance(value, tuple):
-        yield (*value, value[-1]) if value else (0, 1)
+        yield from [(*value, value[-1])] if value else [("base",), (0, 1)]
         if len(value) > 1:
             yield value[:-1]
     else:
