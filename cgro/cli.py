@@ -238,7 +238,13 @@ def _add_memorize(memorize: argparse.ArgumentParser) -> None:
     )
     add("--time-limit", type=_seconds, default=60.0, metavar="S", help="seconds of MILP for each of them (default: 60)")
     add("--export", type=_count, default=0, metavar="N", help="write ONNX and VNN-LIB properties of the first N points")
+    add(
+        "--export-dtype",
+        choices=("float64", "float32"),
+        help="numbers of the ONNX file (default: float64); a network rounded to float32 is certified again",
+    )
     add("--output", type=Path, metavar="DIR", help="folder of the files (default: FILE without suffix, -memorizer)")
+    add("--json", action="store_true", help="print the report as JSON, which report.json holds too")
 
 
 def _fraction(text: str) -> float:

@@ -6,9 +6,10 @@ import contextlib
 import fcntl
 import os
 import re
+import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -79,6 +80,32 @@ def _is_at(path: Path, file: BinaryIO) -> bool:
         return os.path.samestat(os.stat(path), os.fstat(file.fileno()))
     except FileNotFoundError:
         return False
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write a folder of files in the place of the one that is there, if any: it holds the old files or the new ones.
+
+    files: contents by their path in the folder. A process killed between the two renames leaves both versions beside
+    the folder, as `.NAME.*.tmp`.
+
+    Raises: StorageError where it cannot be written; what was there stays.
+    """
+    folder = folder.resolve()
+    unique = uuid.uuid4().hex
+    new, old = (folder.with_name(f".{folder.name}.{unique}-{which}.tmp") for which in ("new", "old"))
+    try:
+        for name, content in files.items():
+            write_whole(new / name, content)
+        if folder.exists():
+            os.rename(folder, old)
+        os.rename(new, folder)
+    except OSError as error:
+        raise _storage_error(folder, error) from error
+    finally:
+        if old.exists() and not folder.exists():
+            os.rename(old, folder)
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def require_writable(folder: Path) -> None:

@@ -8,57 +8,81 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as Grid
 
-from cgro.certify.affine import affine_margins
 from cgro.certify.certify import certify
-from cgro.certify.structural import structural_margins
 from cgro.data.separation import opposite_separation
-from cgro.data.tables import read_table
+from cgro.data.tables import Table, read_table
 from cgro.errors import UserError
-from cgro.files import require_writable, write_whole
-from cgro.networks.export import save, to_vnnlib_set
-from cgro.networks.memorizers.bounds import lower_bound_total
+from cgro.files import write_folder
+from cgro.machine import require_memory
+from cgro.memorizer_folder import own_folder
+from cgro.memorizer_report import examine, largest_change, shown, verdict
+from cgro.networks.export import Precision, in_float32, packed, require_exportable, vnnlib_files
 from cgro.networks.memorizers.constructions import NORMS, build
 from cgro.networks.memorizers.task import Memorizer, memorization_task
 from cgro.networks.relu import ReluNetwork
 from cgro.norms import Norm, require_norm
 
 NOT_CERTIFIED = 1
+WEIGHTS = {
+    "hinge_sum": 6,
+    "shared_hinges": 2,
+    "sequential": 8,
+    "lipschitz": 10,
+    "absolute_sum": 3,
+    "ball_sum": 1,
+    "shallow_ball_sum": 1,
+    "even_power": 1,
+}
+"""Non-zero weights for each coordinate of a stored point, at least; others have fewer."""
 
 
 def run(options: argparse.Namespace) -> int:
-    """Build, certify, write, print a table; 0 if every point is certified, 1 otherwise."""
-    table, norm = read_table(options.points, label=options.label), require_norm(options.norm)
-    data = table.data
-    separation = opposite_separation(data, norm)
+    """Build, certify, write, print a report; 0 if every point is certified, 1 otherwise."""
+    norm = require_norm(options.norm)
+    construction = _construction(norm, options)
+    precision = _precision(norm, construction, options)
+    folder = own_folder(options.output or _beside(options.points))
+    table = read_table(options.points, label=options.label)
+    _require_room(table, construction)
+    separation = opposite_separation(table.data, norm)
     radius = options.radius if options.radius is not None else options.ratio * separation.distance / 2
-    task = memorization_task(data, None, norm, radius, separation=separation)
-    memorizer = build(task, _construction(norm, options), _options(options))
-    folder = options.output or Path(options.points).with_suffix("").with_name(f"{Path(options.points).stem}-memorizer")
-    require_writable(folder)
-    report = {"read": table.words} | examine(memorizer, options.verify, options.time_limit)
-    if options.export:
-        if not isinstance(memorizer.network, ReluNetwork):
-            raise UserError(
-                f"construction {memorizer.construction} has exact weights: ONNX holds floats; do not export"
-            )
-        kept = slice(0, options.export)
-        points, labels = data.points[kept], data.labels[kept]
-        to_vnnlib_set(folder / "verify", memorizer.network, points, labels, norm, radius, readout=memorizer.readout)
-    if isinstance(memorizer.network, ReluNetwork):
-        save(memorizer.network, folder / "network.safetensors")
+    task = memorization_task(table.data, None, norm, radius, separation=separation)
+    memorizer = build(task, construction, _options(options))
+    files, exported = _exported(memorizer, options, precision)
+    report = examine(memorizer, options.verify, options.time_limit) | exported
+    files |= _network(memorizer) | _classes(table)
+    names = [*files, "report.json"]
+    report = _about(options.points, table, report) | {"folder": str(folder), "files": names}
+    text = json.dumps(report, indent=2, allow_nan=False) + "\n"
+    write_folder(folder, files | {"report.json": text.encode()})
+    if options.json:
+        print(text, end="")
     else:
-        write_whole(folder / "network.json", memorizer.network.as_json().encode())
-    write_whole(folder / "report.json", (json.dumps(report, indent=2) + "\n").encode())
-    shown = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in report.items():
-        shown.add_row(
-            name, f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else value
-        )
-    Console().print(shown)
-    print(folder)
-    return 0 if report["certified by structure"] == data.size and report["refuted"] == 0 else NOT_CERTIFIED
+        grid = Grid(box=None, show_header=False, pad_edge=False)
+        for name, value in shown(report).items():
+            grid.add_row(name, value)
+        Console().print(grid)
+        print(folder)
+    proved = report["certified by structure"] == table.data.size and report["refuted"] == 0
+    return 0 if proved and _certified_as_exported(exported) else NOT_CERTIFIED
+
+
+def _beside(points: Path) -> Path:
+    return points.with_suffix("").with_name(f"{points.stem}-memorizer")
+
+
+def _about(path: Path, table: Table, report: dict[str, Any]) -> dict[str, Any]:
+    """The report, with what was read."""
+    i, j = report["closest pair"]
+    return {
+        "points file": str(path),
+        "read": table.words,
+        "classes": {str(k): name for k, name in table.classes.items()} or None,
+        **report,
+        "rows of the closest pair": None if table.rows is None else [int(table.rows[i]), int(table.rows[j])],
+    }
 
 
 def _construction(norm: Norm, options: argparse.Namespace) -> str:
@@ -77,43 +101,66 @@ def _options(options: argparse.Namespace) -> dict[str, Any]:
     return {} if options.readout is None or options.construction == "lipschitz" else {"readout": options.readout}
 
 
-def examine(memorizer: Memorizer, verify: int, time_limit: float) -> dict[str, Any]:
-    """Everything worth knowing of a memorizer: hypotheses, sizes beside formula and lower bound, certificates."""
-    task, network, size, claimed = memorizer.task, memorizer.network, memorizer.network.size, memorizer.claimed
-    (i, j), D = task.separation.pair, task.data.dim
-    report: dict[str, Any] = {
-        "points": f"{task.data.size:,} in {D:,} dimensions, {len(task.data.classes)} labels",
-        "separation": f"{task.separation.distance:g} in l_{task.norm}, between points {i} and {j}",
-        "radius": f"{task.radius:g}, {task.ratio:.3g} of the largest (rho)",
-        "construction": memorizer.construction,
-        "read-out": memorizer.readout,
-        "non-zero parameters": size.nonzero,
-        "by formula": claimed.nonzero,
-        "all parameters": size.total,
-        "by formula ": claimed.total,
-        "needed by some points": lower_bound_total(task.data.size, D, task.ratio, task.norm),
-        "neurons": size.neurons,
-        "depth": size.depth,
-        "width": size.width,
-        "largest weight": network.largest_weight,
-        "bits": network.bits,
-        "margin on all balls": memorizer.margin,
-        "certified by structure": int((structural_margins(memorizer) > 0).sum()),
-        "refuted": 0,
-    }
-    count = min(verify, task.data.size)
-    if not count:
-        return report
-    points, labels = task.data.points[:count], task.data.labels[:count]
-    if isinstance(network, ReluNetwork):
+def _precision(norm: Norm, construction: str, options: argparse.Namespace) -> Precision:
+    """Numbers of the ONNX file. Raises: UserError, before any work, for what cannot be exported."""
+    if options.export:
+        if construction == "grid_cells":
+            raise UserError(f"construction {construction} has exact weights: ONNX holds floats; do not export")
+        require_exportable(norm)
+    elif options.export_dtype:
+        raise UserError("--export-dtype is for --export N; say how many points to export")
+    return options.export_dtype or "float64"
+
+
+def _require_room(table: Table, construction: str) -> None:
+    """Refuse sizes whose points and networks memory cannot hold; the estimate is from below."""
+    data = table.data
+    stored = data.size - max((data.labels == label).sum() for label in data.classes)
+    # Two networks, one of them built again by the certificate, of 8 bytes and an index of 4 for each weight.
+    needed = 24.0 * WEIGHTS.get(construction, 0) * stored * data.dim + 16.0 * data.size * data.dim
+    require_memory(needed, f"{construction} for {data.size:,} points in {data.dim:,} dimensions")
+
+
+def _network(memorizer: Memorizer) -> dict[str, bytes]:
+    if isinstance(memorizer.network, ReluNetwork):
+        return {"network.safetensors": packed(memorizer.network)}
+    return {"network.json": memorizer.network.as_json().encode()}
+
+
+def _classes(table: Table) -> dict[str, bytes]:
+    """Names of the labels that the network gives, if the file had names."""
+    return {"classes.json": (json.dumps(table.classes, indent=2) + "\n").encode()} if table.classes else {}
+
+
+def _exported(
+    memorizer: Memorizer, options: argparse.Namespace, precision: Precision
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Files for other verifiers, and what the report says of them: a rounded network gets a certificate of its own."""
+    if not options.export:
+        return {}, {"exported": None}
+    task, network = memorizer.task, memorizer.float_network
+    require_exportable(task.norm, network, precision)
+    points, labels = task.data.points[: options.export], task.data.labels[: options.export]
+    about: dict[str, Any] = {"precision": precision, "points": len(points)}
+    if precision == "float32":
+        rounded = in_float32(network)
         found = certify(
-            network, points, labels, task.norm, task.radius, readout=memorizer.readout, time_limit=time_limit
+            rounded,
+            points,
+            labels,
+            task.norm,
+            task.radius,
+            readout=memorizer.readout,
+            time_limit=options.time_limit,
         )
-        report["refuted"] = found.by_status["counterexample"]
-        report[f"first {count} by weights"] = str(found)
-    else:
-        exact = affine_margins(network, points, labels, task.norm, task.radius, memorizer.readout)
-        right = sum(margin is not None and margin > 0 for margin in exact)
-        report["refuted"] = sum(margin is not None and margin <= 0 for margin in exact)
-        report[f"first {count} by weights"] = f"{right} certified in exact arithmetic"
-    return report
+        about |= verdict(found) | {"largest change of a weight": largest_change(network, rounded)}
+        network = rounded
+    files = vnnlib_files(
+        network, points, labels, task.norm, task.radius, readout=memorizer.readout, precision=precision
+    )
+    return {f"verify/{name}": content for name, content in files.items()}, {"exported": about}
+
+
+def _certified_as_exported(exported: dict[str, Any]) -> bool:
+    about = exported["exported"]
+    return about is None or about["precision"] == "float64" or about["certified"] == about["points"]

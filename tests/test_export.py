@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 from scipy import sparse
 from test_certify_bounds import random_network
 
+from cgro import files
 from cgro.errors import UserError
 from cgro.files import StorageError
 from cgro.networks import export
@@ -286,8 +287,8 @@ def test_a_set_is_written_whole_or_not_at_all(tmp_path, monkeypatch) -> None:
             to_vnnlib_set(tmp_path / "other", network, x, y, *arguments, readout="argmax")
     with pytest.raises(UserError, match=re.escape("there are 10 labels: need (N, 3) and N")):
         to_vnnlib_set(tmp_path / "other", network, x, y[1:], "inf", 0.1, readout="argmax")
-    monkeypatch.setattr(export.os, "rename", lambda *_: (_ for _ in ()).throw(OSError("disk")))
-    with pytest.raises(OSError, match="disk"):
+    monkeypatch.setattr(files.os, "rename", lambda *_: (_ for _ in ()).throw(OSError("disk")))
+    with pytest.raises(StorageError, match="disk"):
         to_vnnlib_set(tmp_path / "other", network, x, y, "inf", 0.1, readout="argmax")
     assert [p.name for p in tmp_path.iterdir()] == ["set"]
 

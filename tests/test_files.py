@@ -9,7 +9,10 @@ import sys
 import threading
 from pathlib import Path
 
-from cgro.files import remove_leftovers, write_whole
+import pytest
+from conftest import files_below
+
+from cgro.files import StorageError, remove_leftovers, write_folder, write_whole
 
 KILLED = """
 import os, signal, sys
@@ -90,3 +93,32 @@ def test_writing_while_another_cleans_loses_nothing(tmp_path: Path) -> None:
         for cleaner in cleaners:
             cleaner.join()
     assert hidden(tmp_path) == []
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files_below(folder)}
+
+
+def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "folder"
+    write_folder(folder, {"a": b"1", "b/c": b"2"})
+    assert contents(folder) == {"a": b"1", "b/c": b"2"}
+    write_folder(folder, {"d": b"3"})
+    assert contents(tmp_path) == {"deep/folder/d": b"3"}
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_folder_that_cannot_be_replaced_stays(step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, steps, rename = tmp_path / "folder", [], os.rename
+    write_folder(folder, {"a": b"1"})
+
+    def failing(old: Path, new: Path) -> None:
+        steps.append(old)
+        if len(steps) == step:
+            raise OSError("disk")
+        rename(old, new)
+
+    monkeypatch.setattr(os, "rename", failing)
+    with pytest.raises(StorageError, match="disk"):
+        write_folder(folder, {"b": b"2"})
+    assert contents(tmp_path) == {"folder/a": b"1"}

@@ -40,6 +40,8 @@ COMMAND_LINE = {
     "cgro.commands",
     "cgro.configure",
     "cgro.learning",
+    "cgro.memorizer_folder",
+    "cgro.memorizer_report",
     "cgro.memorizing",
     "cgro.registry",
     "cgro.streams",

@@ -8,14 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from conftest import ROOT, Outcome, files_below
 
+from cgro import memorizing
+from cgro.certify.certify import certify
 from cgro.data.tables import read_table
 from cgro.errors import UserError
 from cgro.networks.exact import ExactNetwork
 from cgro.networks.export import load
 from cgro.networks.memorizers.constructions import CONSTRUCTIONS, NORMS, memorize
+from cgro.networks.relu import ReluNetwork
 
 Cgro = Callable[..., Outcome]
 X = np.random.default_rng(0).random((12, 3))
@@ -53,7 +57,13 @@ def test_every_construction_is_certified_and_written(
     report = json.loads((out / "report.json").read_text())
     assert report["certified by structure"] == 12
     assert report["refuted"] == 0
-    assert report["first 2 by weights"].startswith("2 certified")
+    assert report["certified by weights"] | {"by tier": None} == {
+        "points": 2,
+        "certified": 2,
+        "counterexample": 0,
+        "undecided": 0,
+        "by tier": None,
+    }
     assert report["non-zero parameters"] == report["by formula"]
     network = load(out / "network.safetensors")
     assert network.size.nonzero == report["non-zero parameters"]
@@ -75,7 +85,159 @@ def test_exact_networks_are_written_as_fractions(points: Path, cgro: Cgro) -> No
     assert outcome.out.splitlines()[-1] == str(folder)
     network = ExactNetwork.from_json((folder / "network.json").read_text())
     assert (np.sign(network(X)[:, 0]) == Y).all()
-    assert json.loads((folder / "report.json").read_text())["first 3 by weights"] == "3 certified in exact arithmetic"
+    certified = json.loads((folder / "report.json").read_text())["certified by weights"]
+    assert (certified["points"], certified["certified"], certified["by tier"]) == (3, 3, {"exact arithmetic": 3})
+    assert "3 of the first 3 (exact arithmetic 3)" in outcome.out
+
+
+def small_memorizer(points: Path, cgro: Cgro, *arguments: object) -> Outcome:
+    return cgro("memorize", points, "--radius", 0.01, "--verify", 2, *arguments)
+
+
+def test_the_report_is_json_and_nothing_else(points: Path, tmp_path: Path, cgro: Cgro) -> None:
+    out = tmp_path / "out"
+    outcome = small_memorizer(points, cgro, "--export", 1, "--output", out, "--json")
+    assert outcome.code == 0
+    report = json.loads(outcome.out)
+    assert report == json.loads((out / "report.json").read_text())
+    separation = memorize(X, Y, "inf", 1e-9).task.separation
+    assert report["points"] == 12
+    assert report["dimensions"] == 3
+    assert report["norm"] == "inf"
+    assert report["radius"] == 0.01
+    assert report["ratio"] == 0.02 / separation.distance
+    assert report["separation"] == separation.distance
+    assert report["closest pair"] == list(separation.pair)
+    assert report["rows of the closest pair"] == [separation.pair[0] + 2, separation.pair[1] + 2]
+    assert report["read"] == "12 points in 3 dimensions, labels from column label; header skipped"
+    assert report["classes"] is None
+    numbers = ("parameters", "neurons", "depth", "width", "weight", "bits", "margin", "by structure", "refuted")
+    assert all(isinstance(v, int | float) for k, v in report.items() if any(k.endswith(word) for word in numbers))
+    assert report["all parameters by formula"] == report["all parameters"]
+    assert report["folder"] == str(out)
+    assert sorted(report["files"]) == sorted(str(path.relative_to(out)) for path in files_below(out))
+    assert not [name for name in report if name != name.strip()]
+
+
+def test_names_of_classes_lie_beside_the_network(tmp_path: Path, cgro: Cgro) -> None:
+    path = tmp_path / "pets.csv"
+    path.write_text("weight,kind\n1,cat\n5,dog\n9,cow\n")
+    outcome = cgro("memorize", path, "--json")
+    assert outcome.code == 0
+    report = json.loads(outcome.out)
+    classes = {"0": "cat", "1": "cow", "2": "dog"}
+    assert report["classes"] == classes
+    assert json.loads((tmp_path / "pets-memorizer" / "classes.json").read_text()) == classes
+    outputs = load(tmp_path / "pets-memorizer" / "network.safetensors")(np.array([[1.0], [5.0], [9.0]]))
+    assert [classes[str(round(v))] for v in outputs[:, 0]] == ["cat", "dog", "cow"]
+
+
+def test_the_same_command_replaces_its_own_files(points: Path, tmp_path: Path, cgro: Cgro) -> None:
+    out = tmp_path / "out"
+    arguments = ("--export", 3, "--output", out)
+    first = small_memorizer(points, cgro, *arguments)
+    before = {path: path.read_bytes() for path in files_below(out)}
+    again = small_memorizer(points, cgro, *arguments)
+    assert (again.code, again.out) == (first.code, first.out)
+    assert {path: path.read_bytes() for path in files_below(out)} == before
+    assert small_memorizer(points, cgro, "--export", 1, "--output", out).code == 0
+    assert [path.name for path in files_below(out / "verify" / "vnnlib")] == ["point_0.vnnlib"]
+    assert small_memorizer(points, cgro, "--output", out).code == 0
+    assert {path.name for path in out.iterdir()} == {"report.json", "network.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.csv", "out"}
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"notes.txt": ""}, r"out holds notes\.txt, which `cgro memorize` did not write; choose another --output"),
+        ({"report.json": '{"construction": "x"}', "verify/results.csv": ""}, "holds verify/results.csv"),
+        ({"report.json": "[]"}, "holds report.json, which `cgro memorize` did not write"),
+        ({"network.safetensors": ""}, "holds network.safetensors"),
+    ],
+)
+def test_a_foreign_folder_is_refused_before_the_work(
+    files: dict[str, str], message: str, points: Path, tmp_path: Path, cgro: Cgro, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memorizing, "build", lambda *_: pytest.fail("worked before it looked"))
+    for name, text in files.items():
+        place = tmp_path / "out" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+    before = {path: path.read_bytes() for path in files_below(tmp_path)}
+    assert re.search(message, small_memorizer(points, cgro, "--output", tmp_path / "out").error)
+    assert {path: path.read_bytes() for path in files_below(tmp_path)} == before
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_the_work(
+    points: Path, cgro: Cgro, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memorizing, "build", lambda *_: pytest.fail("worked before it looked"))
+    assert "mine.csv is a file" in small_memorizer(points, cgro, "--output", points).error
+    assert "cannot write" in small_memorizer(points, cgro, "--output", points / "below").error
+    monkeypatch.chdir(points.parent)
+    assert "holds mine.csv" in small_memorizer(points, cgro, "--output", ".").error
+    (points.parent / "empty").mkdir()
+    monkeypatch.chdir(points.parent / "empty")
+    assert "is the current folder" in small_memorizer(points, cgro, "--output", ".").error
+
+
+def weights_in(path: Path) -> ReluNetwork:
+    """The network of an ONNX file, from its numbers."""
+    import onnx
+
+    found = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
+    assert {array.dtype for array in found.values()} == {np.dtype(np.float32)}
+    return ReluNetwork.of((found[f"W{k}"], found[f"b{k}"]) for k in range(1, len(found) // 2 + 1))
+
+
+def test_a_float32_export_is_certified_itself(points: Path, tmp_path: Path, cgro: Cgro) -> None:
+    out = tmp_path / "out"
+    outcome = small_memorizer(points, cgro, "--export", 12, "--export-dtype", "float32", "--output", out, "--json")
+    assert outcome.code == 0
+    verdict = json.loads(outcome.out)["exported"]
+    assert verdict["precision"] == "float32"
+    assert (verdict["points"], verdict["certified"], verdict["largest change of a weight"] > 0) == (12, 12, True)
+    exported = weights_in(out / "verify" / "onnx" / "network.onnx")
+    assert not exported.same_as(load(out / "network.safetensors"))
+    assert certify(exported, X, Y, "inf", 0.01).certified.all()
+
+
+def test_a_float32_export_that_rounding_breaks_says_so(tmp_path: Path, cgro: Cgro) -> None:
+    """Balls a thousandth apart around ten thousand: float32 has steps of a thousandth there."""
+    path, out = tmp_path / "far.csv", tmp_path / "out"
+    path.write_text("10000,-1\n10000.002,1\n10000.0045,-1\n")
+    arguments = ("memorize", path, "--ratio", "9/10", "--export", 3, "--output", out, "--json")
+    assert cgro(*arguments).code == 0
+    outcome = cgro(*arguments, "--export-dtype", "float32")
+    assert outcome.code == 1
+    report = json.loads(outcome.out)
+    assert report["certified by structure"] == 3
+    assert report["exported"]["counterexample"] > 0
+    exported = weights_in(out / "verify" / "onnx" / "network.onnx")
+    data = read_table(path).data
+    found = certify(exported, data.points, data.labels, "inf", report["radius"])
+    assert found.by_status["counterexample"] == report["exported"]["counterexample"]
+
+
+def test_float32_that_cannot_hold_the_weights_is_refused(tmp_path: Path, cgro: Cgro) -> None:
+    path = tmp_path / "huge.csv"
+    path.write_text("1e60,-1\n-1e60,1\n")
+    outcome = cgro("memorize", path, "--export", 1, "--export-dtype", "float32")
+    assert "beyond the range of float32" in outcome.error
+    assert files_below(tmp_path) == [path]
+
+
+def test_sizes_beyond_memory_are_refused_before_the_work(
+    tmp_path: Path, cgro: Cgro, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"total": 30e6})())
+    monkeypatch.setattr(memorizing, "opposite_separation", lambda *_: pytest.fail("worked before it looked"))
+    path = tmp_path / "many.npz"
+    np.savez(path, points=np.random.default_rng(0).random((1000, 500)), labels=np.arange(1000) % 2)
+    message = r"hinge_sum for 1,000 points in 500 dimensions would need .* MiB of memory, this machine has 28\.6 MiB"
+    assert re.search(message, cgro("memorize", path).error)
+    assert files_below(tmp_path) == [path]
 
 
 def test_properties_for_other_verifiers(points: Path, tmp_path: Path, cgro: Cgro) -> None:
@@ -103,6 +265,8 @@ def test_properties_for_other_verifiers(points: Path, tmp_path: Path, cgro: Cgro
         (("--colour", "red"), "unrecognized arguments"),
         (("--radius", "1/0"), "argument --radius: '1/0' is not a number"),
         (("--ratio", "1_0"), "argument --ratio: '1_0' is not a number"),
+        (("--export", 1, "--export-dtype", "float16"), "invalid choice: 'float16'"),
+        (("--export-dtype", "float32"), "--export-dtype is for --export N; say how many points to export"),
         (("--label", "lable"), "--label must be one of a, b, c, label, got 'lable'; did you mean label?"),
     ],
 )

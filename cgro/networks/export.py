@@ -12,9 +12,7 @@ from __future__ import annotations
 import decimal
 import hashlib
 import json
-import os
-import shutil
-import uuid
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +23,7 @@ from safetensors.numpy import save as pack
 from scipy import sparse
 
 from cgro.errors import UserError
-from cgro.files import require_writable, write_whole
+from cgro.files import require_writable, write_folder, write_whole
 from cgro.networks.readout import Readout, margin_rows
 from cgro.networks.relu import Matrix, PrecisionError, ReluNetwork, dense
 from cgro.norms import Norm, require_norm
@@ -35,6 +33,7 @@ FORMAT = "cgro-relu-network"
 VERSION = 1
 Precision = Literal["float64", "float32"]
 _DIGITS = 20
+_NO_ONNX = 'ONNX files need the onnx package: pip install "cgro[onnx]"'
 _PROTOBUF = 2**31 - 2**20
 """Bytes that one ONNX file can hold."""
 
@@ -44,6 +43,11 @@ def save(network: ReluNetwork, path: Path | str) -> None:
 
     Raises: StorageError where the file cannot be written.
     """
+    write_whole(Path(path), packed(network))
+
+
+def packed(network: ReluNetwork) -> bytes:
+    """The content of a file of `save`."""
     tensors: dict[str, np.ndarray] = {}
     for k, (weight, bias) in enumerate(network.layers):
         tensors[f"{k}.bias"] = bias
@@ -54,7 +58,7 @@ def save(network: ReluNetwork, path: Path | str) -> None:
     shapes = [list(w.shape) for w in network.weights]
     # One entry: the format does not keep the order of several, and equal networks must give equal files.
     head = json.dumps({"version": VERSION, "shapes": shapes, "sha256": _digest(tensors, shapes)})
-    write_whole(Path(path), pack(tensors, metadata={FORMAT: head}))
+    return pack(tensors, metadata={FORMAT: head})
 
 
 _PARTS = ("data", "indices", "indptr")
@@ -122,8 +126,7 @@ def to_vnnlib(
     Raises: UserError for l_1 and l_2, which VNN-LIB has no words for, for a label that the read-out cannot give, and
         for a point or radius that is not finite, or a negative radius.
     """
-    if require_norm(norm) != "inf":
-        raise UserError(f"norm is {norm!r}: VNN-LIB properties are boxes; only norm 'inf' can be exported")
+    _require_box(norm)
     point = real_array("point coordinates", point)
     if point.ndim != 1 or not np.isfinite(point).all():
         raise UserError(f"point of shape {point.shape}: need one row of finite coordinates")
@@ -165,26 +168,78 @@ def to_vnnlib_set(
     folder = Path(folder)
     if folder.exists():
         raise UserError(f"folder {folder} exists: choose a new one, or remove it")
+    files = vnnlib_files(
+        network, points, labels, norm, radius, readout=readout, precision=precision, rounding=rounding, timeout=timeout
+    )
+    require_writable(folder.parent)
+    write_folder(folder, files)
+
+
+def vnnlib_files(
+    network: ReluNetwork,
+    points: Float[np.ndarray, "N D"],
+    labels: Int[np.ndarray, " N"],
+    norm: Norm,
+    radius: float,
+    *,
+    readout: Readout,
+    precision: Precision = "float64",
+    rounding: Literal["exact", "nearest"] = "exact",
+    timeout: float = 60.0,
+) -> dict[str, bytes]:
+    """The contents of the files of `to_vnnlib_set`, by their paths in its folder; it refuses the same."""
     if points.ndim != 2 or points.shape[1] != network.inputs or len(labels) != len(points):
         raise UserError(
             f"points have shape {points.shape} and there are {len(labels)} labels: need (N, {network.inputs}) and N"
         )
-    files = {Path("onnx") / "network.onnx": _onnx_bytes(network, precision, rounding)}
+    files = {"onnx/network.onnx": _onnx_bytes(network, precision, rounding)}
     instances = []
     for i, (point, label) in enumerate(zip(points, labels, strict=True)):
         name = f"point_{i:0{len(str(max(len(points) - 1, 0)))}d}.vnnlib"
         text = to_vnnlib(point, int(label), norm, radius, readout=readout, outputs=network.outputs)
-        files[Path("vnnlib") / name] = text.encode()
+        files[f"vnnlib/{name}"] = text.encode()
         instances.append(f"onnx/network.onnx,vnnlib/{name},{timeout:g}\n")
-    files[Path("instances.csv")] = "".join(instances).encode()
-    require_writable(folder.parent)
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        for place, content in files.items():
-            write_whole(temporary / place, content)
-        os.rename(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    files["instances.csv"] = "".join(instances).encode()
+    return files
+
+
+def in_float32(network: ReluNetwork) -> ReluNetwork:
+    """The network whose weights and biases are rounded to the nearest float32: another one, to be certified itself.
+
+    Raises: PrecisionError, which names the layer, for weights beyond the range of float32.
+    """
+    layers = []
+    for k, (weight, bias) in enumerate(network.layers, 1):
+        if sparse.issparse(weight):
+            rounded = weight.astype(np.float64)
+            rounded.data = _cast(weight.data, k, "float32", "nearest").astype(np.float64)
+        else:
+            rounded = _cast(weight, k, "float32", "nearest").astype(np.float64)
+        layers.append((rounded, _cast(bias, k, "float32", "nearest").astype(np.float64)))
+    return ReluNetwork.of(layers)
+
+
+def require_exportable(norm: Norm, network: ReluNetwork | None = None, precision: Precision = "float64") -> None:
+    """Refuse, before any work, what cannot be exported: another ball than a box, too large a network, no onnx package.
+
+    Raises: UserError.
+    """
+    _require_box(norm)
+    if find_spec("onnx") is None:
+        raise UserError(_NO_ONNX)
+    if network is not None:
+        _require_one_file(network, precision)
+
+
+def _require_box(norm: Norm) -> None:
+    if require_norm(norm) != "inf":
+        raise UserError(f"norm is {norm!r}: VNN-LIB properties are boxes; only norm 'inf' can be exported")
+
+
+def _require_one_file(network: ReluNetwork, precision: str) -> None:
+    size = sum(w.shape[0] * (w.shape[1] + 1) for w in network.weights) * (8 if precision == "float64" else 4)
+    if size > _PROTOBUF:
+        raise UserError(f"the network takes {size} bytes with dense layers: an ONNX file holds {_PROTOBUF}")
 
 
 def _about(head: str) -> dict[str, Any]:
@@ -220,10 +275,8 @@ def _onnx_bytes(network: ReluNetwork, precision: str, rounding: str) -> bytes:
         import onnx
         from onnx import helper, numpy_helper
     except ImportError as error:
-        raise UserError('ONNX files need the onnx package: pip install "cgro[onnx]"') from error
-    size = sum(w.shape[0] * (w.shape[1] + 1) for w in network.weights) * (8 if precision == "float64" else 4)
-    if size > _PROTOBUF:
-        raise UserError(f"the network takes {size} bytes with dense layers: an ONNX file holds {_PROTOBUF}")
+        raise UserError(_NO_ONNX) from error
+    _require_one_file(network, precision)
     kind = onnx.TensorProto.DOUBLE if precision == "float64" else onnx.TensorProto.FLOAT
     nodes: list[Any] = []
     tensors: list[Any] = []
