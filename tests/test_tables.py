@@ -142,7 +142,11 @@ REFUSED = {
     "numbered columns, one coordinate": ("0,1\n5,7\n6,8\n", ["row 1 is '0,1'", "column numbers"]),
     "numbered columns and an index": (
         pandas_table(**{"0": [5, 6], "1": [7, 8]}),
-        ["row 1 is ',0,1'", "column 1 is empty"],
+        ["row 1 is ',0,1'", "column numbers"],
+    ),
+    "numbered columns, an index, a label": (
+        pandas_table(**{"0": [5.5, 6], "1": [7, 8.5], "label": [0, 1]}),
+        ["row 1 is ',0,1,label'", "column numbers"],
     ),
     "an index without a header": ("0,5,7\n1,6,8\n2,6,7\n", ["first column", "0, 1, 2", "header"]),
     "an index of R without a header": ("1,5,7\n2,6,8\n3,6,7\n", ["first column", "1, 2, 3", "header"]),
