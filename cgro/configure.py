@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import make_dataclass
+from itertools import dropwhile, takewhile
 from types import ModuleType
 from typing import Annotated, Any, get_type_hints
 
@@ -17,7 +18,7 @@ from docstring_parser import parse
 
 from cgro.claim import Claim
 from cgro.errors import UserError
-from cgro.registry import did_you_mean, option_names
+from cgro.registry import did_you_mean
 
 
 def parse_config(module: ModuleType, options: argparse.Namespace, fields: Sequence[str]) -> Any:
@@ -65,9 +66,10 @@ def parse_dataclass(
         ours = _user_error(stop)
         if ours is not None:
             raise ours from None
-    known = _field_options(read) + option_names(options)
-    wrong = [field for field in fields if field.startswith("--") and field.split("=")[0] not in known]
-    hint = did_you_mean(wrong[0], known) if wrong else ""
+    known = [*_field_options(read), *options.own_options]
+    named = [field.partition("=")[0] for field in fields if field.startswith("--")]
+    wrong = [name for name in named if name not in known]
+    hint = did_you_mean(wrong[0], known, cutoff=0.6) if wrong else ""
     raise UserError(f"{_message(box.getvalue())}; {hint}see `{prog} --help`")
 
 
@@ -80,13 +82,21 @@ def _user_error(stop: BaseException) -> UserError | None:
 
 
 def _field_options(read: Callable[[Sequence[str]], Any]) -> list[str]:
+    """The options of the help page: those in its left column, for text may speak of others."""
     page = io.StringIO()
     with redirect_stdout(page), suppress(SystemExit):
         read(["--help"])
-    return re.findall(r"--[a-z][\w.-]*", page.getvalue())
+    columns = re.findall(r"^[│ ] (-\S+(?:, -\S+)*)", page.getvalue(), flags=re.MULTILINE)
+    return [option for column in columns for option in re.findall(r"--[a-z][\w.-]*", column)]
 
 
 def _message(box: str) -> str:
     """The text of a box of tyro, without its title and its advice."""
-    lines = (line.strip("│ ") for line in box.splitlines()[1:])
-    return " ".join(lines).split(" ───")[0].rstrip(" .")
+    # On terminals that are not UTF-8 the frame is of blanks and hyphens.
+    lines = [line.strip("│ ") for line in box.splitlines()[1:]]
+    text = dropwhile(_is_rule, lines)
+    return " ".join(takewhile(lambda line: not _is_rule(line), text)).rstrip(" .")
+
+
+def _is_rule(line: str) -> bool:
+    return set(line) <= set("─-╰╯ ")

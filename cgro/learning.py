@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its parts are imported when first used
 import torch
 import xarray as xr
 from rich.console import Console
 from rich.table import Table
-from scipy.stats import binomtest
 from torch import nn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -171,7 +171,7 @@ class Row:
 
     @classmethod
     def of(cls, attack: str, mask: torch.Tensor) -> Row:
-        test = binomtest(int(mask.sum()), len(mask)).proportion_ci(CONFIDENCE, "wilson")
+        test = scipy.stats.binomtest(int(mask.sum()), len(mask)).proportion_ci(CONFIDENCE, "wilson")
         return cls(attack, float(mask.double().mean()), float(test.low), float(test.high))
 
 

@@ -6,12 +6,16 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
-import torch
 
 from cgro.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+# torch takes a second to import, and the command line asks for cores without it: functions import it.
 
 T = TypeVar("T")
 
@@ -28,6 +32,8 @@ def available_cores() -> int:
 
 def resolve_device(name: str) -> torch.device:
     """'auto' is the GPU where there is one, else the CPU. Raises: UserError for a device that is not there."""
+    import torch
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name not in ("cpu", "cuda"):
@@ -60,12 +66,16 @@ def in_words(size: float) -> str:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory did not suffice, on a GPU or a CPU."""
+    import torch
+
     words = ("out of memory", "can't allocate memory", "not enough memory")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in words)
 
 
 def in_batches_that_fit(work: Callable[[int], T], size: int) -> T:
     """`work` of batches of `size`, or of the first of its halves, quarters, ... for which memory suffices."""
+    import torch
+
     while True:
         try:
             return work(size)
@@ -81,7 +91,11 @@ def in_batches_that_fit(work: Callable[[int], T], size: int) -> T:
 def computes_on_gpu(config: Any) -> bool:
     """Whether work of this configuration uses a GPU: there is one, and a field `device` of it or its parts lets it."""
     parts = [config, *vars(config).values()] if hasattr(config, "__dict__") else []
-    return torch.cuda.is_available() and any(getattr(part, "device", "cpu") in ("auto", "cuda") for part in parts)
+    if not any(getattr(part, "device", "cpu") in ("auto", "cuda") for part in parts):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 @contextmanager
@@ -90,6 +104,8 @@ def single_thread() -> Iterator[None]:
 
     Small networks lose nothing by it, and gain much where other work is running; cells run side by side instead.
     """
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -6,8 +6,8 @@ import math
 from typing import Literal, get_args
 
 import numpy as np
+import scipy  # its parts are imported when first used
 from jaxtyping import Float
-from scipy.spatial.distance import cdist
 
 from cgro.errors import UserError
 
@@ -32,4 +32,4 @@ def length(x: Float[np.ndarray, "*batch D"], norm: Norm) -> Float[np.ndarray, "*
 
 def distances(a: Float[np.ndarray, "A D"], b: Float[np.ndarray, "B D"], norm: Norm) -> Float[np.ndarray, "A B"]:
     """Distance of every a to every b, by differences of coordinates: no cancellation for close points."""
-    return cdist(a, b, _METRIC[norm])
+    return scipy.spatial.distance.cdist(a, b, _METRIC[norm])

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from conftest import Outcome, files_below, finish, start
 
-from cgro import checking, commands
+from cgro import checking, cli, commands
 from cgro.claim import Claim, Finding, Verdict
 from cgro.errors import UserError
 from cgro.plots.report import found_words, slack_words
@@ -77,6 +77,7 @@ def one(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         module = SimpleNamespace(CLAIM=claim(**changes), __name__="proofs_check.some_area.toy")
         for place in (checking, commands):
             monkeypatch.setattr(place, "find", lambda _kind, _name: module)
+        monkeypatch.setattr(cli, "require", lambda _kind, _name: None)
         monkeypatch.setattr(commands, "find_all", lambda _kind: {"toy": module})
 
     return put
@@ -193,12 +194,12 @@ def test_parameters_come_from_preset_and_command_line(one: Callable[..., None], 
         (("--size", "x"), ("--size", "see `cgro check toy --help`")),
         (("--sise", 4), ("did you mean --size",)),
         (("--time-limit", 0), ("0", "seconds above 0")),
-        (("--jobs", 0), ("jobs = 0",)),
+        (("--jobs", 0), ("--jobs", "positive integer, got '0'")),
         (("--size", 98), ("check toy: size is 98: choose another",)),
         (("--seed", -1), ("check toy: seed must be a non-negative integer, got -1",)),
         (("--share", "nan"), ("check toy: share must be finite, got nan",)),
         (("--shares", "0.1", "inf"), ("check toy: shares must be finite, got inf",)),
-        (("--seeds", -1), ("-1", "allowed are 0, 1, 2")),
+        (("--seeds", -1), ("--seeds", "non-negative integer, got '-1'")),
     ],
 )
 def test_a_mistake_is_one_line(
@@ -278,5 +279,6 @@ def test_a_file_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: py
     import proofs_check
 
     monkeypatch.setattr(proofs_check, "__path__", [str(tmp_path)])
-    error = cgro("check", "gate").error
-    assert "proofs_check/area/broken.py: cannot be imported (NameError: name 'nothing' is not defined)" in error
+    for typed in (("check", "broken"), ("check",)):
+        error = cgro(*typed).error
+        assert "proofs_check/area/broken.py: cannot be imported (NameError: name 'nothing' is not defined)" in error

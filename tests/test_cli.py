@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import re
 import signal
 import sys
 import time
@@ -13,7 +15,7 @@ import pytest
 import xarray as xr
 from conftest import SMALL, Outcome, files_below, finish, full_disk, start
 
-from cgro import commands, registry
+from cgro import drawing, listing, registry
 from cgro.cli import main
 from cgro.errors import UserError
 from cgro.sweeps import store
@@ -58,7 +60,15 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "phase-diagram 7": ("7", "see `cgro simulate phase-diagram --help`"),
     "phase-diagram --preset huge": ("--preset", "'huge'", "'quick', 'paper'"),
     "phase-diagram --jobs two": ("--jobs", "'two'", "see `cgro simulate --help`"),
-    "phase-diagram --jobs 0": ("jobs = 0", "give jobs >= 1"),
+    "phase-diagram --jobs 0": ("--jobs", "must be a positive integer", "'0'"),
+    "phase-diagram --jobs 1000000": ("--jobs", "jobs = 1,000,000", "of memory"),
+    "phase-diagram --jobs=-1": ("--jobs", "must be a positive integer", "'-1'"),
+    "phase-diagram --jobs=": ("--jobs", "must be a positive integer", "''"),
+    "phase-diagram --dask=": ("--dask", "must not be empty"),
+    "phase-diagram --data-dir=": ("--data-dir", "must name a folder, got ''"),
+    "phase-diagram --device=": ("device", "auto, cpu or cuda"),
+    "phase-diagram --x.name=": ("axis ''", "choose one of samples"),
+    "image-cgro --data=": ("''", "--data", "'digits', 'mnist'"),
     "phase-diagram --device tpu": ("device = 'tpu'", "auto, cpu or cuda"),
     "phase-diagram --attack pgd-l2": ("attack = 'pgd-l2'", "use --engine direct"),
     "phase-transition --records 1": ("records = 1", "give records >= 2"),
@@ -95,7 +105,29 @@ def test_a_mistake_is_one_line(typed: str, cgro: Cgro, tmp_path: Path) -> None:
         ("figure --resuls x", ("unrecognized arguments: --resuls", "did you mean --results")),
         ("figure phase-diagrm", ("figure 'phase-diagrm'", "did you mean phase-diagram", "choose one of")),
         ("check zzz", ("check 'zzz'", "see `cgro list`")),
-        ("reproduce --jobs 0", ("jobs = 0", "give jobs >= 1")),
+        ("reproduce --jobs 0", ("--jobs", "must be a positive integer, got '0'")),
+        ("check --jobs abc", ("--jobs", "must be a positive integer, got 'abc'")),
+        ("check --jobs 9999999", ("--jobs", "of memory")),
+        ("check --jobs " + 5000 * "9", ("--jobs", "must be a positive integer")),
+        ("check --presett deep", ("--presett: unknown", "did you mean --preset")),
+        ("check --results=", ("--results", "must name a folder, got ''")),
+        ("train --results=", ("--results", "must name a folder, got ''")),
+        ("train --preset huge", ("--preset", "'huge'", "'digits', 'mnist', 'cifar10'")),
+        ("train --output=", ("--output", "must name a folder, got ''")),
+        ("evaluate ", ("required: FILE",)),
+        ("evaluate x.safetensors --seed -3", ("--seed", "must be a non-negative integer, got '-3'")),
+        ("memorize x.csv --construction=", ("--construction", "must not be empty")),
+        ("figure --preset huge", ("--preset", "'huge'", "'quick', 'paper'")),
+        ("figure --result=", ("--result", "must name a file, got ''")),
+        ("check end-stat --seed 1", ("check 'end-stat'", "did you mean end-state")),
+        ("check --seed 1", ("--seed: unknown", "options of a check follow its name")),
+        ("simulate --sedes 3 phase-diagram", ("--sedes: unknown", "options of an experiment follow its name")),
+        ("simulate", ("required: NAME", "see `cgro list`")),
+        ("simulate --preset paper", ("required: NAME",)),
+        (
+            "simulate phase-diagram --y.nolog",
+            ("Unrecognized options: --y.nolog; did you mean --y.log or --y.low? see",),
+        ),
     ],
 )
 def test_a_mistake_of_another_command_is_one_line(
@@ -120,7 +152,12 @@ def test_threads_out_of_range(cgro: Cgro, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_help_without_a_name_shows_the_common_options(cgro: Cgro) -> None:
-    for arguments in (["simulate"], ["simulate", "--help"]):
+    for arguments in (
+        ["simulate", "--help"],
+        ["check", "-h"],
+        ["train", "--help"],
+        ["simulate", "--preset", "paper", "-h"],
+    ):
         outcome = cgro(*arguments)
         assert (outcome.code, outcome.err) == (0, "")
         assert "--preset" in outcome.out
@@ -142,6 +179,59 @@ def test_list_names_everything(cgro: Cgro, monkeypatch: pytest.MonkeyPatch) -> N
     for kind in ("experiment", "check", "figure"):
         for name in registry.find_all(kind):
             assert name in outcome.out
+
+
+# Suggestions
+
+COMMANDS = (
+    ("list",),
+    ("simulate", "phase-diagram"),
+    ("simulate", "image-stages"),
+    ("check", "end-state"),
+    ("train",),
+    ("evaluate", "x.safetensors"),
+    ("figure", "phase-diagram"),
+    ("memorize", "x.csv"),
+    ("reproduce",),
+)
+
+
+WORDS = (
+    "--name",
+    "--checkpoint",
+    "--points",
+    "--own-options",
+    "--preset",
+    "--data-dir",
+    "--y.no-log",
+    "--radius",
+    "--json",
+)
+"""Options of some of the commands, and names of what is no option: the suggestions for misspelled ones are examined."""
+
+
+def typos(option: str) -> tuple[str, ...]:
+    """The option with a letter dropped, with two letters exchanged, and with a letter too many."""
+    k = len(option) // 2 + 1
+    return option[:k] + option[k + 1 :], option[: k - 1] + option[k] + option[k - 1] + option[k + 1 :], f"{option}s"
+
+
+def is_accepted(cgro: Cgro, command: tuple[str, ...], option: str) -> bool:
+    """Whether the command takes the option; it is followed by one that no command takes, so that nothing runs."""
+    error = cgro(*command, option, "--no-such-option").error
+    return not re.search(rf"(unrecognized|unknown)[^;]*{re.escape(option)}(?![\w.-])", error, flags=re.IGNORECASE)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_suggested_options_exist(
+    command: tuple[str, ...], cgro: Cgro, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    errors = [cgro(*command, typo).error for option in (*WORDS, "--help") for typo in typos(option)]
+    suggested = {o for error in errors for o in re.findall(r"--[\w.-]+", "".join(re.findall(r"mean ([^?]*)\?", error)))}
+    assert "--help" in suggested
+    assert not is_accepted(cgro, command, "--no-such")
+    assert [option for option in sorted(suggested - {"--help"}) if not is_accepted(cgro, command, option)] == []
 
 
 # Storage
@@ -245,9 +335,57 @@ def test_a_figure_of_a_result(made: Path, cgro: Cgro, tmp_path: Path) -> None:
 
 
 def test_a_figure_without_its_result_names_the_command(cgro: Cgro, tmp_path: Path) -> None:
-    error = cgro("figure", "phase-diagram", "--results", tmp_path).error
-    assert f"result {tmp_path}/phase-diagram/" in error
-    assert f"make it with `cgro simulate phase-diagram --preset quick --results {tmp_path}`" in error
+    error = cgro("figure", "attack", "--results", tmp_path).error
+    assert f"results in {tmp_path}/attack: none; " in error
+    assert f"make one with `cgro simulate attack --results {tmp_path}`, or give a file with --result FILE" in error
+    error = cgro("figure", "attack", "--preset", "paper", "--results", tmp_path).error
+    assert f"`cgro simulate attack --preset paper --results {tmp_path}`" in error
+    assert files_below(tmp_path) == []
+
+
+@pytest.fixture
+def loud(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What the command line says besides its result; an earlier --quiet must not silence it."""
+    caplog.set_level("INFO", logger="cgro")
+    return caplog
+
+
+def test_a_figure_is_of_the_newest_result(
+    made: Path, cgro: Cgro, tmp_path: Path, loud: pytest.LogCaptureFixture
+) -> None:
+    results = tmp_path / "results"
+    other = Path(cgro(*DIAGRAM, *TINY, "--samples", 5, "--results", results).out.strip())
+    for newest in (made, other):
+        os.utime(newest)
+        loud.clear()
+        assert cgro("figure", "phase-diagram", "--results", results).code == 0
+        assert f"phase-diagram: drawn from {newest}" in loud.messages
+    assert files_below(results / "figures")
+    loud.clear()
+    assert cgro("figure", "--results", results, "--output", tmp_path / "all").code == 0
+    assert f"phase-diagram: drawn from {newest}" in loud.messages
+    assert "attack: no result yet, make it with `cgro simulate attack`" in loud.messages
+
+
+@pytest.mark.parametrize(
+    ("options", "drawn"),
+    [
+        ((), "phase-diagram-paper.nc"),
+        (("--preset", "paper"), "phase-diagram-paper.nc"),
+        (("--preset", "quick"), "phase-diagram-quick.nc"),
+    ],
+)
+def test_a_figure_is_of_the_published_result_where_none_is_stored(
+    options: tuple[str, ...], drawn: str, cgro: Cgro, tmp_path: Path, loud: pytest.LogCaptureFixture
+) -> None:
+    assert cgro("figure", "phase-diagram", *options, "--results", tmp_path).code == 0
+    assert f"phase-diagram: drawn from {drawing.PUBLISHED / drawn}" in loud.messages
+
+
+def test_a_preset_that_was_not_run_is_not_replaced_by_another(made: Path, cgro: Cgro, tmp_path: Path) -> None:
+    """Whoever asks for a preset gets its result, stored or published, or none."""
+    error = cgro("figure", "robust-overfitting", "--preset", "paper", "--results", tmp_path / "results").error
+    assert "robust-overfitting: none of --preset paper; make one with" in error
 
 
 def test_a_figure_of_the_wrong_file(made: Path, cgro: Cgro, tmp_path: Path) -> None:
@@ -279,7 +417,7 @@ def test_errors_are_one_line_whatever_their_text(cgro: Cgro, monkeypatch: pytest
     def fail() -> int:
         raise UserError("first\n  second")
 
-    monkeypatch.setattr(commands, "show_list", fail)
+    monkeypatch.setattr(listing, "show_list", fail)
     assert cgro("list").error == "cgro: error: first second"
 
 
@@ -354,7 +492,7 @@ def test_an_interrupt_that_python_drops_is_raised_again(cgro: Cgro, monkeypatch:
         time.sleep(10)
         return 0
 
-    monkeypatch.setattr(commands, "show_list", work)
+    monkeypatch.setattr(listing, "show_list", work)
     outcome = cgro("list")
     assert outcome.code == 130
     assert outcome.err == "\ncgro: interrupted; repeat the command to start again\n"

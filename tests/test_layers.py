@@ -39,11 +39,16 @@ COMMAND_LINE = {
     "cgro.cli",
     "cgro.commands",
     "cgro.configure",
+    "cgro.drawing",
     "cgro.learning",
+    "cgro.listing",
     "cgro.memorizer_folder",
     "cgro.memorizer_report",
     "cgro.memorizing",
+    "cgro.option_values",
+    "cgro.options",
     "cgro.registry",
+    "cgro.reproducing",
     "cgro.streams",
 }
 """What may import every layer, and no layer may import."""

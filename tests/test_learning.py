@@ -128,7 +128,7 @@ def test_mistakes_in_evaluation_are_one_line(cgro, trained: Path, tmp_path: Path
     norm = cgro("evaluate", path, "--norm", "2").error
     assert "trained in l_inf at radius 0.15" in norm
     assert "give --radius, too" in norm
-    assert "allowed are 1, 2" in cgro("evaluate", path, "--images", 0).error
+    assert "--images: must be a positive integer, got '0'" in cgro("evaluate", path, "--images", 0).error
     assert "invalid choice" in cgro("evaluate", path, "--norm", "3").error
     path.write_bytes(path.read_bytes()[:-10])
     assert "damaged or truncated" in cgro("evaluate", path).error

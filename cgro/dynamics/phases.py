@@ -18,12 +18,9 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy  # its parts are imported when first used
 import xarray as xr
 from jaxtyping import Float64
-from scipy.integrate import quad
-from scipy.optimize import brentq
-from scipy.special import expit
-from scipy.stats import norm
 
 from cgro.dynamics.setting import PatchSetting
 
@@ -56,7 +53,7 @@ def noise_rate(setting: PatchSetting) -> float:
 
 def largest_normal(count: int) -> float:
     """Median of the largest of `count` standard normals; sqrt(2 log count) to leading order."""
-    return float(norm.ppf(0.5 ** (1 / count)))
+    return float(scipy.stats.norm.ppf(0.5 ** (1 / count)))
 
 
 def initial_signal(setting: PatchSetting) -> float:
@@ -91,9 +88,9 @@ def balanced_signal(setting: PatchSetting) -> float:
         return 0.0
 
     def pull(s: float) -> float:
-        return float((1 - lam) * expit(-s) - lam * r * expit(r * s))
+        return float((1 - lam) * scipy.special.expit(-s) - lam * r * scipy.special.expit(r * s))
 
-    return float(brentq(pull, 0.0, math.log(2 * (1 - lam) / (lam * r)) + 1))
+    return float(scipy.optimize.brentq(pull, 0.0, math.log(2 * (1 - lam) / (lam * r)) + 1))
 
 
 def stalled_push(setting: PatchSetting) -> float:
@@ -105,7 +102,7 @@ def stalled_push(setting: PatchSetting) -> float:
     if math.isinf(s):
         return lam / 2
     r = (setting.ratio - 1.0) ** setting.exponent
-    return float((1 - lam) * expit(-s) + lam * expit(r * s))
+    return float((1 - lam) * scipy.special.expit(-s) + lam * scipy.special.expit(r * s))
 
 
 def memorization_time(setting: PatchSetting) -> float:
@@ -141,12 +138,12 @@ def stalled_signal(setting: PatchSetting, time: float) -> float:
         return 1.0
 
     def missing(s: float) -> float:
-        return float(quad(lambda x: math.exp(x) * x ** (2 / q - 2), 1.0, s)[0]) - push
+        return float(scipy.integrate.quad(lambda x: math.exp(x) * x ** (2 / q - 2), 1.0, s)[0]) - push
 
     high = 2.0
     while missing(high) < 0:
         high *= 1.5
-    return float(brentq(missing, 1.0, high))
+    return float(scipy.optimize.brentq(missing, 1.0, high))
 
 
 def _growing_signal(setting: PatchSetting, early: float) -> float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import scipy  # its parts are imported when first used
 from jaxtyping import Float
-from scipy import stats
 
 from cgro.errors import UserError
 
@@ -17,7 +17,7 @@ def proportion_interval(successes: int, trials: int, confidence: float = 0.99) -
     Raises: UserError for a confidence outside of (0, 1); ValueError for counts that are none.
     """
     _require(confidence)
-    interval = stats.binomtest(successes, trials).proportion_ci(confidence, method="exact")
+    interval = scipy.stats.binomtest(successes, trials).proportion_ci(confidence, method="exact")
     return float(interval.low), float(interval.high)
 
 
@@ -31,9 +31,9 @@ def median_interval(values: Float[np.ndarray, " n"], confidence: float = 0.99) -
     """
     _require(confidence)
     x = np.sort(np.asarray(values, dtype=float))
-    k = int(stats.binom.ppf((1 - confidence) / 2, len(x), 0.5))
+    k = int(scipy.stats.binom.ppf((1 - confidence) / 2, len(x), 0.5))
     # The quantile is the first with a probability of at least that: one less stays below it, unless it is met exactly.
-    if 2 * stats.binom.cdf(k, len(x), 0.5) <= 1 - confidence:
+    if 2 * scipy.stats.binom.cdf(k, len(x), 0.5) <= 1 - confidence:
         k += 1
     return (float(x[k - 1]), float(x[-k])) if k >= 1 else (-math.inf, math.inf)
 

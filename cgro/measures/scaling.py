@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its parts are imported when first used
 from jaxtyping import Float
-from scipy import stats
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def power_law(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], confidence
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     if len(x) < 3 or len(np.unique(x)) < 2 or not ((x > 0).all() and (y > 0).all()):
         raise ValueError(f"{len(x)} points at {len(np.unique(x))} different x: need 3 and 2, all of them positive")
-    fit = stats.linregress(np.log(x), np.log(y))
-    reach = float(stats.t.ppf((1 + confidence) / 2, len(x) - 2)) * float(fit.stderr)
+    fit = scipy.stats.linregress(np.log(x), np.log(y))
+    reach = float(scipy.stats.t.ppf((1 + confidence) / 2, len(x) - 2)) * float(fit.stderr)
     slope = float(fit.slope)
     return PowerLaw(slope, slope - reach, slope + reach, float(np.exp(fit.intercept)))

@@ -13,8 +13,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import scipy  # its parts are imported when first used
 from jaxtyping import Bool, Float
-from scipy import stats
 
 from cgro.errors import UserError
 
@@ -72,7 +72,7 @@ def exceeds_by_chance(threshold: float, probability: float, models: int, ratio: 
     x = np.arange(a + 1)
     # Successes without the sample below b (x / a - threshold), strictly.
     limit = np.ceil(b * (x / a - threshold) - 1e-9) - 1
-    return float(stats.binom.pmf(x, a, probability) @ stats.binom.cdf(limit, b, probability))
+    return float(scipy.stats.binom.pmf(x, a, probability) @ scipy.stats.binom.cdf(limit, b, probability))
 
 
 def largest_by_chance(threshold: float, probability: float, models: int, ratio: float, candidates: int) -> float:

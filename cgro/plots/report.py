@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cgro.claim import Verdict
 from cgro.files import write_whole
-from cgro.plots.output import picture
+from cgro.plots.words import found_words, slack_words
 from cgro.sweeps.store import stored_config
 
 
@@ -78,6 +78,8 @@ class Check:
     @classmethod
     def of(cls, verdict: Verdict, module: ModuleType, data: xr.Dataset) -> Check:
         """With the picture that the module draws of the check's numbers, if it draws one."""
+        from cgro.plots.output import picture  # matplotlib, which who only makes rows does not need
+
         drawn = picture(module.draw, data) if hasattr(module, "draw") and data else b""
         return cls(verdict, module.__doc__ or "", base64.b64encode(drawn).decode())
 
@@ -97,26 +99,6 @@ class Check:
         if self.verdict.outcome == "holds":
             return "yes" if self.verdict.as_expected else "no"
         return "soft" if self.verdict.outcome == "undecided" else "known" if self.verdict.known_wrong else "no"
-
-
-def found_words(verdict: Verdict) -> str:
-    """Measured against bound, with constant, counterexample and correction where there are any."""
-    v = verdict
-    parts = [
-        f"{v.measured} (bound: {v.bound})" if v.bound not in ("", "-") else v.measured,
-        v.constant and f"constant: {v.constant}",
-        v.counterexample and f"counterexample: {v.counterexample}",
-        v.outcome == "fails" and v.known_wrong and f"right is: {v.known_wrong}",
-        v.confidence and f"confidence {v.confidence:.4g}",
-    ]
-    return "; ".join(part for part in parts if part)
-
-
-def slack_words(verdict: Verdict) -> str:
-    """The slack with three digits; = for an identity."""
-    if verdict.outcome == "undecided":
-        return "-"
-    return "=" if verdict.slack is None else f"{verdict.slack:.3g}"
 
 
 @dataclass(frozen=True)

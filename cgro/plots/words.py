@@ -1,9 +1,11 @@
-"""Words that captions share."""
+"""Words that captions, tables and the report share."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+
+from cgro.claim import Verdict
 
 
 def method(attrs: Mapping[str, Any]) -> str:
@@ -21,3 +23,23 @@ def lines(seeds: int) -> str:
 def ball(attrs: Mapping[str, Any]) -> str:
     """The perturbations of a result: norm and radius."""
     return f"l_{attrs.get('norm', 'inf')} radius {attrs['radius']:.3g}"
+
+
+def found_words(verdict: Verdict) -> str:
+    """Measured against bound, with constant, counterexample and correction where there are any."""
+    v = verdict
+    parts = [
+        f"{v.measured} (bound: {v.bound})" if v.bound not in ("", "-") else v.measured,
+        v.constant and f"constant: {v.constant}",
+        v.counterexample and f"counterexample: {v.counterexample}",
+        v.outcome == "fails" and v.known_wrong and f"right is: {v.known_wrong}",
+        v.confidence and f"confidence {v.confidence:.4g}",
+    ]
+    return "; ".join(part for part in parts if part)
+
+
+def slack_words(verdict: Verdict) -> str:
+    """The slack with three digits; = for an identity."""
+    if verdict.outcome == "undecided":
+        return "-"
+    return "=" if verdict.slack is None else f"{verdict.slack:.3g}"

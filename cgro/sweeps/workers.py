@@ -12,7 +12,10 @@ from threading import Thread
 
 from cgro import interrupts
 from cgro.errors import UserError
-from cgro.machine import available_cores
+from cgro.machine import available_cores, require_memory
+
+_WORKER_BYTES = 200 * 2**20
+"""What a worker takes at least: Python, numpy, scipy and torch."""
 
 
 class WorkersLostError(UserError):
@@ -35,7 +38,7 @@ class _Context(SpawnContext):
 def processes(jobs: int) -> Iterator[Executor]:
     """Worker processes that share the cores; where the block fails they end at once, files being whole or not there.
 
-    Raises: UserError unless jobs >= 1.
+    Raises: UserError as `require_jobs`.
     """
     require_jobs(jobs)
     share = max(1, available_cores() // jobs)
@@ -57,9 +60,10 @@ def processes(jobs: int) -> Iterator[Executor]:
 
 
 def require_jobs(jobs: int) -> None:
-    """Raises: UserError unless jobs >= 1."""
+    """Raises: UserError unless jobs >= 1, and for more of them than memory holds."""
     if jobs < 1:
         raise UserError(f"jobs = {jobs}: must be a positive integer; give jobs >= 1")
+    require_memory(jobs * _WORKER_BYTES, f"jobs = {jobs:,}")
 
 
 def _begin(threads: int) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import scipy  # its parts are imported when first used
 import xarray as xr
 from matplotlib.figure import Figure
-from scipy import stats
 
 from cgro.claim import Finding, undecided
 from cgro.dynamics.phases import add_times
@@ -53,8 +53,8 @@ def within_seeds(x: Sequence[float], y: np.ndarray, confidence: float) -> PowerL
     logs = np.log(y) - np.log(y).mean(axis=0)
     fit = power_law(np.repeat(x, seeds), np.exp(logs).ravel(), confidence)
     freedom = values * seeds - seeds - 1
-    wider = np.sqrt((values * seeds - 2) / freedom) * stats.t.ppf((1 + confidence) / 2, freedom)
-    wider /= stats.t.ppf((1 + confidence) / 2, values * seeds - 2)
+    wider = np.sqrt((values * seeds - 2) / freedom) * scipy.stats.t.ppf((1 + confidence) / 2, freedom)
+    wider /= scipy.stats.t.ppf((1 + confidence) / 2, values * seeds - 2)
     reach = (fit.high - fit.low) / 2 * wider
     return PowerLaw(fit.exponent, fit.exponent - reach, fit.exponent + reach, fit.factor)
 
