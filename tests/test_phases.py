@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import quad
@@ -109,10 +108,7 @@ def test_memorization_time_falls_with_the_adversarial_weight_up_to_lambda_1(weig
 def test_predicted_times_of_the_reference_setting_near_lambda_1() -> None:
     """d < n: patches overlap, which speeds memorization up by a factor of about 1.4."""
     settings = [replace(BASE, adversarial_weight=w, steps=2000) for w in (0.99, 1.0)]
-    result = phases.add_times(
-        train(Runs.product(settings, range(5)), records=40, test_samples=2, detail=False),
-        [s for s in settings for _ in range(5)],
-    )
+    result = train(Runs.product(settings, range(5)), records=2, test_samples=2, detail=False)
     for setting, measured in zip(settings, np.median(result["T_1"].values.reshape(2, 5), axis=1), strict=True):
         assert 1.0 < phases.predicted_times(setting).memorized / measured < 1.5
 
@@ -127,7 +123,7 @@ def test_predicted_times_agree_with_simulation_for_every_weight_and_on_both_side
     settings = [replace(base, adversarial_weight=w, radius_ratio=r) for w in WEIGHTS for r in RATIOS]
     settings += [replace(base, adversarial_weight=w, radius_ratio=2.0) for w in (0.05, 0.1)]
     runs = Runs.product(settings, range(7))
-    result = phases.add_times(train(runs, records=40, test_samples=2, detail=False), list(runs.settings))
+    result = train(runs, records=2, test_samples=2, detail=False)
     wrong = []
     for k, setting in enumerate(settings):
         predicted = phases.predicted_times(setting)
@@ -189,25 +185,10 @@ def test_crossing_interpolates_in_log_time() -> None:
     assert math.isnan(phases.crossing(step, np.zeros(5), 1.5))
 
 
-def test_detected_times_of_a_known_trajectory() -> None:
-    step = np.arange(0, 1001)
-    trajectory = xr.Dataset(
-        {
-            "largest_signal_component": ("step", step / 200),
-            "noise_memorization_median": ("step", step / 500),
-        },
-        coords={"step": step},
-    )
-    times = phases.detected_times(trajectory, signal=2.0)
-    assert times.signal == pytest.approx(100)
-    assert times.onset == pytest.approx(50)
-    assert times.memorized == pytest.approx(500)
-
-
 def test_simulated_phase_times_are_near_the_predictions() -> None:
     setting = replace(BASE, patches=2, dim=400, learning_rate=0.1, steps=6000)
     runs = Runs.product([setting], range(6))
-    result = phases.add_times(train(runs, records=60, test_samples=2, detail=False), list(runs.settings))
+    result = train(runs, records=2, test_samples=2, detail=False)
     predicted = phases.predicted_times(setting)
     assert float(result["T_0"].median()) == pytest.approx(predicted.signal, rel=0.6)
     assert float(result["T_1"].median()) == pytest.approx(predicted.memorized, rel=0.4)

@@ -13,6 +13,8 @@ from torch.nn.functional import softplus
 
 from cgro.attacks.ball import Budget
 from cgro.attacks.pgd import pgd
+from cgro.attacks.signal import signal_learning, signal_margin
+from cgro.dynamics.crossings import Watch
 from cgro.dynamics.runs import Runs, State, vector_draw
 from cgro.dynamics.setting import Attack
 from cgro.errors import UserError
@@ -46,17 +48,34 @@ class DirectEngine:
         self.position = stacked([d.signal_position for d in draws])
         start = initial_filters(stacked([s.init_scale * d.filters for d, s in pairs]), setting.activation)
         self.network = PatchCNN(start, setting.exponent, setting.activation).to(self.device)
+        self.taken = 0
+        self._watch = Watch(runs.values("signal", self.device))
 
     def advance(self, steps: int) -> None:
         eta, lam = (self.runs.values(name, self.device) for name in ("learning_rate", "adversarial_weight"))
         y, weights = self.labels, self.network.weights
         for _ in range(steps):
             attacked = self.attack(self.runs.common.attack)
-            loss = (1 - lam) * softplus(-y * self.network(self.X)).mean(1)
+            outputs = self.network(self.X)
+            self._see(outputs.detach())
+            loss = (1 - lam) * softplus(-y * outputs).mean(1)
             loss = loss + lam * softplus(-y * self.network(attacked)).mean(1)
             (gradient,) = torch.autograd.grad(loss.sum(), weights)
             with torch.no_grad():
                 weights.sub_(eta[:, None, None] * gradient)
+            self.taken += 1
+        with torch.no_grad():
+            self._see(self.network(self.X))
+
+    def _see(self, outputs: Float64[Tensor, "B N"]) -> None:
+        """Show the current state to the watch: what the noise adds to the margins is what the signal does not."""
+        setting, u = self.runs.common, self.network.weights.detach()[:, :, 0].clone()
+        U = signal_learning(u, self.network.signs, setting.exponent, setting.activation)
+        signal = signal_margin(self.runs.values("signal", self.device), U, setting.exponent)
+        self._watch.see(self.taken, u, self.labels * outputs - signal.gather(1, (self.labels > 0).long()))
+
+    def times(self) -> np.ndarray:
+        return self._watch.times()
 
     def attack(self, attack: Attack) -> Float64[Tensor, "B N P d"]:
         """Adversarial versions of the training samples for the current networks."""
@@ -75,6 +94,7 @@ class DirectEngine:
         setting = self.runs.common
         self.network = PatchCNN(kept, setting.exponent, setting.activation)
         self.runs = self.runs.select(indices)
+        self._watch.keep(chosen)
 
 
 def attack_samples(

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from cgro.attacks.signal import attacked_margin, signal_learning, signal_margin
 from cgro.dynamics import kernel
+from cgro.dynamics.crossings import LEVELS, Watch
 from cgro.dynamics.runs import Runs, State, gram_draw
 from cgro.errors import UserError
 from cgro.machine import available_cores
@@ -79,13 +80,22 @@ class GramEngine:
         self.v, self.A = self.v0.clone(), torch.zeros_like(self.v0)
         names = ("signal", "radius", "adversarial_weight", "learning_rate", "noise")
         self.parameters = torch.stack([runs.values(name, self.device) for name in names], dim=1)
+        self.taken = 0
+        self._times = np.full((len(runs), len(LEVELS)), np.nan)
+        self._watch = Watch(self.parameters[:, kernel.SIGNAL])
 
     def advance(self, steps: int) -> None:
         if self.compiled:
             self._compiled_steps(steps)
-        else:
-            for _ in range(steps):
-                self._tensor_step()
+            self.taken += steps
+            return
+        for _ in range(steps):
+            self._tensor_step()
+            self.taken += 1
+        self._watch.see(self.taken, self.u, self._slopes_and_memorized()[1])
+
+    def times(self) -> np.ndarray:
+        return self._times.copy() if self.compiled else self._watch.times()
 
     def state(self) -> State:
         A = self.A / self.parameters[:, kernel.NOISE, None, None] ** 2
@@ -97,18 +107,20 @@ class GramEngine:
         chosen = torch.from_numpy(indices).to(self.device)
         for name in ("u", "v", "v0", "A", "K0", "parameters"):
             setattr(self, name, getattr(self, name)[chosen].contiguous())
-        self.runs, self.draw = self.runs.select(indices), self.draw[indices]
+        self.runs, self.draw, self._times = self.runs.select(indices), self.draw[indices], self._times[indices]
+        self._watch.keep(chosen)
 
     def _compiled_steps(self, steps: int) -> None:
         setting = self.runs.common
         arrays = [x.numpy() for x in (self.v, self.A, self.u, self.G, self.labels)]
         rest = (self.draw, self.signs.numpy(), self.parameters.numpy(), float(setting.exponent))
-        flags = (setting.activation == "relu", setting.attack == "worst", steps)
+        flags = (setting.activation == "relu", setting.attack == "worst", self.taken, steps)
+        watched = (np.array(LEVELS), self._times)
         # Short slices let the threads share uneven work.
         slices = np.array_split(np.arange(len(self.runs)), min(len(self.runs), 4 * self.threads))
 
         def work(part: np.ndarray) -> None:
-            kernel.advance(*arrays, *rest, *flags, int(part[0]), int(part[-1]) + 1)
+            kernel.advance(*arrays, *rest, *flags, *watched, int(part[0]), int(part[-1]) + 1)
 
         # BLAS must not start threads of its own inside ours: the products are small, and bits would depend on it.
         with threadpool_limits(1, user_api="blas"):
@@ -119,6 +131,13 @@ class GramEngine:
                 with ThreadPoolExecutor(self.threads) as pool:
                     list(pool.map(work, slices))
 
+    def _slopes_and_memorized(self) -> tuple[Tensor, Tensor]:
+        """Signed slopes at v (B, F, n), and V_i (B, N)."""
+        setting = self.runs.common
+        W = self.signs[:, None] * slope(self.v, setting.exponent, setting.activation)
+        y = self.labels[torch.from_numpy(self.draw).to(self.device)].to(torch.float64)
+        return W, y * (W * self.v).sum(1).view(*y.shape, -1).sum(2)
+
     def _tensor_step(self) -> None:
         setting = self.runs.common
         q, kind = setting.exponent, setting.activation
@@ -126,11 +145,10 @@ class GramEngine:
         each = torch.from_numpy(self.draw).to(self.device)
         y = self.labels[each].to(torch.float64)
         side = (y > 0).long()
-        B, N = y.shape
-        rate = (eta * q / N)[:, None]
+        rate = (eta * q / y.shape[1])[:, None]
 
-        W = self.signs[:, None] * slope(self.v, q, kind)
-        V = y * (W * self.v).sum(1).view(B, N, -1).sum(2)
+        W, V = self._slopes_and_memorized()
+        self._watch.see(self.taken, self.u, V)
         U = signal_learning(self.u, self.signs, q, kind)
         attack = "worst" if setting.attack == "worst" else "transfer"
         attacked, target = attacked_margin(attack, alpha, delta, U, q)  # type: ignore[arg-type]

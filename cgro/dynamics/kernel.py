@@ -7,7 +7,8 @@ filter r, times sigma^2. One step, with psi(z) = 1/(1 + e^z) at the clean and th
     A   <- A + W,   W_rk = (eta q sigma^2 / N) psi~_k y_k slope(v_rk)
     v   <- v + W G
 
-`slope` is the derivative of the activation over q, with the output sign. A run takes about 40 kB here; going through
+`slope` is the derivative of the activation over q, with the output sign. Every state, the first and the last included,
+is looked at for the ends of phases (see `crossings`). A run takes about 40 kB here; going through
 the steps run by run keeps it in cache, so the matrix product W G sets the speed. Each run's numbers depend on nothing
 but that run: not on its batch, the number of threads, or where the steps are interrupted.
 """
@@ -142,7 +143,60 @@ def _respond(e, y, ratio, lam, weight):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True)
-def _train(v, A, u, G, labels, signs, parameters, q, rectified, worst, steps):  # type: ignore[no-untyped-def]
+def _meeting(step, before, now, level):  # type: ignore[no-untyped-def]
+    """Where the line from `before` at step - 1 to `now` at `step` meets the level; `step` if there is no such line."""
+    weight = (level - before) / (now - before)
+    return step - 1 + weight if 0.0 <= weight <= 1.0 else step
+
+
+@nb.njit(nogil=True, cache=True)
+def _median(V):  # type: ignore[no-untyped-def]
+    """NaN unless all values are finite."""
+    if not np.isfinite(V).all():
+        return np.nan
+    ordered, N = np.sort(V), V.size
+    return 0.5 * (ordered[(N - 1) // 2] + ordered[N // 2])
+
+
+@nb.njit(nogil=True, cache=True)
+def _watch(step, total, y, u, alpha, levels, V, last, largest, times):  # type: ignore[no-untyped-def]
+    """Enter into `times` the levels that are reached at this step; returns alpha max_r |u_r|.
+
+    V: a place for V_i of this step. last, largest: V_i and alpha max_r |u_r| of the step before, NaN before the first.
+    """
+    now = 0.0
+    for r in range(u.size):
+        now = max(now, abs(u[r]))
+    now *= alpha
+    if np.isnan(times[0]) and now >= levels[0]:
+        times[0] = _meeting(step, largest, now, levels[0])
+
+    N = y.size
+    noise_patches = total.size // N
+    for i in range(N):
+        s = 0.0
+        for j in range(noise_patches):
+            s += total[i * noise_patches + j]
+        V[i] = s * y[i]
+    for k in range(1, 3):
+        if not np.isnan(times[k]):
+            continue
+        above = 0
+        for i in range(N):
+            above += V[i] >= levels[k]
+        # The median is sorted out only where it may have reached the level.
+        if 2 * above >= N:
+            median = _median(V)
+            if median >= levels[k]:
+                times[k] = _meeting(step, _median(last), median, levels[k])
+    last[:] = V
+    return now
+
+
+@nb.njit(nogil=True, cache=True)
+def _train(  # type: ignore[no-untyped-def]
+    v, A, u, G, labels, signs, parameters, q, rectified, worst, taken, steps, levels, times
+):
     filters, n = v.shape
     N = labels.size
     noise_patches = n // N
@@ -162,9 +216,12 @@ def _train(v, A, u, G, labels, signs, parameters, q, rectified, worst, steps):  
     tried = 3 if worst else 1
     power, clean_power = np.abs(candidates) ** q, alpha**q
     attacked_power, attacked_side = np.empty(2), np.empty(2, np.int64)
+    V, last, largest = np.empty(N), np.full(N, np.nan), np.nan
 
-    for _ in range(steps):
+    for step in range(steps):
         _forward(v, change, W, total, signs, q, rectified)
+        if np.isnan(times).any():
+            largest = _watch(taken + step, total, y, u, alpha, levels, V, last, largest, times)
 
         # What the network has learned of the signal, and the attack on it, for y = -1 and y = +1.
         U[:] = 0.0
@@ -180,11 +237,11 @@ def _train(v, A, u, G, labels, signs, parameters, q, rectified, worst, steps):  
             U[1] += slopes[1, r] * x
         for label in range(2):
             sign = 2.0 * label - 1.0
-            attacked[label] = np.inf
             for k in range(tried):
                 side = label if candidates[k] >= 0 else 1 - label
                 h = sign * power[k] * U[side]
-                if not h >= attacked[label]:
+                # The first always counts, infinite as it may be: without a side the step would write anywhere.
+                if k == 0 or not h >= attacked[label]:
                     attacked[label], attacked_power[label], attacked_side[label] = h, power[k], side
             ratio[label] = np.exp(min(sign * clean_power * U[label] - attacked[label], 700.0))
 
@@ -202,18 +259,22 @@ def _train(v, A, u, G, labels, signs, parameters, q, rectified, worst, steps):  
         np.dot(W, G, change)
         for r in range(filters):
             u[r] += rate * (pull[0] * slopes[0, r] + pull[1] * slopes[1, r])
-    v += change
+    _forward(v, change, W, total, signs, q, rectified)
+    _watch(taken + steps, total, y, u, alpha, levels, V, last, largest, times)
 
 
 @nb.njit(nogil=True, cache=True)
 def advance(  # type: ignore[no-untyped-def]
-    v, A, u, G, labels, draw, signs, parameters, q, rectified, worst, steps, first, last
+    v, A, u, G, labels, draw, signs, parameters, q, rectified, worst, taken, steps, levels, times, first, last
 ):
-    """Take `steps` gradient steps with the runs first..last-1, in place.
+    """Take `steps` gradient steps with the runs first..last-1, in place, after `taken` steps before.
 
     v, A (B, F, n); u (B, F); G (S, n, n) and labels (S, N) of S draws, run b using draw[b]; signs (F,);
-    parameters (B, 5); q the exponent; rectified: relu activation; worst: worst case inside A, else transfer attack.
+    parameters (B, 5); q the exponent; rectified: relu activation; worst: worst case inside A, else transfer attack;
+    levels (3,) and times (B, 3) as in `crossings`, NaN for what has not been reached.
     """
     for b in range(first, last):
         s = draw[b]
-        _train(v[b], A[b], u[b], G[s], labels[s], signs, parameters[b], q, rectified, worst, steps)
+        _train(
+            v[b], A[b], u[b], G[s], labels[s], signs, parameters[b], q, rectified, worst, taken, steps, levels, times[b]
+        )

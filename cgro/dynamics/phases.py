@@ -1,8 +1,10 @@
-"""The three phases of adversarial training: when they begin, predicted and detected (Li & Li, ICML 2025, section 5).
+"""The three phases of adversarial training: when they begin, predicted (Li & Li, ICML 2025, section 5).
 
     I    signal growth        [0, T_0]    until alpha max_r |u_r| reaches 1
     II   signal stalls        [T_0, T_n]  until the median V_i reaches 0.1
     III  noise memorization   from T_n;   T_1 is when the median V_i reaches 1
+
+The times of simulated runs come with them, see `crossings`.
 
 Signal and noise race from the first step on. While all margins are small, both losses drive both of them, the noise at
 the rate kappa_n / lambda. Where the signal comes first, the clean loss is spent at T_0, and the noise goes on at
@@ -19,12 +21,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy  # its parts are imported when first used
-import xarray as xr
 from jaxtyping import Float64
 
 from cgro.dynamics.setting import PatchSetting
-
-SIGNAL_LEVEL, ONSET_LEVEL, MEMORIZED_LEVEL = 1.0, 0.1, 1.0
 
 
 def growth_time(rate: float, exponent: float, start: float, end: float) -> float:
@@ -184,12 +183,10 @@ def response_variance(C: Float64[np.ndarray, "F F"], noise_patches: int) -> floa
 
 @dataclass(frozen=True)
 class PhaseTimes:
-    """Phase boundaries in steps; infinite (predicted) or NaN (detected) where a boundary is never reached."""
+    """Predicted phase boundaries in steps; infinite where a boundary is never reached."""
 
     signal: float
     """T_0, end of signal growth."""
-    onset: float
-    """T_n, begin of noise memorization; NaN in predictions."""
     memorized: float
     """T_1, the noise is memorized."""
 
@@ -203,10 +200,10 @@ def predicted_times(setting: PatchSetting) -> PhaseTimes:
     """
     start, end = signal_time(setting), memorization_time(setting)
     if end <= start:
-        return PhaseTimes(math.inf, math.nan, end)
+        return PhaseTimes(math.inf, end)
     never_one = balanced_signal(setting) < 1
     robust = setting.ratio < critical_ratio(setting)
-    return PhaseTimes(math.inf if never_one else start, math.nan, math.inf if robust else end)
+    return PhaseTimes(math.inf if never_one else start, math.inf if robust else end)
 
 
 def crossing(step: Float64[np.ndarray, " T"], values: Float64[np.ndarray, " T"], level: float) -> float:
@@ -219,27 +216,3 @@ def crossing(step: Float64[np.ndarray, " T"], values: Float64[np.ndarray, " T"],
         return float(step[k])
     weight = (level - values[k - 1]) / (values[k] - values[k - 1])
     return float(math.exp((1 - weight) * math.log(step[k - 1]) + weight * math.log(step[k])))
-
-
-def detected_times(trajectory: xr.Dataset, signal: float) -> PhaseTimes:
-    """Phase boundaries of one run (dimension `step` only) with signal strength alpha = `signal`."""
-    step = trajectory["step"].values.astype(float)
-    memorized = trajectory["noise_memorization_median"].values
-    return PhaseTimes(
-        crossing(step, signal * trajectory["largest_signal_component"].values, SIGNAL_LEVEL),
-        crossing(step, memorized, ONSET_LEVEL),
-        crossing(step, memorized, MEMORIZED_LEVEL),
-    )
-
-
-def add_times(trajectories: xr.Dataset, settings: list[PatchSetting]) -> xr.Dataset:
-    """Add detected T_0, T_n, T_1 to a Dataset with dimensions (run, step), one setting for each run."""
-    times = [detected_times(trajectories.isel(run=b), s.signal) for b, s in enumerate(settings)]
-    names = {"signal": "T_0", "onset": "T_n", "memorized": "T_1"}
-    text = {"T_0": "end of signal growth", "T_n": "begin of noise memorization", "T_1": "noise memorized"}
-    return trajectories.assign(
-        {
-            symbol: ("run", [getattr(t, field) for t in times], {"long_name": text[symbol], "units": "steps"})
-            for field, symbol in names.items()
-        }
-    )

@@ -89,5 +89,8 @@ class Engine(Protocol):
     def state(self) -> State:
         """The current state."""
 
+    def times(self) -> Float64[np.ndarray, "B 3"]:
+        """T_0, T_n and T_1 of every run (see `crossings`), NaN for what has not been reached."""
+
     def keep(self, indices: Int64[np.ndarray, " kept"]) -> None:
         """Go on with these runs only."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from cgro.attacks.signal import attacked_margin, signal_learning, signal_margin
+from cgro.dynamics.crossings import LONG_NAMES, NAMES
 from cgro.dynamics.direct import DirectEngine
 from cgro.dynamics.fresh_sample import estimate_error, noise_response
 from cgro.dynamics.gram import GramEngine
@@ -170,7 +171,8 @@ def train(
     tick: called with the number of run-steps just taken.
 
     Returns: Dataset with dimensions run, step (and filter, sample), coordinates seed(run), variables of `UNITS`,
-    status(run) as index into STATUS, last_step(run).
+    status(run) as index into STATUS, last_step(run), and the ends of the phases T_0, T_n and T_1 (run), which do not
+    depend on what is recorded.
     """
     if test_samples < 1:
         raise UserError(f"test_samples = {test_samples}: must be a positive integer; give test_samples >= 1")
@@ -180,6 +182,7 @@ def train(
     steps = record_steps(runs.common.steps, records)
     values: dict[str, np.ndarray] = {}
     status, last_step = np.zeros(total, dtype=np.int8), np.full(total, steps[-1])
+    times = np.full((total, len(NAMES)), np.nan)
 
     for k, step in enumerate(steps):
         if k and len(active):
@@ -190,6 +193,7 @@ def train(
         with threadpool_limits(1):  # many small operations: waiting for other threads would cost more than it gains
             record = observe(batch, work.state(), test_samples=test_samples, detail=detail)
         diverged = record.pop("diverged")
+        times[active] = _times_before_divergence(work.times(), diverged, int(steps[k - 1]) if k else -1)
         for name, value in record.items():
             whole = values.setdefault(name, np.full((total, len(steps), *value.shape[1:]), np.nan))
             whole[active, k] = value
@@ -205,7 +209,12 @@ def train(
             if len(stay):
                 work.keep(stay)
                 batch = batch.select(stay)
-    return _dataset(runs, steps, values, status, last_step)
+    return _dataset(runs, steps, values, status, last_step, times)
+
+
+def _times_before_divergence(times: np.ndarray, diverged: np.ndarray, last: int) -> np.ndarray:
+    """Without what diverged runs reached after `last`, the last step at which they were known to be numbers."""
+    return np.where(diverged[:, None] & (times > last), np.nan, times)
 
 
 def _training_loss(batch: Runs, record: dict[str, np.ndarray]) -> np.ndarray:
@@ -219,6 +228,7 @@ def _dataset(
     values: dict[str, np.ndarray],
     status: np.ndarray,
     last: np.ndarray,
+    times: np.ndarray,
 ) -> xr.Dataset:
     extra = {"signal_component": ("filter",), "noise_memorization": ("sample",)}
     extra |= {"clean_margin": ("sample",), "robust_margin": ("sample",)}
@@ -234,6 +244,8 @@ def _dataset(
         status, dims="run", attrs={"long_name": "how the run ended", "flag_meanings": " ".join(STATUS)}
     )
     data["last_step"] = xr.DataArray(last, dims="run", attrs={"long_name": "last step taken", "units": "steps"})
+    for name, long_name, values_of in zip(NAMES, LONG_NAMES, times.T, strict=True):
+        data[name] = xr.DataArray(values_of, dims="run", attrs={"long_name": long_name, "units": "steps"})
     return xr.Dataset(
         data,
         coords={

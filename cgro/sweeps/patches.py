@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import xarray as xr
 
-from cgro.dynamics import phases
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.trajectory import EngineName, train
@@ -36,10 +35,9 @@ class Block:
 
 
 def train_block(block: Block, tick: Tick) -> xr.Dataset:
-    """Trajectories of a block, with the detected phase times."""
-    runs = Runs.product(block.settings, block.seeds)
-    result = train(
-        runs,
+    """Trajectories of a block."""
+    return train(
+        Runs.product(block.settings, block.seeds),
         engine=block.engine,
         records=block.records,
         test_samples=block.test_samples,
@@ -47,7 +45,6 @@ def train_block(block: Block, tick: Tick) -> xr.Dataset:
         device=block.device,
         tick=tick,
     )
-    return phases.add_times(result, list(runs.settings))
 
 
 def train_settings(

@@ -1,0 +1,75 @@
+"""When the phases of a run end, exactly: every step is looked at, whatever is recorded (Li & Li, ICML 2025, section 5).
+
+    T_0   end of signal growth          alpha max_r |u_r| reaches 1
+    T_n   begin of noise memorization   the median over training samples of V_i reaches 0.1
+    T_1   noise memorized               the median of V_i reaches 1
+
+A time is where the straight line between the last step below the level and the first step at or above it meets the
+level: between two whole numbers, as phases of a few steps need it. The compiled loop does the same (`kernel`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+NAMES = ("T_0", "T_n", "T_1")
+LEVELS = (1.0, 0.1, 1.0)
+LONG_NAMES = ("end of signal growth", "begin of noise memorization", "noise memorized")
+_TOGETHER = 64
+"""States that are looked at in one go: a GPU spends more on starting operations than on them."""
+
+
+class Watch:
+    """Finds the first time at which each run of a batch reaches each level, from the states that it is shown."""
+
+    def __init__(self, signal: Float64[Tensor, " B"]) -> None:
+        self._signal = signal
+        self._levels = torch.tensor(LEVELS, dtype=torch.float64, device=signal.device)
+        self._times = torch.full((len(signal), len(LEVELS)), torch.nan, dtype=torch.float64, device=signal.device)
+        self._last: Tensor | None = None
+        self._step = -1
+        self._waiting: list[tuple[Tensor, Tensor]] = []
+
+    def see(self, step: int, u: Float64[Tensor, "B F"], V: Float64[Tensor, "B N"]) -> None:
+        """The state after `step` steps; steps come in order, one by one. The tensors must not be changed later."""
+        if step == self._step:
+            return
+        self._step = step
+        self._waiting.append((u, V))
+        if len(self._waiting) == _TOGETHER:
+            self._settle()
+
+    def times(self) -> Float64[np.ndarray, "B 3"]:
+        """T_0, T_n and T_1 of each run; NaN for what has not been reached."""
+        self._settle()
+        return self._times.cpu().numpy().copy()
+
+    def keep(self, chosen: Int64[Tensor, " kept"]) -> None:
+        """Go on with these runs only."""
+        self._settle()
+        self._signal, self._times = self._signal[chosen], self._times[chosen]
+        self._last = None if self._last is None else self._last[chosen]
+
+    def _settle(self) -> None:
+        if not self._waiting:
+            return
+        u, V = (torch.stack(tensors) for tensors in zip(*self._waiting, strict=True))
+        median = _median(V)
+        now = torch.stack([self._signal * u.abs().amax(-1), median, median], dim=-1)
+        # What is true of the first of all states came about at its step.
+        before = torch.cat([now[:1] if self._last is None else self._last[None], now[:-1]])
+        weight = torch.where(before < self._levels, (self._levels - before) / (now - before), 1.0)
+        last_steps = torch.arange(self._step - len(now), self._step, dtype=now.dtype, device=now.device)
+        at = torch.where(now >= self._levels, last_steps[:, None, None] + weight, torch.inf).amin(0)
+        self._times = torch.where(self._times.isnan() & at.isfinite(), at, self._times)
+        self._last = now[-1]
+        self._waiting.clear()
+
+
+def _median(V: Float64[Tensor, "*steps N"]) -> Float64[Tensor, "*steps"]:
+    """Middle value, or the mean of the two in the middle."""
+    N = V.shape[-1]
+    return V.sort(-1).values[..., (N - 1) // 2 : N // 2 + 1].mean(-1)
