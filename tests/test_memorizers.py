@@ -230,6 +230,8 @@ POINTS, LABELS = cloud(6, 2, 2, 0)
         ((POINTS, LABELS, "2", 1e-3), {"construction": "hinge_sum"}, r"norm is '2': hinge_sum is for 'inf'"),
         ((POINTS, LABELS, "inf", 1e-3), {"construction": "ball_sum"}, r"norm is 'inf': ball_sum is for '2'"),
         ((POINTS, [0, 1, 2, 0, 1, 2], "2", 1e-3), {"readout": "sign"}, r"the sign reads -1 and \+1"),
+        ((POINTS, [2**63 - 1, -(2**63)] * 3, "2", 1e-3), {}, r"labels run from -9223372036854775808 to .* below 2\^31"),
+        ((POINTS, [2**53 + 1, 2**53 + 3] * 3, "2", 1e-3), {}, r"labels run from 9007199254740993 .* 2\^51 in size"),
         ((POINTS, LABELS, "2", 1e-3), {"readout": "argmax"}, r"readout is 'argmax'"),
         ((POINTS, LABELS, "inf", 1e-3), {"construction": "even_power", "power": 3}, r"power is 3: it must be even"),
         ((POINTS, LABELS, "inf", 1e-3), {"construction": "shared_hinges", "spacing": 1.0}, r"spacing is 1: allowed"),

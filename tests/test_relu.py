@@ -279,6 +279,8 @@ def test_margins_are_positive_exactly_where_the_label_is_read() -> None:
         (("argmax", 1, [0]), "readout is 'argmax' for 1 outputs"),
         (("sign", 1, [0, 1]), "the sign reads -1 and"),
         (("argmax", 2, [0, 2]), "labels are 0 to 2"),
+        (("label", 1, [-(2**63), 0]), "labels run from -9223372036854775808 to 0: must be at most 2\\^51"),
+        (("label", 1, [2**53 + 1]), "must be at most 2\\^51 in size, to be read exactly"),
     ],
 )
 def test_read_outs_that_do_not_fit_are_refused(arguments: tuple, message: str) -> None:

@@ -89,6 +89,7 @@ def test_what_is_read_is_exact_and_said(content, points, labels, words, tmp_path
         ("1,True\n2,False\n", {0: "False", 1: "True"}, [1, 0]),
         ('1,"a,b"\n2,"say ""c"""\n', {0: "a,b", 1: 'say "c"'}, [0, 1]),
         ("größe,klasse\n1,süß\n2,sauer\n", {0: "sauer", 1: "süß"}, [1, 0]),
+        ("0,cat\n1,dog\n2,cat\n", {0: "cat", 1: "dog"}, [0, 1, 0]),
         ("label,a\ncat,1\ndog,2\n", {0: "cat", 1: "dog"}, [0, 1]),
     ],
 )

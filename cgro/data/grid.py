@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -131,7 +132,7 @@ def _header(
         names = [cell.strip() for cell in comments[0][1].lstrip(" #").split(None if separator == " " else separator)]
         if len(names) == width and all(map(is_name, names)):
             return names, rows, comments[1:]
-    if _is_numbering(cells, [_cells(other, separator, n)[-1] for n, other in rows[1:]] if width == 2 else []):
+    if _is_numbering(cells, (_cells(other, separator, n) for n, other in rows[1:])):
         raise UserError(
             f"row {number} is {line[:60]!r}: column numbers, or a point? Give the columns names, or write a point "
             "as 0.0, 1.0, ..."
@@ -139,13 +140,13 @@ def _header(
     return None, rows, comments
 
 
-def _is_numbering(cells: list[str], labels: list[str]) -> bool:
+def _is_numbering(cells: list[str], others: Iterator[list[str]]) -> bool:
     """Whether a first row may be the column numbers of a data frame: 0, 1, 2, ..., perhaps with an index or a name.
 
-    labels: those of the other rows, to tell 0, 1 from a point 0 with the label 1.
+    It is a point where another row has the same label, unless that label is a column number, too.
     """
     numbered = cells[1:] if not cells[0] else cells
     counts = [str(k) for k in range(len(numbered))]
-    return numbered[:-1] == counts[:-1] and (
-        is_name(numbered[-1]) or (numbered == counts and numbered[-1] not in labels)
-    )
+    if numbered[:-1] != counts[:-1] or not (numbered == counts or is_name(numbered[-1])):
+        return False
+    return (numbered == counts and len(cells) > 2) or all(other[-1] != cells[-1] for other in others)

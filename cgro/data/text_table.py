@@ -121,7 +121,7 @@ def _row_numbers(grid: Grid, label: int) -> str | None:
 
 def _numbers(grid: Grid, coordinates: list[int], label: int) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates, as the float64 nearest to each number in the text, and labels as text."""
-    types: dict[int, type] = {c: np.float64 if c in coordinates else str for c in range(grid.width)}
+    types: dict[int, type] = dict.fromkeys(range(grid.width), str) | dict.fromkeys(coordinates, np.float64)
     try:
         frame = pd.read_csv(
             io.StringIO("\n".join(grid.lines)),

@@ -13,6 +13,9 @@ Readout = Literal["sign", "label", "argmax"]
 """sign: one output, label +1 if it is > 0 and -1 if it is < 0. label: one output, the nearest integer.
 argmax: one output for each label 0..C-1, the largest."""
 
+LARGEST_LABEL = 2**51
+"""In size, of a label that is an output."""
+
 
 def margin_rows(
     readout: Readout, outputs: int, labels: Int[np.ndarray, " N"]
@@ -33,6 +36,7 @@ def margin_rows(
             raise UserError(f"labels are {np.unique(labels).tolist()}: the sign reads -1 and +1; rename them")
         return labels.astype(float)[:, None, None], np.zeros((len(labels), 1))
     if readout == "label":
+        require_exact_labels(labels)
         rows = np.broadcast_to(np.array([[1.0], [-1.0]]), (len(labels), 2, 1))
         return rows, 0.5 + np.stack([-labels, labels], axis=1).astype(float)
     if labels.min(initial=0) < 0 or labels.max(initial=0) >= outputs:
@@ -42,6 +46,15 @@ def margin_rows(
     others = np.array([[c for c in range(outputs) if c != y] for y in range(outputs)])
     eye = np.eye(outputs)
     return (eye[:, None, :] - eye[others])[labels], np.zeros((len(labels), outputs - 1))
+
+
+def require_exact_labels(labels: Int[np.ndarray, " N"]) -> None:
+    """Refuse labels whose halves, y +- 1/2, float64 does not hold. Raises: UserError."""
+    low, high = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
+    if max(-low, high) > LARGEST_LABEL:
+        raise UserError(
+            f"labels run from {low} to {high}: must be at most 2^51 in size, to be read exactly; rename them"
+        )
 
 
 def margins(

@@ -16,7 +16,7 @@ import numpy as np
 from cgro.data.separation import LabelledPoints, Separation, opposite_separation
 from cgro.errors import UserError
 from cgro.networks.exact import ExactNetwork
-from cgro.networks.readout import Readout
+from cgro.networks.readout import Readout, require_exact_labels
 from cgro.networks.relu import PrecisionError, ReluNetwork, Size
 from cgro.norms import Norm, require_norm
 from cgro.validate import real
@@ -164,10 +164,11 @@ def encode(task: Task, readout: Readout | None) -> Code:
     if readout != "label":
         raise UserError(f"readout is {readout!r}: memorizers have one output; choose 'sign' or 'label'")
     base = int(labels.min())
+    if int(labels.max()) - base >= 2**31:  # in Python's integers: the difference may exceed 64 bits
+        raise PrecisionError(f"labels run from {base} to {labels.max()}: the range must be below 2^31; rename them")
+    require_exact_labels(labels)
     stored = np.flatnonzero(labels != base)
     codes = labels[stored] - base
-    if codes.max() >= 2**31:
-        raise PrecisionError(f"labels run from {base} to {labels.max()}: the range must be below 2^31; rename them")
     powers = 2 ** np.arange(int(codes.max()).bit_length())
     bits = (codes[:, None] & powers) > 0
     used = bits.any(axis=0)
