@@ -23,7 +23,7 @@ def own_folder(folder: Path) -> Path:
     """
     place = folder.resolve()
     if place.exists() and not place.is_dir():
-        raise UserError(f"--output {folder} is a file: choose another --output")
+        raise UserError(f"--output must name a folder, got the file {folder}; choose another")
     if place in (Path.cwd(), *Path.cwd().parents) or os.path.ismount(place):
         foreign = _foreign(place)
         what = f"holds {foreign}, which `cgro memorize` did not write" if foreign else "is the current folder"

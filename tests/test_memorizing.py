@@ -173,7 +173,7 @@ def test_a_folder_that_cannot_be_made_is_refused_before_the_work(
     points: Path, cgro: Cgro, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memorizing, "build", lambda *_: pytest.fail("worked before it looked"))
-    assert "mine.csv is a file" in small_memorizer(points, cgro, "--output", points).error
+    assert "must name a folder, got the file" in small_memorizer(points, cgro, "--output", points).error
     assert "cannot write" in small_memorizer(points, cgro, "--output", points / "below").error
     monkeypatch.chdir(points.parent)
     assert "holds mine.csv" in small_memorizer(points, cgro, "--output", ".").error
