@@ -17,13 +17,13 @@ from cgro.networks.memorizers.task import Memorizer
 from cgro.networks.relu import ReluNetwork
 
 
-def examine(memorizer: Memorizer, verify: int, time_limit: float) -> dict[str, Any]:
+def examine(memorizer: Memorizer, verify: int, nodes: int) -> dict[str, Any]:
     """Everything worth knowing of a memorizer: hypotheses, sizes beside formula and lower bound, certificates.
 
     Values are numbers, texts, lists and dictionaries, as JSON has them; a number that is not finite is None.
     """
     task, network, size, claimed = memorizer.task, memorizer.network, memorizer.network.size, memorizer.claimed
-    weights = _by_weights(memorizer, verify, time_limit)
+    weights = _by_weights(memorizer, verify, nodes)
     return {
         "points": task.data.size,
         "dimensions": task.data.dim,
@@ -52,16 +52,14 @@ def examine(memorizer: Memorizer, verify: int, time_limit: float) -> dict[str, A
     }
 
 
-def _by_weights(memorizer: Memorizer, verify: int, time_limit: float) -> dict[str, Any]:
+def _by_weights(memorizer: Memorizer, verify: int, nodes: int) -> dict[str, Any]:
     """The verdict on the first `verify` points from the weights alone."""
     task, network = memorizer.task, memorizer.network
     points, labels = task.data.points[:verify], task.data.labels[:verify]
     if not len(points):
         return {"points": 0, "certified": 0, "counterexample": 0, "undecided": 0, "by tier": {}}
     if isinstance(network, ReluNetwork):
-        return verdict(
-            certify(network, points, labels, task.norm, task.radius, readout=memorizer.readout, time_limit=time_limit)
-        )
+        return verdict(certify(network, points, labels, task.norm, task.radius, readout=memorizer.readout, nodes=nodes))
     exact = affine_margins(network, points, labels, task.norm, task.radius, memorizer.readout)
     right = sum(margin is not None and margin > 0 for margin in exact)
     wrong = sum(margin is not None and margin <= 0 for margin in exact)

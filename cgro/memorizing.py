@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     task = memorization_task(table.data, None, norm, radius, separation=separation)
     memorizer = build(task, construction, _options(options))
     files, exported = _exported(memorizer, options, precision)
-    report = examine(memorizer, options.verify, options.time_limit) | exported
+    report = examine(memorizer, options.verify, options.nodes) | exported
     files |= _network(memorizer) | _classes(table)
     names = [*files, "report.json"]
     report = _about(options.points, table, report) | {"folder": str(folder), "files": names}
@@ -151,7 +151,7 @@ def _exported(
             task.norm,
             task.radius,
             readout=memorizer.readout,
-            time_limit=options.time_limit,
+            nodes=options.nodes,
         )
         about |= verdict(found) | {"largest change of a weight": largest_change(network, rounded)}
         network = rounded

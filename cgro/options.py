@@ -237,7 +237,13 @@ def _add_memorize(memorize: argparse.ArgumentParser) -> None:
         metavar="N",
         help="points certified again from the weights alone (default: 5)",
     )
-    add("--time-limit", type=seconds, default=60.0, metavar="S", help="seconds of MILP for each of them (default: 60)")
+    add(
+        "--nodes",
+        type=positive,
+        default=10_000,
+        metavar="N",
+        help="MILP branch-and-bound nodes for each of them (default: 10000, seconds to minutes)",
+    )
     add("--export", type=count, default=0, metavar="N", help="write ONNX and VNN-LIB properties of the first N points")
     add(
         "--export-dtype",

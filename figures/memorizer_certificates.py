@@ -17,7 +17,7 @@ _TIERS = (
     ("tier_interval", "interval bounds", SERIES[5]),
     ("tier_linear", "linear bounds", SERIES[0]),
     ("tier_milp", "MILP", SERIES[2]),
-    ("undecided", "undecided in time", "#BBBBBB"),
+    ("undecided", "undecided", "#BBBBBB"),
 )
 _FOUND = (
     ("caught", "counterexample found", SERIES[2]),

@@ -27,6 +27,7 @@ from cgro.machine import resolve_device, single_thread
 from cgro.measures.scaling import power_law
 from cgro.networks.relu import ReluNetwork
 from cgro.training.capacity import Stack, attacked_accuracy, rounds, smallest_widths
+from cgro.validate import integer
 
 ONE_CORE_CELLS = True
 TITLE = "Capacity: the smallest trained network that memorizes robustly"
@@ -63,8 +64,8 @@ class Config:
     """Rounds after the bisection that try one neuron less than the best so far, 0 or more."""
     steps: int = 500
     """Steps of adversarial training, >= 1."""
-    milp_seconds: float = 0.0
-    """Seconds of MILP for each point that linear bounds leave undecided, 0 or more; 0 asks for none."""
+    milp_nodes: int = 0
+    """MILP branch-and-bound nodes for each point that linear bounds leave undecided, 0 or more; 0 asks for no MILP."""
     seeds: int = 3
     """Independent data sets, >= 1."""
     device: str = "auto"
@@ -86,8 +87,7 @@ class Config:
             raise UserError(f"ratio is {self.ratio:g}: allowed are numbers between 0 and 1; balls meet at 1")
         if self.norm not in ("inf", "2"):
             raise UserError(f"norm is {self.norm!r}: the attack knows 'inf' and '2'; choose one of them")
-        if not 0 <= self.milp_seconds < float("inf"):
-            raise UserError(f"milp_seconds is {self.milp_seconds:g}: allowed are 0 or more; 0 asks for no MILP")
+        integer("milp_nodes", self.milp_nodes, low=0)
         for kind in self.labels:
             if kind not in get_args(Labels):
                 raise UserError(f"labels are {kind!r}: allowed are {', '.join(get_args(Labels))}; choose from them")
@@ -141,7 +141,7 @@ class Cell:
     restarts: int
     descents: int
     steps: int
-    milp_seconds: float
+    milp_nodes: int
     device: str
     seed: int
 
@@ -231,10 +231,10 @@ def search(cell: Cell, tick: Tick) -> xr.Dataset:
         separation = opposite_separation(data, cell.norm).distance
         sets.append((data.points, data.labels, cell.ratio * separation / 2))
 
-    def examine(b: int, network: ReluNetwork, milp_seconds: float = 0.0) -> Certificate:
+    def examine(b: int, network: ReluNetwork, milp_nodes: int = 0) -> Certificate:
         points, labels, radius = sets[b]
-        if milp_seconds:
-            return certify(network, points, labels, cell.norm, radius, time_limit=milp_seconds)
+        if milp_nodes:
+            return certify(network, points, labels, cell.norm, radius, nodes=milp_nodes)
         return certify(network, points, labels, cell.norm, radius, tiers=("interval", "linear"))
 
     def attack(b: int, network: ReluNetwork, stream: int, **strength: int) -> float:
@@ -262,7 +262,7 @@ def search(cell: Cell, tick: Tick) -> xr.Dataset:
     for b, network in enumerate(networks):
         if network is not None:
             attacked[b] = attack(b, network, 2)
-            certified[b] = examine(b, network, cell.milp_seconds).certified.mean()
+            certified[b] = examine(b, network, cell.milp_nodes).certified.mean()
     parameters = [-1 if network is None else network.size.total for network in networks]
     return xr.Dataset(
         {

@@ -27,6 +27,7 @@ from cgro.networks.readout import margins
 from cgro.networks.relu import ReluNetwork, dense
 from cgro.norms import Norm, length
 from cgro.sweeps.records import as_records
+from cgro.validate import integer
 
 ONE_CORE_CELLS = True
 TITLE = "Certificates of robust memorizers, whole and broken"
@@ -51,8 +52,8 @@ class Config:
     """Point sets of at most this many dimensions also go to the general tiers."""
     general_neurons: int = 1000
     """Networks of at most this many ReLUs also go to the general tiers."""
-    time_limit: float = 2.0
-    """Seconds of MILP for each point, > 0."""
+    nodes: int = 1000
+    """MILP branch-and-bound nodes for each point, >= 1."""
     broken: int = 12
     """Broken networks of each construction: one weight of a memorizer of 8 points in the plane times 0.9 or 1.1; >= "
     "0."""
@@ -61,8 +62,7 @@ class Config:
         require_sizes(seeds=self.seeds, samples=min(self.samples, default=0) - 1, dims=min(self.dims, default=0))
         if self.broken < 0:
             raise UserError(f"broken is {self.broken}: allowed are 0 or more; raise it")
-        if not self.time_limit > 0:
-            raise UserError(f"time_limit is {self.time_limit:g}: it must be > 0 seconds; raise it")
+        integer("nodes", self.nodes, low=1)
         for ratio in self.ratios:
             if not 0 < ratio < 1:
                 raise UserError(f"ratio is {ratio:g}: allowed are numbers between 0 and 1; balls meet at 1")
@@ -75,12 +75,12 @@ class Config:
     @classmethod
     def paper(cls) -> Config:
         """N of 10, 100, 1000, D of 2, 10, 100, three seeds, 100 broken networks of each construction."""
-        return cls(samples=(10, 100, 1000), dims=(2, 10, 100), seeds=3, general_dim=10, time_limit=10.0, broken=100)
+        return cls(samples=(10, 100, 1000), dims=(2, 10, 100), seeds=3, general_dim=10, broken=100)
 
     @property
     def cells(self) -> list[Cell]:
         """Whole networks first, then broken ones."""
-        limits = (self.general_samples, self.general_dim, self.general_neurons, self.time_limit)
+        limits = (self.general_samples, self.general_dim, self.general_neurons, self.nodes)
         pairs = [(norm, name) for norm, names in NORMS.items() for name in names]
         whole = [
             Cell(norm, name, n, d, tuple((ratio, seed) for ratio in self.ratios), False, *limits)
@@ -91,7 +91,7 @@ class Config:
         ]
         seeds = [range(start, min(start + 20, self.broken)) for start in range(0, self.broken, 20)]
         broken = [
-            Cell(norm, name, 8, 2, tuple((0.99, s) for s in some), True, 8, 2, self.general_neurons, self.time_limit)
+            Cell(norm, name, 8, 2, tuple((0.99, s) for s in some), True, 8, 2, self.general_neurons, self.nodes)
             for norm, name in pairs
             for some in seeds
         ]
@@ -112,7 +112,7 @@ class Cell:
     general_samples: int
     general_dim: int
     general_neurons: int
-    time_limit: float
+    nodes: int
 
     @property
     def work(self) -> float:
@@ -168,7 +168,7 @@ def examine_one(cell: Cell, ratio: float, seed: int) -> dict[str, Any]:
             task.radius,
             readout=memorizer.readout,
             tiers=get_args(Tier),
-            time_limit=cell.time_limit,
+            nodes=cell.nodes,
         )
         row |= {"general": cell.samples, **result.by_status}
         row |= {f"tier_{t or 'none'}": int(((result.tier == t) & (result.status != "undecided")).sum()) for t in TIERS}

@@ -248,7 +248,7 @@ def solve_squares(cell: Cell) -> list[dict[str, Any]]:
             if b in found:
                 continue
             network = networks.network(start)
-            proof = certify(network, data[b].points, data[b].labels, "inf", radius(cell), time_limit=5.0)
+            proof = certify(network, data[b].points, data[b].labels, "inf", radius(cell), nodes=1000)
             if proof.certified.all():
                 size = network.size
                 found[b] = {

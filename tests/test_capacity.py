@@ -319,7 +319,7 @@ def test_milp_certifies_what_linear_bounds_leave() -> None:
     )
     small = replace(config, largest_width=15, descents=0, steps=200)
     bounds = memorization_capacity.run(small)
-    exact = memorization_capacity.run(replace(small, milp_seconds=10.0))
+    exact = memorization_capacity.run(replace(small, milp_nodes=1000))
     assert (exact["width"] == bounds["width"]).all()
     assert (exact["certified"] >= bounds["certified"]).all()
 
@@ -329,7 +329,7 @@ def test_the_experiment_refuses_nonsense() -> None:
         ({"ratio": 1.0}, "ratio is 1: allowed are"),
         ({"norm": "1"}, "the attack knows 'inf' and '2'"),
         ({"labels": ("noisy",)}, "labels are 'noisy'"),
-        ({"milp_seconds": -1.0}, "milp_seconds is -1: allowed are 0 or more"),
+        ({"milp_nodes": -1}, "milp_nodes must be a non-negative integer, got -1"),
         ({"descents": -1}, "descents"),
         ({"device": "tpu"}, "device = 'tpu': must be"),
     ):

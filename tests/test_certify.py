@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -22,7 +24,10 @@ from cgro.certify.exact import exact_margin, exact_outputs, rounded_up
 from cgro.certify.linear import linear_bounds
 from cgro.certify.milp import MilpResult, minimize_row
 from cgro.certify.problem import Problem
+from cgro.data.separated import random_points
+from cgro.data.separation import opposite_separation
 from cgro.errors import UserError
+from cgro.networks.memorizers.constructions import memorize
 from cgro.networks.readout import margins
 from cgro.networks.relu import ReluNetwork
 
@@ -171,7 +176,7 @@ def test_no_attack_goes_below_what_is_certified(seed, norm, radius) -> None:
     network = random_network(rng, (10, 10), 5)
     x = rng.standard_normal((4, 5))
     problem = Problem.of(network, x, np.where(network(x)[:, 0] > 0, 1, -1), norm, radius, "sign")
-    found = certify(network, x, problem.rows[:, 0, 0].astype(int), norm, radius, time_limit=20)
+    found = certify(network, x, problem.rows[:, 0, 0].astype(int), norm, radius)
     assert (found.status != "undecided").all()
     _, upper = verified(problem, search(problem, rng, x, steps=60, restarts=10))
     assert (upper >= found.lower).all()
@@ -237,15 +242,15 @@ def test_exact_minimum_of_the_milp(norm) -> None:
 def test_rows_of_the_milp_without_binaries_are_bounded_by_the_linear_program() -> None:
     network = ReluNetwork.of([(np.eye(2), [5.0, 5.0]), (np.ones((1, 2)), [-9.0])])
     problem = Problem.of(network, np.zeros((1, 2)), np.array([1]), "1", 1.5, "sign")
-    answer = minimize_row(problem, 0, linear_bounds(problem).hidden, time_limit=5, exact=True)
+    answer = minimize_row(problem, 0, linear_bounds(problem).hidden, nodes=1000, exact=True)
     assert answer.finished
     assert answer.lower == pytest.approx(-0.5, abs=1e-3)
     assert answer.lower <= -0.5
     problem = Problem.of(ReluNetwork.of([(np.ones((1, 2)), [1.0])]), np.zeros((1, 2)), np.array([1]), "1", 1.5, "sign")
-    assert minimize_row(problem, 0, [], time_limit=5).lower == pytest.approx(-0.5, abs=1e-3)
+    assert minimize_row(problem, 0, [], nodes=1000).lower == pytest.approx(-0.5, abs=1e-3)
 
 
-def test_the_solvers_failure_and_time_out_leave_points_undecided(monkeypatch) -> None:
+def test_the_solvers_failure_and_its_limit_leave_points_undecided(monkeypatch) -> None:
     network, x, y, radius = hard_problem("inf")
     monkeypatch.setattr(module, "minimize_row", lambda *_a, **_k: MilpResult(-np.inf, None, False))
     found = certify(network, x, y, "inf", radius)
@@ -255,15 +260,63 @@ def test_the_solvers_failure_and_time_out_leave_points_undecided(monkeypatch) ->
     assert np.isfinite(found.gap).all()
 
 
-def test_a_real_time_limit_is_kept() -> None:
-    rng = np.random.default_rng(0)
-    network = random_network(rng, (60, 60, 60), 20)
-    x = rng.standard_normal((1, 20))
-    value = network(x)[0, 0]
-    shifted = ReluNetwork.of([*network.layers[:-1], (network.weights[-1], network.biases[-1] + 3 * np.sign(value))])
-    found = certify(shifted, x, np.array([int(np.sign(value))]), "inf", 0.3, time_limit=1.5)
-    assert found.status[0] in ("undecided", "counterexample")
-    assert np.isfinite(found.lower[0])
+def branching_problem() -> tuple[ReluNetwork, np.ndarray, np.ndarray, float]:
+    """A robust memorizer whose first two points need between 100 and 1000 nodes each."""
+    data = random_points(10, 2, seed=np.random.SeedSequence(0, spawn_key=(10, 2)))
+    radius = 0.99 * opposite_separation(data, "2").distance / 2
+    network = memorize(data, None, "2", radius, construction="ball_sum").float_network
+    return network, data.points[:2], data.labels[:2], radius
+
+
+def test_the_solver_is_limited_by_nodes_and_never_by_time(monkeypatch) -> None:
+    network, x, y, radius = branching_problem()
+    asked = []
+    real = milp.milp
+    monkeypatch.setattr(milp, "milp", lambda *a, **k: asked.append(dict(k["options"])) or real(*a, **k))
+    assert certify(network, x, y, "2", radius).certified.all()
+    assert asked
+    for options in asked:
+        assert "time_limit" not in options
+        assert 1 <= options["node_limit"] <= 10_000
+
+
+def test_a_verdict_does_not_depend_on_how_long_it_takes(monkeypatch) -> None:
+    """A slow machine, whose clock runs ahead by an hour with every look at it, decides as an idle one does."""
+    network, x, y, radius = branching_problem()
+    idle = [certify(network, x, y, "2", radius, nodes=nodes) for nodes in (1, 1000)]
+    statuses = [found.status.tolist() for found in idle]
+    assert statuses[0] == ["undecided"] * 2
+    assert statuses[1] == ["certified"] * 2
+    clock = itertools.count(step=3600)
+    real = milp.milp
+    monkeypatch.setattr(milp, "milp", lambda *a, **k: time.sleep(0.02) or real(*a, **k))
+    for name in ("monotonic", "perf_counter", "time"):
+        monkeypatch.setattr(time, name, lambda: float(next(clock)))
+    for nodes, before in zip((1, 1000), idle, strict=True):
+        busy = certify(network, x, y, "2", radius, nodes=nodes)
+        for part in ("status", "lower", "upper", "tier", "witness"):
+            np.testing.assert_array_equal(getattr(busy, part), getattr(before, part))
+
+
+def test_what_the_solver_proved_within_its_nodes_counts() -> None:
+    """Nodes that do not suffice still give a bound, which rises with them, and they are all counted."""
+    network, x, y, radius = branching_problem()
+    problem = Problem.of(network, x, y, "2", radius, "sign").take(np.array([0]))
+    hidden = linear_bounds(problem).hidden
+    few, more, enough = (minimize_row(problem, 0, hidden, nodes=nodes) for nodes in (2, 50, 10_000))
+    assert not few.finished
+    assert few.nodes == 2
+    assert -np.inf < few.lower <= more.lower < 0 < enough.lower
+    assert enough.finished
+    assert 50 < enough.nodes < 10_000
+    assert few.suspect is not None
+
+
+def test_a_program_that_is_too_large_is_not_tried(monkeypatch) -> None:
+    network, x, y, radius = branching_problem()
+    monkeypatch.setattr(milp, "_LARGEST", 10)
+    monkeypatch.setattr(milp, "milp", lambda *_a, **_k: pytest.fail("tried"))
+    assert certify(network, x, y, "2", radius).status.tolist() == ["undecided"] * 2
 
 
 def test_a_counterexample_outweighs_the_solvers_bound(monkeypatch) -> None:
@@ -391,7 +444,8 @@ POINTS = np.zeros((2, 3))
         ({"radius": math.nan}, "radius is nan"),
         ({"radius": math.inf}, "radius is inf"),
         ({"tiers": ("interval", "crown")}, "tier 'crown' is unknown: allowed are interval, linear, milp"),
-        ({"time_limit": 0.0}, "time limit is 0.0: it must be > 0"),
+        ({"nodes": 0}, "nodes must be an integer of at least 1, got 0"),
+        ({"nodes": 2.5}, "nodes must be an integer of at least 1, got 2.5"),
         ({"structural": lambda: np.zeros(3)}, "structural bounds have shape (3,): need one for each of 2 points"),
         ({"network": torch.nn.Sequential(torch.nn.Conv1d(1, 1, 1))}, "Conv1d: allowed are Linear, ReLU"),
     ],
@@ -408,7 +462,7 @@ def test_the_lifted_ball_contains_the_ball_and_little_more() -> None:
     dim, tangents = 6, 8
     network = ReluNetwork.of([(-np.ones((1, dim)), [0.0])])
     problem = Problem.of(network, np.zeros((1, dim)), np.array([1]), "2", 1.0, "sign")
-    answer = minimize_row(problem, 0, [], time_limit=5, exact=True, tangents=tangents)
+    answer = minimize_row(problem, 0, [], nodes=1000, exact=True, tangents=tangents)
     least = -answer.lower
     assert math.sqrt(dim) <= least <= math.sqrt(dim) * math.sqrt(1 + dim / tangents**2) + 1e-3
 
@@ -418,7 +472,7 @@ def test_flat_neurons_and_tiny_ranges_do_not_break_the_program() -> None:
     w1 = np.array([[1.0, 0], [0, 0], [0, 0], [1e-13, 0]])
     network = ReluNetwork.of([(w1, [0.0, 0.0, 2.0, 1.0]), (np.array([[1.0, 1.0, 1.0, 1.0]]), [-2.5])])
     problem = Problem.of(network, np.zeros((1, 2)), np.array([1]), "inf", 1.0, "sign")
-    answer = minimize_row(problem, 0, linear_bounds(problem).hidden, time_limit=5, exact=True)
+    answer = minimize_row(problem, 0, linear_bounds(problem).hidden, nodes=1000, exact=True)
     assert answer.lower == pytest.approx(0.5, abs=1e-3)
 
 
@@ -446,7 +500,7 @@ def test_coefficients_stay_within_what_a_solver_can_tell_apart(monkeypatch) -> N
     seen = []
     real = milp.milp
     monkeypatch.setattr(milp, "milp", lambda *a, **k: seen.append(abs(k["constraints"].A.data).max()) or real(*a, **k))
-    assert minimize_row(problem, 0, linear_bounds(problem).hidden, time_limit=5).lower == pytest.approx(1.2, abs=1e-3)
+    assert minimize_row(problem, 0, linear_bounds(problem).hidden, nodes=1000).lower == pytest.approx(1.2, abs=1e-3)
     assert max(seen) < 1e6
 
 

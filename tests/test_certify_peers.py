@@ -88,7 +88,7 @@ def test_memorizers_are_certified_at_their_radius_and_falsified_beyond_half_the_
     network, readout = memorizer.network, memorizer.readout
     found = certify(network, data.points, data.labels, norm, ratio * half, readout=readout)
     assert found.certified.all()
-    beyond = certify(network, data.points, data.labels, norm, 1.01 * half, readout=readout, time_limit=5)
+    beyond = certify(network, data.points, data.labels, norm, 1.01 * half, readout=readout, nodes=1000)
     pair = opposite_separation(data, norm).pair
     assert "counterexample" in beyond.status[list(pair)]
 

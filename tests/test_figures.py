@@ -91,7 +91,7 @@ CONFIGS = {
         labels=("random", "linear"),
     ),
     "memorizer-certificates": memorizer_certificates.Config(
-        samples=(4, 6), dims=(2,), ratios=(0.5,), general_samples=4, broken=2, time_limit=5.0
+        samples=(4, 6), dims=(2,), ratios=(0.5,), general_samples=4, broken=2, nodes=1000
     ),
     "certified-cgro": certified_cgro.Config(
         samples=40, test_images=20, attacked_images=10, verified_images=3, width=2, epochs=2

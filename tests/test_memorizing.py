@@ -12,8 +12,8 @@ import psutil
 import pytest
 from conftest import ROOT, Outcome, files_below
 
-from cgro import memorizing
-from cgro.certify.certify import certify
+from cgro import memorizer_report, memorizing
+from cgro.certify.certify import NODES, certify
 from cgro.data.tables import read_table
 from cgro.errors import UserError
 from cgro.networks.exact import ExactNetwork
@@ -76,6 +76,15 @@ def test_a_radius_is_written_as_a_fraction(points: Path, cgro: Cgro) -> None:
     assert cgro("memorize", points, "--radius", "1/250", "--verify", 0).code == 0
     folder = points.with_name("mine-memorizer")
     assert load(folder / "network.safetensors").same_as(memorize(X, Y, "inf", 1 / 250).network)
+
+
+def test_the_command_line_certifies_with_the_nodes_of_the_library(points: Path, monkeypatch, cgro: Cgro) -> None:
+    given = []
+    real = memorizer_report.certify
+    monkeypatch.setattr(memorizer_report, "certify", lambda *a, **k: given.append(k["nodes"]) or real(*a, **k))
+    assert cgro("memorize", points, "--verify", 1).code == 0
+    assert cgro("memorize", points, "--verify", 1, "--nodes", 7).code == 0
+    assert given == [NODES, 7]
 
 
 def test_exact_networks_are_written_as_fractions(points: Path, cgro: Cgro) -> None:
@@ -259,7 +268,7 @@ def test_properties_for_other_verifiers(points: Path, tmp_path: Path, cgro: Cgro
         (("--construction", "cgro_classifier"), "construction is 'cgro_classifier': in l_inf"),
         (("--construction", "lipschitz", "--readout", "label"), "lipschitz reads the sign"),
         (("--verify", "some"), "--verify: must be a non-negative integer, got 'some'"),
-        (("--time-limit", 0), "--time-limit: must be a number of seconds above 0, got '0'"),
+        (("--nodes", 0), "--nodes: must be"),
         (("--norm", "2", "--export", 1), "only norm 'inf' can be exported"),
         (("--construction", "grid_cells", "--ratio", 0.02, "--export", 1), "exact weights: ONNX holds floats"),
         (("--colour", "red"), "unrecognized arguments"),

@@ -14,7 +14,6 @@ Reference: the tiers are those of Tjeng et al., ICLR 2019 (bounds first, then MI
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,14 +33,17 @@ from cgro.experiment import Tick
 from cgro.networks.readout import Readout
 from cgro.networks.relu import ReluNetwork
 from cgro.norms import Norm
+from cgro.validate import integer
 
 if TYPE_CHECKING:
     from torch import nn
 
 Status = Literal["certified", "counterexample", "undecided"]
 Tier = Literal["interval", "linear", "milp"]
-_FIRST_TRY = 2.0
-"""Seconds after which an unfinished MILP's best point is tried as a counterexample, before it gets its full time."""
+NODES = 10_000
+"""Default limit of the MILP's work for each point."""
+_FIRST_TRY = 10
+"""The share of its nodes after which an unfinished MILP's best point is tried as a counterexample is one over this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +100,7 @@ def certify(
     readout: Readout = "sign",
     tiers: tuple[Tier, ...] = ("interval", "linear", "milp"),
     structural: Callable[[], Float[np.ndarray, " N"]] | None = None,
-    time_limit: float = 60.0,
+    nodes: int = NODES,
     exact: bool = False,
     seed: int = 0,
     tick: Tick | None = None,
@@ -115,7 +117,8 @@ def certify(
         tiers: what to try, in this order for each point. The falsifier runs between linear bounds and MILP, and last
             where "milp" is not asked for.
         structural: gives proved lower bounds (N,) of the margins; tier 0.
-        time_limit: seconds of MILP for each point, > 0.
+        nodes: of the MILP's branch and bound for each point, >= 1. It limits work, not time, so that verdicts do not
+            depend on the machine and its load.
         exact: let the MILP go on to the smallest margin itself, on every point that is not falsified, so that
             `upper - lower` gets small; otherwise it stops when the sign is known.
         seed: of the falsifier's random starts.
@@ -123,8 +126,8 @@ def certify(
 
     Returns: the certificate; points that no tier decided are "undecided", with their bounds.
 
-    Raises: UserError for a problem that is not one (see `Problem.of`), an unknown tier, a time limit that is not
-        positive, and modules that are not piecewise linear.
+    Raises: UserError for a problem that is not one (see `Problem.of`), an unknown tier, fewer nodes than one, and
+        modules that are not piecewise linear.
     """
     model: Any = None if type(network) is ReluNetwork else network
     layers: Any = network
@@ -136,8 +139,7 @@ def certify(
     unknown = [tier for tier in tiers if tier not in get_args(Tier)]
     if unknown:
         raise UserError(f"tier {unknown[0]!r} is unknown: allowed are {', '.join(get_args(Tier))}")
-    if not time_limit > 0:
-        raise UserError(f"time limit is {time_limit}: it must be > 0 seconds of MILP for each point")
+    integer("nodes", nodes, low=1)
     samples = None if model is None else Samples.of(model, problem, seed)
     run = _Run(problem, np.random.default_rng(seed), tick)
     run.centres()
@@ -147,7 +149,7 @@ def certify(
         (run.interval if tier == "interval" else run.linear)()
     run.attack()
     if "milp" in tiers and radius > 0:
-        run.milp(time_limit, exact)
+        run.milp(nodes, exact)
     found = run.finish()
     if samples is not None:
         samples.require_labels(found.certified)
@@ -204,10 +206,10 @@ class _Run:
             self._try(which, search(part, self.rng, self.suspects[which]), "attack")
             self._tell()
 
-    def milp(self, time_limit: float, exact: bool) -> None:
+    def milp(self, nodes: int, exact: bool) -> None:
         asked = np.flatnonzero(~(self.upper <= 0)) if exact else self.open
         for i in asked:
-            self._milp_point(np.array([i]), time_limit, exact)
+            self._milp_point(np.array([i]), nodes, exact)
             self._tell()
 
     def finish(self) -> Certificate:
@@ -220,30 +222,30 @@ class _Run:
         self._tell(last=True)
         return Certificate(status, self.lower, self.upper, self.tier, self.witness)
 
-    def _milp_point(self, which: Int[np.ndarray, " 1"], time_limit: float, exact: bool) -> None:
+    def _milp_point(self, which: Int[np.ndarray, " 1"], nodes: int, exact: bool) -> None:
         problem = self.problem.take(which)
-        end = time.monotonic() + time_limit
+        left = nodes
         bounds = linear_bounds(problem)
-        tries = [(_FIRST_TRY, TANGENTS), (np.inf, TANGENTS)]
+        tries = [(max(1, nodes // _FIRST_TRY), TANGENTS), (nodes, TANGENTS)]
         if problem.norm == "2":  # Only this ball is not exact, and gets a closer one.
-            tries.append((np.inf, 4 * TANGENTS))
+            tries.append((nodes, 4 * TANGENTS))
         rows = bounds.lower[0].copy()
         for row in np.argsort(rows):
             if rows[row] > 0 and not exact:
                 continue
             finished = 0
-            for budget, tangents in tries:
-                left = end - time.monotonic()
+            for share, tangents in tries:
                 if left <= 0 or tangents == finished:
                     continue
                 answer = minimize_row(
                     problem,
                     int(row),
                     bounds.hidden,
-                    time_limit=min(budget, left),
+                    nodes=min(share, left),
                     exact=exact,
                     tangents=tangents,
                 )
+                left -= answer.nodes
                 rows[row] = max(rows[row], answer.lower)
                 if self._falsified(which, answer) or (answer.finished and rows[row] > 0):
                     break

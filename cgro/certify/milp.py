@@ -47,7 +47,11 @@ _ACCEPT = 1e-4
 _FLAT = 1e-9
 _RANGE = 100.0
 _FAILED = 4
-"""HiGHS met numerical difficulties."""
+"""HiGHS met numerical difficulties, or a limit, which scipy only tells in words."""
+_LIMIT = "limit reached"
+_LARGEST = 200_000
+"""Non-zeros of the largest program that is tried. The root node of such a one takes about a minute, and only the nodes
+after the root are counted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +63,9 @@ class MilpResult:
     suspect: Float[np.ndarray, " D"] | None
     """Where the row is smallest in the relaxed problem, as far as the solver got; it may leave the ball a little."""
     finished: bool
-    """Did the solver reach its goal within the time?"""
+    """Did the solver reach its goal within its nodes?"""
+    nodes: int = 1
+    """Nodes that the solver took, at least 1; all that it was given where it did not finish."""
 
 
 @contextlib.contextmanager
@@ -115,6 +121,11 @@ class _Program:
         self.high.append(np.broadcast_to(np.asarray(high, float), height))
         self.count += height
 
+    @property
+    def nonzeros(self) -> int:
+        """Entries of A."""
+        return sum(len(data) for _, _, data in self.blocks)
+
     def minimize(self, place: int, options: dict[str, Any]) -> Any:
         """HiGHS on variable `place`."""
         row, col, data = (np.concatenate(parts) for parts in zip(*self.blocks, strict=True))
@@ -127,7 +138,7 @@ class _Program:
                 integrality=np.array(self.integer),
                 bounds=Box(np.array(self.lower), np.array(self.upper)),
                 constraints=LinearConstraint(matrix, np.concatenate(self.low), np.concatenate(self.high)),
-                options=options,
+                options=dict(options),  # scipy removes the limit from what it is given.
             )
 
 
@@ -136,7 +147,7 @@ def minimize_row(
     row: int,
     hidden: list[Bounds],
     *,
-    time_limit: float,
+    nodes: int,
     exact: bool = False,
     tangents: int = TANGENTS,
 ) -> MilpResult:
@@ -144,11 +155,12 @@ def minimize_row(
 
     Args:
         hidden: proved bounds (1, m) of each hidden layer's pre-activations.
-        time_limit: seconds.
+        nodes: of the branch and bound, >= 1. Work is limited, never time: the answer does not depend on the load.
         exact: go on to the minimum; otherwise stop as soon as its sign is known.
         tangents: K, for l_2.
 
-    Returns: bound and suspect. The bound is finite also where the time was too short, if HiGHS had one.
+    Returns: bound and suspect. The bound is finite also where the nodes were too few, if HiGHS had one. A program with
+        more than 200,000 non-zeros is not tried.
     """
     joint = problem.last_layer()
     program = _Program()
@@ -165,17 +177,22 @@ def minimize_row(
     # No tighter bounds here: HiGHS fails ("Solve error") on some programs whose objective has a positive lower bound.
     value = program.variables(1, -2 * _RANGE, 2 * _RANGE)
     program.rows(scale * constant, scale * constant, (np.ones(1), value), (-scale * scaled[None, :], places))
+    if program.nonzeros > _LARGEST:
+        return MilpResult(-np.inf, None, False, nodes)
     # A relative gap below 1 means that bound and best point have one sign.
-    options = {"time_limit": max(time_limit, 0.01), "mip_rel_gap": 0.0 if exact else 0.99}
+    options = {"node_limit": nodes, "mip_rel_gap": 0.0 if exact else 0.99}
     answer = program.minimize(int(value[0]), options)
-    if answer.status == _FAILED:
+    if answer.status == _FAILED and _LIMIT not in answer.message:
         answer = program.minimize(int(value[0]), options | {"presolve": False})
+    finished = answer.status == 0
     # Without binaries HiGHS solves a linear program, and only its optimum is a bound.
-    bound = answer.mip_dual_bound if any(program.integer) else answer.fun if answer.status == 0 else None
+    bound = answer.mip_dual_bound if any(program.integer) else answer.fun if finished else None
     # Only these two states come with a bound that the search has proved.
-    low = (float(bound) - _ACCEPT) / scale if bound is not None and answer.status in (0, 1) else -np.inf
+    ended = finished or _LIMIT in answer.message
+    low = (float(bound) - _ACCEPT) / scale if bound is not None and ended else -np.inf
     suspect = None if answer.x is None else _point(problem, answer.x)
-    return MilpResult(low if np.isfinite(low) else -np.inf, suspect, answer.status == 0)
+    taken = max(1, answer.mip_node_count or 1) if finished else nodes
+    return MilpResult(low if np.isfinite(low) else -np.inf, suspect, finished, taken)
 
 
 def _point(problem: Problem, y: np.ndarray) -> Float[np.ndarray, " D"]:
