@@ -384,6 +384,9 @@ def test_subsets_depend_on_the_seed_and_refuse_impossible_counts() -> None:
     for count in (0, 101):
         with pytest.raises(UserError, match=f"samples is {count}: allowed are 1 to 100"):
             stratified_subset(y, count, 0)
+    for count in (2.5, True, "2"):
+        with pytest.raises(UserError, match="samples must be an integer"):
+            stratified_subset(y, count, 0)
 
 
 @pytest.mark.skipif(not os.environ.get("CGRO_DATA"), reason="CGRO_DATA names no folder of official files")

@@ -331,6 +331,8 @@ def test_what_has_no_separation_is_refused() -> None:
         byte_separation(np.zeros((2, 2, 2), np.uint8), np.arange(2), "2")
     with pytest.raises(UserError, match=r"images are float64 \(2, 2\): must be uint8"):
         byte_separation(np.zeros((2, 2)), np.arange(2), "2")
+    with pytest.raises(UserError, match="images have masked entries"):
+        byte_separation(np.ma.masked_array(np.eye(2, dtype=np.uint8), np.eye(2)), np.arange(2), "2")
     with pytest.raises(UserError, match=r"labels have shape \(3,\)"):
         byte_separation(np.zeros((2, 2), np.uint8), np.arange(3), "2")
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from cgro.data import downloads, official
 from cgro.data.folder import data_folder
 from cgro.errors import UserError
+from cgro.validate import integer
 
 ImageName = Literal["digits", "mnist", "cifar10", "cifar100"]
 TRAINING_IMAGES: dict[str, int] = {"digits": 1201, "mnist": 60_000, "cifar10": 50_000, "cifar100": 50_000}
@@ -82,7 +83,7 @@ def stratified_subset(labels: Tensor, count: int, seed: int | np.random.SeedSequ
 
     Raises: UserError unless 1 <= count <= number of labels.
     """
-    if not 1 <= count <= len(labels):
+    if not 1 <= integer("samples", count) <= len(labels):
         raise UserError(f"samples is {count}: allowed are 1 to {len(labels)}; ask for fewer samples")
     rng = np.random.default_rng(seed)
     y = labels.cpu().numpy()

@@ -155,7 +155,7 @@ def byte_separation(
     Raises: UserError unless images are a two-dimensional array of bytes with one label each and two labels at least.
     """
     require_norm(norm)
-    images = np.asarray(images)
+    images = as_array("images", images)
     if images.dtype != np.uint8 or images.ndim != 2 or not images.size:
         raise UserError(f"images are {images.dtype} {images.shape}: must be uint8 (N, D), not empty; flatten each one")
     labels = checked_labels(labels, len(images))
