@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from cgro import interrupts, streams
 from cgro.data.folder import reading_from
@@ -134,14 +136,30 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
 
             return learning.evaluate(options)
         case "figure":
-            from cgro import drawing
+            with _without_windows():
+                from cgro import drawing
 
-            return drawing.figure(options)
+                return drawing.figure(options)
         case "memorize":
             from cgro import memorizing
 
             return memorizing.run(options)
         case _:
-            from cgro import reproducing
+            with _without_windows():
+                from cgro import reproducing
 
-            return reproducing.reproduce(options)
+                return reproducing.reproduce(options)
+
+
+@contextmanager
+def _without_windows() -> Iterator[None]:
+    """Figures go to files: a user's backend, missing here perhaps, must not keep matplotlib from loading."""
+    before = os.environ.get("MPLBACKEND")
+    os.environ["MPLBACKEND"] = "agg"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MPLBACKEND"]
+        else:
+            os.environ["MPLBACKEND"] = before

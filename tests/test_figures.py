@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -13,6 +16,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import xarray as xr
+from conftest import ROOT
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
@@ -98,6 +102,25 @@ CONFIGS = {
     ),
 }
 FIGURES = find_all("figure")
+ODD = {
+    "axes.facecolor": "yellow",
+    "axes.formatter.limits": (0, 0),
+    "axes.grid": True,
+    "axes.unicode_minus": False,
+    "figure.dpi": 33,
+    "font.sans-serif": ["no such font"],
+    "image.cmap": "gray",
+    "lines.marker": "x",
+    "mathtext.fontset": "stix",
+    "path.sketch": (1, 100, 2),
+    "path.simplify_threshold": 1.0,
+    "pdf.compression": 0,
+    "savefig.bbox": "tight",
+    "savefig.transparent": True,
+    "text.usetex": True,
+    "xtick.direction": "in",
+}
+"""A user's settings, which the house style must not let through."""
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +142,8 @@ def test_figure_is_drawn_whole_and_byte_stable(name: str, results: dict[str, xr.
     result = results[module.EXPERIMENT]
     before = result.copy(deep=True)
     first = draw_figure(module, name, result, tmp_path / "a")
-    second = draw_figure(module, name, result, tmp_path / "b")
+    with mpl.rc_context(ODD):
+        second = draw_figure(module, name, result, tmp_path / "b")
     for kind in ("pdf", "png", "csv"):
         assert first[kind].read_bytes() == second[kind].read_bytes(), f"{kind} is not byte-stable"
     xr.testing.assert_identical(result, before)
@@ -145,6 +169,26 @@ def test_drawing_leaves_global_style_alone(results: dict[str, xr.Dataset], tmp_p
     draw_figure(FIGURES["dimension"], "dimension", results["dimension"], tmp_path)
     assert dict(mpl.rcParams) == before
     assert RC["pdf.fonttype"] == 42
+
+
+def test_a_users_settings_do_not_reach_the_files(tmp_path: Path) -> None:
+    """Those of a matplotlibrc and of a style, and a backend that is not there, change no byte."""
+    (tmp_path / "odd" / "stylelib").mkdir(parents=True)
+    odd = "text.usetex: True\naxes.grid: True\nfont.size: 20\nsavefig.bbox: tight\npdf.compression: 0\n"
+    (tmp_path / "odd" / "matplotlibrc").write_text(odd)
+    (tmp_path / "odd" / "stylelib" / "default.mplstyle").write_text(odd)
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("MPL")}
+    plain["PYTHONPATH"] = str(ROOT)
+    users = {"MPLCONFIGDIR": str(tmp_path / "odd"), "MPLBACKEND": "no-such-backend", "PYTHONHASHSEED": "1"}
+    for folder, more in (("a", {}), ("b", users)):
+        command = [sys.executable, "-m", "cgro", "figure", "coverage", "--results", tmp_path / "none"]
+        done = subprocess.run(
+            [*command, "--output", tmp_path / folder], capture_output=True, text=True, cwd=tmp_path, env=plain | more
+        )
+        assert done.returncode == 0, done.stderr
+    for kind in ("pdf", "png", "csv"):
+        files = [tmp_path / folder / f"coverage.{kind}" for folder in "ab"]
+        assert files[0].read_bytes() == files[1].read_bytes(), kind
 
 
 def test_colors_are_distinct_also_in_grey() -> None:

@@ -9,12 +9,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import matplotlib as mpl
 import xarray as xr
 from matplotlib.figure import Figure
 
 from cgro.files import write_whole
-from cgro.plots.style import RC
+from cgro.plots.style import house_style
 
 # No dates and no version in the files: the same result gives the same bytes.
 _METADATA = {
@@ -25,7 +24,7 @@ _METADATA = {
 
 def draw_figure(module: ModuleType, name: str, result: xr.Dataset, folder: Path) -> dict[str, Path]:
     """Draw `module`'s figure of `result`; returns the files by kind (pdf, png, csv)."""
-    with mpl.rc_context(RC):
+    with house_style():
         fig = module.draw(result)
         contents: dict[str, bytes] = {}
         for kind in ("pdf", "png"):
@@ -47,7 +46,7 @@ def draw_figure(module: ModuleType, name: str, result: xr.Dataset, folder: Path)
 def picture(draw: Callable[[xr.Dataset], Figure], result: xr.Dataset) -> bytes:
     """The PNG that `draw` makes of a result, in the house style."""
     buffer = io.BytesIO()
-    with mpl.rc_context(RC):
+    with house_style():
         draw(result).savefig(buffer, format="png", metadata=_METADATA["png"])
     return buffer.getvalue()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
@@ -42,11 +44,23 @@ RC: dict[str, Any] = {
 }
 
 
+_USERS_OWN = ("backend", "interactive", "toolbar", "webagg")
+"""Prefixes of settings that say where windows open, not how a figure looks."""
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Figures inside look the same everywhere: matplotlib's own settings and ours, none of a user's files or styles."""
+    own = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith(_USERS_OWN)}
+    with mpl.rc_context(own | RC):
+        yield
+
+
 def figure(
     width: float = 6.5, height: float = 3.6, ncols: int = 1, nrows: int = 1, **options: Any
 ) -> tuple[Figure, Any]:
     """A figure of that size in inches and its axes (one, or an array), in the house style."""
-    with mpl.rc_context(RC):
+    with house_style():
         fig = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(fig)
         return fig, fig.subplots(nrows, ncols, **options)
