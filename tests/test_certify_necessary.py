@@ -120,8 +120,8 @@ def test_one_label_never_collides() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"points": np.zeros((2, 4))}, "points have shape (2, 4) and there are 2 labels: need (N, 3) and N"),
-        ({"labels": np.zeros(3)}, "there are 3 labels"),
+        ({"points": np.zeros((2, 4))}, "points have shape (2, 4): need (N, 3)"),
+        ({"labels": np.zeros(3)}, "labels have shape (3,): need one label for each of the 2 points"),
         ({"radius": np.nan}, "radius is nan: it must be finite and >= 0"),
         ({"radius": -1.0}, "radius is -1.0"),
         ({"norm": "3"}, "norm is '3'"),

@@ -12,6 +12,7 @@ from fractions import Fraction
 import numpy as np
 from jaxtyping import Float, Int
 
+from cgro.certify.arguments import checked_count, checked_points, checked_radius
 from cgro.networks.exact import ExactNetwork
 from cgro.networks.readout import Readout, margin_rows
 from cgro.norms import Norm, require_norm
@@ -30,9 +31,11 @@ def affine_margins(
 ) -> list[Fraction | None]:
     """The smallest margin on each ball, exactly (in l_2 a lower bound within 2^-40), or None where a neuron may switch.
 
-    Raises: UserError for labels that do not go with the read-out, and an unknown norm.
+    Raises: UserError for points that are not finite or do not fit the network, labels that do not go with the
+        read-out, an unknown norm, and a radius that is negative or not finite.
     """
-    norm, rows, offsets = require_norm(norm), *margin_rows(readout, network.outputs, labels)
+    norm, radius, points = require_norm(norm), checked_radius(radius), checked_points(points, network.inputs)
+    rows, offsets = margin_rows(readout, network.outputs, checked_count(labels, len(points)))
     found: list[Fraction | None] = []
     for x, row, offset in zip(points.tolist(), rows, offsets, strict=True):
         outputs = _follow(network, [Fraction(v) for v in x], norm, Fraction(radius))

@@ -19,6 +19,8 @@ from cgro.certify.ball import extreme, inside, uniform
 from cgro.certify.exact import exact_margin, rounded_up
 from cgro.certify.interval import margin_interval
 from cgro.certify.problem import Problem
+from cgro.errors import UserError
+from cgro.validate import integer, real_array
 
 _EXACT = 10**6
 """Largest weights times layers for which a value is computed exactly: about a second."""
@@ -33,7 +35,13 @@ def search(
     restarts: int = 4,
 ) -> Float[np.ndarray, "N D"]:
     """Points near the centres with small margins: the best that steps lead to from the suspects, from the centres, and
-    from random points of the ball, each of these only for points whose margin is still positive."""
+    from random points of the ball, each of these only for points whose margin is still positive.
+
+    Raises: UserError for suspects of another shape than the centres, fewer steps than 1, and fewer restarts than 0.
+    """
+    suspects = _checked(suspects, problem)
+    integer("steps", steps, low=1)
+    integer("restarts", restarts, low=0)
     best, least = problem.points.copy(), np.full(len(problem), np.inf)
     shape = problem.points.shape
     starts = [suspects, problem.points]
@@ -58,7 +66,10 @@ def verified(
     """The suspects moved into the ball, exactly, and proved upper bounds of the margin there, rounding included.
 
     Where rounding hides the sign and the network is not too large, the bound is the exact margin, rounded up.
+
+    Raises: UserError for suspects of another shape than the centres.
     """
+    suspects = _checked(suspects, problem)
     points = problem.points.copy()
     for i, z in enumerate(suspects):
         points[i] = inside(problem.points[i], z, problem.norm, problem.radius)
@@ -68,6 +79,13 @@ def verified(
         for i in np.flatnonzero((low <= 0) & (high > 0)).tolist():
             high[i] = rounded_up(exact_margin(network, points[i], problem.rows[i], problem.offsets[i]))
     return points, high
+
+
+def _checked(suspects: Float[np.ndarray, "N D"], problem: Problem) -> Float[np.ndarray, "N D"]:
+    suspects = real_array("suspects", suspects)
+    if suspects.shape != problem.points.shape:
+        raise UserError(f"suspects have shape {suspects.shape}: need one for each centre, {problem.points.shape}")
+    return suspects
 
 
 def margin_and_gradient(

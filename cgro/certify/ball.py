@@ -8,11 +8,15 @@ from fractions import Fraction
 import numpy as np
 from jaxtyping import Float
 
-from cgro.norms import DUAL, Norm, length
+from cgro.norms import DUAL, Norm, length, require_norm
 
 
 def extreme(direction: Float[np.ndarray, "*batch D"], norm: Norm) -> Float[np.ndarray, "*batch D"]:
-    """The u with |u|_p <= 1 that maximizes <direction, u>; 0 where the direction is 0."""
+    """The u with |u|_p <= 1 that maximizes <direction, u>; 0 where the direction is 0.
+
+    Raises: UserError for an unknown norm.
+    """
+    require_norm(norm)
     if norm == "inf":
         return np.sign(direction)
     largest = np.abs(direction).max(axis=-1, keepdims=True)
@@ -28,7 +32,8 @@ def extreme(direction: Float[np.ndarray, "*batch D"], norm: Norm) -> Float[np.nd
 
 
 def uniform(rng: np.random.Generator, shape: tuple[int, ...], norm: Norm) -> Float[np.ndarray, "*batch D"]:
-    """Random points of the unit ball, uniform in it."""
+    """Random points of the unit ball, uniform in it. Raises: UserError for an unknown norm."""
+    require_norm(norm)
     if norm == "inf":
         return rng.uniform(-1, 1, shape)
     draw = rng.standard_normal(shape) if norm == "2" else rng.laplace(size=shape)
@@ -36,7 +41,8 @@ def uniform(rng: np.random.Generator, shape: tuple[int, ...], norm: Norm) -> Flo
 
 
 def contains(x: Float[np.ndarray, " D"], z: Float[np.ndarray, " D"], norm: Norm, radius: float) -> bool:
-    """Is |z - x|_p <= radius in exact arithmetic?"""
+    """Is |z - x|_p <= radius in exact arithmetic? Raises: UserError for an unknown norm."""
+    require_norm(norm)
     if not np.isfinite(z).all():
         return False
     # The exact test is slow: points well inside need none.
@@ -55,7 +61,11 @@ def contains(x: Float[np.ndarray, " D"], z: Float[np.ndarray, " D"], norm: Norm,
 def inside(
     x: Float[np.ndarray, " D"], z: Float[np.ndarray, " D"], norm: Norm, radius: float
 ) -> Float[np.ndarray, " D"]:
-    """The point of the ball, exactly, that z is close to: z itself, or z pulled in by a few units in the last place."""
+    """The point of the ball, exactly, that z is close to: z itself, or z pulled in by a few units in the last place.
+
+    Raises: UserError for an unknown norm.
+    """
+    require_norm(norm)
     if norm == "inf":
         z = np.clip(z, x - radius, x + radius)
         z = np.where(_beyond(x, z, radius), np.nextafter(z, x), z)

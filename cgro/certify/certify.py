@@ -33,7 +33,7 @@ from cgro.experiment import Tick
 from cgro.networks.readout import Readout
 from cgro.networks.relu import ReluNetwork
 from cgro.norms import Norm
-from cgro.validate import integer
+from cgro.validate import integer, real_array
 
 if TYPE_CHECKING:
     from torch import nn
@@ -126,8 +126,8 @@ def certify(
 
     Returns: the certificate; points that no tier decided are "undecided", with their bounds.
 
-    Raises: UserError for a problem that is not one (see `Problem.of`), an unknown tier, fewer nodes than one, and
-        modules that are not piecewise linear.
+    Raises: UserError for a problem that is not one (see `Problem.of`), an unknown tier, fewer nodes than one, a
+        negative seed, and modules that are not piecewise linear.
     """
     model: Any = None if type(network) is ReluNetwork else network
     layers: Any = network
@@ -136,9 +136,12 @@ def certify(
 
         layers = from_torch(model)
     problem = Problem.of(layers, points, labels, norm, radius, readout)
+    if not isinstance(tiers, tuple | list):
+        raise UserError(f"tiers are {tiers!r}: need a tuple of {', '.join(get_args(Tier))}")
     unknown = [tier for tier in tiers if tier not in get_args(Tier)]
     if unknown:
         raise UserError(f"tier {unknown[0]!r} is unknown: allowed are {', '.join(get_args(Tier))}")
+    integer("seed", seed, low=0)
     integer("nodes", nodes, low=1)
     samples = None if model is None else Samples.of(model, problem, seed)
     run = _Run(problem, np.random.default_rng(seed), tick)
@@ -179,7 +182,7 @@ class _Run:
         self._try(everything, self.problem.points, "attack")
 
     def structural(self, bounds: Float[np.ndarray, " N"]) -> None:
-        bounds = np.asarray(bounds, dtype=np.float64)
+        bounds = real_array("structural bounds", bounds)
         if bounds.shape != self.lower.shape:
             raise UserError(
                 f"structural bounds have shape {bounds.shape}: need one for each of {len(self.lower)} points"

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import sparse
 
+from cgro.certify.arguments import checked_points
 from cgro.networks.relu import ReluNetwork
 
 Dyadic = tuple[list[int], int]
@@ -19,8 +20,11 @@ Dyadic = tuple[list[int], int]
 
 
 def exact_outputs(network: ReluNetwork, x: Float[np.ndarray, " D"]) -> list[Fraction]:
-    """f(x) exactly, x and the weights being exactly their float64 values. Takes about a microsecond for each weight."""
-    h, exponent = dyadic(x)
+    """f(x) exactly, x and the weights being exactly their float64 values. Takes about a microsecond for each weight.
+
+    Raises: UserError for a point that is not finite or does not fit the network.
+    """
+    h, exponent = dyadic(checked_points([x], network.inputs)[0])
     for k, (weight, bias) in enumerate(network.layers, 1):
         places = sparse.coo_array(weight)
         factors, factor_exponent = dyadic(places.data)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from cgro.certify.arguments import checked_points, checked_radius
 from cgro.certify.problem import Problem
 from cgro.certify.rounding import TINY, down, gamma, outward, row_norms, terms, up
 from cgro.networks.relu import Matrix, ReluNetwork
@@ -30,8 +31,11 @@ def interval_bounds(network: ReluNetwork, points: Float[np.ndarray, "N D"], norm
     Holds (N, neurons) numbers for all layers: pass points in chunks where that is too many.
 
     Returns: (lower, upper), each (N, outputs of the layer), for each layer, the last one too.
+
+    Raises: UserError for points that are not finite or do not fit the network, an unknown norm, and a radius that is
+        negative or not finite.
     """
-    norm = require_norm(norm)
+    norm, radius, points = require_norm(norm), checked_radius(radius), checked_points(points, network.inputs)
     bounds: list[Bounds] = []
     for weight, bias in network.layers:
         bounds.append(affine(weight, bias, relu(bounds[-1])) if bounds else ball(weight, bias, points, norm, radius))

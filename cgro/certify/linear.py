@@ -36,6 +36,7 @@ from cgro.certify.problem import Problem
 from cgro.certify.rounding import TINY, UNIT, down, gamma, row_norms, up
 from cgro.networks.relu import ReluNetwork
 from cgro.norms import DUAL
+from cgro.validate import one_of
 
 Relaxation = Literal["adaptive", "parallel"]
 BOTH: tuple[Relaxation, ...] = ("adaptive", "parallel")
@@ -77,7 +78,11 @@ def linear_bounds(problem: Problem, relaxations: tuple[Relaxation, ...] = BOTH) 
     """Linear bounds of the margin and of all neurons; never looser than interval bounds.
 
     Holds (N, neurons) numbers a few times: pass problems in chunks (`Problem.chunks`) where that is too many.
+
+    Raises: UserError for an unknown relaxation.
     """
+    for relaxation in relaxations:
+        one_of("relaxation", relaxation, BOTH)
     network, points = problem.network, problem.points
     intervals = interval_bounds(network, points, problem.norm, problem.radius)[:-1]
     hidden: list[Bounds] = []

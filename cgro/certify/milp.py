@@ -39,6 +39,8 @@ from scipy.optimize import LinearConstraint, milp
 
 from cgro.certify.interval import Bounds
 from cgro.certify.problem import Problem
+from cgro.errors import UserError
+from cgro.validate import integer
 
 TANGENTS = 32
 """Default K of the lifted l_2 ball."""
@@ -161,7 +163,17 @@ def minimize_row(
 
     Returns: bound and suspect. The bound is finite also where the nodes were too few, if HiGHS had one. A program with
         more than 200,000 non-zeros is not tried.
+
+    Raises: UserError for a problem of another number of points than one, a row that it does not have, and nodes or
+        tangents below 1.
     """
+    if len(problem) != 1:
+        raise UserError(f"problem has {len(problem)} points: need 1; take() one of them")
+    integer("row", row, low=0, high=problem.offsets.shape[1] - 1)
+    integer("nodes", nodes, low=1)
+    integer("tangents", tangents, low=1)
+    if len(hidden) != problem.network.depth - 1:
+        raise UserError(f"hidden has bounds of {len(hidden)} layers: need those of {problem.network.depth - 1}")
     joint = problem.last_layer()
     program = _Program()
     places, base, span = _ball(program, problem, tangents)

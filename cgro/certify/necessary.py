@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import linprog
 
+from cgro.certify.arguments import checked_count, checked_points, checked_radius
 from cgro.certify.ball import inside
 from cgro.errors import UserError
 from cgro.networks.relu import Matrix, ReluNetwork, dense
@@ -52,15 +53,10 @@ def falsify_by_first_layer(
 ) -> Collision | None:
     """The closest opposite pair, if the first layer lets it collide within the radius; None if no pair does.
 
-    Raises: UserError for an unknown norm, points that do not fit the network, and a radius that is negative or not
-        finite.
+    Raises: UserError for an unknown norm, points or labels that do not fit the network, and a radius that is negative
+        or not finite.
     """
-    if points.ndim != 2 or points.shape[1] != network.inputs or len(labels) != len(points):
-        raise UserError(
-            f"points have shape {points.shape} and there are {len(labels)} labels: need (N, {network.inputs}) and N"
-        )
-    if not (np.isfinite(radius) and radius >= 0):
-        raise UserError(f"radius is {radius}: it must be finite and >= 0; give it in input units")
+    points, radius = checked_points(points, network.inputs), checked_radius(radius)
     found = closest_pair(network.weights[0], points, labels, norm, within=2 * radius)
     if found is None:
         return None
@@ -74,7 +70,10 @@ def falsify_by_first_layer(
 def first_layer_radius(
     weight: Matrix, points: Float[np.ndarray, "N D"], labels: Int[np.ndarray, " N"], norm: Norm
 ) -> float:
-    """Radius from which on no network with this first weight is robust on closed balls; +inf with one label only."""
+    """Radius from which on no network with this first weight is robust on closed balls; +inf with one label only.
+
+    Raises: UserError as `closest_pair`.
+    """
     found = closest_pair(weight, points, labels, norm)
     return np.inf if found is None else found[3] / 2
 
@@ -87,8 +86,16 @@ def closest_pair(
     *,
     within: float = np.inf,
 ) -> tuple[int, int, Float[np.ndarray, " D"], float] | None:
-    """(i, j, e, |e|_p) of the opposite pair with the smallest |e|_p, if that is at most `within`."""
+    """(i, j, e, |e|_p) of the opposite pair with the smallest |e|_p, if that is at most `within`.
+
+    Raises: UserError for points that are not finite or do not fit the weight (m, D), a number of labels that differs,
+        and an unknown norm.
+    """
     require_norm(norm)
+    if np.ndim(weight) != 2:
+        raise UserError(f"weight has shape {np.shape(weight)}: need (outputs, inputs)")
+    points = checked_points(points, weight.shape[1])
+    labels = checked_count(labels, len(points))
     basis = _row_space(dense(weight))
     seen = points @ basis.T
     # Lower bounds of |e|_p: e and x_i - x_j have one projection, and |e|_1 >= |e|_2 >= |e|_inf >= |e|_2 / sqrt(D).

@@ -8,19 +8,17 @@ bound of the margin itself and outputs that grow together cancel.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from cgro.certify.arguments import checked_count, checked_points, checked_radius
 from cgro.certify.rounding import gamma
-from cgro.errors import UserError
 from cgro.networks.readout import Readout, margin_rows
 from cgro.networks.relu import ReluNetwork
 from cgro.norms import Norm, require_norm
-from cgro.validate import as_array, real, real_array
 
 _MEMORY = 2**25
 """Float64 numbers that one chunk of points may hold at once."""
@@ -53,24 +51,9 @@ class Problem:
             labels that are no integers or that the read-out cannot read, an unknown norm, and a radius that is
             negative or not finite.
         """
-        points = np.ascontiguousarray(real_array("points", points))
-        labels = as_array("labels", labels)
-        if points.ndim != 2 or points.shape[1] != network.inputs:
-            raise UserError(
-                f"points have shape {points.shape}: need (N, {network.inputs}), one row of the network's inputs each"
-            )
-        if not np.isfinite(points).all():
-            bad = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
-            raise UserError(f"point {bad} has a NaN or infinite coordinate: all must be finite; remove or repair it")
-        if labels.shape != points.shape[:1]:
-            raise UserError(f"labels have shape {labels.shape}: need one label for each of the {len(points)} points")
-        whole = labels.dtype.kind in "iuf" and np.isfinite(labels).all() and np.all(labels == np.round(labels))
-        if not whole:
-            raise UserError(f"labels have type {labels.dtype}: need integers; convert them")
-        if not (math.isfinite(real("radius", radius)) and radius >= 0):
-            raise UserError(f"radius is {radius}: it must be finite and >= 0; give it in input units")
-        rows, offsets = margin_rows(readout, network.outputs, labels.astype(np.int64))
-        return cls(network, points, rows, offsets, require_norm(norm), float(radius))
+        points = checked_points(points, network.inputs)
+        rows, offsets = margin_rows(readout, network.outputs, checked_count(labels, len(points)))
+        return cls(network, points, rows, offsets, require_norm(norm), checked_radius(radius))
 
     def __len__(self) -> int:
         return len(self.points)

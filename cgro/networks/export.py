@@ -27,7 +27,7 @@ from cgro.files import require_writable, write_folder, write_whole
 from cgro.networks.readout import Readout, margin_rows
 from cgro.networks.relu import Matrix, PrecisionError, ReluNetwork, dense
 from cgro.norms import Norm, require_norm
-from cgro.validate import real, real_array
+from cgro.validate import above, as_array, real, real_array
 
 FORMAT = "cgro-relu-network"
 VERSION = 1
@@ -133,6 +133,7 @@ def to_vnnlib(
     if not (np.isfinite(real("radius", radius)) and radius >= 0):
         raise UserError(f"radius is {radius}: it must be finite and >= 0; give it in input units")
     rows, offsets = margin_rows(readout, outputs, np.array([label]))
+    label = int(label)
     lines = [f"; l_inf ball of radius {radius!r}, label {label} by {readout}; sat: another label is read"]
     lines += [f"(declare-const X_{k} Real)" for k in range(len(point))]
     lines += [f"(declare-const Y_{k} Real)" for k in range(outputs)]
@@ -188,15 +189,18 @@ def vnnlib_files(
     timeout: float = 60.0,
 ) -> dict[str, bytes]:
     """The contents of the files of `to_vnnlib_set`, by their paths in its folder; it refuses the same."""
-    if points.ndim != 2 or points.shape[1] != network.inputs or len(labels) != len(points):
+    points, labels = real_array("points", points), as_array("labels", labels)
+    if points.ndim != 2 or points.shape[1] != network.inputs or labels.shape != points.shape[:1]:
         raise UserError(
-            f"points have shape {points.shape} and there are {len(labels)} labels: need (N, {network.inputs}) and N"
+            f"points have shape {points.shape} and there are {labels.size} labels: need (N, {network.inputs}) and N"
         )
+    margin_rows(readout, network.outputs, labels)
+    above("timeout", timeout, 0)
     files = {"onnx/network.onnx": _onnx_bytes(network, precision, rounding)}
     instances = []
     for i, (point, label) in enumerate(zip(points, labels, strict=True)):
         name = f"point_{i:0{len(str(max(len(points) - 1, 0)))}d}.vnnlib"
-        text = to_vnnlib(point, int(label), norm, radius, readout=readout, outputs=network.outputs)
+        text = to_vnnlib(point, label, norm, radius, readout=readout, outputs=network.outputs)
         files[f"vnnlib/{name}"] = text.encode()
         instances.append(f"onnx/network.onnx,vnnlib/{name},{timeout:g}\n")
     files["instances.csv"] = "".join(instances).encode()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int64
 
 from cgro.errors import UserError
+from cgro.validate import as_array, real_array
 
 Readout = Literal["sign", "label", "argmax"]
 """sign: one output, label +1 if it is > 0 and -1 if it is < 0. label: one output, the nearest integer.
@@ -24,19 +25,19 @@ def margin_rows(
 
         sign:   y f                      label:  f - y + 1/2  and  y + 1/2 - f          argmax:  f_y - f_c for c != y
 
-    Raises: UserError for labels or a number of outputs that do not go with the read-out.
+    Raises: UserError for labels or a number of outputs that do not go with the read-out, and labels that are no
+        integers of at most 2^51 in size.
     """
-    labels = np.asarray(labels)
+    labels = _integers(labels)
     if readout not in get_args(Readout):
         raise UserError(f"readout is {readout!r}: allowed are {', '.join(get_args(Readout))}; choose one of them")
-    if (readout == "argmax") != (outputs > 1):
+    if outputs < 1 or (readout == "argmax") != (outputs > 1):
         raise UserError(f"readout is {readout!r} for {outputs} outputs: sign and label read one, argmax at least two")
     if readout == "sign":
         if not np.isin(labels, (-1, 1)).all():
             raise UserError(f"labels are {np.unique(labels).tolist()}: the sign reads -1 and +1; rename them")
         return labels.astype(float)[:, None, None], np.zeros((len(labels), 1))
     if readout == "label":
-        require_exact_labels(labels)
         rows = np.broadcast_to(np.array([[1.0], [-1.0]]), (len(labels), 2, 1))
         return rows, 0.5 + np.stack([-labels, labels], axis=1).astype(float)
     if labels.min(initial=0) < 0 or labels.max(initial=0) >= outputs:
@@ -57,9 +58,20 @@ def require_exact_labels(labels: Int[np.ndarray, " N"]) -> None:
         )
 
 
+def _integers(labels: Any) -> Int64[np.ndarray, " N"]:
+    found = as_array("labels", labels)
+    if found.ndim != 1 or found.dtype.kind not in "iuf" or not np.all(np.isfinite(found) & (found == np.round(found))):
+        raise UserError(f"labels have type {found.dtype}: need integers (N,); convert them")
+    require_exact_labels(found)  # before a conversion that could overflow
+    return found.astype(np.int64)
+
+
 def margins(
     readout: Readout, outputs: Float[np.ndarray, "N outputs"], labels: Int[np.ndarray, " N"]
 ) -> Float[np.ndarray, " N"]:
     """min_r (C[i,r] f_i + d[i,r]): positive where the label is read."""
+    outputs = real_array("outputs", outputs)
+    if outputs.ndim != 2 or np.shape(labels) != outputs.shape[:1]:
+        raise UserError(f"outputs have shape {outputs.shape}, labels {np.shape(labels)}: need (N, outputs) and (N,)")
     rows, offsets = margin_rows(readout, outputs.shape[-1], labels)
     return (np.einsum("nro,no->nr", rows, outputs) + offsets).min(axis=1)

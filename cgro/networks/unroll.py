@@ -28,6 +28,8 @@ def unroll(model: nn.Module, shape: tuple[int, ...]) -> ReluNetwork:
     Raises: UserError for a module of another kind or that is not what its class says (see `from_torch`), which it
         names; one that does not fit the shape; and where the model's outputs are not those of its layers.
     """
+    if not shape or not all(isinstance(n, int) and n >= 1 for n in shape):
+        raise UserError(f"shape is {shape}: need positive integers, (C, H, W) for images")
     given, dim = shape, math.prod(shape)
     affine: Affine = (sparse.eye_array(dim, format="csr"), np.zeros(dim))
     layers: list[Affine] = []
