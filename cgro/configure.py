@@ -15,10 +15,12 @@ from typing import Annotated, Any, get_type_hints
 
 import tyro
 from docstring_parser import parse
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from cgro.claim import Claim
 from cgro.errors import UserError
 from cgro.registry import did_you_mean
+from cgro.validate import fraction
 
 
 def parse_config(module: ModuleType, options: argparse.Namespace, fields: Sequence[str]) -> Any:
@@ -54,7 +56,7 @@ def parse_dataclass(
     """An instance of `kind` from the command line; `prog` and `description` are for its help. Raises: UserError."""
 
     def read(arguments: Sequence[str]) -> Any:
-        return tyro.cli(kind, args=list(arguments), prog=prog, description=description, **more)
+        return tyro.cli(kind, args=list(arguments), prog=prog, description=description, registry=_registry(), **more)
 
     box = io.StringIO()
     try:
@@ -71,6 +73,35 @@ def parse_dataclass(
     wrong = [name for name in named if name not in known]
     hint = did_you_mean(wrong[0], known, cutoff=0.6) if wrong else ""
     raise UserError(f"{_message(box.getvalue())}; {hint}see `{prog} --help`")
+
+
+def _registry() -> ConstructorRegistry:
+    """Real numbers may be written as fractions, 8/255 say."""
+    registry = ConstructorRegistry()
+
+    @registry.primitive_rule
+    def real(about: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[float] | None:
+        if about.type is not float:
+            return None
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="FLOAT",
+            instance_from_str=_real,
+            is_instance=lambda value: isinstance(value, float | int) and not isinstance(value, bool),
+            str_from_instance=lambda value: [str(value)],
+        )
+
+    return registry
+
+
+def _real(words: list[str]) -> float:
+    """Raises: ValueError, no UserError: the parser adds the name of the option."""
+    try:
+        # What is no fraction is left to float and to the configuration, which says what it allows.
+        return fraction(words[0]) if "/" in words[0] else float(words[0])
+    except UserError as error:
+        problem = str(error)
+    raise ValueError(problem)
 
 
 def _user_error(stop: BaseException) -> UserError | None:

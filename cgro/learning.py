@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import scipy  # its parts are imported when first used
@@ -17,23 +18,23 @@ import torch
 import xarray as xr
 from rich.console import Console
 from rich.table import Table
-from torch import nn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from cgro.attacks.ball import Budget
-from cgro.attacks.ensemble import Strong
-from cgro.attacks.images import Attack, correct
 from cgro.configure import parse_dataclass
 from cgro.data.batches import Images
 from cgro.errors import UserError
 from cgro.experiment import Progress
 from cgro.files import require_writable, write_whole
-from cgro.machine import available_cores, in_batches_that_fit, resolve_device
+from cgro.filetypes import what_is
+from cgro.machine import available_cores, resolve_device
 from cgro.networks.image_models import parameter_count
 from cgro.sweeps import store
+from cgro.training.checkpoint import Checkpoint
 from cgro.training.config import TrainingConfig
-from cgro.training.limits import require_radius
+from cgro.training.evaluation import Evaluation, evaluate_network
+from cgro.training.limits import pixels_of, require_radius
 from cgro.training.run import PARTS, Data, TrainingRun, load_model
 from cgro.training.team import Team
 
@@ -103,25 +104,31 @@ def _print_curves(curves: xr.Dataset) -> None:
 def evaluate(options: argparse.Namespace) -> int:
     """Clean and robust accuracies of a checkpoint, with Wilson intervals; print a table or JSON, and keep the JSON."""
     torch.set_num_threads(available_cores())
-    model, config, data = load_model(options.checkpoint, images=options.images, device=options.device)
-    budget = config.budget
-    if options.norm is not None or options.radius is not None:
-        norm = options.norm or config.norm
-        if norm != config.norm and options.radius is None:
-            raise UserError(
-                f"--norm {norm}: the network was trained in l_{config.norm} at radius {config.radius:.4g}, which means "
-                f"something else in l_{norm}; give --radius, too"
-            )
-        radius = config.radius if options.radius is None else options.radius
-        require_radius(radius, norm)
-        budget = Budget(norm, radius)
+    checkpoint = _checkpoint(options.checkpoint)
+    model, config, data = load_model(checkpoint, images=options.images, device=options.device)
+    budget = _budget(config, options)
     images: Images = getattr(data, options.part)
     if not len(images):
         raise UserError(f"--part {options.part}: the run held out no images; use --part test or --part train")
     images = images.take(torch.arange(min(options.images, len(images))))
-    rows = [Row.of(name, mask) for name, mask in _accuracies(model, images, budget, options).items()]
+    epochs = [int(row["epoch"]) for row in Checkpoint.load(checkpoint).record["rows"]]
+    with _bar(len(images) * (1 if options.fast else 2), "image", quiet=options.quiet) as bar:
+        evaluation = evaluate_network(
+            model,
+            config,
+            images,
+            budget,
+            part=options.part,
+            epoch=epochs[-1] if epochs else 0,
+            steps=options.steps,
+            stream=np.random.SeedSequence(options.seed),
+            fast=options.fast,
+            batch_size=options.batch,
+            tick=bar.update,
+        )
+    rows = [Row.of(name, mask) for name, mask in evaluation.masks.items()]
     found = {
-        "checkpoint": options.checkpoint.name,
+        "checkpoint": checkpoint.name,
         "part": _called(options.part, data, len(images)),
         "images": len(images),
         "norm": budget.norm,
@@ -129,16 +136,61 @@ def evaluate(options: argparse.Namespace) -> int:
         "parameters": parameter_count(model),
         "confidence": CONFIDENCE,
         "accuracy": {row.attack: {"value": row.value, "low": row.low, "high": row.high} for row in rows},
+        "gradients": evaluation.record(),
         "seed": options.seed,
         "provenance": store.provenance(config, 0.0) | {"wall_seconds": None},
     }
     text = json.dumps(found, indent=2)
     what = f"{options.part}-{len(images)}-l{budget.norm}-{budget.radius:.4g}-{'fast' if options.fast else 'strong'}"
-    path = options.checkpoint.with_name(f"{options.checkpoint.stem}-{what}.json")
+    path = checkpoint.with_name(f"{checkpoint.stem}-{what}.json")
     write_whole(path, (text + "\n").encode())
     if options.json:
         print(text)
         return 0
+    _print_rows(rows, evaluation)
+    Console().print(
+        f"{found['part']}; {parameter_count(model):,} parameters; l_{budget.norm} radius {budget.radius:.4g}",
+        highlight=False,
+    )
+    print(path)
+    return 0
+
+
+def _checkpoint(path: Path) -> Path:
+    """The file that is meant, the best checkpoint where a run's folder is given. Raises: UserError for what is none."""
+    try:
+        if path.is_dir():
+            for name in ("best.safetensors", "last.safetensors"):
+                if (path / name).is_file():
+                    log.info("%s: taking %s", path, name)
+                    return path / name
+            raise UserError(f"checkpoint {path}: {what_is(path)} and no checkpoint; give the folder of a `cgro train`")
+        kind = what_is(path) if path.exists() else ""
+    except OSError as error:
+        raise UserError(f"checkpoint {path}: cannot be read ({error.strerror or error})") from error
+    # What claims to be a checkpoint, or nothing known, is read, and its reader says what is wrong.
+    if kind and kind not in ("a checkpoint of `cgro train`", "a file of an unknown format"):
+        raise UserError(f"checkpoint {path}: is {kind}; give best.safetensors or last.safetensors of `cgro train`")
+    return path
+
+
+def _budget(config: TrainingConfig, options: argparse.Namespace) -> Budget:
+    """That of the training unless another one is asked for. Raises: UserError."""
+    if options.norm is None and options.radius is None:
+        return config.budget
+    norm = options.norm or config.norm
+    if norm != config.norm and options.radius is None:
+        raise UserError(
+            f"--norm {norm}: the network was trained in l_{config.norm} at radius {config.radius:.4g}, which means "
+            f"something else in l_{norm}; give --radius, too"
+        )
+    radius = config.radius if options.radius is None else options.radius
+    require_radius(radius, norm, pixels_of(config))
+    return Budget(norm, radius)
+
+
+def _print_rows(rows: Sequence[Row], evaluation: Evaluation) -> None:
+    """The table of accuracies, and below it whatever speaks against them."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("attack", "accuracy, %", f"{CONFIDENCE:.0%} interval"):
         table.add_column(heading, justify="left" if heading == "attack" else "right")
@@ -146,18 +198,22 @@ def evaluate(options: argparse.Namespace) -> int:
         table.add_row(row.attack, f"{100 * row.value:.2f}", f"{100 * row.low:.2f} to {100 * row.high:.2f}")
     console = Console()
     console.print(table)
-    if 100 * (rows[1].value - rows[-1].value) > MASKED:
-        console.print(
-            f"PGD misses {100 * (rows[1].value - rows[-1].value):.0f} points of what the ensemble finds: gradients may "
-            "be masked; judge this network by the ensemble, and by attacks made for it",
-            style="yellow",
+    missed = 100 * (rows[1].value - rows[-1].value)
+    complaints = evaluation.complaints()
+    if missed > MASKED:
+        complaints.append(
+            f"PGD misses {missed:.0f} points of what the ensemble finds: gradients may be masked; judge this network "
+            "by the ensemble, and by attacks made for it"
         )
+    for complaint in complaints:
+        console.print(f"warning: {complaint}", style="yellow", highlight=False, soft_wrap=True)
+    clean = evaluation.clean
     console.print(
-        f"{found['part']}; {parameter_count(model):,} parameters; l_{budget.norm} radius {budget.radius:.4g}",
+        f"gradients vanish at {clean.vanishing} of {int(clean.right.sum())} correct images; without a limit "
+        f"{evaluation.resisting} of {evaluation.tried} stay correct",
         highlight=False,
+        soft_wrap=True,
     )
-    print(path)
-    return 0
 
 
 @dataclass(frozen=True)
@@ -173,27 +229,6 @@ class Row:
     def of(cls, attack: str, mask: torch.Tensor) -> Row:
         test = scipy.stats.binomtest(int(mask.sum()), len(mask)).proportion_ci(CONFIDENCE, "wilson")
         return cls(attack, float(mask.double().mean()), float(test.low), float(test.high))
-
-
-def _accuracies(
-    model: nn.Module, images: Images, budget: Budget, options: argparse.Namespace
-) -> dict[str, torch.Tensor]:
-    """Which images are correct: clean, under PGD, and after each stage of the ensemble, which begins anew."""
-    stream = np.random.SeedSequence(options.seed)
-    found = {"clean": correct(model, images)}
-    with _bar(len(images) * (1 if options.fast else 2), "image", quiet=options.quiet) as bar:
-        step = 2.5 / options.steps
-        pgd = Attack(budget, options.steps, relative_step=step)
-        found[f"PGD-{options.steps}"] = in_batches_that_fit(
-            lambda size: correct(model, images, pgd, stream, batch_size=size, tick=bar.update), options.batch
-        )
-        if not options.fast:
-            stages = in_batches_that_fit(
-                lambda size: Strong(budget).correct(model, images, stream, batch_size=size, tick=bar.update),
-                options.batch,
-            )
-            found |= {f"strong: {name}": mask for name, mask in stages.items() if name != "clean"}
-    return found
 
 
 def _called(part: str, data: Data, count: int) -> str:

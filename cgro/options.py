@@ -186,7 +186,7 @@ def _add_evaluate(evaluate: argparse.ArgumentParser) -> None:
         "targeted APGD). Radius and norm are those of the training unless given."
     )
     add = evaluate.add_argument
-    add("checkpoint", type=file, metavar="FILE", help="best.safetensors or last.safetensors of `cgro train`")
+    add("checkpoint", type=file, metavar="FILE", help="checkpoint of `cgro train`, or its folder: the best one")
     add("--part", choices=("test", "held_out", "train"), default="test", help="images (default: test)")
     add(
         "--images",
@@ -195,10 +195,12 @@ def _add_evaluate(evaluate: argparse.ArgumentParser) -> None:
         metavar="N",
         help="evaluate at most N images, 10 or more (default: 1000)",
     )
-    add("--steps", type=positive, default=20, metavar="K", help="steps of plain PGD (default: 20)")
+    add(
+        "--steps", type=positive, default=20, metavar="K", help="steps of PGD, at least those of training (default: 20)"
+    )
     add("--fast", action="store_true", help="leave the strong ensemble out")
     add("--norm", choices=("1", "2", "inf"), help="another norm than that of the training")
-    add("--radius", type=float, help="another radius, in units of pixels in [0, 1]; needed with another norm")
+    add("--radius", type=fraction, help="another radius, in pixels in [0, 1], e.g. 8/255; needed with another norm")
     add("--batch", type=positive, default=256, metavar="N", help="images attacked at once (default: 256)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
     add("--seed", type=count, default=0, help="seed of random starts (default: 0)")

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 import xarray as xr
 
-from cgro.attacks.images import evaluation_attack
 from cgro.dynamics.phases import crossing
 from cgro.errors import UserError
 from cgro.experiment import Context, PlainContext, Tick, scratch_of
@@ -126,7 +125,7 @@ def watch_one(cell: Cell, tick: Tick) -> xr.Dataset:
             f"samples is {config.samples}, which leaves {len(training.data.unseen)} images: {_FEWEST} or more are "
             "needed, whose margins are the signal; ask for fewer samples, or hold out fewer"
         )
-    attack = evaluation_attack(config.budget, config.evaluation_steps, restarts=1)
+    attack = replace(config.stronger, restarts=1)
 
     def watch(model: torch.nn.Module, data: Data) -> dict[str, dict[str, float]]:
         found = {}

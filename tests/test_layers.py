@@ -26,6 +26,7 @@ FOUNDATION = {
     "cgro.errors",
     "cgro.experiment",
     "cgro.files",
+    "cgro.filetypes",
     "cgro.interrupts",
     "cgro.machine",
     "cgro.norms",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from cgro.attacks.ball import Budget
 from cgro.data.batches import Images
 from cgro.errors import UserError
+from cgro.norms import Norm
 from cgro.validate import integer
 
 
@@ -83,13 +84,18 @@ def require_logits(logits: Tensor, count: int) -> Tensor:
     return logits
 
 
+def largest_radius(norm: Norm, shape: Sequence[int]) -> float:
+    """How far two images of that shape (without batch) in [0, 1] can be apart."""
+    dimension = math.prod(shape)
+    return {"inf": 1.0, "2": math.sqrt(dimension), "1": float(dimension)}[norm]
+
+
 def require_fits(budget: Budget, shape: Sequence[int]) -> None:
     """Refuse a radius larger than any perturbation of images of that shape (without batch) in [0, 1].
 
     Raises: UserError.
     """
-    dimension = math.prod(shape)
-    largest = {"inf": 1.0, "2": math.sqrt(dimension), "1": float(dimension)}[budget.norm]
+    largest, dimension = largest_radius(budget.norm, shape), math.prod(shape)
     if budget.radius > largest:
         raise UserError(
             f"radius is {budget.radius:g} in l_{budget.norm}: it must be at most {largest:g}, since no two images of "

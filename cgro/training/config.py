@@ -123,7 +123,8 @@ class TrainingConfig:
     """Images of each part (training, held out, test) to evaluate at most, 10 or more."""
 
     evaluation_steps: int = 10
-    """PGD steps of the evaluation, 1 or more: they begin at the radius and shrink, from 2 starts."""
+    """PGD steps of the evaluation, 1 or more, and never fewer than attack_steps: they begin at the radius and shrink,
+    from 2 starts."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute: auto (a GPU if there is one), cpu or cuda; bits repeat on a CPU only."""
@@ -209,8 +210,9 @@ class TrainingConfig:
 
     @property
     def stronger(self) -> Attack:
-        """The attack of the evaluation."""
-        return evaluation_attack(self.budget, self.evaluation_steps)
+        """The attack of the evaluation: its steps are at least those of the training, and it has two starts."""
+        trained = 0 if self.objective == "standard" else self.attack_steps
+        return evaluation_attack(self.budget, max(self.evaluation_steps, trained))
 
     def __post_init__(self) -> None:
         for each in fields(self):

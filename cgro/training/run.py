@@ -30,7 +30,7 @@ from cgro.experiment import Tick, scratch_of
 from cgro.machine import in_batches_that_fit, is_out_of_memory, resolve_device, single_thread
 from cgro.networks.image_models import parameter_count
 from cgro.networks.zoo import image_model
-from cgro.randomness import at, spawn_streams, torch_generator
+from cgro.randomness import Stream, at, spawn_streams, torch_generator
 from cgro.training.checkpoint import Checkpoint
 from cgro.training.config import TrainingConfig
 from cgro.training.loop import Trainer
@@ -50,6 +50,15 @@ VARIABLES = {
     },
 }
 """Variables of the result: long name and unit. Those of the held-out part are absent where nothing is held out."""
+
+
+CURVE_BATCH = 512
+"""Images that the learning curves attack at once, unless `micro_batch` says."""
+
+
+def evaluation_stream(seed: int, epoch: int, part: str) -> Stream:
+    """The random starts of the attack on a part of the data after an epoch, counted from 1."""
+    return at(spawn_streams(seed)["evaluation"], epoch, list(PARTS).index(part))
 
 
 @dataclass(frozen=True)
@@ -211,11 +220,11 @@ class TrainingRun:
 
     def _row(self, epoch: int) -> dict[str, float]:
         row: dict[str, float] = {"epoch": epoch, "train_loss": self.trainer.mean_loss()}
-        for number, part in enumerate(PARTS):
+        for part in PARTS:
             images: Images = getattr(self.data, part)
             if len(images):
                 images = images.take(torch.arange(min(len(images), self.config.evaluation_images)))
-                stream = at(self.streams["evaluation"], epoch, number)
+                stream = evaluation_stream(self.config.seed, epoch, part)
                 row[f"clean_{part}_accuracy"] = self._accuracy(images, robust=False)
                 row[f"robust_{part}_accuracy"] = self._accuracy(images, robust=True, stream=stream)
         return row
@@ -229,7 +238,7 @@ class TrainingRun:
             warnings.simplefilter("ignore", AccuracyWarning)
             mask = in_batches_that_fit(
                 lambda size: correct(self.trainer.evaluated, mine, attack, own, batch_size=size),
-                self.config.micro_batch or 512,
+                self.config.micro_batch or CURVE_BATCH,
             )
         count = mask.sum().double()
         self.team.sum_in_place([count])
