@@ -41,10 +41,11 @@ def caption(result: xr.Dataset) -> str:
         "built, mean over "
         f"{len(np.unique(result['seed']))} point sets; lines: the formula of the construction "
         f"({equal[1]} of {int(built.sum())} totals and {equal[0]} non-zero counts equal it). Top: weights and biases "
-        "of "
-        "dense layers, with the lower bound that some data set needs in l_2 (dotted, Kim, Moon & Yun 2025) and, for "
-        "rho, "
-        "the published scaling N D^2 rho^4 (dashed, without its constant). Bottom: non-zero weights and biases. At "
+        "of dense layers, with the lower bound that some data set needs in l_2 (dotted, Kim, Moon & Yun 2025), and two "
+        "orders without their constants: the published one after the projection on the span, N d^2 rho^4 + rho^2 d D + "
+        "D with d = min(N, D) (dashed), and that of the projected shared square, D + N + rho^2 N D (dash-dotted), "
+        f"which gains nothing for N <= sqrt(D) / rho ({np.sqrt(fixed['dim']) / fixed['ratio']:.0f} at the fixed D and "
+        "rho). Bottom: non-zero weights and biases. At "
         f"D = {int(wide['dim'])} the projected shared square has {int(wide['total']):,} parameters in all, "
         f"{float(wide['total'] / wide['lower_bound']):.1f} times the lower bound."
     )
@@ -65,7 +66,8 @@ def draw(result: xr.Dataset) -> Figure:
                 bound = part.where(part["norm"] == "2", drop=True)
                 for what, style, text in (
                     ("lower_bound", ":", r"lower bound, $\ell_2$"),
-                    ("published_scaling", "--", r"published scaling $N D^2 \rho^4$"),
+                    ("published_scaling", "--", r"published order on the span"),
+                    ("shared_square_scaling", "-.", r"order $D + N + \rho^2 N D$"),
                 ):
                     x, values, _ = _curve(bound, None, axis, what)
                     ax.plot(x, values, color=COLORS["neutral"], ls=style, lw=1.2, label=text)

@@ -15,7 +15,7 @@ from cgro.attacks.pgd import pgd
 from cgro.certify.certify import certify
 from cgro.data.separation import LabelledPoints, opposite_separation
 from cgro.errors import UserError
-from cgro.measures.scaling import power_law
+from cgro.measures.scaling import joint_power_law, power_law
 from cgro.networks.relu import ReluNetwork
 from cgro.training import capacity
 from cgro.training.capacity import (
@@ -263,6 +263,26 @@ def test_prototypes_make_clusters_with_labels_in_turn(norm: str) -> None:
             own = data.points[first::4]
             assert (data.labels[first::4] == (-1) ** first).all()
             assert np.linalg.norm(own - own[0], ord=order, axis=1).max() < 0.35 * separation
+
+
+def test_a_joint_power_law_is_recovered_with_its_intervals() -> None:
+    n, d = (grid.ravel() for grid in np.meshgrid([1.0, 2.0, 8.0], [3.0, 5.0, 30.0]))
+    laws = joint_power_law({"n": n, "d": d}, 7 * n**0.5 * d**-2)
+    assert [law.exponent for law in laws.values()] == pytest.approx([0.5, -2])
+    assert laws["d"].factor == pytest.approx(7)
+    # One variable: the same fit as `power_law`.
+    rng = np.random.default_rng(0)
+    y = n**1.3 * np.exp(0.2 * rng.normal(size=9))
+    one, same = joint_power_law({"n": n}, y, 0.9)["n"], power_law(n, y, 0.9)
+    assert (one.exponent, one.low, one.high) == pytest.approx((same.exponent, same.low, same.high))
+    missed = 0
+    for _ in range(400):
+        laws = joint_power_law({"n": n, "d": d}, n * d**2 * np.exp(0.3 * rng.normal(size=9)), 0.95)
+        missed += not laws["d"].low <= 2 <= laws["d"].high
+    assert 5 <= missed <= 40
+    for bad in ({"n": n, "m": n**2}, {"n": 0 * n}):
+        with pytest.raises(ValueError, match=r"points do not determine|not positive"):
+            joint_power_law(bad, y)
 
 
 def test_power_laws_leave_out_places_with_a_failed_search() -> None:

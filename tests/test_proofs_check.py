@@ -6,11 +6,16 @@ import math
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy import sparse
 
 from cgro.claim import Claim, Finding
 from cgro.errors import UserError
-from cgro.networks.memorizers.bounds import shattered_points
+from cgro.networks.gadgets import maximum_step
+from cgro.networks.memorizers.bounds import lower_bound_total, shattered_points
+from cgro.networks.memorizers.constructions import memorize
+from cgro.networks.relu import ReluNetwork
 from cgro.registry import find_all
 
 CHECKS = find_all("check")
@@ -120,6 +125,7 @@ UNDECIDED: list[tuple[str, dict[str, Any]]] = [
     ("grid-cells-size", {"largest": 1024, "tolerance": 0.01}),
     ("gram-law", {"draws": 1000, "tolerance": 0.05}),
     ("influence-null", {"trials": 200, "tolerance": 0.001}),
+    ("measured-scaling", {"tolerance": 0.1}),
 ]
 
 
@@ -136,4 +142,33 @@ def test_every_check_of_an_interval_can_be_undecided() -> None:
     """Asymptotic and statistical checks share their code for fitted exponents, or are in the list above."""
     kinds = {name for name, claim in CLAIMS.items() if claim.evidence in ("statistical", "asymptotic")}
     shared = {"memorization-time-scaling"}  # that of signal-time-scaling
-    assert kinds - shared - {name for name, _ in UNDECIDED} == {"measured-scaling"}
+    assert kinds - shared - {name for name, _ in UNDECIDED} == set()
+
+
+def test_the_lower_bound_of_measured_scaling_is_below_every_robust_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1/2 - max_j relu(x_j), over the e_j whose label is not that of 0, is robust at every ratio below 1 on these."""
+    module, seen = CHECKS["measured-scaling"], []
+
+    def watched(points: Any, labels: Any, *arguments: Any, **options: Any) -> Any:
+        seen.append((np.asarray(points), np.asarray(labels)))
+        return memorize(points, labels, *arguments, **options)
+
+    monkeypatch.setattr(module, "memorize", watched)
+    data = CLAIMS["measured-scaling"].check(dims=(4, 8, 16), ratios=(0.3, 0.6, 0.9), wide_dims=(1100, 1200)).data
+    assert (data["lower"] <= data["total"]).all()
+    assert seen
+    for points, labels in seen:
+        origin = labels[(points == 0).all(axis=1)]
+        first = np.eye(points.shape[1])[points[labels != origin].argmax(axis=1)]
+        values: Any = sparse.eye_array(len(first), format="csr")
+        layers, length = [(first, np.zeros(len(first)))], len(first)
+        while length > 1:
+            weight, values, length = maximum_step(values, length)
+            layers.append((weight, np.zeros(weight.shape[0])))
+        network = ReluNetwork.of([*layers, (-values, np.array([0.5]))])
+        assert (np.sign(network(points)[:, 0]) == np.where(labels == origin, 1, -1)).all()
+        # The worst points of balls of radius 0.99 / 2: x_j as small, or as large, as it gets.
+        assert (network((1 - 0.495) * first) < 0).all()
+        assert (network(0.495 * first) > 0).all()
+        samples, dim = points.shape
+        assert network.size.total >= lower_bound_total(samples, dim, 0.99, "2")

@@ -47,7 +47,9 @@ def test_closed_forms() -> None:
     assert lower_bound_total(40, 1000, 0.5, "2") == 10_010
     assert lower_bound_total(200, 200, 0.9, "2") == 32_562
     assert shattered_points(10, 6, 0.9) == 5 * 5
-    assert published_scaling_total(40, 1000, 0.5) == pytest.approx(2.5e6)
+    # 40 points span 40 dimensions at most: N^3 rho^4 + rho^2 N D + D.
+    assert published_scaling_total(40, 1000, 0.5) == pytest.approx(4_000 + 10_000 + 1_000)
+    assert published_scaling_total(1000, 40, 0.5) == pytest.approx(100_000 + 400 + 40)
     assert shared_square_scaling_total(40, 1000, 0.5) == 11_040
     for ratio in (0.0, 1.0, -1.0):
         with pytest.raises(UserError, match="ratio is"):

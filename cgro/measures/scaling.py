@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from jaxtyping import Float
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """y ~ factor * x^exponent."""
+    """y ~ factor * x^exponent; jointly, y ~ factor * product of x^exponent."""
 
     exponent: float
     low: float
@@ -32,3 +33,32 @@ def power_law(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], confidence
     reach = float(scipy.stats.t.ppf((1 + confidence) / 2, len(x) - 2)) * float(fit.stderr)
     slope = float(fit.slope)
     return PowerLaw(slope, slope - reach, slope + reach, float(np.exp(fit.intercept)))
+
+
+def joint_power_law(
+    x: Mapping[str, Float[np.ndarray, " n"]], y: Float[np.ndarray, " n"], confidence: float = 0.95
+) -> dict[str, PowerLaw]:
+    """Least squares of log y against the logarithms of several variables at once; one law for each, of one factor.
+
+    Each interval is Student's, for independent errors of equal size in log y.
+
+    Raises: ValueError for values that are not positive, and where the points are too few or do not tell the variables
+        apart.
+    """
+    columns = [np.asarray(values, dtype=float) for values in x.values()]
+    y = np.asarray(y, dtype=float)
+    if not all((values > 0).all() for values in (*columns, y)):
+        raise ValueError("values that are not positive have no logarithm")
+    design = np.column_stack([np.ones(len(y)), *(np.log(values) for values in columns)])
+    freedom = len(y) - design.shape[1]
+    if freedom < 1 or np.linalg.matrix_rank(design) < design.shape[1]:
+        raise ValueError(f"{len(y)} points do not determine {len(columns)} exponents and a factor, with their errors")
+    slopes, _, _, _ = np.linalg.lstsq(design, np.log(y), rcond=None)
+    residual = np.log(y) - design @ slopes
+    variance = np.diag(np.linalg.inv(design.T @ design)) * float(residual @ residual) / freedom
+    reach = float(scipy.stats.t.ppf((1 + confidence) / 2, freedom)) * np.sqrt(variance)
+    factor = float(np.exp(slopes[0]))
+    return {
+        name: PowerLaw(float(slope), float(slope - width), float(slope + width), factor)
+        for name, slope, width in zip(x, slopes[1:], reach[1:], strict=True)
+    }
