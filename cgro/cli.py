@@ -27,8 +27,8 @@ KEPT = {"simulate": "finished cells are kept", "reproduce": "finished cells are 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code.
 
-    0 done, 1 a check failed, 2 a user's mistake or an output that cannot be written, 130, 143 and 129 stopped by
-    Ctrl-C, SIGTERM and SIGHUP, 141 nobody reads standard output.
+    0 done, 1 a check failed or all runs of a simulation diverged, 2 a user's mistake or an output that cannot be
+    written, 130, 143 and 129 stopped by Ctrl-C, SIGTERM and SIGHUP, 141 nobody reads standard output.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     with streams.guarded(), interrupts.answered() as stop:

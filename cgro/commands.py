@@ -25,6 +25,7 @@ from cgro import checking
 from cgro.claim import Verdict
 from cgro.configure import parse_config, parse_parameters
 from cgro.errors import UserError
+from cgro.experiment import count_diverged
 from cgro.files import remove_leftovers
 from cgro.machine import available_cores, computes_on_gpu
 from cgro.plots.words import found_words, slack_words
@@ -35,16 +36,24 @@ from cgro.sweeps.context import StoredContext
 
 log = logging.getLogger(__name__)
 CHECK_FAILED = 1
+ALL_DIVERGED = 1
 
 
 def simulate(options: argparse.Namespace, fields: Sequence[str]) -> int:
-    """Run one experiment, store its result and say where it lies."""
+    """Run one experiment, store its result and say where it lies; 1 if all of its runs diverged."""
     module = find("experiment", options.name)
     config = parse_config(module, options, fields)
     with stored_context(options, options.name, worker_count(options, module, config)) as context:
-        path, _ = obtain(module, options.name, config, context, options, fields)
+        path, result = obtain(module, options.name, config, context, options, fields)
     print(path)
-    return 0
+    diverged, runs = count_diverged(result)
+    if diverged:
+        log.warning(
+            "warning: %s runs diverged: a number overflowed, and records from there on are missing (NaN); "
+            "give a smaller learning rate",
+            f"all {runs:,}" if diverged == runs else f"{diverged:,} of {runs:,}",
+        )
+    return ALL_DIVERGED if runs and diverged == runs else 0
 
 
 def obtain(

@@ -61,3 +61,12 @@ class PlainContext:
 
     def map(self, function: CellFunction[C], cells: Sequence[C]) -> list[xr.Dataset]:
         return [function(cell, lambda _done: None) for cell in cells]
+
+
+def count_diverged(result: xr.Dataset) -> tuple[int, int]:
+    """How many runs of a result diverged, and how many there are; (0, 0) where `status` does not say."""
+    status = result.get("status")
+    meanings = "" if status is None else str(status.attrs.get("flag_meanings", ""))
+    if status is None or "diverged" not in meanings.split():
+        return 0, 0
+    return int((status == meanings.split().index("diverged")).sum()), int(status.size)

@@ -12,7 +12,7 @@ from cgro.data.patches import require_sizes
 from cgro.dynamics.setting import PatchSetting
 from cgro.experiment import Context
 from cgro.networks.patch_cnn import Activation
-from cgro.sweeps.one_axis import train_variants
+from cgro.sweeps.one_axis import require_variants, train_variants
 
 TITLE = "Activation: exponents q of sgn(z)|z|^q, and ReLU^q with fixed output signs"
 
@@ -38,7 +38,7 @@ class Config:
 
     def __post_init__(self) -> None:
         require_sizes(seeds=self.seeds, test_samples=self.test_samples, activations=len(self.odd) + len(self.relu))
-        _ = self.settings
+        require_variants(self, self.settings)
 
     @property
     def kinds(self) -> list[tuple[Activation, float]]:

@@ -18,9 +18,10 @@ from threadpoolctl import threadpool_limits
 
 from cgro.data.patches import draw_patches, require_sizes
 from cgro.dynamics.direct import DirectEngine, attack_samples
+from cgro.dynamics.memory import require_sweep
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import Attack, PatchSetting
-from cgro.dynamics.trajectory import record_steps
+from cgro.dynamics.trajectory import record_steps, status_of
 from cgro.errors import UserError
 from cgro.experiment import Context, PlainContext, Tick
 from cgro.machine import resolve_device
@@ -73,7 +74,17 @@ class Config:
         require_sizes(seeds=self.seeds, test_samples=self.test_samples, trainings=len(self.trainings))
         if self.setting.sampling == "gram":
             raise UserError("sampling = 'gram': PGD needs the patches themselves; use sampling vectors")
-        _ = self.settings
+        fresh = replace(self.setting, samples=self.test_samples)
+        for setting in (*self.settings, fresh):
+            require_sweep(
+                [setting],
+                count=len(self.trainings),
+                seeds=self.seeds,
+                records=self.records,
+                test_samples=1,
+                together=self.seeds,
+                direct=True,
+            )
 
     @property
     def settings(self) -> list[PatchSetting]:
@@ -137,6 +148,7 @@ def train_attacked(cell: AttackCell, tick: Tick) -> xr.Dataset:
         {
             "train_error": (dims, np.array(train_error), attrs | {"long_name": "error on training samples"}),
             "test_error": (dims, np.array(test_error), attrs | {"long_name": "error on fresh samples"}),
+            "status": status_of(np.isnan(train_error[-1]).any(0), "seed"),
         },
         coords={"step": steps, "evaluation": list(EVALUATIONS), "seed": list(range(cell.seeds))},
     )
@@ -155,7 +167,8 @@ def fresh_samples(runs: Runs, count: int, device: torch.device) -> tuple[torch.T
 
 
 def _errors(engine: DirectEngine, X: torch.Tensor, labels: torch.Tensor, position: torch.Tensor) -> np.ndarray:
-    """Error of every run under each of EVALUATIONS, shape (evaluation, seed)."""
+    """Error of every run under each of EVALUATIONS, shape (evaluation, seed); NaN where weights are no numbers."""
+    finite = engine.network.weights.detach().isfinite().all(-1).all(-1)
     paper = replace(engine.runs.common, radius_ratio=None)
     errors = []
     judges: tuple[Training | None, ...] = (None, Training("worst"), Training("pgd-l2", 0.25), Training("pgd-l2", 0.5))
@@ -165,7 +178,8 @@ def _errors(engine: DirectEngine, X: torch.Tensor, labels: torch.Tensor, positio
             judged = Runs.product([replace(paper, radius_ratio=judge.radius_ratio)], engine.runs.seeds)
             Z = attack_samples(engine.network, X, labels, position, judged, judge.attack)
         with torch.no_grad():
-            errors.append((labels * engine.network(Z) <= 0).double().mean(1).cpu().numpy())
+            wrong = (labels * engine.network(Z) <= 0).double().mean(1)
+            errors.append(torch.where(finite, wrong, torch.nan).cpu().numpy())
     return np.array(errors)
 
 

@@ -12,7 +12,7 @@ from cgro.data.patches import require_sizes
 from cgro.dynamics.setting import PatchSetting
 from cgro.experiment import Context
 from cgro.sweeps.axes import vary
-from cgro.sweeps.one_axis import train_variants
+from cgro.sweeps.one_axis import require_variants, train_variants
 
 TITLE = "Dimension: patch dimension d from 50 to a million, noise norm held fixed"
 
@@ -36,7 +36,7 @@ class Config:
 
     def __post_init__(self) -> None:
         require_sizes(seeds=self.seeds, test_samples=self.test_samples, dims=len(self.dims))
-        _ = self.settings
+        require_variants(self, self.settings)
 
     @property
     def settings(self) -> list[PatchSetting]:

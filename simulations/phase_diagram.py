@@ -10,11 +10,12 @@ import tyro
 import xarray as xr
 
 from cgro.data.patches import require_sizes
+from cgro.dynamics.memory import require_sweep
 from cgro.dynamics.setting import PatchSetting
 from cgro.errors import UserError
 from cgro.experiment import Context, PlainContext
 from cgro.sweeps.axes import Axis, vary
-from cgro.sweeps.patches import train_settings
+from cgro.sweeps.patches import BLOCK, train_settings
 
 TITLE = "Phase diagram: robust or CGRO, over two axes of the setting"
 
@@ -40,6 +41,16 @@ class Config:
         require_sizes(seeds=self.seeds, test_samples=self.test_samples)
         if self.x.name == self.y.name:
             raise UserError(f"axes x and y are both {self.x.name}; choose two different fields")
+        # Sizes along the axes end with the largest; no other field of a setting takes memory.
+        largest = vary(vary(self.setting, self.x.name, self.x.high), self.y.name, self.y.high)
+        require_sweep(
+            [largest],
+            count=self.x.size * self.y.size,
+            seeds=self.seeds,
+            records=2,
+            test_samples=self.test_samples,
+            together=BLOCK,
+        )
 
     @classmethod
     def quick(cls) -> Config:

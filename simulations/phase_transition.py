@@ -9,10 +9,11 @@ import tyro
 import xarray as xr
 
 from cgro.data.patches import require_sizes
+from cgro.dynamics.memory import require_sweep
 from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.trajectory import EngineName
 from cgro.experiment import Context, PlainContext
-from cgro.sweeps.patches import train_settings
+from cgro.sweeps.patches import BLOCK, train_settings
 
 TITLE = "Phase transition: one setting, several seeds, the whole trajectory"
 
@@ -36,6 +37,16 @@ class Config:
 
     def __post_init__(self) -> None:
         require_sizes(seeds=self.seeds, test_samples=self.test_samples)
+        require_sweep(
+            [self.setting],
+            count=1,
+            seeds=self.seeds,
+            records=self.records,
+            test_samples=self.test_samples,
+            together=BLOCK,
+            detail=True,
+            direct=self.engine == "direct",
+        )
 
     @classmethod
     def quick(cls) -> Config:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import xarray as xr
 
 from cgro.data.patches import require_sizes
+from cgro.dynamics.memory import require_sweep
 from cgro.dynamics.trajectory import EngineName
 from cgro.errors import UserError
 from cgro.experiment import Context, PlainContext
 from cgro.plots.report import TableRow
-from cgro.sweeps.patches import train_settings
+from cgro.sweeps.patches import BLOCK, train_settings
 from simulations.reference_table import AMENDMENTS, Comparison, ReferencePoint, compare, reference_points
 
 ONE_CORE_CELLS = True
@@ -41,6 +42,15 @@ class Config:
         for name in self.points:
             if name not in known:
                 raise UserError(f"points: {name!r} is unknown; choose from {', '.join(known)}")
+        require_sweep(
+            [point.setting for point in self.chosen],
+            count=len(self.chosen),
+            seeds=self.seeds,
+            records=self.records,
+            test_samples=self.test_samples,
+            together=BLOCK,
+            direct=self.engine == "direct",
+        )
 
     @property
     def chosen(self) -> list[ReferencePoint]:
@@ -81,6 +91,7 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
         "std_Z": last["noise_response_std"],
         "T_0": trained["T_0"],
         "T_1": trained["T_1"],
+        "status": trained["status"],
     }
     result = xr.Dataset({name: v.drop_vars("step", errors="ignore") for name, v in measured.items()})
     return result.rename(setting="point").assign_coords(point=[point.name for point in points])

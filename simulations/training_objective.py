@@ -12,7 +12,7 @@ from cgro.data.patches import require_sizes
 from cgro.dynamics.setting import PatchSetting
 from cgro.experiment import Context
 from cgro.sweeps.axes import vary
-from cgro.sweeps.one_axis import train_variants
+from cgro.sweeps.one_axis import require_variants, train_variants
 
 TITLE = "Training objective: standard against adversarial training, lambda from 0 to 1"
 
@@ -36,7 +36,7 @@ class Config:
 
     def __post_init__(self) -> None:
         require_sizes(seeds=self.seeds, test_samples=self.test_samples, weights=len(self.weights))
-        _ = self.settings
+        require_variants(self, self.settings)
 
     @property
     def settings(self) -> list[PatchSetting]:

@@ -22,6 +22,9 @@ from jaxtyping import Float64, Int64
 from cgro.errors import UserError
 from cgro.validate import integer
 
+LARGEST_SIZE = 2**53
+"""Up to here floating-point numbers count exactly."""
+
 
 @dataclass(frozen=True)
 class PatchDraw:
@@ -74,10 +77,12 @@ class GramDraw:
 
 
 def require_sizes(**sizes: int) -> None:
-    """Refuse non-positive or non-integer sizes, naming the first one."""
+    """Refuse sizes that are no positive integers, or more than can be counted exactly, naming the first one."""
     for name, value in sizes.items():
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
             raise UserError(f"{name} = {value}: must be a positive integer; give {name} >= 1")
+        if value > LARGEST_SIZE:
+            raise UserError(f"{name} is too large: it must be at most {LARGEST_SIZE:,}; give a smaller one")
 
 
 def _streams(seed: int, count: int) -> list[np.random.Generator]:

@@ -15,6 +15,7 @@ from cgro.attacks.ball import Budget
 from cgro.attacks.pgd import pgd
 from cgro.attacks.signal import signal_learning, signal_margin
 from cgro.dynamics.crossings import Watch
+from cgro.dynamics.memory import require_engine
 from cgro.dynamics.runs import Runs, State, vector_draw
 from cgro.dynamics.setting import Attack
 from cgro.errors import UserError
@@ -35,6 +36,7 @@ class DirectEngine:
             raise ValueError("the direct engine trains runs of one dimension; run them apart")
         if setting.sampling == "gram":
             raise UserError("sampling = 'gram': the direct engine needs the patches; use sampling vectors or auto")
+        require_engine(setting, runs=len(runs), draws=len(runs), direct=True)
         self.runs, self.device = runs, torch.device(device)
         draws = [vector_draw(s, seed) for s, seed in zip(runs.settings, runs.seeds, strict=True)]
 

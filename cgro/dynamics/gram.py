@@ -21,6 +21,7 @@ from torch import Tensor
 from cgro.attacks.signal import attacked_margin, signal_learning, signal_margin
 from cgro.dynamics import kernel
 from cgro.dynamics.crossings import LEVELS, Watch
+from cgro.dynamics.memory import require_engine
 from cgro.dynamics.runs import Runs, State, gram_draw
 from cgro.errors import UserError
 from cgro.machine import available_cores
@@ -61,6 +62,7 @@ class GramEngine:
         keys = [(seed, s.dim, s.draws_gram) for s, seed in zip(runs.settings, runs.seeds, strict=True)]
         index = {key: k for k, key in enumerate(dict.fromkeys(keys))}
         first = {key: b for b, key in reversed(list(enumerate(keys)))}
+        require_engine(setting, runs=len(runs), draws=len(index), direct=False)
         draws = [gram_draw(runs.settings[first[key]], key[0]) for key in index]
         self.draw = np.array([index[key] for key in keys])
 

@@ -12,6 +12,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from cgro.data.patches import GramDraw, PatchDraw, draw_gram, draw_patches
+from cgro.dynamics.memory import require_runs
 from cgro.dynamics.setting import PatchSetting
 
 
@@ -30,7 +31,8 @@ class Runs:
 
     @classmethod
     def product(cls, settings: Sequence[PatchSetting], seeds: Sequence[int]) -> Runs:
-        """Every setting with every seed, seeds running fastest."""
+        """Every setting with every seed, seeds running fastest. Raises: UserError for more than memory can list."""
+        require_runs(len(settings), seeds)
         return cls(tuple(s for s in settings for _ in seeds), tuple(seed for _ in settings for seed in seeds))
 
     def __len__(self) -> int:

@@ -22,6 +22,7 @@ from cgro.dynamics.crossings import LONG_NAMES, NAMES
 from cgro.dynamics.direct import DirectEngine
 from cgro.dynamics.fresh_sample import estimate_error, noise_response
 from cgro.dynamics.gram import GramEngine
+from cgro.dynamics.memory import require_records
 from cgro.dynamics.runs import Engine, Runs, State
 from cgro.errors import UserError
 from cgro.experiment import Tick
@@ -59,6 +60,8 @@ def record_steps(steps: int, count: int) -> np.ndarray:
     """At most `count` log-spaced steps from 0 to `steps`, both included. Raises: UserError for count < 2."""
     if count < 2:
         raise UserError(f"records = {count}: the first and the last step are always recorded; give records >= 2")
+    if count > 2 + steps * np.log(steps + 1.0):  # more than one for each step: every step
+        return np.arange(steps + 1)
     spaced = np.geomspace(steps, 1, count - 1).round().astype(int)
     return np.unique(np.concatenate([[0], spaced, [steps]]))
 
@@ -176,8 +179,9 @@ def train(
     """
     if test_samples < 1:
         raise UserError(f"test_samples = {test_samples}: must be a positive integer; give test_samples >= 1")
+    total, distinct = len(runs), len(set(runs.seeds))
+    require_records(runs.common, runs=total, seeds=distinct, records=records, test_samples=test_samples, detail=detail)
     work = make_engine(engine, runs, device, threads)
-    total = len(runs)
     active, batch = np.arange(total), runs
     steps = record_steps(runs.common.steps, records)
     values: dict[str, np.ndarray] = {}
@@ -222,6 +226,15 @@ def _training_loss(batch: Runs, record: dict[str, np.ndarray]) -> np.ndarray:
     return (1 - lam) * record["clean_loss"] + lam * record["adversarial_loss"]
 
 
+def _status_variable(status: np.ndarray, dim: str) -> xr.DataArray:
+    return xr.DataArray(status, dims=dim, attrs={"long_name": "how the run ended", "flag_meanings": " ".join(STATUS)})
+
+
+def status_of(diverged: np.ndarray, dim: str) -> xr.DataArray:
+    """The status of runs that were not stopped: finished or diverged."""
+    return _status_variable(np.where(diverged, STATUS.index("diverged"), 0).astype(np.int8), dim)
+
+
 def _dataset(
     runs: Runs,
     steps: Sequence[int] | np.ndarray,
@@ -240,9 +253,7 @@ def _dataset(
         )
         for name, array in values.items()
     }
-    data["status"] = xr.DataArray(
-        status, dims="run", attrs={"long_name": "how the run ended", "flag_meanings": " ".join(STATUS)}
-    )
+    data["status"] = _status_variable(status, "run")
     data["last_step"] = xr.DataArray(last, dims="run", attrs={"long_name": "last step taken", "units": "steps"})
     for name, long_name, values_of in zip(NAMES, LONG_NAMES, times.T, strict=True):
         data[name] = xr.DataArray(values_of, dims="run", attrs={"long_name": long_name, "units": "steps"})

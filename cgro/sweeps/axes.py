@@ -10,6 +10,7 @@ import numpy as np
 
 from cgro.dynamics.setting import PatchSetting
 from cgro.errors import UserError
+from cgro.machine import require_memory
 
 LABELS = {
     "samples": "training samples $N$",
@@ -25,6 +26,8 @@ LABELS = {
     "learning_rate": r"learning rate $\eta$",
 }
 """Fields of a setting that an axis may name, with their labels."""
+_VALUE = 100.0
+"""Bytes that a value of an axis takes while the axis is made."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Axis:
         require_axis(self.name)
         if self.count < 2:
             raise UserError(f"axis {self.name}: count = {self.count}; give at least 2 values")
+        require_memory(_VALUE * min(self.count, 2**53), f"axis {self.name} with count = {self.count:,}")
         if not self.low < self.high:
             raise UserError(f"axis {self.name}: low = {self.low:g} and high = {self.high:g}; give low < high")
         if self.log and self.low <= 0:
@@ -64,6 +68,11 @@ class Axis:
         if self.is_integer:
             spaced = np.unique(spaced.round())
         return [float(f"{value:.12g}") for value in spaced]
+
+    @property
+    def size(self) -> int:
+        """At least the number of values, found without making them."""
+        return min(self.count, int(self.high) - int(self.low) + 1) if self.is_integer else self.count
 
     @property
     def is_integer(self) -> bool:

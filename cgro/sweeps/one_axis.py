@@ -7,9 +7,10 @@ from typing import Protocol
 
 import xarray as xr
 
+from cgro.dynamics.memory import require_sweep
 from cgro.dynamics.setting import PatchSetting
 from cgro.experiment import Context, PlainContext
-from cgro.sweeps.patches import train_settings
+from cgro.sweeps.patches import BLOCK, train_settings
 
 
 class OneAxisConfig(Protocol):
@@ -23,6 +24,18 @@ class OneAxisConfig(Protocol):
     def test_samples(self) -> int: ...
     @property
     def device(self) -> str: ...
+
+
+def require_variants(config: OneAxisConfig, settings: Sequence[PatchSetting]) -> None:
+    """Refuse sizes that the memory of this machine cannot hold. Raises: UserError."""
+    require_sweep(
+        settings,
+        count=len(settings),
+        seeds=config.seeds,
+        records=config.records,
+        test_samples=config.test_samples,
+        together=BLOCK,
+    )
 
 
 def train_variants(

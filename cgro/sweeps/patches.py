@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import xarray as xr
 
+from cgro.dynamics.memory import require_runs
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.trajectory import EngineName, train
@@ -64,6 +65,7 @@ def train_settings(
 
     Raises: ValueError where the settings differ in their number of steps (their records would not share an axis).
     """
+    require_runs(len(settings), seeds)
     settings, seeds = list(settings), tuple(seeds)
     if len({s.steps for s in settings}) > 1:
         raise ValueError("the settings of a sweep must take the same number of steps")

@@ -1,0 +1,127 @@
+"""How much memory runs of the patch model take, from their sizes alone, so that what cannot be is refused at once.
+
+Estimates of the largest amount held at a time, in bytes, within a factor of about two; the tests measure them. Letters:
+N samples, P patches, d patch dimension, F filters with their mirror images, n = N (P - 1) noise patches.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+
+from cgro.dynamics.setting import PatchSetting
+from cgro.machine import require_memory
+
+_NUMBER = 8
+"""Bytes of a float64."""
+_OBJECT = 1000
+"""Bytes of a setting, a seed and what else Python keeps of a run."""
+_RECORDED = 16
+"""Numbers of a record without detail."""
+_COPIES_OF_RECORDS = 4
+"""A block's own, by setting and seed, joined, and on the way to the file."""
+_KEPT_SEEDS = 16
+"""Seeds whose test draws are kept."""
+
+
+def filters_of(setting: PatchSetting) -> int:
+    """F: filters with their mirror images."""
+    return setting.filters * (2 if setting.activation == "relu" else 1)
+
+
+def draw_bytes(setting: PatchSetting) -> float:
+    """While the Gram form of one seed and dimension is drawn: three n x n matrices at a time, and vectors, if any."""
+    n, m, d = setting.noise_patches, setting.filters, setting.dim
+    vectors = 0 if setting.draws_gram else (n + m) * d
+    return _NUMBER * (3.0 * n * n + 2.0 * m * n + 2.0 * m * m + vectors)
+
+
+def gram_bytes(setting: PatchSetting, runs: int, draws: int) -> float:
+    """Gram engine: while it is made, or while it trains and is looked at, whichever takes more.
+
+    Draws exist twice until they lie in one array. Afterwards G of every draw is left, and v, v(0), A and K(0) of every
+    run with the terms of K.
+    """
+    n, m, F = setting.noise_patches, setting.filters, filters_of(setting)
+    made = draws * (2.0 * n * n + m * n + 2.0 * m * m) + runs * (3.0 * F * n + 2.0 * F * F)
+    used = draws * 1.0 * n * n + runs * (5.0 * F * n + 4.0 * F * F)
+    return max(draw_bytes(setting) + _NUMBER * (draws - 1) * (1.0 * n * n + m * n + m * m), _NUMBER * max(made, used))
+
+
+def direct_bytes(setting: PatchSetting, runs: int) -> float:
+    """Direct engine: samples, their attacked versions and candidates, activations and their gradients."""
+    N, P, d, n = setting.samples, setting.patches, setting.dim, setting.noise_patches
+    F = filters_of(setting)
+    return _NUMBER * runs * (8.0 * N * P * d + 3.0 * n * d + 4.0 * F * d + 8.0 * N * P * F + 1.0 * F * F)
+
+
+def test_bytes(setting: PatchSetting, seeds: int, test_samples: int) -> float:
+    """Fresh-sample law: the draws that are kept, a network's responses to them, and the root of its K."""
+    F = filters_of(setting)
+    one = float(test_samples) * (setting.patches - 1) * F
+    return _NUMBER * ((min(seeds, _KEPT_SEEDS) + 4.0) * one + 4.0 * F * F)
+
+
+def record_bytes(setting: PatchSetting, runs: int, records: int, *, detail: bool) -> float:
+    """What is recorded of all runs. There are never more records than steps."""
+    numbers = _RECORDED + (filters_of(setting) + 3.0 * setting.samples if detail else 0.0)
+    return float(runs) * (_NUMBER * _COPIES_OF_RECORDS * min(records, setting.steps + 1) * numbers + _OBJECT)
+
+
+def require_engine(setting: PatchSetting, *, runs: int, draws: int, direct: bool) -> None:
+    """Refuse a batch that memory cannot hold: `runs` of the shape of `setting`, of `draws` different draws.
+
+    Raises: UserError.
+    """
+    sizes = ", ".join(f"{name} = {getattr(setting, name):,}" for name in ("samples", "patches", "dim", "filters"))
+    needed = direct_bytes(setting, runs) if direct else gram_bytes(setting, runs, draws)
+    _require(needed, f"training with {sizes}" + (f", {runs:,} runs at a time," if runs > 1 else ""))
+
+
+def require_records(
+    setting: PatchSetting, *, runs: int, seeds: int, records: int, test_samples: int, detail: bool
+) -> None:
+    """Refuse records, or draws for test errors, that memory cannot hold. Raises: UserError."""
+    _require(record_bytes(setting, runs, records, detail=detail), f"{runs:,} runs with {records:,} records each")
+    filters = f"filters = {setting.filters:,}"
+    _require(test_bytes(setting, seeds, test_samples), f"test_samples = {test_samples:,} with {filters}")
+
+
+def require_runs(settings: int, seeds: Sequence[int]) -> None:
+    """Refuse more runs than memory can list. Raises: UserError."""
+    try:
+        count = len(seeds)
+    except OverflowError:  # a range may have more than len() can say
+        count = sys.maxsize
+    _require(float(_OBJECT) * settings * count, f"{settings:,} settings with {count:,} seeds each")
+
+
+def require_sweep(
+    settings: Iterable[PatchSetting],
+    *,
+    count: int,
+    seeds: int,
+    records: int,
+    test_samples: int,
+    together: int,
+    detail: bool = False,
+    direct: bool = False,
+) -> None:
+    """Refuse a sweep that memory cannot hold, by its sizes alone and before any list of them is made.
+
+    settings: the largest of them. count: how many there are, each with `seeds` seeds. together: runs of a block, which
+    holds one setting with all seeds at least.
+
+    Raises: UserError.
+    """
+    _require(float(_OBJECT) * count * seeds, f"seeds = {seeds:,}" + (f" of {count:,} settings" if count > 1 else ""))
+    for setting in settings:
+        require_engine(setting, runs=1, draws=1, direct=direct)
+        require_records(
+            setting, runs=count * seeds, seeds=seeds, records=records, test_samples=test_samples, detail=detail
+        )
+        require_engine(setting, runs=max(min(count * seeds, together), seeds), draws=seeds, direct=direct)
+
+
+def _require(needed: float, what: str) -> None:
+    require_memory(min(needed, sys.float_info.max), what)
