@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import json
 import re
 from fractions import Fraction
 
@@ -83,6 +84,28 @@ def test_damaged_and_foreign_files_are_refused_in_one_line(tmp_path) -> None:
     for head in ("no json", "[]"):
         save_file({"weight": np.ones(3)}, path, metadata={export.FORMAT: head})
         assert "version None" in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "shapes", "words"),
+    [
+        ({}, None, "holds no network"),
+        ({}, [[1, 2], 3], "holds no network"),
+        ({"0.bias": None}, [[1, 2]], "holds no network"),
+        ({"0.weight": None}, [[1, 2]], "holds no network"),
+        ({"0.weight": np.ones((1, 2), np.complex64)}, [[1, 2]], "weights of layer 1 are not numbers"),
+        ({"0.weight": None, "0.indices": np.array([9], np.int32)}, [[1, 2]], "holds no network"),
+    ],
+)
+def test_files_that_are_whole_but_hold_no_network_are_refused(change, shapes, words, tmp_path) -> None:
+    sparse_part = {"0.data": np.ones(1), "0.indices": np.zeros(1, np.int32), "0.indptr": np.array([0, 1], np.int32)}
+    made = {"0.weight": np.ones((1, 2)), "0.bias": np.zeros(1)} | change
+    if "0.indices" in change:
+        made = sparse_part | made
+    tensors = {name: array for name, array in made.items() if array is not None}
+    head = {"version": 1, "shapes": shapes, "sha256": export._digest(tensors, shapes)}
+    save_file(tensors, tmp_path / "net", metadata={export.FORMAT: json.dumps(head)})
+    assert words in refused(tmp_path / "net")
 
 
 @settings(max_examples=40)

@@ -85,8 +85,11 @@ def load(path: Path | str) -> ReluNetwork:
         raise UserError(f"network {path}: version {about.get('version')}, this cgro reads {VERSION}; update cgro")
     if about.get("sha256") != _digest(tensors, about.get("shapes")):
         raise UserError(f"network {path}: contents are damaged, their checksum differs; write it again with save()")
-    shapes = about["shapes"]
-    return ReluNetwork.of((_weight(tensors, k, tuple(shape)), tensors[f"{k}.bias"]) for k, shape in enumerate(shapes))
+    try:
+        shapes = [tuple(shape) for shape in about["shapes"]]
+        return ReluNetwork.of((_weight(tensors, k, shape), tensors[f"{k}.bias"]) for k, shape in enumerate(shapes))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"network {path}: holds no network ({error}); write it again with save()") from error
 
 
 def to_onnx(
@@ -267,7 +270,9 @@ def _digest(tensors: dict[str, np.ndarray], shapes: Any) -> str:
 def _weight(tensors: dict[str, np.ndarray], k: int, shape: tuple[int, ...]) -> Matrix:
     if f"{k}.weight" in tensors:
         return tensors[f"{k}.weight"]
-    return sparse.csr_array(tuple(tensors[f"{k}.{part}"] for part in _PARTS), shape=shape)
+    weight = sparse.csr_array(tuple(tensors[f"{k}.{part}"] for part in _PARTS), shape=shape)
+    weight.check_format()  # indices beyond the shape would read foreign memory
+    return weight
 
 
 def _onnx_bytes(network: ReluNetwork, precision: str, rounding: str) -> bytes:

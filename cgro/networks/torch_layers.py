@@ -80,7 +80,14 @@ def require_plain(name: str, module: nn.Module) -> None:
 
 def unknown(name: str, module: nn.Module, allowed: str = ALLOWED) -> UserError:
     """The refusal of a module of another class."""
-    return UserError(f"module {name} is a {type(module).__name__}: allowed are {allowed}")
+    return UserError(f"module {name} is a {class_name(module)}: allowed are {allowed}")
+
+
+def class_name(module: nn.Module) -> str:
+    """The name of the module's class, with where it is from if a class that is read has the same name."""
+    kind = type(module)
+    same = kind not in _KNOWN and kind.__name__ in {known.__name__ for known in _KNOWN}
+    return f"{kind.__module__}.{kind.__qualname__}" if same else kind.__name__
 
 
 def weight_and_bias(module: nn.Linear | nn.Conv2d) -> tuple[np.ndarray, np.ndarray]:

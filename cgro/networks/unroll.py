@@ -12,7 +12,7 @@ from torch import nn
 from cgro.errors import UserError
 from cgro.networks.image_models import Normalize
 from cgro.networks.relu import ReluNetwork
-from cgro.networks.torch_layers import layers_of, scale_and_shift, weight_and_bias
+from cgro.networks.torch_layers import class_name, layers_of, scale_and_shift, weight_and_bias
 from cgro.networks.torch_values import require_equal
 
 Affine = tuple[Any, np.ndarray]
@@ -71,7 +71,7 @@ def _step(name: str, module: nn.Module, shape: tuple[int, ...]) -> tuple[Affine,
             pixels = math.prod(shape[1:])
             return (sparse.diags_array(np.repeat(scale, pixels), format="csr"), np.repeat(shift, pixels)), shape
     raise UserError(
-        f"module {name or 'model'} is {type(module).__name__} on an input of shape {shape}: allowed are Normalize, "
+        f"module {name or 'model'} is {class_name(module)} on an input of shape {shape}: allowed are Normalize, "
         "Conv2d on (C, H, W), Linear and BatchNorm of its size, ReLU and Flatten"
     )
 
