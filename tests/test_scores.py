@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cgro.errors import UserError
+from cgro.errors import AccuracyWarning, UserError
 from cgro.memorization.scores import (
     exceeds_by_chance,
     influence,
@@ -45,6 +45,27 @@ def test_a_sample_in_every_subset_has_no_score() -> None:
     mask = np.ones((5, 1), dtype=bool)
     assert np.isnan(memorization(mask, mask)).all()
     assert np.isnan(influence(mask, mask)).all()
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, np.int8, np.float32, np.float64, bool, list])
+def test_zeros_and_ones_of_any_type_are_true_and_false(kind) -> None:  # type: ignore[no-untyped-def]
+    mask, correct = drawn(0, 30, 4, 4)
+    given = [a.astype(int).tolist() if kind is list else a.astype(kind) for a in (mask, correct)]
+    np.testing.assert_array_equal(memorization(*given), memorization(mask, correct))
+    np.testing.assert_array_equal(influence(*given), influence(mask, correct))
+    assert np.abs(memorization(*given)).max() <= 1
+
+
+def test_samples_without_a_score_are_told() -> None:
+    mask = np.array([[1, 1, 0], [1, 0, 0]])
+    for scores in (memorization, influence):
+        with pytest.warns(AccuracyWarning, match="2 of 3 samples, the first is 0"):
+            found = scores(mask, mask)
+        assert np.isnan(np.atleast_2d(found)[0]).tolist() == [True, False, True]
+
+
+def test_certain_excess_is_certain() -> None:
+    assert largest_by_chance(-2.0, 0.5, 10, 0.7, 5) == 1
 
 
 def test_the_standard_error_is_that_of_simulated_scores() -> None:
@@ -85,9 +106,20 @@ def test_more_candidates_exceed_more_often(candidates: int) -> None:
     [
         (lambda: memorization(np.ones((2, 3), bool), np.ones((2, 4), bool)), "mask has shape (2, 3)"),
         (lambda: influence(np.ones((2, 3), bool), np.ones((3, 4), bool)), "masks of 2 models"),
-        (lambda: standard_error(1.5, 10, 0.7), "probability 1.5"),
-        (lambda: standard_error(0.5, 10, 1.0), "ratio 1"),
+        (lambda: standard_error(1.5, 10, 0.7), "probability must be in [0, 1], got 1.5"),
+        (lambda: standard_error(0.5, 10, 1.0), "ratio must be in (0, 1), got 1.0"),
         (lambda: exceeds_by_chance(0.1, 0.5, 1, 0.7), "none with or none without"),
+        (lambda: standard_error(float("nan"), 10, 0.7), "probability must be finite"),
+        (lambda: standard_error(0.5, 2.5, 0.7), "models must be an integer"),
+        (lambda: exceeds_by_chance(float("nan"), 0.5, 10, 0.7), "threshold must be finite"),
+        (lambda: largest_by_chance(0.1, 0.5, 10, 0.7, 0), "candidates must be an integer of at least 1, got 0"),
+        (lambda: memorization(np.array([[0, 2]]), np.array([[0, 1]])), "mask must hold true and false, or 0 and 1"),
+        (lambda: memorization(np.array([[0, 1]]), np.array([[0, -1]])), "correct must hold"),
+        (lambda: memorization(np.array([[0.0, np.nan]]), np.array([[0, 1]])), "got nan"),
+        (lambda: influence(np.array([[0.5]]), np.array([[1]])), "got 0.5"),
+        (lambda: influence(np.array([[1]]), np.array([["1"]])), "correct must hold"),
+        (lambda: influence(np.array([1, 0]), np.array([[1], [0]])), "mask must have shape (models, samples)"),
+        (lambda: influence(np.ones((0, 2), bool), np.ones((0, 2), bool)), "1 or more of both, got (0, 2)"),
     ],
 )
 def test_bad_input_is_one_line(call, words: str) -> None:  # type: ignore[no-untyped-def]

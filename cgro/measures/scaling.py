@@ -9,6 +9,9 @@ import numpy as np
 import scipy  # its parts are imported when first used
 from jaxtyping import Float
 
+from cgro.errors import UserError
+from cgro.validate import between, real_array
+
 
 @dataclass(frozen=True)
 class PowerLaw:
@@ -24,11 +27,17 @@ class PowerLaw:
 def power_law(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], confidence: float = 0.95) -> PowerLaw:
     """Least squares of log y against log x; the interval is Student's, for independent errors of equal size in log y.
 
-    Raises: ValueError for fewer than three points, or fewer than two different x, or values that are not positive.
+    Raises: UserError for fewer than three points or two different x, values that are not positive and finite,
+    shapes that differ, and a confidence outside of (0, 1).
     """
-    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    if len(x) < 3 or len(np.unique(x)) < 2 or not ((x > 0).all() and (y > 0).all()):
-        raise ValueError(f"{len(x)} points at {len(np.unique(x))} different x: need 3 and 2, all of them positive")
+    x, y = real_array("x", x), real_array("y", y)
+    between("confidence", confidence, 0, 1, open_low=True, open_high=True)
+    if x.ndim != 1 or x.shape != y.shape:
+        raise UserError(f"x has shape {x.shape}, y {y.shape}: both must be (n,)")
+    if not (np.isfinite(x) & np.isfinite(y) & (x > 0) & (y > 0)).all() or len(x) < 3 or len(np.unique(x)) < 2:
+        raise UserError(
+            f"{len(x)} points at {len(np.unique(x))} different x: need 3 and 2, all of them positive and finite"
+        )
     fit = scipy.stats.linregress(np.log(x), np.log(y))
     reach = float(scipy.stats.t.ppf((1 + confidence) / 2, len(x) - 2)) * float(fit.stderr)
     slope = float(fit.slope)
