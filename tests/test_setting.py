@@ -289,7 +289,8 @@ def test_experiments_refuse_counts_that_are_not_positive(name: str, field: str, 
     config = find_all("experiment")[name].Config.quick()
     if hasattr(config, field):
         text = refusal(lambda: replace(config, **{field: value}))
-        assert text.startswith((f"{field} = {value}: ", f"{field} is {value}: "))
+        assert text.startswith((f"{field} = {value}: ", f"{field} is {value}: ", f"{field} must be "))
+        assert str(value) in text
 
 
 @pytest.mark.parametrize(
