@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from cgro import interrupts, streams
 from cgro.data.folder import reading_from
 from cgro.errors import UserError
+from cgro.machine import available_cores
 from cgro.options import TRAIN_PRESETS, command_parsers
 from cgro.registry import Kind, did_you_mean, require
 
@@ -46,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if error.reader_left:
                     return READER_LEFT
                 error = UserError(f"standard output: cannot write ({error}); write it elsewhere")
+            if isinstance(error, OSError) and error.filename is not None:
+                error = UserError(f"{os.fsdecode(error.filename)}: {error.strerror}; give another path")
             if isinstance(error, UserError):
                 print(f"cgro: error: {streams.clean(str(error))}", file=sys.stderr)
                 return USER_ERROR
@@ -82,6 +85,10 @@ def _dispatch(arguments: list[str]) -> int:
     elif rest:
         hint = did_you_mean(rest[0].partition("=")[0], options.own_options, cutoff=0.6)
         raise UserError(f"unrecognized arguments: {' '.join(rest)}; {hint}see `cgro {options.command} --help`")
+    if any("\0" in word for word in arguments):
+        raise UserError(f"{next(word for word in arguments if chr(0) in word)}: no name or path holds the character 0")
+    if options.command not in ("list", "figure"):
+        available_cores()  # refuses a wrong CGRO_THREADS before any work
     for name in _names(options):
         _require_name(NAMED[options.command], name, options, rest)
     if getattr(options, "quiet", False):

@@ -19,6 +19,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from cgro.claim import Claim
 from cgro.errors import UserError
+from cgro.numerals import read_integer, read_number
 from cgro.registry import did_you_mean
 from cgro.validate import fraction
 
@@ -76,29 +77,33 @@ def parse_dataclass(
 
 
 def _registry() -> ConstructorRegistry:
-    """Real numbers may be written as fractions, 8/255 say."""
+    """Numbers are read as `cgro.numerals` does; real ones may be written as fractions, too, 8/255 say."""
     registry = ConstructorRegistry()
 
     @registry.primitive_rule
-    def real(about: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[float] | None:
-        if about.type is not float:
+    def numbers(about: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+        if about.type not in (int, float):
             return None
+        whole = about.type is int
         return PrimitiveConstructorSpec(
             nargs=1,
-            metavar="FLOAT",
-            instance_from_str=_real,
-            is_instance=lambda value: isinstance(value, float | int) and not isinstance(value, bool),
+            metavar="INT" if whole else "FLOAT",
+            instance_from_str=lambda words: _read(read_integer if whole else _real, words[0]),
+            is_instance=lambda value: isinstance(value, int if whole else int | float) and not isinstance(value, bool),
             str_from_instance=lambda value: [str(value)],
         )
 
     return registry
 
 
-def _real(words: list[str]) -> float:
-    """Raises: ValueError, no UserError: the parser adds the name of the option."""
+def _real(text: str) -> float:
+    return fraction(text) if "/" in text else read_number(text)
+
+
+def _read(reader: Callable[[str], Any], text: str) -> Any:
+    """What the reader makes of a text. Raises: ValueError, no UserError: the parser adds the name of the option."""
     try:
-        # What is no fraction is left to float and to the configuration, which says what it allows.
-        return fraction(words[0]) if "/" in words[0] else float(words[0])
+        return reader(text)
     except UserError as error:
         problem = str(error)
     raise ValueError(problem)
@@ -125,9 +130,11 @@ def _message(box: str) -> str:
     """The text of a box of tyro, without its title and its advice."""
     # On terminals that are not UTF-8 the frame is of blanks and hyphens.
     lines = [line.strip("│ ") for line in box.splitlines()[1:]]
-    text = dropwhile(_is_rule, lines)
-    return " ".join(takewhile(lambda line: not _is_rule(line), text)).rstrip(" .")
+    text = " ".join(takewhile(lambda line: not _is_rule(line), dropwhile(_is_rule, lines))).rstrip(" .")
+    # An empty line parts the types that a value may have; the last of them is not None.
+    text = re.sub(r"no type matching .* Got errors: .*- <class '\w+'>: ", "", text)
+    return re.sub(r"^Error parsing (--\S+): must", r"\1 must", text)
 
 
 def _is_rule(line: str) -> bool:
-    return set(line) <= set("─-╰╯ ")
+    return line != "" and set(line) <= set("─-╰╯ ")

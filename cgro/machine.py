@@ -24,7 +24,7 @@ def available_cores() -> int:
     """Cores that this process may use, or the number in the environment variable CGRO_THREADS."""
     limit = os.environ.get("CGRO_THREADS", "")
     if limit:
-        if not limit.isdecimal() or int(limit) < 1:
+        if not (limit.isascii() and limit.isdecimal()) or len(limit) > 6 or int(limit) < 1:
             raise UserError(f"CGRO_THREADS = {limit!r}: must be a positive integer; set it so or unset it")
         return int(limit)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _beside(points: Path) -> Path:
-    return points.with_suffix("").with_name(f"{points.stem}-memorizer")
+    return points.parent / f"{points.stem}-memorizer"
 
 
 def _about(path: Path, table: Table, report: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cgro.errors import UserError
+from cgro.numerals import read_number
 from cgro.sweeps.workers import require_jobs
 
 T = TypeVar("T")
@@ -73,7 +74,8 @@ def positive(text: str) -> int:
 
 
 def _whole(text: str, words: str, low: int) -> int:
-    if not text.isdecimal() or len(text) > 18 or int(text) < low:
+    # Digits of other scripts are decimal, too.
+    if not (text.isascii() and text.isdecimal()) or len(text) > 18 or int(text) < low:
         raise UserError(f"must be {words}, got {text!r}")
     return int(text)
 
@@ -90,8 +92,8 @@ def fraction(text: str) -> float:
 def seconds(text: str) -> float:
     """A finite time above 0."""
     try:
-        value = float(text)
-    except ValueError:
+        value = read_number(text)
+    except UserError:
         value = 0.0
     if not 0 < value < float("inf"):
         raise UserError(f"must be a number of seconds above 0, got {text!r}")

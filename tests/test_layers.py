@@ -30,6 +30,7 @@ FOUNDATION = {
     "cgro.interrupts",
     "cgro.machine",
     "cgro.norms",
+    "cgro.numerals",
     "cgro.randomness",
     "cgro.validate",
 }

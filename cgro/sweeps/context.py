@@ -80,6 +80,7 @@ class StoredContext:
             unit_scale=True,
             disable=self.quiet or not missing,
             smoothing=0.1,
+            delay=0.5,  # a mistake that the first cell finds is one line
             leave=False,
         ) as bar:
             for k, finished in self._computed(function, cells, names, missing, bar):
