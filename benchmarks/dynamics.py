@@ -3,7 +3,8 @@
     python benchmarks/dynamics.py [--runs 1024] [--rounds 5] [--output FILE]
 
 Peers: (a) what a researcher would write: a torch nn.Module, autograd, SGD, one run at a time, on the same
-configuration; (b) the machine's own float64 matrix-product rate (2048 x 2048, all cores). Every round measures all
+configuration, at the number of threads that is best for it (one or all cores; both rates are reported); (b) the
+machine's own float64 matrix-product rate (2048 x 2048, all cores or one, whichever is faster). Every round measures all
 of them in turn, so that a noisy machine slows all; the median over rounds and the range are reported.
 """
 
@@ -21,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from peers import best_threads, steps_per_second, thread_counts, threads
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
@@ -75,9 +77,12 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def matrix_rate(matrix: Tensor, repeat: int = 4) -> float:
-    """Floating-point operations per second of a large float64 product, the best of a few."""
-    size = len(matrix)
-    return 2 * size**3 / min(seconds(lambda: matrix @ matrix) for _ in range(repeat))
+    """Floating-point operations per second of a large float64 product, the best of a few and of thread counts."""
+    size, times = len(matrix), []
+    for count in thread_counts():
+        with threads(count):
+            times += [seconds(lambda: matrix @ matrix) for _ in range(repeat)]
+    return 2 * size**3 / min(times)
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -85,34 +90,39 @@ def spread(values: list[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
-def measure(runs: int, rounds: int, steps: int) -> dict[str, object]:
-    """All ratios."""
-    matrix = torch.randn(2048, 2048, dtype=torch.float64)
+def measure(runs: int, rounds: int, steps: int, size: int = 2048) -> dict[str, object]:
+    """All ratios; `size` is that of the matrices whose product is the hardware's limit."""
+    matrix = torch.randn(size, size, dtype=torch.float64)
     plain = plain_steps(SETTING, 0)
     engine = GramEngine(Runs.product([SETTING], range(runs)))
     by_dimension = {d: GramEngine(Runs.product([replace(SETTING, dim=d)], range(runs))) for d in DIMENSIONS}
     for warm in (plain, engine.advance, *(e.advance for e in by_dimension.values())):
         warm(20)
 
-    speedup, share, plain_rate, gram_rate, peak = [], [], [], [], []
+    share, gram_rate, peak = [], [], []
+    plain_rates: dict[int, list[float]] = {count: [] for count in thread_counts()}
     times: dict[int, list[float]] = {d: [] for d in DIMENSIONS}
     for _ in range(rounds):
         before = matrix_rate(matrix)
-        plain_rate.append(500 / seconds(lambda: plain(500)))
+        for count, rates in plain_rates.items():
+            with threads(count):
+                rates.append(steps_per_second(plain, 500, limit=3.0))
         gram_rate.append(runs * steps / seconds(lambda: engine.advance(steps)))
         peak.append(max(before, matrix_rate(matrix)))
-        speedup.append(gram_rate[-1] / plain_rate[-1])
         share.append(gram_rate[-1] * SETTING.multiplications / peak[-1])
         for d, e in by_dimension.items():
             times[d].append(seconds(lambda e=e: e.advance(steps // 2)))  # type: ignore[misc]
+    best = best_threads(plain_rates)
     # A slower neighbour can only add time, so the fastest round is what the step itself takes.
     fastest = {d: min(t) for d, t in times.items()}
     return {
         "setting": f"N={SETTING.samples} P={SETTING.patches} m={SETTING.filters} d={SETTING.dim} float64, {runs} runs",
         "machine": f"{platform.machine()}, {available_cores()} cores, torch {torch.__version__}",
-        "plain_run_steps_per_second": spread(plain_rate),
+        "plain_run_steps_per_second": spread(plain_rates[best]),
+        "plain_threads": best,
+        "plain_run_steps_per_second_by_threads": {count: spread(rates) for count, rates in plain_rates.items()},
         "gram_run_steps_per_second": spread(gram_rate),
-        "speedup_over_plain_loop": spread(speedup),
+        "speedup_over_plain_loop": spread([a / b for a, b in zip(gram_rate, plain_rates[best], strict=True)]),
         "matrix_product_gflops": spread([p / 1e9 for p in peak]),
         "share_of_matrix_product_rate": spread(share),
         "microseconds_per_step_by_dimension": {d: t / (steps // 2) * 1e6 for d, t in fastest.items()},

@@ -4,7 +4,8 @@
 
 Peers: (a) the ideal: K forward passes with gradients of the input and one forward pass with all gradients of the same
 model, precision, memory format and batch, and nothing else; (b) a plain loop as in public research code: float32,
-images in the usual memory format, `loss.backward()` in every PGD step. Every round measures all of them in turn, so
+images in the usual memory format, `loss.backward()` in every PGD step. On a CPU all are also run on one thread, and
+each counts at the number of threads that is best for it. Every round measures all of them in turn, so
 that a noisy machine slows all; ratios of the fastest steps are reported, besides median and range over rounds.
 """
 
@@ -22,6 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from peers import best_threads, thread_counts, threads
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -129,14 +131,25 @@ def measure(
     for work in works.values():
         for _ in range(2):
             work()
-    times: dict[str, list[float]] = {kind: [] for kind in works}
+    counts = sorted({*thread_counts(), torch.get_num_threads()}) if device.type == "cpu" else [torch.get_num_threads()]
+    tried: dict[tuple[str, int], list[float]] = {(kind, count): [] for kind in works for count in counts}
     for _ in range(rounds):
-        for kind, work in works.items():
-            times[kind].append(min(seconds(work, device) for _ in range(repeat)))
+        for (kind, count), found in tried.items():
+            with threads(count):
+                found.append(min(seconds(works[kind], device) for _ in range(repeat)))
+    best = {
+        kind: best_threads({c: [1 / t for t in found] for (k, c), found in tried.items() if k == kind})
+        for kind in works
+    }
+    times = {kind: tried[kind, count] for kind, count in best.items()}
     return {
         "setting": f"{name} width {width:g}, {channels} x {size} x {size}, batch {batch}, PGD-{STEPS}, {precision}"
         + (", compiled" if compiled else ""),
+        "threads": best,
         "images_per_second": spread([batch / t for t in times["ours"]]),
+        "images_per_second_by_threads": {
+            f"{kind}, {count}": spread([batch / t for t in found]) for (kind, count), found in tried.items()
+        },
         "share_of_ideal_rate": ratio(times["ideal"], times["ours"]),
         "speedup_over_plain_loop": ratio(times["plain"], times["ours"]),
     }
