@@ -83,21 +83,36 @@ def scaled(task: Task, domain: tuple[float, float] | None = None) -> Cube:
     lie does not matter. Raises: PrecisionError if float64 cannot scale the coordinates.
     """
     x = task.data.points
-    lo, hi = x.min(axis=0) - task.radius, x.max(axis=0) + task.radius
-    if domain is not None:
-        lo, hi = np.minimum(lo, domain[0]), np.maximum(hi, domain[1])
-    side = float((hi - lo).max())
-    # A little more room than needed keeps t in [0, 1] after rounding.
-    room = 1e-9 * side + 4 * float(np.spacing(np.abs(x).max()))
-    w = 1 / (side + 2 * room)
-    bias = exact_with_half(-(lo - room) * w)
+    with np.errstate(over="ignore"):  # seen by the side
+        lo, hi = x.min(axis=0) - task.radius, x.max(axis=0) + task.radius
+        if domain is not None:
+            lo, hi = np.minimum(lo, domain[0]), np.maximum(hi, domain[1])
+        side = float((hi - lo).max())
+        # A little more room than needed keeps t in [0, 1] after rounding.
+        room = 1e-9 * side + 4 * float(np.spacing(np.abs(x).max()))
+        w = inverse(side + 2 * room, x)
+        bias = exact_with_half(-(lo - room) * w)
     t = w * x + bias
     if not (t.min() - w * task.radius >= 0 and t.max() + w * task.radius <= 1):
-        raise PrecisionError(f"coordinates from {x.min():g} to {x.max():g}: float64 cannot scale them; shift to 0")
+        raise _cannot_scale(x)
     error = 2 * U * float((w * np.abs(x).max(axis=0) + np.abs(bias)).max() + 1)
     down, up = 1 - 8 * U, 1 + 8 * U
     weight = w * sparse.eye_array(task.data.dim, format="csr")
-    return Cube(weight, bias, t, error, w * task.radius * up, w * task.separation.lower * down)
+    # To the next number, for products below the normal range.
+    radius = math.nextafter(w * task.radius * up, math.inf)
+    return Cube(weight, bias, t, error, radius, math.nextafter(w * task.separation.lower * down, -math.inf))
+
+
+def inverse(side: float, points: np.ndarray) -> float:
+    """1 / side of a cube around these points. Raises: PrecisionError if float64 holds one of the two only."""
+    if not (math.isfinite(side) and side > 0 and math.isfinite(1 / side)):
+        raise _cannot_scale(points)
+    return 1 / side
+
+
+def _cannot_scale(x: np.ndarray) -> PrecisionError:
+    words = "shift the points towards 0, or scale them to sizes near 1"
+    return PrecisionError(f"coordinates from {x.min():g} to {x.max():g}: float64 cannot scale them to a cube; {words}")
 
 
 def exact_with_half(bias: np.ndarray) -> np.ndarray:

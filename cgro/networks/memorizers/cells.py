@@ -20,7 +20,7 @@ from cgro.errors import UserError
 from cgro.networks.exact import ExactNetwork, Expression, Program
 from cgro.networks.memorizers.task import Memorizer, Task, encode
 from cgro.networks.readout import Readout
-from cgro.networks.relu import Size
+from cgro.networks.relu import PrecisionError, Size
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +127,8 @@ def fit_grid(data: LabelledPoints) -> Grid:
     Each coordinate is shifted until the faces lie in the middle of its largest gap of fractional parts.
     """
     separation = opposite_separation(data, "inf").lower
+    if not math.isfinite(1 / separation):
+        raise PrecisionError(f"separation is {separation:g}: float64 holds no inverse of it; scale the points up")
     # A short fraction above 1 / separation, exact in a few bits.
     exponent = math.floor(math.log2(1 / separation)) - 20
     scale = Fraction(math.ceil(math.ldexp(1 / separation * (1 + 1e-12), -exponent))) * Fraction(2) ** exponent

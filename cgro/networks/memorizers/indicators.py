@@ -91,7 +91,7 @@ def _own_squares(task: Task, shell: float) -> Indicators:
     scale = (1 - 1e-12) / (task.radius + shell)
     inner = (task.radius * scale) ** 2 * (1 + 8 * U)
     outer = ((task.radius + shell) * scale) ** 2 * (1 - 8 * U)
-    levels = max(1, math.ceil(math.log(2 * D / (outer - inner), 4)) - 1)
+    levels = _levels(D, inner, outer, shell)
     eye = sparse.eye_array(n * D)
     layers = [(sparse.kron(sparse.eye_array(n * D), [[1.0], [-1.0]], format="csr") @ _tile(n, D), _signed(x))]
     absolute = sparse.kron(eye, [[scale, scale]], format="csr")
@@ -119,9 +119,7 @@ def _shared_squares(task: Task, shell: float, domain: tuple[float, float] | None
     w = float(cube.weight.data[0])
     inner = cube.radius**2 * (1 + 8 * U)
     outer = (w * (task.radius + shell)) ** 2 * (1 - 8 * U)
-    levels = max(1, math.ceil(math.log(2 * D / (outer - inner), 4)) - 1)
-    if levels > 25:
-        raise PrecisionError(f"shell is {shell:g}: squares need {levels} levels, at most 25 help; widen it")
+    levels = _levels(D, inner, outer, shell)
     features, eta = sawtooth(D, levels, (cube.weight, cube.bias))
     t = cube.points
     rows = sparse.csr_array(np.column_stack([1 - 2 * t, -np.ones(n)]))
@@ -129,6 +127,17 @@ def _shared_squares(task: Task, shell: float, domain: tuple[float, float] | None
     error = D * (4 * cube.error + 8 * U) + 4 * U * (D + 1)
     layer, out = _soft(rows, norms, inner + eta, outer, error)
     return Indicators([*features, layer], out)
+
+
+def _levels(dim: int, inner: float, outer: float, shell: float) -> int:
+    """Levels of squares whose error is at most half of what the shell leaves, outer - inner.
+
+    Raises: PrecisionError for more than float64 holds.
+    """
+    room = outer - inner
+    if not room > 2 * dim * 4.0**-26:
+        raise PrecisionError(f"shell is {shell:g}: squares need more than the 25 levels that float64 holds; widen it")
+    return max(1, math.ceil(math.log(2 * dim / room, 4)) - 1)
 
 
 def _soft(rows: Any, offsets: np.ndarray, inner: float, outer: float, error: float) -> tuple[Any, Any]:

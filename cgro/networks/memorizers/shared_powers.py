@@ -17,6 +17,7 @@ from scipy import sparse
 from scipy.special import comb
 
 from cgro.errors import UserError
+from cgro.machine import require_memory
 from cgro.networks.memorizers.ball_sum import Cube, scaled
 from cgro.networks.memorizers.hinges import require
 from cgro.networks.memorizers.task import Code, Memorizer, Task, U, encode
@@ -24,6 +25,8 @@ from cgro.networks.readout import Readout
 from cgro.networks.relu import PrecisionError, ReluNetwork, Size
 
 _LARGEST_GRID = 2**20
+_LARGEST_POWER = 52
+"""Coefficients grow as 2^p: beyond, rounding is larger than every p-th power in the unit cube."""
 
 
 def shallow_ball_sum(task: Task, *, readout: Readout | None = None) -> Memorizer:
@@ -54,13 +57,24 @@ def even_power(task: Task, *, power: int | None = None, readout: Readout | None 
     smallest = smallest_power(task.data.dim, cube.radius, outer)
     power = smallest if power is None else power
     if power % 2 or power < smallest:
-        raise UserError(f"power is {power}: it must be even and at least {smallest} at rho = {task.ratio:.3g}")
+        raise UserError(f"power is {power:,}: it must be even and at least {smallest:,} at rho = {task.ratio:.3g}")
+    if power > _LARGEST_POWER:
+        raise PrecisionError(
+            f"power is {power:,}: float64 carries powers up to {_LARGEST_POWER}, and rho = {task.ratio:.6g} takes "
+            f"{smallest:,} or more in {task.data.dim:,} dimensions; take a smaller radius or another construction"
+        )
     options: dict[str, Any] = {"power": power, "readout": readout}
     return _memorizer(task, cube, power, encode(task, readout), "even_power", options)
 
 
 def smallest_power(dim: int, inner: float, outer: float) -> int:
-    """Smallest even p with dim inner^p < outer^p, for 0 < inner < outer."""
+    """Smallest even p with dim inner^p < outer^p, for 0 < inner < outer. Raises: PrecisionError if float64 does not
+    tell the two apart."""
+    if not outer / inner > 1:
+        raise PrecisionError(
+            f"balls of radius {inner:g} and their neighbours at {outer:g} (in the unit cube) are the same in float64: "
+            "take a smaller radius, or shift the points towards 0"
+        )
     return 2 * max(1, math.floor(math.log(dim) / math.log(outer / inner) / 2) + 1)
 
 
@@ -80,6 +94,8 @@ def _memorizer(task: Task, cube: Cube, p: int, code: Code, name: str, options: d
             f"{S:g} pieces: too fine for float64 or memory; take a smaller radius or another construction"
         )
     low *= 1 - 8 * U
+    # Sparse rows of hinges and features, with what sorts them.
+    require_memory(60.0 * p * D * S, f"a grid of {S:,} pieces in {D:,} dimensions, at rho = {task.ratio:.6g},")
     hinges, features = _interpolation(D, p, S, cube)
     centres = cube.points[code.stored]
     # Signed coefficients of t_k^j; that of t_k^p is shared.
