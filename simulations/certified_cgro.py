@@ -31,6 +31,7 @@ from cgro.networks.relu import ReluNetwork
 from cgro.networks.unroll import unroll
 from cgro.norms import distances
 from cgro.randomness import spawn_streams, torch_generator
+from cgro.sweeps.sizes import require_cells, require_networks
 from cgro.training.loop import Recipe, Trainer
 from cgro.training.objectives import Standard
 
@@ -91,6 +92,8 @@ class Config:
         for name in ("epochs", "seeds"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}: allowed are 1 or more; raise it")
+        require_cells(seeds=self.seeds)
+        require_networks(9 * self.width, 2 * self.width, 2, seeds=1)  # its second convolution
         if not 0 < self.radius < 0.5:
             raise UserError(
                 f"radius is {self.radius:g}: allowed are above 0 and below 0.5, as pixels lie in [0, 1]; divide 8-bit "

@@ -25,6 +25,7 @@ from cgro.networks.memorizers.gated import cgro_classifier
 from cgro.networks.memorizers.task import Memorizer, memorization_task
 from cgro.networks.relu import ReluNetwork
 from cgro.norms import Norm, distances, require_norm
+from cgro.sweeps.sizes import require_cells, require_points
 
 ONE_CORE_CELLS = True
 TITLE = "The CGRO classifier: clean generalization and robust overfitting by construction"
@@ -73,6 +74,9 @@ class Config:
             attack_points=self.attack_points,
             dims=min(self.dims, default=0) - 1,
         )
+        require_cells(seeds=self.seeds, dims=len(self.dims), norms=len(self.norms))
+        for name in ("samples", "test_samples", "attack_points"):
+            require_points(**{name: getattr(self, name)}, dims=max(self.dims))
         for norm in self.norms:
             require_norm(norm)
         if not (self.radius > 0 and self.shell > 0 and 2 * self.radius + self.shell <= self.separation < 1):

@@ -20,6 +20,7 @@ from cgro.data.patches import require_sizes
 from cgro.errors import UserError
 from cgro.experiment import Context, PlainContext
 from cgro.norms import Norm, require_norm
+from cgro.sweeps.sizes import require_cells, require_points
 from simulations import cgro_construction
 
 ONE_CORE_CELLS = True
@@ -60,6 +61,11 @@ class Config:
             samples=min((self.fixed_samples, *self.samples)) - 3,
             dims=min((self.fixed_dim, *self.dims)) - 1,
         )
+        require_cells(seeds=self.seeds, norms=len(self.norms))
+        largest = max((self.fixed_dim, *self.dims))
+        require_points(samples=max((self.fixed_samples, *self.samples)), fixed_dim=self.fixed_dim)
+        for name in ("fixed_samples", "test_samples", "attack_points"):
+            require_points(**{name: getattr(self, name)}, dims=largest)
         for norm in self.norms:
             require_norm(norm)
         for radius in (self.fixed_radius, *self.radii):

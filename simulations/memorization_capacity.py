@@ -26,6 +26,7 @@ from cgro.experiment import Context, PlainContext, Tick
 from cgro.machine import resolve_device, single_thread
 from cgro.measures.scaling import power_law
 from cgro.networks.relu import ReluNetwork
+from cgro.sweeps.sizes import require_cells, require_networks, require_points
 from cgro.training.capacity import Stack, attacked_accuracy, rounds, smallest_widths
 from cgro.validate import integer
 
@@ -83,6 +84,10 @@ class Config:
             dims=min(self.dims, default=0),
             samples=min((self.fixed_samples, *self.samples)) - 1,
         )
+        require_cells(seeds=self.seeds, labels=len(self.labels))
+        for _, N, D in self.places:
+            require_points(restarts=self.restarts, samples=N, dims=D)
+            require_networks(D, self.largest_width, self.depth, restarts=self.restarts)
         if not 0 < self.ratio < 1:
             raise UserError(f"ratio is {self.ratio:g}: allowed are numbers between 0 and 1; balls meet at 1")
         if self.norm not in ("inf", "2"):

@@ -27,6 +27,7 @@ from cgro.networks.readout import margins
 from cgro.networks.relu import ReluNetwork, dense
 from cgro.norms import Norm, length
 from cgro.sweeps.records import as_records
+from cgro.sweeps.sizes import require_cells, require_points
 from cgro.validate import integer
 
 ONE_CORE_CELLS = True
@@ -60,6 +61,9 @@ class Config:
 
     def __post_init__(self) -> None:
         require_sizes(seeds=self.seeds, samples=min(self.samples, default=0) - 1, dims=min(self.dims, default=0))
+        require_cells(seeds=self.seeds, samples=len(self.samples), dims=len(self.dims), ratios=len(self.ratios))
+        require_cells(broken=max(self.broken, 0))
+        require_points(samples=max(self.samples), dims=max(self.dims))
         if self.broken < 0:
             raise UserError(f"broken is {self.broken}: allowed are 0 or more; raise it")
         integer("nodes", self.nodes, low=1)

@@ -24,6 +24,7 @@ from cgro.networks.memorizers.task import memorization_task
 from cgro.networks.relu import PrecisionError, Size
 from cgro.norms import Norm
 from cgro.sweeps.records import as_records
+from cgro.sweeps.sizes import require_cells, require_points
 
 ONE_CORE_CELLS = True
 TITLE = "Parameter counts: robust memorizers against their formulas and against lower bounds"
@@ -53,6 +54,9 @@ class Config:
         require_sizes(seeds=self.seeds, fixed_dim=self.fixed_dim, dims=min(self.dims, default=0))
         if min((self.fixed_samples, *self.samples)) < 2:
             raise UserError(f"samples are {self.samples}, {self.fixed_samples}: allowed are 2 or more; raise them")
+        require_cells(seeds=self.seeds)
+        require_points(samples=max((self.fixed_samples, *self.samples)), fixed_dim=self.fixed_dim)
+        require_points(fixed_samples=self.fixed_samples, dims=max((self.fixed_dim, *self.dims)))
         for ratio in (self.fixed_ratio, *self.ratios):
             if not 0 < ratio < 1:
                 raise UserError(f"ratio is {ratio:g}: allowed are numbers between 0 and 1; balls meet at 1")

@@ -39,6 +39,7 @@ from cgro.networks.memorizers.line import label_changes, line_network, neurons_n
 from cgro.networks.memorizers.task import Memorizer, Task, memorization_task
 from cgro.networks.relu import PrecisionError
 from cgro.sweeps.records import as_records
+from cgro.sweeps.sizes import require_cells, require_networks
 from cgro.training.capacity import Stack, train_robustly
 
 ONE_CORE_CELLS = True
@@ -76,6 +77,10 @@ class Config:
             square_restarts=self.square_restarts,
             square_width=self.square_width,
         )
+        # Exact counts have D digits, and each D is a cell.
+        require_cells(cells_per_side=len(self.cells_per_side), largest_dim=self.largest_dim, digits=self.largest_dim)
+        require_cells(seeds=self.seeds)
+        require_networks(3, self.square_width, 2, square_restarts=self.square_restarts)
         if not 2 <= self.line_cells <= 10:
             raise UserError(f"line_cells is {self.line_cells}: allowed are 2 to 10; there are 2^cells labellings")
         if not 0 < self.ratio < 1:
