@@ -11,7 +11,7 @@ from types import ModuleType
 import xarray as xr
 
 from cgro.errors import UserError
-from cgro.files import remove_leftovers
+from cgro.files import StorageError, remove_leftovers
 from cgro.plots.output import draw_figure
 from cgro.registry import find, find_all
 from cgro.sweeps import store
@@ -39,8 +39,15 @@ def figure(options: argparse.Namespace) -> int:
         log.info("%s: drawn from %s", name, path)
         try:
             files = draw_figure(modules[name], name, result, output)
+        except StorageError:
+            raise
         except UserError as error:
             raise UserError(f"result file {path}: {error}") from error
+        except Exception as error:  # values that no experiment makes: text for numbers, say
+            raise UserError(
+                f"result file {path}: figure {name} cannot be drawn of it ({type(error).__name__}: {error}); make it "
+                f"again with `cgro simulate {modules[name].EXPERIMENT}`"
+            ) from error
         print(*files.values(), sep="\n")
     return 0
 

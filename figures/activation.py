@@ -13,6 +13,12 @@ from cgro.plots.style import COLORS, SERIES, band, figure, legend, panel_label, 
 
 EXPERIMENT = "activation"
 TITLE = "Activations: exponents q and ReLU^q"
+NEEDS = {
+    "activation seed step": "noise_memorization_median robust_train_error clean_test_error robust_test_error",
+    "step": "step",
+    "activation": "activation",
+}
+"""Variables that the figure draws, by their dimensions."""
 _ERRORS = ("clean_test_error", "robust_train_error", "robust_test_error")
 
 

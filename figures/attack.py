@@ -12,6 +12,12 @@ from cgro.plots.style import figure, panel_label
 
 EXPERIMENT = "attack"
 TITLE = "Training attacks judged under all attacks"
+NEEDS = {
+    "training step evaluation seed": "train_error test_error",
+    "evaluation": "evaluation",
+    "training": "training",
+}
+"""Variables that the figure draws, by their dimensions."""
 _LABELS = {
     "clean": "clean",
     "inside A": r"inside $A(X,\delta)$",

@@ -13,6 +13,20 @@ from cgro.plots.style import COLORS, figure, legend, panel_label
 
 EXPERIMENT = "certified-cgro"
 TITLE = "Certified clean generalization and robust overfitting on real images"
+NEEDS = {
+    "seed classifier": "clean_test_accuracy robust_train_accuracy robust_test_accuracy",
+    "seed": (
+        "certified_train_accuracy verified coverage separation nonzero nonzero_claimed nonzero_clean total neurons "
+        "depth"
+    ),
+    "seed member channel row column": "closest_pair",
+    "seed member": "closest_labels",
+    "seed test_image": "nearest_training_image",
+    "classifier": "classifier",
+}
+"""Variables that the figure draws, by their dimensions."""
+ATTRIBUTES = "data radius train_images test_images verified_of test_name"
+"""Attributes that its caption states."""
 _BARS = (
     ("clean_test_accuracy", "clean\ntest"),
     ("robust_train_accuracy", "robust\ntraining"),

@@ -11,6 +11,16 @@ from cgro.plots.style import COLORS, SERIES, figure, legend, panel_label, point_
 
 EXPERIMENT = "cgro-construction"
 TITLE = "The CGRO classifier, dimension by dimension"
+NEEDS = {
+    "norm dim seed classifier": "clean_test_error robust_train_error robust_test_error",
+    "norm dim seed": "certified_train_accuracy verified_accuracy coverage nonzero nonzero_claimed total",
+    "norm": "norm",
+    "dim": "dim",
+    "classifier": "classifier",
+}
+"""Variables that the figure draws, by their dimensions."""
+ATTRIBUTES = "samples"
+"""Attributes that its caption states."""
 _ERRORS = (
     ("clean_test_error", "clean test", "clean", "o"),
     ("robust_train_error", "robust training", "noise", "s"),

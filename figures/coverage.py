@@ -12,6 +12,14 @@ from cgro.plots.style import COLORS, SERIES, figure, panel_label, point_range
 
 EXPERIMENT = "coverage"
 TITLE = "When memorization stops being overfitting"
+NEEDS = {
+    "norm place seed classifier": "clean_test_error robust_test_error",
+    "norm place seed": "certified_train_accuracy coverage",
+    "place": "axis samples dim radius",
+    "norm": "norm",
+    "classifier": "classifier",
+}
+"""Variables that the figure draws, by their dimensions."""
 _AXES = (("samples", "training points $N$"), ("dim", "dimension $D$"), ("radius", r"radius $\delta$"))
 _NORMS = {"1": r"$\ell_1$", "2": r"$\ell_2$", "inf": r"$\ell_\infty$"}
 

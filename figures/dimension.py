@@ -12,6 +12,14 @@ from cgro.plots.style import COLORS, figure, legend, panel_label, point_range
 
 EXPERIMENT = "dimension"
 TITLE = "Patch dimension from 50 to a million"
+NEEDS = {
+    "dim seed step": (
+        "signal_margin noise_memorization_median robust_train_error clean_test_error robust_test_error "
+        "noise_response_std"
+    ),
+    "dim": "dim",
+}
+"""Variables that the figure draws, by their dimensions."""
 _ERRORS = ("clean_test_error", "robust_train_error", "robust_test_error")
 _PARTS = ("signal_margin", "noise_memorization_median", "noise_response_std")
 

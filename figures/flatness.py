@@ -13,6 +13,16 @@ from cgro.plots.words import ball, lines, method
 
 EXPERIMENT = "flatness"
 TITLE = "Flatness of the loss against the radius"
+NEEDS = {
+    "seed epoch part ratio": "rise steepness",
+    "seed": "clean_test_accuracy robust_test_accuracy robust_train_accuracy",
+    "epoch": "epoch",
+    "part": "part",
+    "ratio": "ratio",
+}
+"""Variables that the figure draws, by their dimensions."""
+ATTRIBUTES = "data model width radius train_images images"
+"""Attributes that its caption states."""
 STYLES = {"train": "--", "test": "-"}
 
 

@@ -12,6 +12,13 @@ from cgro.plots.words import ball, lines, method
 
 EXPERIMENT = "image-cgro"
 TITLE = "Learning curves of adversarial training on real images"
+NEEDS = {
+    "seed epoch": "clean_train_accuracy robust_train_accuracy clean_test_accuracy robust_test_accuracy",
+    "epoch": "epoch",
+}
+"""Variables that the figure draws, by their dimensions."""
+ATTRIBUTES = "data radius train_images test_images test_name"
+"""Attributes that its caption states."""
 
 CURVES = {
     "clean_train_accuracy": ("clean training", "clean", "--"),

@@ -12,6 +12,17 @@ from cgro.plots.words import ball, lines, method
 
 EXPERIMENT = "image-stages"
 TITLE = "The three stages on real images"
+NEEDS = {
+    "seed step": (
+        "attacked_loss_train clean_margin_unseen attacked_margin_unseen clean_loss_unseen attacked_loss_unseen "
+        "memorized"
+    ),
+    "seed": "T_1 T_2",
+    "step": "step",
+}
+"""Variables that the figure draws, by their dimensions."""
+ATTRIBUTES = "data model width radius train_images watched"
+"""Attributes that its caption states."""
 
 COMPONENTS = {
     "clean_margin_unseen": ("signal $S$", "signal", "-"),

@@ -14,6 +14,16 @@ from cgro.plots.style import COLORS, figure, legend, panel_label
 
 EXPERIMENT = "memorization-capacity"
 TITLE = "The smallest trained network that memorizes robustly"
+NEEDS = {
+    "labels seed place": "width parameters attacked certified",
+    "place": "axis samples dim",
+    "labels": "labels",
+    "labels vary": "exponent exponent_low exponent_high factor",
+    "vary": "vary",
+}
+"""Variables that the figure draws, by their dimensions."""
+ATTRIBUTES = "ratio norm depth largest_width"
+"""Attributes that its caption states."""
 _LOOKS = {
     "random": (COLORS["noise"], "o", "random labels"),
     "linear": (COLORS["signal"], "s", "linear labels"),

@@ -13,6 +13,14 @@ from cgro.plots.style import COLORS, SERIES, figure, panel_label
 
 EXPERIMENT = "memorizer-certificates"
 TITLE = "Robust memorizers certified, and found out when broken"
+NEEDS = {
+    "record": (
+        "norm construction samples dim broken ratio seed structural counts_equal neurons falsified general certified "
+        "counterexample undecided tier_interval tier_linear tier_milp tier_attack tier_none breakable caught missed "
+        "network_breakable network_caught"
+    ),
+}
+"""Variables that the figure draws, by their dimensions."""
 _TIERS = (
     ("tier_interval", "interval bounds", SERIES[5]),
     ("tier_linear", "linear bounds", SERIES[0]),

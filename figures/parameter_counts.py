@@ -12,6 +12,13 @@ from cgro.plots.style import COLORS, SERIES, figure
 
 EXPERIMENT = "parameter-counts"
 TITLE = "What robust memorization costs"
+NEEDS = {
+    "record": (
+        "axis samples dim ratio seed norm construction nonzero total neurons depth width claimed_nonzero "
+        "claimed_total lower_bound published_scaling shared_square_scaling"
+    ),
+}
+"""Variables that the figure draws, by their dimensions."""
 _AXES = (("samples", "points $N$"), ("dim", "dimension $D$"), ("ratio", r"robustness ratio $\rho$"))
 _LOOKS = {
     "ball_sum": (r"$\ell_2$ shared square", SERIES[0], "o"),

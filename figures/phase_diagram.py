@@ -16,6 +16,12 @@ from cgro.sweeps.store import stored_config
 
 EXPERIMENT = "phase-diagram"
 TITLE = "Phase diagram with the predicted critical curve"
+NEEDS = {
+    "y x seed": "robust_train_error clean_test_error robust_test_error",
+    "x": "x",
+    "y": "y",
+}
+"""Variables that the figure draws, by their dimensions."""
 _PANELS = (
     ("robust_test_error", "robust test error"),
     ("robust_train_error", "robust training error"),

@@ -17,6 +17,15 @@ from cgro.sweeps.store import stored_config
 
 EXPERIMENT = "phase-transition"
 TITLE = "Three stages of adversarial training, with predicted times"
+NEEDS = {
+    "seed step": (
+        "signal_margin noise_memorization_median clean_loss adversarial_loss clean_train_error robust_train_error "
+        "clean_test_error robust_test_error"
+    ),
+    "seed": "T_0 T_n T_1",
+    "step": "step",
+}
+"""Variables that the figure draws, by their dimensions."""
 _PHASES = (
     ("I", "signal growth", "#009E73"),
     ("II", "signal stalls", "#999999"),

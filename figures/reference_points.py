@@ -15,6 +15,11 @@ from simulations.reference_table import ACCURACIES, Comparison
 
 EXPERIMENT = "reference-points"
 TITLE = "Reference points: measured beside expected"
+NEEDS = {
+    "point seed": "clean_test robust_test signal std_Z",
+    "point": "point",
+}
+"""Variables that the figure draws, by their dimensions."""
 
 _COLORS = {"agrees": COLORS["clean"], "within noise": COLORS["accent"], "differs": COLORS["robust"]}
 

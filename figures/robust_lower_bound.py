@@ -13,6 +13,13 @@ from cgro.plots.style import COLORS, SERIES, figure, legend, panel_label
 
 EXPERIMENT = "robust-lower-bound"
 TITLE = "The grid family: clean is linear, robust is exponential"
+NEEDS = {
+    "record": (
+        "kind cells_per_side dim cells clean_parameters changes nonzero total depth neurons needed needed_parameters "
+        "needed_at_depth needed_with_errors certified construction labelling"
+    ),
+}
+"""Variables that the figure draws, by their dimensions."""
 _SQUARES = {"neighbours": ("++--", "+-+-"), "corner": ("+---", "+-++", "++-+", "+++-"), "diagonal": ("+--+",)}
 
 

@@ -12,6 +12,14 @@ from cgro.plots.words import ball, lines, method
 
 EXPERIMENT = "robust-overfitting"
 TITLE = "Robust overfitting: best against last checkpoint"
+NEEDS = {
+    "seed epoch": "robust_train_accuracy clean_test_accuracy robust_test_accuracy",
+    "epoch": "epoch",
+    "seed": "best_epoch",
+}
+"""Variables that the figure draws, by their dimensions."""
+ATTRIBUTES = "data model width radius train_images held_out_images test_images"
+"""Attributes that its caption states."""
 CURVES = {
     "clean_test_accuracy": ("clean test", "clean", "-"),
     "robust_train_accuracy": ("robust training", "robust", "--"),

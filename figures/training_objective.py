@@ -13,6 +13,13 @@ from cgro.plots.style import COLORS, figure, legend, panel_label, point_range
 
 EXPERIMENT = "training-objective"
 TITLE = "Standard against adversarial training: what is learned, and the errors, against lambda"
+NEEDS = {
+    "weight seed step": (
+        "signal_margin noise_memorization_mean clean_train_error robust_train_error clean_test_error robust_test_error"
+    ),
+    "weight": "weight",
+}
+"""Variables that the figure draws, by their dimensions."""
 _ERRORS = ("clean_train_error", "clean_test_error", "robust_train_error", "robust_test_error")
 _PARTS = ("signal_margin", "noise_memorization_mean")
 

@@ -12,6 +12,13 @@ from cgro.plots.words import ball, method
 
 EXPERIMENT = "width-sweep"
 TITLE = "Accuracy against the size of the network"
+NEEDS = {
+    "width seed": "robust_train_accuracy clean_test_accuracy robust_test_accuracy",
+    "width": "parameters width",
+}
+"""Variables that the figure draws, by their dimensions."""
+ATTRIBUTES = "data model radius train_images test_images most_frequent"
+"""Attributes that its caption states."""
 CURVES = {
     "clean_test_accuracy": ("clean test", "clean", "-"),
     "robust_train_accuracy": ("robust training", "robust", "--"),

@@ -16,7 +16,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import ROOT
+from conftest import ROOT, files_below
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
@@ -24,6 +24,8 @@ from cgro import commands
 from cgro.claim import Claim, Finding, Verdict
 from cgro.cli import main
 from cgro.dynamics.setting import PatchSetting
+from cgro.errors import UserError
+from cgro.plots.needs import require_drawable
 from cgro.plots.output import draw_figure
 from cgro.plots.report import Check, Section, TableRow, Tables, write_report
 from cgro.plots.style import COLORS, RC, band, figure
@@ -143,7 +145,7 @@ def test_figure_is_drawn_whole_and_byte_stable(name: str, results: dict[str, xr.
     before = result.copy(deep=True)
     first = draw_figure(module, name, result, tmp_path / "a")
     with mpl.rc_context(ODD):
-        second = draw_figure(module, name, result, tmp_path / "b")
+        second = draw_figure(module, name, needed(module, result), tmp_path / "b")
     for kind in ("pdf", "png", "csv"):
         assert first[kind].read_bytes() == second[kind].read_bytes(), f"{kind} is not byte-stable"
     xr.testing.assert_identical(result, before)
@@ -154,6 +156,70 @@ def test_figure_is_drawn_whole_and_byte_stable(name: str, results: dict[str, xr.
     assert len(rows) > 1
     assert {len(row) for row in rows} == {len(rows[0])}
     assert not re.search(r"\bnan\b", module.caption(result))
+
+
+def needed(module: ModuleType, result: xr.Dataset) -> xr.Dataset:
+    """Nothing but the variables that the figure says it needs."""
+    names = " ".join(module.NEEDS.values()).split()
+    return result.drop_vars([name for name in result.variables if name not in names])
+
+
+@pytest.mark.parametrize("name", sorted(FIGURES))
+def test_a_result_without_what_a_figure_needs_is_refused(name: str, results: dict[str, xr.Dataset]) -> None:
+    module = FIGURES[name]
+    result = needed(module, results[module.EXPERIMENT])
+    require_drawable(module, name, result)
+    for variable in result.variables:
+        with pytest.raises(UserError, match=f"figure {name} needs the variable {variable}; the result has "):
+            require_drawable(module, name, result.drop_vars(variable))
+        with pytest.raises(UserError, match=f"figure {name} needs .*{variable}"):
+            require_drawable(module, name, result.rename({variable: f"{variable}_renamed"}))
+    for attribute in getattr(module, "ATTRIBUTES", "").split():
+        lacking = result.drop_attrs(deep=False).assign_attrs({k: v for k, v in result.attrs.items() if k != attribute})
+        with pytest.raises(UserError, match=f"figure {name} needs the attribute {attribute}"):
+            require_drawable(module, name, lacking)
+    for dim in result.dims:
+        with pytest.raises(UserError, match="needs values of"):
+            require_drawable(module, name, result.isel({dim: slice(0)}))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results" / "published").glob("*.nc")), ids=lambda path: path.stem)
+def test_published_results_have_what_their_figures_need(path: Path) -> None:
+    result = store.load(path)
+    for name, module in FIGURES.items():
+        if result.attrs["experiment"] == module.EXPERIMENT:
+            require_drawable(module, name, result)
+
+
+MADE_WRONG = {
+    "lacks": (lambda d: d.drop_vars("clean_test_accuracy"), "needs the variable clean_test_accuracy"),
+    "renamed": (
+        lambda d: d.rename(epoch="step"),
+        "needs clean_train_accuracy with dimensions (seed, epoch), got (seed, step)",
+    ),
+    "flat": (lambda d: d.isel(seed=0), "needs clean_train_accuracy with dimensions (seed, epoch), got (epoch)"),
+    "empty": (lambda d: d.isel(epoch=slice(0)), "needs values of clean_train_accuracy"),
+    "words": (lambda d: d.assign(robust_test_accuracy=d.robust_test_accuracy.astype(str)), "cannot be drawn of it ("),
+    "unnamed": (
+        lambda d: d.drop_attrs(deep=False).assign_attrs(config="{}", experiment="image-cgro"),
+        "needs the attribute",
+    ),
+}
+
+
+@pytest.mark.parametrize("which", MADE_WRONG)
+def test_a_result_made_wrong_is_one_line(
+    which: str, results: dict[str, xr.Dataset], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its digest is right, so it is what somebody wrote."""
+    change, words = MADE_WRONG[which]
+    path = tmp_path / "wrong.nc"
+    store.save(change(results["image-cgro"].assign_attrs(experiment="image-cgro")), path)
+    assert main(["figure", "image-cgro", "--result", str(path), "--output", str(tmp_path)]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if not line.endswith(f"drawn from {path}")]
+    assert line.startswith(f"cgro: error: result file {path}: figure image-cgro ")
+    assert words in line
+    assert files_below(tmp_path) == [path]
 
 
 def test_csv_holds_the_numbers_of_the_result(results: dict[str, xr.Dataset]) -> None:

@@ -13,6 +13,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from cgro.files import write_whole
+from cgro.plots.needs import require_drawable
 from cgro.plots.style import house_style
 
 # No dates and no version in the files: the same result gives the same bytes.
@@ -23,7 +24,11 @@ _METADATA = {
 
 
 def draw_figure(module: ModuleType, name: str, result: xr.Dataset, folder: Path) -> dict[str, Path]:
-    """Draw `module`'s figure of `result`; returns the files by kind (pdf, png, csv)."""
+    """Draw `module`'s figure of `result`; returns the files by kind (pdf, png, csv).
+
+    Raises: UserError, before anything is written, for a result without what the figure needs.
+    """
+    require_drawable(module, name, result)
     with house_style():
         fig = module.draw(result)
         contents: dict[str, bytes] = {}
