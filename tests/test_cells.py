@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -43,9 +42,28 @@ def test_the_output_is_exact_on_all_balls(samples: int, dim: int, classes: int, 
         exact = affine_margins(m.network, m.task.data.points, labels, norm, m.task.radius, m.readout)  # type: ignore
         assert set(exact) == {Fraction(1, 2)}
         assert (m.predict(m.task.data.points) == labels).all()
-        size, claimed = m.network.size, m.claimed
-        assert replace(size, nonzero=0) == replace(claimed, nonzero=0)
-        assert 0.5 * claimed.nonzero < size.nonzero <= claimed.nonzero
+        assert m.network.size == m.claimed
+
+
+@given(
+    samples=st.integers(2, 40),
+    dim=st.integers(1, 4),
+    classes=st.integers(2, 6),
+    least=st.integers(-3, 3),
+    sign=st.booleans(),
+    seed=st.integers(0, 10**6),
+)
+def test_the_size_is_that_of_the_formula(
+    samples: int, dim: int, classes: int, least: int, sign: bool, seed: int
+) -> None:
+    """Non-zero weights and biases included, for every number of groups, of bits of an index and of a label."""
+    points, labels = cloud(samples, dim, 2, seed)
+    if not sign:
+        # Labels beyond the index bits, too.
+        labels = least + (np.arange(samples) % classes) ** 3
+    radius = 0.5 * fit_grid(LabelledPoints(points, labels)).largest_radius
+    m = memorize(points, labels, "inf", radius, construction="grid_cells", readout="sign" if sign else "label")
+    assert m.network.size == m.claimed
 
 
 def test_neighbouring_cells_do_not_mix_their_labels() -> None:

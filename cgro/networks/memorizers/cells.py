@@ -10,7 +10,7 @@ the layers, the data-dependent grid and its larger radius are ours [D].
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -66,6 +66,7 @@ def grid_cells(task: Task, *, readout: Readout | None = None) -> Memorizer:
     labels = {grid.cell(task.data.points[i]): int(v) for i, v in zip(code.stored, values, strict=True)}
     D = task.data.dim
     plan = Plan.best(len(labels), grid.digits * D, max(labels.values()).bit_length(), grid.digits, D)
+    plan = replace(plan, output_bias=code.readout == "sign" or code.base != 0)
     network = _network(task, grid, labels, plan, code.readout, code.base)
     options = {"readout": readout}
     return Memorizer(task, network, code.readout, "grid_cells", options, plan.size, 0.5)
@@ -81,6 +82,8 @@ class Plan:
     digits: int
     dim: int
     per_group: int
+    output_bias: bool = True
+    """Whether the output has a constant: it has none for labels from 0 on."""
 
     @classmethod
     def best(cls, cells: int, index_bits: int, label_bits: int, digits: int, dim: int) -> Plan:
@@ -104,7 +107,7 @@ class Plan:
 
     @property
     def size(self) -> Size:
-        """Exact but for the non-zero count, which is an upper bound: at most 3 inputs and a bias for each register."""
+        """Exact, if no constant of the grid vanishes by chance."""
         D, n, W = self.dim, self.digits, self._bit_layers
         widths = [3 * D + 1] * n + [3, 2] + [5, 4] * (self.groups - 1)
         for t in range(self.per_group):
@@ -116,9 +119,33 @@ class Plan:
             widths.append(1 + (0 if last else 3) + (not first))
         total = sum((a + 1) * b for a, b in zip([D, *widths], [*widths, 1], strict=True))
         floor = 7 * D + 1 + (n - 1) * (11 * D + 1)
-        lookup = 3 * (3 * D + 2) + 4 + (self.groups - 1) * 17
-        nonzero = floor + lookup + self.per_group * (31 * W + 27) + 3
-        return Size(nonzero, total, sum(widths), self.depth, max(widths))
+        # A group after the first carries A and B, which are sums of two neurons from the second on.
+        lookup = 3 * (3 * D + 2) + 4 + (13 + 15 * (self.groups - 2) if self.groups > 1 else 0)
+        output = (1 if self.per_group == 1 else 2) + self.output_bias
+        return Size(floor + lookup + self._peeling + output, total, sum(widths), self.depth, max(widths))
+
+    @property
+    def _peeling(self) -> int:
+        """Non-zero weights and biases of the layers that peel bits.
+
+        How many neurons make up A and B (`whole`), the numbers taken off them (`taken`), and the output so far: these
+        are the inputs of every neuron that reads them.
+        """
+        count = -2  # The last bit of A and that of B have no bias: 1 - 2^0.
+        for t in range(self.per_group):
+            last = t == self.per_group - 1
+            whole = [2 if t == 0 and self.groups > 1 else 1] * 2
+            taken, out = [0, 0], min(t, 2)
+            for j in range(self._bit_layers):
+                count += 1 + sum(whole) + sum(taken) + out
+                out = min(out, 1)
+                for k, bits in enumerate((self.index_bits, self.label_bits)):
+                    count += 2 * (whole[k] + 1) if j < bits else 0
+                    whole[k], taken[k] = (3, 2 + (j > 0)) if j < bits else (1, 1)
+            compared, found = 2 * (taken[0] + 1) + taken[1], 3
+            carried = (0 if last else 1 + sum(whole), 0 if last else 3)
+            count += compared + found + sum(carried) + 2 * out
+        return count
 
 
 def fit_grid(data: LabelledPoints) -> Grid:
