@@ -161,7 +161,7 @@ def _add_check(check: argparse.ArgumentParser) -> None:
 
 def _add_train(train: argparse.ArgumentParser) -> None:
     train.description = (
-        "Adversarial training on digits, MNIST or CIFAR. The same command goes on where it was interrupted; "
+        "Adversarial training on digits, MNIST or CIFAR. Repeat an interrupted command to resume it; "
         "`torchrun --nproc-per-node N -m cgro train ...` shares it among N processes. "
         "`cgro train --preset NAME --help` shows the fields."
     )

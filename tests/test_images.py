@@ -6,6 +6,7 @@ import functools
 import gzip
 import hashlib
 import io
+import logging
 import os
 import pickle
 import tarfile
@@ -168,7 +169,7 @@ def test_mnist_is_read_in_every_place(tmp_path, monkeypatch, packed) -> None:
         path.write_bytes(content)
         with pytest.raises(UserError) as error:
             load_images("mnist")
-        one_line(error, path if "label" not in message else MNIST_STEMS[3], message)
+        one_line(error, path, message)
     path.unlink()
     with pytest.raises(UserError) as error:
         load_images("mnist")
@@ -180,10 +181,33 @@ def test_files_of_an_official_name_must_have_the_published_checksum(tmp_path, mo
     path.write_bytes(b"content")
     with pytest.raises(UserError) as error:
         official._read(path)
-    one_line(error, path, "altered", "sha256", "replace")
+    one_line(error, path, "altered", "sha256", "replace", official.CHECKSUMS[path.name].removeprefix("sha256:"))
     digest = hashlib.sha256(b"content").hexdigest()
     monkeypatch.setattr(official, "CHECKSUMS", {path.name: f"sha256:{digest}"})
     assert official._read(path) == b"content"
+
+
+@pytest.mark.parametrize("kind", ["missing", "truncated", "header", "huge"])
+def test_every_message_tells_the_published_checksum(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "t10k-labels-idx1-ubyte.gz"
+    if kind == "huge":
+        with path.open("wb") as file:
+            file.truncate(2**40)  # takes no room on the disk
+    elif kind != "missing":
+        path.write_bytes(gzip.compress(bytes(10_008))[: -9 if kind == "truncated" else None])
+    with pytest.raises(UserError) as error:
+        official._read(path, 10_008) if kind != "header" else official._idx(tmp_path, path.stem, (10_000,))
+    one_line(error, path, official.CHECKSUMS[path.name].removeprefix("sha256:"))
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_a_negative_label_is_named(tmp_path: Path) -> None:
+    path = write_cifar_py(tmp_path) / "data_batch_1"
+    content = {b"data": np.zeros((RECORDS, 3072), np.uint8), b"labels": [0] * (RECORDS - 1) + [-3]}
+    path.write_bytes(pickle.dumps(content, protocol=2))
+    with pytest.raises(UserError) as error:
+        load_images("cifar10", tmp_path)
+    one_line(error, path, "label -3, expected 0 to 9")
 
 
 @pytest.mark.usefixtures("small_batches")
@@ -258,8 +282,11 @@ def test_pickles_run_no_code(tmp_path) -> None:
         pickle.dumps({b"data": np.zeros((RECORDS - 1, 3072), np.uint8), b"labels": [0] * RECORDS}, protocol=2),
         pickle.dumps({b"data": np.zeros((RECORDS, 3072), np.uint8), b"labels": [0]}, protocol=2),
         pickle.dumps({b"data": np.array([[print]]), b"labels": [0] * RECORDS}, protocol=2),
+        pickle.dumps({b"data": np.zeros((RECORDS, 3072), np.uint8), b"labels": [0.5] * RECORDS}, protocol=2),
+        pickle.dumps({b"data": np.zeros((RECORDS, 3072), np.uint8), b"labels": [True] * RECORDS}, protocol=2),
+        pickle.dumps({b"data": np.zeros((RECORDS, 3072), np.uint8), b"labels": [2**70] * RECORDS}, protocol=2),
     ],
-    ids=["empty", "text", "list", "int64", "short", "labels", "objects"],
+    ids=["empty", "text", "list", "int64", "short", "labels", "objects", "rounded", "truth", "huge"],
 )
 def test_pickles_of_something_else_are_named(tmp_path, content) -> None:
     path = write_cifar_py(tmp_path) / "data_batch_4"
@@ -349,6 +376,27 @@ def test_data_sets_are_downloaded_verified_and_unpacked_safely(tmp_path, monkeyp
     # Once there, nothing is asked for again.
     monkeypatch.setattr(downloads, "fetch", None)
     load_images("cifar100", folder)
+
+
+@pytest.mark.usefixtures("no_checksums")
+@pytest.mark.parametrize("level", [logging.INFO, logging.WARNING], ids=["shown", "quiet"])
+def test_progress_of_a_download_leaves_standard_output_alone(
+    level: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    host: tuple[Path, str],
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    offered, address = host
+    monkeypatch.setattr(official, "CIFAR100_SIZES", {"train": RECORDS, "test": RECORDS})
+    offer_cifar100(offered, tmp_path, monkeypatch)
+    monkeypatch.setattr(downloads, "CIFAR_HOSTS", (address,))
+    caplog.set_level(level, "cgro")
+    load_images("cifar100", tmp_path / "data")
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert ("100%" in err) == (level == logging.INFO)
 
 
 @pytest.mark.usefixtures("no_checksums")

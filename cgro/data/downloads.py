@@ -86,7 +86,7 @@ def _downloaded(remote: Remote, folder: Path) -> bytes:
                     known_hash=remote.checksum,
                     fname=remote.name,
                     path=temporary,
-                    progressbar=True,
+                    progressbar=log.isEnabledFor(logging.INFO),
                 )
                 return Path(path).read_bytes()
         except ValueError:

@@ -86,16 +86,20 @@ def mnist(folder: Path) -> tuple[Part, Part]:
 def _mnist_part(place: Path, part: str, count: int) -> Part:
     images = _idx(place, f"{part}-images-idx3-ubyte", (count, 28, 28))
     stem = f"{part}-labels-idx1-ubyte"
-    return images[:, None], _labels(place / stem, _idx(place, stem, (count,)))
+    return images[:, None], _labels(_packed_or_not(place, stem), _idx(place, stem, (count,)))
+
+
+def _packed_or_not(place: Path, stem: str) -> Path:
+    return place / stem if (place / stem).exists() else place / f"{stem}.gz"
 
 
 def _idx(place: Path, stem: str, shape: tuple[int, ...]) -> Tensor:
     """Content of an idx file of bytes: magic number 0x0800 + ndim, big-endian dims, values."""
-    path = place / stem if (place / stem).exists() else place / f"{stem}.gz"
+    path = _packed_or_not(place, stem)
     header = b"".join(n.to_bytes(4, "big") for n in (0x0800 + len(shape), *shape))
     content = _read(path, len(header) + math.prod(shape))
     if not content.startswith(header):
-        raise UserError(f"{path}: header is {content[: len(header)].hex()}, expected {header.hex()}; {_REPLACE}")
+        raise UserError(f"{path}: header is {content[: len(header)].hex()}, expected {header.hex()}; {_replace(path)}")
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=len(header)).reshape(shape).copy())
 
 
@@ -139,11 +143,14 @@ def _pickled(path: Path, count: int, key: str, classes: int) -> Part:
         content = _ArrayUnpickler(io.BytesIO(_read(path)), encoding="latin1").load()
         found = {k.decode() if isinstance(k, bytes) else k: v for k, v in content.items()}
         images = np.frombuffer(found["data"].values, np.uint8).reshape(count, 3, 32, 32)
-        labels = np.array(found[key], dtype=np.uint8).reshape(count)
+        labels = np.array(found[key])
+        if labels.dtype.kind not in "iu":  # numpy would round others
+            raise ValueError(f"labels are of type {labels.dtype}")
+        labels = labels.astype(np.int64).reshape(count)
     except UserError:
         raise
     except Exception as error:  # A damaged pickle can raise anything.
-        raise UserError(f"{path}: not a CIFAR-{classes} batch of {count} images ({error}); {_REPLACE}") from error
+        raise UserError(f"{path}: not a CIFAR-{classes} batch of {count} images ({error}); {_replace(path)}") from error
     return torch.from_numpy(images.copy()), _labels(path, torch.from_numpy(labels), classes)
 
 
@@ -185,15 +192,25 @@ class _ArrayUnpickler(pickle.Unpickler):
         return allowed[module, name]
 
 
-_REPLACE = "replace it by the official file"
+_LARGEST = 2**30
+"""Bytes; the largest official file has 162 million."""
+
+
+def _replace(path: Path) -> str:
+    """What to do with a damaged file."""
+    algorithm, _, digest = CHECKSUMS.get(path.name, "").partition(":")
+    return f"replace it by the official file{f', whose {algorithm} is {digest}' if digest else ''}"
 
 
 def _read(path: Path, size: int | None = None) -> bytes:
     """Content of a file, unpacked if its name ends in .gz; `size` in bytes is required of it."""
     try:
+        if path.stat().st_size > _LARGEST:
+            raise UserError(f"{path}: larger than any official file; {_replace(path)}")
         raw = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); put the official file there") from error
+        what = _replace(path).replace("replace it by", "put there")
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {what}") from error
     algorithm, _, expected = CHECKSUMS.get(path.name, "").partition(":")
     checksum_ok = not expected or hashlib.new(algorithm, raw).hexdigest() == expected
     if path.suffix == ".gz":
@@ -202,16 +219,17 @@ def _read(path: Path, size: int | None = None) -> bytes:
                 # One byte more than needed tells a longer file, without unpacking all of it.
                 raw = stream.read(-1 if size is None else size + 1)
         except (OSError, EOFError, zlib.error) as error:
-            raise UserError(f"{path}: damaged or truncated gzip ({error}); {_REPLACE}") from error
+            raise UserError(f"{path}: damaged or truncated gzip ({error}); {_replace(path)}") from error
     if size is not None and len(raw) != size:
         found = f"more than {size:,}" if len(raw) > size else f"{len(raw):,}"
-        raise UserError(f"{path}: holds {found} bytes, expected {size:,}; {_REPLACE}")
+        raise UserError(f"{path}: holds {found} bytes, expected {size:,}; {_replace(path)}")
     if not checksum_ok:
-        raise UserError(f"{path}: altered, its {algorithm} is not the published {expected}; {_REPLACE}")
+        raise UserError(f"{path}: altered, its {algorithm} is not the published one; {_replace(path)}")
     return raw
 
 
 def _labels(path: Path, labels: Tensor, classes: int = 10) -> Tensor:
-    if int(labels.max()) >= classes:
-        raise UserError(f"{path}: holds the label {int(labels.max())}, expected 0 to {classes - 1}; {_REPLACE}")
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if len(wrong):
+        raise UserError(f"{path}: holds the label {int(wrong.max())}, expected 0 to {classes - 1}; {_replace(path)}")
     return labels.long()
