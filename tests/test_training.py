@@ -9,6 +9,7 @@ import subprocess
 import sys
 import weakref
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,6 +47,8 @@ RECIPES = {
     "augmented": replace(BASE, augmentation=AUGMENTATIONS["crop-flip-cutout"]),
     "bfloat16": replace(BASE, precision="bfloat16"),
     "pieces": replace(BASE, micro_batch=3),
+    "training mode": replace(BASE, attack_mode="training"),
+    "normal": replace(BASE, attack_start="normal"),
     "l2": replace(BASE, attack=Attack(Budget("2", 0.5), 2, 1.0)),
 }
 
@@ -196,6 +199,48 @@ def test_ramp_and_schedules() -> None:
     assert [factor("piecewise", t) for t in (0, 0.49, 0.5, 0.74, 0.75, 1)] == [1, 1, 0.1, 0.1, 0.01, 0.01]
     assert [factor("cosine", t) for t in (0, 0.5, 1)] == pytest.approx([1, 0.5, 0])
     assert factor("constant", 0.7) == 1
+    assert [factor("piecewise", t, (0.2, 0.3, 0.9)) for t in (0.1, 0.2, 0.5, 0.95)] == [1, 0.1, 0.01, 0.001]
+
+
+def test_the_rate_drops_after_the_given_epochs() -> None:
+    rates = {}
+    for drops in ((), (1, 3)):
+        t = trainer(replace(BASE, epochs=4, schedule="piecewise", drops=drops))
+        found = rates[drops] = []
+        t.advance(t.steps, lambda t=t, found=found: found.append(t.optimizer.param_groups[0]["lr"] / 0.05))
+    # Three batches an epoch.
+    assert rates[1, 3] == pytest.approx([1] * 3 + [0.1] * 6 + [0.01] * 3)
+    assert rates[()] == pytest.approx([1] * 6 + [0.1] * 3 + [0.01] * 3)
+
+
+def test_batch_norms_in_training_mode_see_every_step_of_the_attack() -> None:
+    t = trainer(replace(BASE, attack_mode="training"), network="resnet")
+    evaluation = trainer(BASE, network="resnet")
+    for each in (t, evaluation):
+        each.advance(2)
+    assert int(t.model.norm.num_batches_tracked) == 2 * (1 + ATTACK.steps)  # type: ignore[union-attr, arg-type]
+    assert all(p.requires_grad for p in t.model.parameters())
+    assert not torch.equal(weights(t), weights(evaluation))
+    with pytest.raises(UserError, match="attack_mode training needs whole batches: run it on one process"):
+        trainer(replace(BASE, attack_mode="training"), team=Team(0, 2))
+
+
+def test_normal_starts_are_a_thousandth_of_a_pixel_and_drawn_anew() -> None:
+    recipe, starts = replace(RECIPES["trades"], attack_start="normal", batch_size=20), []
+    t = trainer(recipe)
+    for _ in range(2):
+        start = t._batch().start
+        assert start is not None
+        starts.append(start)
+        t.advance(t.step + 1)
+    together = torch.stack(starts)
+    # 2 x 20 x 64 draws: the standard deviation is right to 5 of its standard errors.
+    assert float(together.std()) == pytest.approx(1e-3, rel=5 / math.sqrt(2 * together.numel()))
+    assert float(together.mean().abs()) < 5e-3 / math.sqrt(together.numel())
+    assert not torch.equal(starts[0], starts[1])
+    again = trainer(recipe)
+    again.advance(again.steps)
+    assert torch.equal(weights(again), weights(t))
 
 
 def test_free_training_keeps_its_perturbation_in_the_ball_and_replays_batches() -> None:
@@ -405,9 +450,9 @@ def test_images_and_labels_that_cannot_be_are_named() -> None:
 def test_a_state_of_another_model_is_refused_and_changes_nothing() -> None:
     t, other = trainer(), Trainer(SmallCNN(1, 8, 3, 5), images(), BASE, spawn_streams(0))
     before = weights(t)
-    with pytest.raises(UserError, match=r"checkpoint of another model or recipe: model\.layers.* expected of shape"):
+    with pytest.raises(UserError, match=r"state of another model or recipe: model\.layers.* expected float32 of shape"):
         t.load(other.state())
-    with pytest.raises(UserError, match="is absent, expected of shape"):
+    with pytest.raises(UserError, match="is absent, expected float32 of shape"):
         trainer(RECIPES["ema"]).load(t.state())
     assert torch.equal(weights(t), before)
 
@@ -491,3 +536,24 @@ def test_a_compiled_network_trains_alike() -> None:
         t.advance(1)
     torch.testing.assert_close(weights(compiled), weights(plain), rtol=1e-3, atol=1e-5)
     assert compiled.state().keys() == plain.state().keys()
+    # The last of the batches of 8, 8 and 4 images is filled up: nothing is compiled for it, its gradient is its own.
+    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    for t in (plain, compiled):
+        t.advance(3)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs > 0
+    torch.testing.assert_close(weights(compiled), weights(plain), rtol=1e-3, atol=1e-5)
+    assert compiled.mean_loss() == pytest.approx(plain.mean_loss(), rel=1e-4)
+
+
+@pytest.mark.parametrize("change", [{}, {"micro_batch": 3}, {"replays": 3}, {"weight_perturbation": 0.01}])
+def test_what_fills_a_piece_changes_no_gradient(monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]) -> None:
+    """Every forward pass of training has one shape; weights and losses are those without filling."""
+    monkeypatch.setattr(torch, "compile", lambda network: network)
+    plain, filled = trainer(replace(BASE, **change)), trainer(replace(BASE, compile=True, **change))
+    shapes: list[int] = []
+    filled.model.register_forward_pre_hook(lambda _m, args: shapes.append(len(args[0])))
+    for t in (plain, filled):
+        t.advance(t.steps)
+    assert set(shapes) == {change.get("micro_batch", 8)}
+    torch.testing.assert_close(weights(filled), weights(plain), rtol=1e-4, atol=1e-6)
+    assert filled.mean_loss() == pytest.approx(plain.mean_loss(), rel=1e-5)

@@ -96,6 +96,19 @@ def require_sizes(config: TrainingConfig) -> None:
         require_memory(min(needed, sys.float_info.max), what)
 
 
+def require_drops(config: TrainingConfig) -> None:
+    """Refuse drops of the learning rate that never come. Raises: UserError."""
+    drops = list(config.drops)
+    if drops and config.schedule != "piecewise":
+        raise UserError(
+            f"drops are {drops} with schedule {config.schedule}: they need schedule piecewise; give it, too"
+        )
+    if drops != sorted(set(drops)) or (drops and not 1 <= drops[0] <= drops[-1] < config.epochs):
+        raise UserError(
+            f"drops are {drops}: need epochs that increase within 1 to {config.epochs - 1}, one less than there are"
+        )
+
+
 _FLOAT = 4
 """Bytes of a float32."""
 _COPIES = 3

@@ -14,7 +14,8 @@ several processes, draws what a run in one piece draws.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -37,6 +38,10 @@ from cgro.training.weight_perturbation import kept_buffers, perturbed_weights
 
 Averaging = Literal["none", "ema", "swa"]
 Precision = Literal["float32", "bfloat16"]
+AttackMode = Literal["evaluation", "training"]
+AttackStart = Literal["uniform", "normal"]
+NORMAL_START = 1e-3
+"""Standard deviation of normal starts, in pixels, as TRADES and MART have it."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,12 @@ class Recipe:
     whole), whose gradients add up to that of the batch, if no batch norms take the statistics of each piece. `ema`
     decays 0.999 an update, at update t less: (1 + t) / (10 + t); `swa` averages the ends of the epochs of the last
     quarter. Both average the running statistics of batch norms, too: they are those of perturbed images.
+
+    In `attack_mode` training, batch norms use the statistics of the batch while it is attacked, and every step of the
+    attack moves their running statistics. `drops`: epochs after which schedule piecewise takes a tenth of the rate;
+    none: at the half and at three quarters. With `compile` every piece has one shape, as each other one would be
+    compiled for: a smaller piece, of an epoch's last batch say, is filled with its own images at weight 0. Gradients
+    are those of the piece alone; batch norms see its images several times.
     """
 
     attack: Attack | None
@@ -70,12 +81,20 @@ class Recipe:
     averaging: Averaging = "none"
     precision: Precision = "float32"
     compile: bool = False
+    drops: tuple[int, ...] = ()
+    attack_mode: AttackMode = "evaluation"
+    attack_start: AttackStart = "uniform"
 
     def attack_at(self, progress: float) -> Attack | None:
         """The attack of an update at `progress` in (0, 1] through the training."""
         if self.attack is None or progress >= self.ramp:
             return self.attack
         return self.attack.weaker(progress / self.ramp)
+
+    def rate_at(self, progress: float) -> float:
+        """The learning rate of an update at `progress` in (0, 1) through the training."""
+        drops = [drop / self.epochs for drop in self.drops] or (0.5, 0.75)
+        return self.learning_rate * factor(self.schedule, progress, drops)
 
 
 class Trainer:
@@ -92,6 +111,8 @@ class Trainer:
         self.device = data.labels.device
         if recipe.replays > 1 and self.team.size > 1:
             raise UserError("free training keeps one perturbation for all batches: run it on one process")
+        if recipe.attack_mode == "training" and self.team.size > 1:
+            raise UserError("attack_mode training needs whole batches: run it on one process, or in mode evaluation")
         model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network: nn.Module = model
         if recipe.compile:
@@ -101,7 +122,7 @@ class Trainer:
         self.optimizer = torch.optim.SGD(
             model.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
         )
-        _require_classes(model, data)
+        self.classes = _classes(model, data)
         self.averaged: AveragedModel | None = None
         if recipe.averaging != "none":
             self.averaged = AveragedModel(model, multi_avg_fn=_AVERAGES[recipe.averaging], use_buffers=True)
@@ -161,7 +182,7 @@ class Trainer:
         recipe = self.recipe
         progress = (self.step + 1) / (self.steps + 1)
         for group in self.optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * factor(recipe.schedule, progress)
+            group["lr"] = recipe.rate_at(progress)
         batch = self._batch()
         losses = None
         try:
@@ -216,9 +237,11 @@ class Trainer:
         start = None
         if attack is not None and attack.start and recipe.replays == 1:
             generator = torch_generator(at(self.streams["attack"], self.step), self.device)
-            start = random_start(
-                torch.empty(len(indices), *self.data.pixels.shape[1:], device=self.device), attack.budget, generator
-            )
+            like = torch.empty(len(indices), *self.data.pixels.shape[1:], device=self.device)
+            if recipe.attack_start == "normal":
+                start = NORMAL_START * torch.randn(like.shape, generator=generator, device=self.device)
+            else:
+                start = random_start(like, attack.budget, generator)
         return _Batch(indices, drawn, attack, start)
 
     def _split(self, count: int) -> tuple[Tensor, ...]:
@@ -227,19 +250,32 @@ class Trainer:
         size = self.recipe.micro_batch or most
         return tuple(mine[start : start + size] for start in range(0, most, size))
 
-    def _attacked(self, batch: _Batch, piece: Tensor) -> _Piece:
+    def _filled(self, piece: Tensor) -> Tensor:
+        """The piece, repeated up to the one size that the network is compiled for."""
+        whole = math.ceil(min(self.recipe.batch_size, len(self.data)) / self.team.size)
+        size = min(self.recipe.micro_batch or whole, whole)
+        if len(piece) == size:
+            return piece
+        turns = torch.arange(size, device=self.device)
+        return piece[turns % len(piece)] if len(piece) else torch.zeros_like(turns)
+
+    def _attacked(self, batch: _Batch, piece: Tensor, *, fill: bool = True) -> _Piece:
         """Images of a piece of the batch, and where the attack moves them."""
-        indices, recipe = batch.indices[piece], self.recipe
-        pixels = recipe.augmentation.apply(self.data.pixels[indices], batch.drawn[piece], self.data.white // 2)
-        x, y = self.data.scaled(pixels), self.targets[indices]
+        recipe = self.recipe
+        rows = self._filled(piece) if recipe.compile and fill else piece
+        indices = batch.indices[rows]
+        pixels = recipe.augmentation.apply(self.data.pixels[indices], batch.drawn[rows], self.data.white // 2)
+        x, y, weights = self.data.scaled(pixels), self.targets[indices], self.weights[indices]
+        if len(rows) > len(piece):
+            weights[len(piece) :] = 0
         z = x
         if batch.attack is not None and recipe.replays > 1:
-            z = (x + self._free[piece]).clamp(*BOX).requires_grad_(True)
-        elif batch.attack is not None and len(piece):
-            with evaluating(self.network):
-                start = None if batch.start is None else batch.start[piece]
+            z = (x + self._free[rows]).clamp(*BOX).requires_grad_(True)
+        elif batch.attack is not None and len(rows):
+            with evaluating(self.network) if recipe.attack_mode == "evaluation" else _frozen(self.network):
+                start = None if batch.start is None else batch.start[rows]
                 z = batch.attack.ascend(recipe.objective.ascent(self.network, x, y), x, start, check=False)
-        return _Piece(piece, x, z, y, self.weights[indices])
+        return _Piece(piece, x, z, y, weights)
 
     def _differentiate(self, pieces: list[_Piece], count: int) -> Tensor:
         """Losses of the images of this process; afterwards the model holds the gradient of the mean over the batch."""
@@ -248,7 +284,7 @@ class Trainer:
         for piece in pieces:
             losses = self.recipe.objective.losses(self.network, piece.x, piece.z, piece.y) * piece.weights
             (losses.sum() / count).backward()
-            found.append(losses.detach())
+            found.append(losses.detach()[: len(piece.positions)])
         self.team.sum_in_place([p.grad for p in self.model.parameters() if p.grad is not None])
         return torch.cat(found)
 
@@ -257,9 +293,10 @@ class Trainer:
         budget: Budget = batch.attack.budget
         for piece in pieces:
             assert piece.z.grad is not None
-            direction = steepest(piece.z.grad, budget.norm, piece.z.detach(), BOX)
+            own = slice(len(piece.positions))
+            direction = steepest(piece.z.grad[own], budget.norm, piece.z.detach()[own], BOX)
             moved = self._free[piece.positions] + budget.radius * direction
-            self._free[piece.positions] = project(moved, piece.x, budget, None)
+            self._free[piece.positions] = project(moved, piece.x[own], budget, None)
 
     def _memory_advice(self, batch: _Batch) -> str:
         """What to tell after memory ran out: the largest number of images, of halves, that one pass can take."""
@@ -271,7 +308,8 @@ class Trainer:
         def fits(size: int) -> int:
             self.optimizer.zero_grad(set_to_none=True)
             with kept_buffers(self.model):
-                self._differentiate([self._attacked(batch, torch.arange(size, device=self.device))], size)
+                piece = torch.arange(size, device=self.device)
+                self._differentiate([self._attacked(batch, piece, fill=False)], size)
             return size
 
         found = 0
@@ -285,8 +323,16 @@ class Trainer:
         return f"{said}, and a single one does not fit; use a smaller network"
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that the next updates depend on besides recipe, data and seed. Raises: as `require_finite`."""
+        """Everything that the next updates depend on besides recipe, data and seed.
+
+        Raises: UserError where a loss was not finite, or a weight is not: there is nothing to go on from.
+        """
         self.require_finite()
+        if not bool(torch.stack([p.detach().isfinite().all() for p in self.model.parameters()]).all()):
+            raise UserError(
+                f"training diverged by step {self.step}: weights are not finite; lower the learning rate (it is "
+                f"{self.recipe.learning_rate:g})"
+            )
         found = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for name, p in self.model.named_parameters():
             buffer = self.optimizer.state.get(p, {}).get("momentum_buffer")
@@ -301,15 +347,18 @@ class Trainer:
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Go on from a state. Raises: UserError where it is of another model or recipe; then nothing is changed."""
-        own = {name: tuple(value.shape) for name, value in self.state().items() if not name.startswith("momentum.")}
-        other = {name: tuple(value.shape) for name, value in state.items() if not name.startswith("momentum.")}
-        for name in sorted(own.keys() | other.keys()):
-            # Targets may have become probabilities.
-            if own.get(name) != other.get(name) and name != "loop.targets":
-                raise UserError(
-                    f"checkpoint of another model or recipe: {name} is {_shape(other.get(name))}, expected "
-                    f"{_shape(own.get(name))}; resume with the configuration that it was made with"
-                )
+        own = {name: value for name, value in self.state().items() if not name.startswith("momentum.")}
+        step = state.get("loop.step", torch.tensor(0))
+        if self.recipe.momentum > 0 and not torch.equal(step, torch.tensor(0)):
+            own |= {f"momentum.{name}": p.detach() for name, p in self.model.named_parameters()}
+        # Targets may have become probabilities.
+        soft = torch.zeros(len(self.data), self.classes)
+        require_alike(state, own | ({"loop.targets": soft} if state.get("loop.targets", soft).ndim == 2 else {}))
+        targets = state["loop.targets"]
+        if not 0 <= int(step) <= self.steps or (
+            targets.ndim == 1 and not 0 <= targets.min() <= targets.max() < self.classes
+        ):
+            raise UserError("a state that no training reaches: its step or its targets are out of range; train again")
         part = {kind: _below(kind, state) for kind in ("model", "momentum", "averaged", "loop")}
         self.model.load_state_dict(part["model"])
         if self.averaged is not None:
@@ -378,8 +427,8 @@ _AVERAGES: dict[str, Callable[[Any, Any, Any], None]] = {
 
 
 @torch.no_grad()
-def _require_classes(network: nn.Module, data: Images) -> None:
-    """Refuse labels that the network has no logit for. Raises: UserError."""
+def _classes(network: nn.Module, data: Images) -> int:
+    """Logits of the network. Raises: UserError for labels that it has no logit for."""
     with evaluating(network):
         classes = network(data.scaled(data.pixels[:1])).shape[1]
     if int(data.labels.max()) >= classes:
@@ -387,11 +436,38 @@ def _require_classes(network: nn.Module, data: Images) -> None:
             f"labels run to {int(data.labels.max())}, the network has {classes} classes: allowed are 0 to "
             f"{classes - 1}; renumber the labels or choose another network"
         )
+    return int(classes)
+
+
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """Inside, gradients do not reach the weights; the mode stays."""
+    free = [p for p in model.parameters() if p.requires_grad]
+    for p in free:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in free:
+            p.requires_grad_(True)
 
 
 def _below(kind: str, state: dict[str, Tensor]) -> dict[str, Any]:
     return {name[len(kind) + 1 :]: value for name, value in state.items() if name.startswith(f"{kind}.")}
 
 
-def _shape(shape: tuple[int, ...] | None) -> str:
-    return "absent" if shape is None else f"of shape {shape}"
+def require_alike(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Tensors of the same names, shapes and types, and finite. Raises: UserError naming the first that is not."""
+    for name in sorted(found.keys() | expected.keys()):
+        ours, theirs = expected.get(name), found.get(name)
+        if ours is None or theirs is None or ours.shape != theirs.shape or ours.dtype != theirs.dtype:
+            raise UserError(
+                f"state of another model or recipe: {name} is {_shape(theirs)}, expected {_shape(ours)}; resume with "
+                "the configuration that it was made with"
+            )
+        if theirs.is_floating_point() and not bool(theirs.isfinite().all()):
+            raise UserError(f"state of a training that diverged: {name} is not finite; train again")
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "absent" if tensor is None else f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 ScheduleName = Literal["cyclic", "piecewise", "cosine", "constant"]
 
 
-def factor(name: ScheduleName, progress: float) -> float:
+def factor(name: ScheduleName, progress: float, drops: Sequence[float] = (0.5, 0.75)) -> float:
     """The factor of the largest learning rate at `progress` through the training.
 
     - cyclic: from 0 up to 1 at a fifth, then down to 0, linearly.
-    - piecewise: 1 in the first half, 0.1 up to three quarters, then 0.01 (Rice et al., ICML 2020: epochs 100 and
-      150 of 200).
+    - piecewise: a tenth at each of `drops`, shares of the training; by default at the half and at three quarters
+      (Rice et al., ICML 2020: epochs 100 and 150 of 200).
     - cosine: (1 + cos(pi progress)) / 2.
     - constant: 1.
     """
@@ -21,7 +22,7 @@ def factor(name: ScheduleName, progress: float) -> float:
         case "cyclic":
             return triangle(progress)
         case "piecewise":
-            return 1.0 if progress < 0.5 else 0.1 if progress < 0.75 else 0.01
+            return float(10.0 ** -sum(progress >= drop for drop in drops))
         case "cosine":
             return (1 + math.cos(math.pi * min(progress, 1.0))) / 2
         case _:
