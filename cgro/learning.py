@@ -35,6 +35,7 @@ from cgro.training.checkpoint import Checkpoint
 from cgro.training.config import TrainingConfig
 from cgro.training.evaluation import Evaluation, evaluate_network
 from cgro.training.limits import pixels_of, require_radius
+from cgro.training.record import last_epoch, require_config
 from cgro.training.run import PARTS, Data, TrainingRun, load_model
 from cgro.training.team import Team
 
@@ -60,15 +61,22 @@ def train(options: argparse.Namespace, fields: Sequence[str]) -> int:
     folder = options.output or options.results / "train" / store.content_hash("train", store.as_json(config))
     require_writable(folder)
     if options.fresh and team.rank == 0:
-        for name in ("last.safetensors", "best.safetensors", "curves.nc"):
+        for name in FILES:
             (folder / name).unlink(missing_ok=True)
     team.wait()
+    curves = _finished(folder, config)
+    if curves is not None:
+        if team.rank == 0:
+            log.info("trained already; --fresh trains anew")
+            _print_curves(curves)
+            _print_files(folder)
+        return 0
     store.git_commit()  # remembered as it is now
     start = time.perf_counter()
     run = TrainingRun(config, folder, team=team, every=options.checkpoint_every)
     before = run.trainer.step
-    if team.rank == 0 and not options.quiet:
-        logging.getLogger("cgro.training.run").setLevel(logging.DEBUG)
+    told = team.rank == 0 and not options.quiet
+    logging.getLogger("cgro.training.run").setLevel(logging.DEBUG if told else logging.NOTSET)
     with _bar(config.epochs, "epoch", quiet=options.quiet or team.rank > 0) as bar, logging_redirect_tqdm():
         curves = run.run(Progress(bar.update, folder))
     seconds = time.perf_counter() - start
@@ -79,8 +87,34 @@ def train(options: argparse.Namespace, fields: Sequence[str]) -> int:
     if images:
         log.info("%.0f s, %.0f images/s with evaluations", seconds, images / seconds)
     _print_curves(curves)
-    print(folder / "curves.nc", folder / "best.safetensors", folder / "last.safetensors", sep="\n")
+    _print_files(folder)
     return 0
+
+
+FILES = ("curves.nc", "best.safetensors", "last.safetensors")
+"""What a training run leaves; the best network, if images were held out to choose it by."""
+
+
+def _finished(folder: Path, config: TrainingConfig) -> xr.Dataset | None:
+    """The learning curves of a run of this configuration that is finished, and whose files are all there.
+
+    Raises: UserError for a file that is damaged, or of another configuration.
+    """
+    names = [name for name in FILES if config.held_out or name != "best.safetensors"]
+    if not all((folder / name).exists() for name in names):
+        return None
+    curves = store.load(folder / "curves.nc")
+    for name in names[1:]:
+        require_config(folder / name, Checkpoint.load(folder / name), config)
+    ended = "epoch" in curves.coords and curves["epoch"].values[-1:].tolist() == [config.epochs]
+    whole = ended and {"held_out_images", "best_epoch"} <= curves.attrs.keys()
+    return curves if whole and curves.attrs.get("config") == store.as_json(config) else None
+
+
+def _print_files(folder: Path) -> None:
+    if not (folder / "best.safetensors").exists():
+        log.info("no images are held out to choose a best checkpoint by: there is the last one alone")
+    print(*(folder / name for name in FILES if (folder / name).exists()), sep="\n")
 
 
 def _print_curves(curves: xr.Dataset) -> None:
@@ -111,7 +145,7 @@ def evaluate(options: argparse.Namespace) -> int:
     if not len(images):
         raise UserError(f"--part {options.part}: the run held out no images; use --part test or --part train")
     images = images.take(torch.arange(min(options.images, len(images))))
-    epochs = [int(row["epoch"]) for row in Checkpoint.load(checkpoint).record["rows"]]
+    epoch = last_epoch(checkpoint, Checkpoint.load(checkpoint), config)
     with _bar(len(images) * (1 if options.fast else 2), "image", quiet=options.quiet) as bar:
         evaluation = evaluate_network(
             model,
@@ -119,7 +153,7 @@ def evaluate(options: argparse.Namespace) -> int:
             images,
             budget,
             part=options.part,
-            epoch=epochs[-1] if epochs else 0,
+            epoch=epoch,
             steps=options.steps,
             stream=np.random.SeedSequence(options.seed),
             fast=options.fast,

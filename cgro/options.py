@@ -174,7 +174,7 @@ def _add_train(train: argparse.ArgumentParser) -> None:
         type=seconds,
         default=120.0,
         metavar="S",
-        help="seconds between checkpoints, besides evaluated epochs (default: 120)",
+        help="seconds between checkpoints, besides the last (default: 120)",
     )
     add("--quiet", action="store_true", help="no progress, only the result")
     _add_data_dir(train)

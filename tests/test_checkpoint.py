@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from cgro.errors import UserError
 from cgro.experiment import Progress
 from cgro.files import StorageError
 from cgro.sweeps import store
-from cgro.training import limits
+from cgro.training import checkpoint, limits
 from cgro.training import run as running
 from cgro.training.checkpoint import Checkpoint
 from cgro.training.config import TrainingConfig
@@ -168,9 +169,121 @@ def test_the_best_checkpoint_is_chosen_on_held_out_images(tmp_path: Path) -> Non
         assert run._is_best() == best
 
 
+def test_without_held_out_images_there_is_no_best_checkpoint(tmp_path: Path) -> None:
+    run = TrainingRun(replace(TOY, held_out=0), tmp_path)
+    run.run(lambda _done: None)
+    assert {path.name for path in tmp_path.iterdir()} == {"last.safetensors"}
+    assert not any(name.startswith("best.") for name in Checkpoint.load(tmp_path / "last.safetensors").tensors)
+
+
+@pytest.mark.parametrize("written", [0, 1, 2, 3])
+def test_no_kill_loses_the_best_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int) -> None:
+    """Killed after so many files, the next of which would have been any of both: the best one is that of the record."""
+    TrainingRun(TOY, tmp_path / "whole", every=0.0).run(lambda _done: None)
+    write, count = running.write_whole, 0
+
+    def killed(path: Path, content: bytes) -> None:
+        nonlocal count
+        count += 1
+        if count > written:
+            raise StopError
+        write(path, content)
+
+    for module in (running, checkpoint):
+        monkeypatch.setattr(module, "write_whole", killed)
+    with pytest.raises(StopError):
+        TrainingRun(TOY, tmp_path / "left", every=0.0).run(lambda _done: None)
+    for module in (running, checkpoint):
+        monkeypatch.setattr(module, "write_whole", write)
+    (tmp_path / "left").mkdir(exist_ok=True)
+    again = TrainingRun(TOY, tmp_path / "left")
+    if again.rows:
+        held = [row["robust_held_out_accuracy"] for row in again.rows]
+        assert again._best
+        again.trainer.steps = again.trainer.step  # as if it ended here
+        again.run(lambda _done: None)
+        best = Checkpoint.load(tmp_path / "left" / "best.safetensors")
+        assert best.record["rows"] == again.rows[: held.index(max(held)) + 1]
+    TrainingRun(TOY, tmp_path / "left").run(lambda _done: None)
+    for name in ("last.safetensors", "best.safetensors"):
+        assert (tmp_path / "left" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_checkpoints_are_written_by_time_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once for each evaluated epoch: on a GPU that would cost as much as the epoch."""
+    save, at = Checkpoint.save, []
+    monkeypatch.setattr(Checkpoint, "save", lambda self, path: (at.append(len(self.record["rows"])), save(self, path)))
+    TrainingRun(TOY, tmp_path).run(lambda _done: None)
+    assert at == [TOY.epochs]
+    # What is finished is left alone.
+    TrainingRun(TOY, tmp_path).run(lambda _done: None)
+    assert at == [TOY.epochs]
+    # The best one comes back if it is gone.
+    content = (tmp_path / "best.safetensors").read_bytes()
+    (tmp_path / "best.safetensors").unlink()
+    TrainingRun(TOY, tmp_path).run(lambda _done: None)
+    assert (tmp_path / "best.safetensors").read_bytes() == content
+
+
+@pytest.mark.parametrize("when", ["before", "while"])
+def test_a_second_signal_does_not_keep_the_first_from_saving(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    whole = TrainingRun(TOY).run(lambda _done: None)
+    state, write, left, signals = running.Trainer.state, checkpoint.write_whole, TrainingRun(TOY, tmp_path), 0
+
+    def signal_once() -> None:
+        nonlocal signals
+        signals += 1
+        if signals == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def tick(_done: float) -> None:
+        if left.trainer.step == 3:
+            raise KeyboardInterrupt
+
+    def read(self: running.Trainer) -> dict[str, torch.Tensor]:
+        signal_once()
+        return state(self)
+
+    def written(path: Path, content: bytes) -> None:
+        signal_once()
+        write(path, content)
+
+    if when == "before":
+        monkeypatch.setattr(running.Trainer, "state", read)
+    else:
+        monkeypatch.setattr(checkpoint, "write_whole", written)
+    with pytest.raises(KeyboardInterrupt):
+        left.run(tick)
+    assert signals > 0
+    monkeypatch.undo()
+    assert int(Checkpoint.load(tmp_path / "last.safetensors").tensors["loop.step"]) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["last.safetensors"] or left.rows
+    xr.testing.assert_identical(TrainingRun(TOY, tmp_path).run(lambda _done: None), whole)
+
+
+def test_leftovers_of_a_killed_run_are_removed(tmp_path: Path) -> None:
+    left = tmp_path / f".last.safetensors.{'0' * 32}.tmp"
+    left.write_bytes(b"half")
+    TrainingRun(TOY, tmp_path)
+    assert not left.exists()
+
+
+def test_weights_that_are_not_finite_are_not_kept(tmp_path: Path) -> None:
+    """The last update may spoil them after a loss that was finite."""
+    run = TrainingRun(TOY, tmp_path)
+    run.trainer.advance(3)
+    with torch.no_grad():
+        next(iter(run.trainer.model.parameters())).fill_(torch.inf)
+    with pytest.raises(UserError, match="training diverged by step 3: weights are not finite"):
+        run.save()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_of_another_configuration_is_refused(tmp_path: Path) -> None:
     TrainingRun(TOY, tmp_path).run(lambda _done: None)
-    with pytest.raises(UserError, match="of another configuration; choose another folder"):
+    with pytest.raises(UserError, match=r"of another configuration \(radius differs\); choose another folder"):
         TrainingRun(replace(TOY, radius=0.1), tmp_path)
 
 

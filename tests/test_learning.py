@@ -37,14 +37,42 @@ def test_train_writes_curves_and_checkpoints(cgro, trained: Path, tmp_path: Path
     assert store.stored_config(curves)["width"] == 3
     assert {p.name for p in trained.iterdir()} == {"curves.nc", "best.safetensors", "last.safetensors"}
     # The same command finds that everything is done; another configuration has a folder of its own.
-    before = {p.name: p.read_bytes() for p in trained.iterdir() if p.suffix == ".safetensors"}
+    before = {p.name: (p.read_bytes(), p.stat().st_mtime_ns, p.stat().st_ino) for p in trained.iterdir()}
     again = cgro("train", "--results", tmp_path, "--quiet", *TOY)
     assert again.code == 0
-    assert {p.name: p.read_bytes() for p in trained.iterdir() if p.suffix == ".safetensors"} == before
+    assert {p.name: (p.read_bytes(), p.stat().st_mtime_ns, p.stat().st_ino) for p in trained.iterdir()} == before
+    assert again.out.splitlines()[-3:] == [
+        str(trained / name) for name in ("curves.nc", "best.safetensors", "last.safetensors")
+    ]
     for words in ("best epoch", "last epoch (3)", "clean training", "robust held-out", "robust test"):
         assert words in again.out
     other = cgro("train", "--results", tmp_path, "--quiet", *TOY, "--seed", 1)
     assert Path(other.out.splitlines()[-1]).parent != trained
+
+
+def test_a_finished_run_is_listed_from_its_files_alone(cgro, trained: Path, tmp_path: Path, monkeypatch) -> None:
+    """Neither data nor a network are needed; what is damaged or gone is not listed as if it were there."""
+    monkeypatch.setattr(running.Data, "of", None)
+    outcome = cgro("train", "--results", tmp_path, "--quiet", *TOY)
+    assert outcome.code == 0
+    assert str(trained / "best.safetensors") in outcome.out
+    path = trained / "best.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[:-9] + b"X" + content[-8:])
+    assert "altered" in cgro("train", "--results", tmp_path, "--quiet", *TOY).error
+    monkeypatch.undo()
+    path.unlink()
+    assert cgro("train", "--results", tmp_path, "--quiet", *TOY).code == 0
+    assert path.read_bytes() == content
+
+
+def test_without_held_out_images_only_the_last_checkpoint_is_listed(cgro, tmp_path: Path) -> None:
+    for _ in range(2):
+        outcome = cgro("train", "--output", tmp_path, *TOY, "--held-out", 0)
+        assert outcome.code == 0
+        assert [Path(line).name for line in outcome.out.splitlines()[-2:]] == ["curves.nc", "last.safetensors"]
+        assert "best" not in outcome.out
+        assert {p.name for p in tmp_path.iterdir()} == {"curves.nc", "last.safetensors"}
 
 
 def test_an_interrupted_training_goes_on(cgro, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

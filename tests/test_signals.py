@@ -113,7 +113,9 @@ def test_what_is_ignored_at_the_start_stays_ignored(number: signal.Signals, tmp_
 
 
 def test_a_training_keeps_a_checkpoint(tmp_path: Path) -> None:
-    process = start("train", "--epochs", 500, "--device", "cpu", "--quiet", "--output", tmp_path)
+    process = start(
+        "train", "--epochs", 500, "--checkpoint-every", 0.1, "--device", "cpu", "--quiet", "--output", tmp_path
+    )
     last = tmp_path / "last.safetensors"
     until(last.exists, process)
     process.send_signal(signal.SIGTERM)

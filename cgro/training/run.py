@@ -2,7 +2,10 @@
 
 Accuracies are those of the evaluation attack on at most `evaluation_images` images of each part. The best checkpoint
 has the largest robust accuracy on the held-out part, never on the test images; robust overfitting is measured as best
-minus last robust test accuracy (Rice, Wong & Kolter, ICML 2020).
+minus last robust test accuracy (Rice, Wong & Kolter, ICML 2020). Without held-out images there is no best checkpoint.
+
+`last.safetensors` holds all that a run goes on from, the best network so far among it, and is the one file that counts:
+`best.safetensors` is written after it from what it holds, so that no kill between the two loses the best network.
 """
 
 from __future__ import annotations
@@ -12,14 +15,16 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import xarray as xr
-from torch import nn
+from torch import Tensor, nn
 
+from cgro import interrupts
 from cgro.attacks.images import correct
 from cgro.attacks.modes import evaluating
 from cgro.data.batches import Images
@@ -27,19 +32,25 @@ from cgro.data.images import load_images, stratified_subset
 from cgro.data.labels import class_subset, noisy_labels
 from cgro.errors import AccuracyWarning, UserError
 from cgro.experiment import Tick, scratch_of
+from cgro.files import remove_leftovers, write_whole
 from cgro.machine import in_batches_that_fit, is_out_of_memory, resolve_device, single_thread
 from cgro.networks.image_models import parameter_count
 from cgro.networks.zoo import image_model
 from cgro.randomness import Stream, at, spawn_streams, torch_generator
 from cgro.training.checkpoint import Checkpoint
 from cgro.training.config import TrainingConfig
-from cgro.training.loop import Trainer
+from cgro.training.loop import Trainer, require_alike
+from cgro.training.record import config_of, observed_of, plain, require_config, rows_of
 from cgro.training.team import Team, synchronized
 
 log = logging.getLogger(__name__)
 
 PARTS = {"train": "training", "held_out": "held-out", "test": "test"}
 """Parts of the data that are evaluated, and what to call them."""
+
+_BEST = "best."
+"""Of the names of tensors: the best network so far."""
+_CHOSEN_BY = "robust_held_out_accuracy"
 
 VARIABLES = {
     "train_loss": ("Training loss, mean over the epoch", "nat"),
@@ -143,7 +154,7 @@ class TrainingRun:
     """A configuration being trained: `rows` holds the learning curves so far, `observed` what `run` was asked to watch.
 
     folder: where `last.safetensors` and `best.safetensors` go; a run that is found there is gone on with. None keeps
-    nothing. every: seconds between checkpoints; the ends of evaluated epochs are always kept.
+    nothing. every: seconds between checkpoints, besides the end and an interruption.
     """
 
     def __init__(
@@ -155,22 +166,48 @@ class TrainingRun:
         self.streams = spawn_streams(config.seed)
         self.rows: list[dict[str, float]] = []
         self.observed: list[dict[str, Any]] = []
-        self._saved = time.monotonic()
-        last = folder / "last.safetensors" if folder else None
-        if last is not None and last.exists():
-            found = Checkpoint.load(last)
-            if found.record["config"] != _plain(config):
-                raise UserError(f"checkpoint {last}: of another configuration; choose another folder")
-            self.trainer.load(found.tensors)
-            self.rows, self.observed = found.record["rows"], found.record["observed"]
-            log.info("going on at step %d of %d", self.trainer.step, self.trainer.steps)
+        self._best: dict[str, Tensor] = {}
+        self._written_best, self._saved = 0, time.monotonic()
+        if folder is not None and self.team.rank == 0:
+            remove_leftovers(folder)
+        if folder is not None and (folder / "last.safetensors").exists():
+            self._resume(folder / "last.safetensors")
+
+    def _resume(self, path: Path) -> None:
+        """Go on from a checkpoint. Raises: UserError for one that this run did not write."""
+        found = Checkpoint.load(path)
+        require_config(path, found, self.config)
+        try:
+            self.trainer.load({name: value for name, value in found.tensors.items() if not name.startswith(_BEST)})
+        except UserError as error:
+            raise UserError(f"checkpoint {path}: {error}") from error
+        epochs = range(1, self.trainer.epoch + 1)
+        self.rows = rows_of(path, found, self._names, [epoch for epoch in epochs if self._is_due(epoch)])
+        self.observed = observed_of(path, found, self.trainer.step)
+        best = {name: value for name, value in found.tensors.items() if name.startswith(_BEST)}
+        self._best = {name.removeprefix(_BEST): value for name, value in best.items()}
+        expected = self.trainer.model.state_dict() if self.rows and len(self.data.held_out) else {}
+        try:
+            require_alike(self._best, expected)
+        except UserError as error:
+            raise UserError(f"checkpoint {path}: best network: {error}") from error
+        log.info("going on at step %d of %d", self.trainer.step, self.trainer.steps)
+
+    @property
+    def _names(self) -> list[str]:
+        """What a row of the learning curves holds besides the epoch."""
+        parts = [part for part in PARTS if len(getattr(self.data, part))]
+        return ["train_loss", *(f"{kind}_{part}_accuracy" for part in parts for kind in ("clean", "robust"))]
+
+    def _is_due(self, epoch: int) -> bool:
+        return epoch % self.config.evaluate_every == 0 or epoch in (1, self.config.epochs)
 
     def run(self, tick: Tick, watch: Watch | None = None, at_steps: Collection[int] = ()) -> xr.Dataset:
         """Train to the end and return the learning curves; `watch` looks at the model after each of `at_steps` updates.
 
         What it returns is gathered in `observed`. Ctrl-C keeps a checkpoint of the last whole update.
         """
-        trainer = self.trainer
+        trainer, began = self.trainer, self._position
         tick(trainer.step / trainer.steps_per_epoch)
         before = torch.are_deterministic_algorithms_enabled()
         if self.config.deterministic:
@@ -183,8 +220,15 @@ class TrainingRun:
                 ends = (trainer.epoch + 1) * trainer.steps_per_epoch
                 trainer.advance(min([ends, *(s for s in at_steps if s > trainer.step)]), lambda: self._after_step(tick))
                 self._measure(watch, at_steps)
+            if self._position != began:
+                self.save()
+            else:
+                self._write_best()
         except KeyboardInterrupt:
-            self.save()
+            self._save_in_any_case()
+            raise
+        except UserError:  # diverged, say: what was best so far is worth having
+            self._write_best()
             raise
         except RuntimeError as error:
             if self.config.deterministic and "deterministic" in str(error):
@@ -195,10 +239,25 @@ class TrainingRun:
             torch.use_deterministic_algorithms(before)
         return self.curves()
 
+    @property
+    def _position(self) -> tuple[int, int, int]:
+        return self.trainer.step, len(self.rows), len(self.observed)
+
     def _after_step(self, tick: Tick) -> None:
         tick(1 / self.trainer.steps_per_epoch)
+        self._save_in_time()
+
+    def _save_in_time(self) -> None:
         if time.monotonic() - self._saved > self.every:
             self.save()
+
+    def _save_in_any_case(self) -> None:
+        """Save, however many signals arrive meanwhile."""
+        saved = False
+        while not saved:
+            with suppress(KeyboardInterrupt), interrupts.postponed():
+                self.save()
+                saved = True
 
     def _measure(self, watch: Watch | None, at_steps: Collection[int]) -> None:
         """Measure what is due after this update and was not measured yet."""
@@ -208,15 +267,17 @@ class TrainingRun:
                 self.observed.append({"step": step, **watch(self.trainer.evaluated, self.data)})
         if rest or epoch == 0:
             return
-        due = epoch % self.config.evaluate_every == 0 or epoch in (1, self.config.epochs)
-        if due and epoch not in (row["epoch"] for row in self.rows):
-            self.rows.append(self._row(epoch))
-            log.debug(_words(self.rows[-1]))
-            if self._is_best() and self.folder is not None and self.team.rank == 0:
-                model = {f"model.{name}": value for name, value in self.trainer.evaluated.state_dict().items()}
-                self._checkpoint(model).save(self.folder / "best.safetensors")
-            self.save()
-        self.trainer.reset_loss()
+        if not self._is_due(epoch) or epoch in (row["epoch"] for row in self.rows):
+            self.trainer.reset_loss()
+            return
+        row = self._row(epoch)
+        with interrupts.postponed():  # the row and its network belong together
+            self.rows.append(row)
+            if self._is_best():
+                self._best = {name: t.detach().clone() for name, t in self.trainer.evaluated.state_dict().items()}
+            self.trainer.reset_loss()
+        log.debug(_words(row))
+        self._save_in_time()
 
     def _row(self, epoch: int) -> dict[str, float]:
         row: dict[str, float] = {"epoch": epoch, "train_loss": self.trainer.mean_loss()}
@@ -246,18 +307,37 @@ class TrainingRun:
 
     def _is_best(self) -> bool:
         """Whether the last row is the first with the largest robust accuracy on the held-out part."""
-        values = [row.get("robust_held_out_accuracy", float(len(self.rows))) for row in self.rows]
-        return max(values, default=0.0) == values[-1] and values.index(values[-1]) == len(values) - 1
+        values = [row[_CHOSEN_BY] for row in self.rows if _CHOSEN_BY in row]
+        return bool(values) and values.index(max(values)) == len(self.rows) - 1
 
-    def _checkpoint(self, tensors: dict[str, torch.Tensor]) -> Checkpoint:
-        return Checkpoint(tensors, {"config": _plain(self.config), "rows": self.rows, "observed": self.observed})
+    def _checkpoint(self, tensors: dict[str, Tensor], rows: int, step: int) -> Checkpoint:
+        """Of the state of the record after a number of rows and steps."""
+        observed = [seen for seen in self.observed if seen["step"] <= step]
+        return Checkpoint(tensors, {"config": plain(self.config), "rows": self.rows[:rows], "observed": observed})
 
     def save(self) -> None:
         """Keep the state of the run, if it has a folder and this process is the one that writes."""
-        state = self.trainer.state()
+        state = self.trainer.state() | {f"{_BEST}{name}": value for name, value in self._best.items()}
         if self.folder is not None and self.team.rank == 0:
-            self._checkpoint(state).save(self.folder / "last.safetensors")
+            self._checkpoint(state, len(self.rows), self.trainer.step).save(self.folder / "last.safetensors")
+            self._write_best()
         self._saved = time.monotonic()
+
+    def _write_best(self) -> None:
+        """Write the best network so far, unless its file is there."""
+        if self.folder is None or self.team.rank > 0 or not self._best:
+            return
+        chosen = [row[_CHOSEN_BY] for row in self.rows]
+        number = chosen.index(max(chosen))
+        epoch = int(self.rows[number]["epoch"])
+        if epoch == self._written_best:
+            return
+        model = {f"model.{name}": value for name, value in self._best.items()}
+        content = self._checkpoint(model, number + 1, epoch * self.trainer.steps_per_epoch).content()
+        path = self.folder / "best.safetensors"
+        if not path.exists() or path.read_bytes() != content:
+            write_whole(path, content)
+        self._written_best = epoch
 
     def curves(self) -> xr.Dataset:
         """The learning curves with dimension epoch, counted from 1; attributes say what was trained."""
@@ -318,19 +398,17 @@ def load_model(
     Raises: UserError for a checkpoint or data that cannot be read.
     """
     found = Checkpoint.load(path)
-    plain: dict[str, Any] = found.record["config"]
-    try:
-        config = TrainingConfig(**plain | {"classes": tuple(plain["classes"])} | ({"device": device} if device else {}))
-    except (TypeError, KeyError) as error:
-        raise UserError(f"checkpoint {path}: of another version of cgro ({error}); train again") from error
+    config = config_of(path, found, **({"device": device} if device else {}))
     data = Data.of(config if images is None else replace(config, evaluation_images=images))
     model = make_model(config, data)
-    prefix = "averaged.module." if found.tensors.get("averaged.n_averaged", torch.tensor(0)) > 0 else "model."
+    averages = found.tensors.get("averaged.n_averaged", torch.tensor(0))
+    prefix = "averaged.module." if torch.any(averages != 0) else "model."
     weights = {name.removeprefix(prefix): value for name, value in found.tensors.items() if name.startswith(prefix)}
     try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise UserError(f"checkpoint {path}: does not fit its own configuration ({error}); train again") from error
+        require_alike(weights, model.state_dict())
+    except UserError as error:
+        raise UserError(f"checkpoint {path}: does not fit its own configuration: {error}") from error
+    model.load_state_dict(weights)
     return model.to(data.test.labels.device, memory_format=torch.channels_last).eval(), config, data  # type: ignore[call-overload]
 
 
@@ -343,7 +421,3 @@ def _words(row: dict[str, float]) -> str:
         found.append(f"{kind} {values}")
     names = "/".join(PARTS[part] for part in parts)
     return f"epoch {row['epoch']:.0f}: loss {row['train_loss']:.3f}, accuracy {', '.join(found)} % ({names})"
-
-
-def _plain(config: TrainingConfig) -> dict[str, Any]:
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}

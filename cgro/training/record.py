@@ -1,0 +1,92 @@
+"""What checkpoints say besides their tensors, read with suspicion: a file with a right digest may hold anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from cgro.errors import UserError
+from cgro.training.checkpoint import Checkpoint
+from cgro.training.config import TrainingConfig
+from cgro.validate import between, finite, integer
+
+
+def plain(config: TrainingConfig) -> dict[str, Any]:
+    """A configuration as it comes back from JSON."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}
+
+
+def config_of(path: Path, found: Checkpoint, **changes: Any) -> TrainingConfig:
+    """The configuration of a checkpoint, with other values for some fields.
+
+    Raises: UserError where there is none, or it is of another version of cgro, or not possible here.
+    """
+    stored, names = found.record.get("config"), {each.name for each in fields(TrainingConfig)}
+    if not isinstance(stored, dict):
+        raise UserError(f"checkpoint {path}: it has no configuration; train again")
+    wrong = [f"field {name} is unknown" for name in sorted(stored.keys() - names)]
+    wrong += [f"field {name} is missing" for name in sorted(names - stored.keys())]
+    if wrong:
+        raise UserError(f"checkpoint {path}: of another version of cgro ({', '.join(wrong)[:200]}); train again")
+    try:
+        return TrainingConfig(**stored | changes)
+    except (UserError, RecursionError) as error:  # the latter from a value too deep to be printed
+        raise UserError(f"checkpoint {path}: its configuration cannot be: {error}") from error
+
+
+def require_config(path: Path, found: Checkpoint, config: TrainingConfig) -> None:
+    """Refuse a checkpoint of another configuration, naming the first field that differs. Raises: UserError."""
+    stored, ours = found.record.get("config"), plain(config)
+    if stored != ours:
+        theirs = stored if isinstance(stored, dict) else {}
+        name = next(name for name in sorted(ours.keys() | theirs.keys()) if theirs.get(name) != ours.get(name))
+        raise UserError(f"checkpoint {path}: of another configuration ({name} differs); choose another folder")
+
+
+def rows_of(path: Path, found: Checkpoint, names: Sequence[str], due: Sequence[int]) -> list[dict[str, float]]:
+    """Its learning curves: the values of `names` at the epochs `due`, of which the last may not be there yet.
+
+    Raises: UserError for others.
+    """
+    rows = _dicts(path, found, "rows")
+    try:
+        if [row.get("epoch") for row in rows] not in (list(due), list(due[:-1])):
+            raise UserError("they are not of the epochs that it has done")
+        for row in rows:
+            if row.keys() != {"epoch", *names}:
+                raise UserError("values are missing or unknown")
+            for name in names:
+                between(name, row[name], 0, 1) if name.endswith("accuracy") else finite(name, row[name])
+    except (UserError, RecursionError) as error:
+        raise UserError(f"checkpoint {path}: its learning curves cannot be: {error}; train again") from error
+    return rows
+
+
+def last_epoch(path: Path, found: Checkpoint, config: TrainingConfig) -> int:
+    """The last epoch of its learning curves; 0 if there is none yet. Raises: UserError for what is no epoch."""
+    rows = _dicts(path, found, "rows")
+    try:
+        return integer("epoch", rows[-1].get("epoch"), low=1, high=config.epochs) if rows else 0
+    except (UserError, RecursionError) as error:
+        raise UserError(f"checkpoint {path}: its learning curves cannot be: {error}; train again") from error
+
+
+def observed_of(path: Path, found: Checkpoint, steps: int) -> list[dict[str, Any]]:
+    """What was watched, after at most that many steps. Raises: UserError where it is not in order."""
+    observed = _dicts(path, found, "observed")
+    try:
+        at = [integer("step", row.get("step"), low=0, high=steps) for row in observed]
+        if at != sorted(set(at)):
+            raise UserError("steps must increase")
+    except (UserError, RecursionError) as error:
+        raise UserError(f"checkpoint {path}: what it observed cannot be: {error}; train again") from error
+    return observed
+
+
+def _dicts(path: Path, found: Checkpoint, name: str) -> list[dict[str, Any]]:
+    rows = found.record.get(name)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UserError(f"checkpoint {path}: it has no {name}; train again")
+    return rows
