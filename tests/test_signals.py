@@ -73,7 +73,7 @@ def test_as_the_command_begins(number: signal.Signals, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", STOPS, ids=lambda number: number.name)
-def test_a_sweep_in_processes(number: signal.Signals, tmp_path: Path) -> None:
+def test_a_sweep_in_processes(number: signal.Signals, tmp_path: Path, cgro: Cgro) -> None:
     """As from a terminal or a batch system: all processes get the signal. Then the sweep is resumed to its end."""
     process = start(*SWEEP, "--results", tmp_path, "--jobs", 2, new_session=True)
     until(lambda: cells(tmp_path), process)
@@ -84,27 +84,27 @@ def test_a_sweep_in_processes(number: signal.Signals, tmp_path: Path) -> None:
     outcome = finish(process)
     assert (outcome.code, outcome.out, outcome.err) == (128 + number, "", RESUME)
     assert none_is_left(workers)
-    again = finish(start(*SWEEP, "--results", tmp_path))
+    again = cgro(*SWEEP, "--results", tmp_path)
     assert (again.code, again.err) == (0, "")
     store.load(Path(again.out.strip()))
 
 
-@pytest.mark.parametrize("number", STOPS, ids=lambda number: number.name)
-def test_as_processes_begin(number: signal.Signals, tmp_path: Path) -> None:
+def test_as_processes_begin(tmp_path: Path) -> None:
     process = start(*SWEEP, "--results", tmp_path, "--jobs", 2, new_session=True)
     until(lambda: below(process), process)
     time.sleep(random.uniform(0, 1))
     workers = below(process)
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     outcome = finish(process)
-    assert (outcome.code, outcome.out, outcome.err) == (128 + number, "", RESUME)
+    assert (outcome.code, outcome.out, outcome.err) == (143, "", RESUME)
     assert none_is_left(workers)
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT], ids=lambda number: number.name)
-def test_what_is_ignored_at_the_start_stays_ignored(number: signal.Signals, tmp_path: Path) -> None:
-    """By `nohup`, and by a shell that starts a background job."""
-    process = start(*SWEEP, "--results", tmp_path, "--jobs", 2, new_session=True, ignored=number)
+@pytest.mark.parametrize(
+    ("number", "jobs"), [(signal.SIGHUP, 2), (signal.SIGINT, 1)], ids=["nohup", "background job of a shell"]
+)
+def test_what_is_ignored_at_the_start_stays_ignored(number: signal.Signals, jobs: int, tmp_path: Path) -> None:
+    process = start(*SWEEP, "--results", tmp_path, "--jobs", jobs, new_session=True, ignored=number)
     until(lambda: cells(tmp_path), process)
     os.killpg(process.pid, number)
     outcome = finish(process)
@@ -226,6 +226,7 @@ def limited(
     module.CLAIM = claim  # type: ignore[attr-defined]
     for place in (checking, commands):
         monkeypatch.setattr(place, "find", lambda _kind, _name: module)
+    monkeypatch.setattr(cli, "require", lambda _kind, _name: None)
 
     def run(size: int, limit: float) -> tuple[Outcome, float]:
         began = time.monotonic()
