@@ -179,6 +179,35 @@ def test_a_failing_cell_does_not_keep_others(executor: Executor | None, tmp_path
     assert count.calls == [-7, -1]
 
 
+class Long(Root):
+    """The larger the number, the longer."""
+
+    @property
+    def work(self) -> float:
+        return float(self.number)
+
+
+class Recording(ThreadPoolExecutor):
+    """An executor that keeps what it was given, in order."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.given: list[Any] = []
+
+    def submit(self, function: Any, /, *arguments: Any, **options: Any) -> Any:
+        self.given.append(arguments[1])
+        return super().submit(function, *arguments, **options)
+
+
+def test_the_longest_cells_begin_first(tmp_path: Path) -> None:
+    """A long cell that begins last leaves the other workers idle; results come in the order of the cells."""
+    cells = [Long(number) for number in (4, 9, 1, 16)]
+    with Recording() as pool:
+        results = StoredContext(tmp_path, executor=pool, quiet=True).map(roots, cells)
+    assert [cell.number for cell in pool.given] == [16, 9, 4, 1]
+    assert_same(results, PlainContext().map(roots, cells))
+
+
 def test_a_long_cell_is_named_in_short() -> None:
     block = Block((PatchSetting(),) * 64, (0,), "gram", 2, 8, False, "auto")
     error = context._summary([(0, ValueError("x"))], [block, block])

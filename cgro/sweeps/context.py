@@ -112,9 +112,11 @@ class StoredContext:
                 yield k, partial(compute, function, cells[k], self._scratch(names[k]), self.data_dir, bar.update)
             return
         with nullcontext(self.executor) if self.executor is not None else processes(self.jobs) as pool:
+            # The longest first: one that begins last leaves the other workers idle.
+            order = sorted(missing, key=lambda k: -cells[k].work)
             with interrupts.unheard_by_children():
                 futures: dict[Future[bytes], int] = {
-                    pool.submit(compute, function, cells[k], self._scratch(names[k]), self.data_dir): k for k in missing
+                    pool.submit(compute, function, cells[k], self._scratch(names[k]), self.data_dir): k for k in order
                 }
             try:
                 for future in as_completed(futures):
