@@ -30,7 +30,7 @@ check: $(STAMP)
 	$(BIN)/cgro check --quiet
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -68,7 +68,7 @@ def start(
 ) -> subprocess.Popen[str]:
     """The command line as a process of its own; with a group of processes of its own in a new session; with a signal
     that is ignored as it begins."""
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "cgro", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -78,6 +78,22 @@ def start(
         start_new_session=new_session,
         preexec_fn=None if ignored is None else lambda: signal.signal(ignored, signal.SIG_IGN),
     )
+    _started.append(process)
+    return process
+
+
+_started: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_runs_on() -> Iterator[None]:
+    """A test that fails midway does not leave its processes to slow down the others."""
+    yield
+    while _started:
+        process = _started.pop()
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 def finish(process: subprocess.Popen[str], timeout: float = 120) -> Outcome:
