@@ -84,6 +84,12 @@ def test_a_size_is_an_integer(name: str, value: Any) -> None:
     assert text == f"{name} = {value}: must be a positive integer; give {name} >= 1"
 
 
+@pytest.mark.parametrize("name", [*POSITIVE, "exponent", "radius_ratio", "adversarial_weight", "stop_loss"])
+@pytest.mark.parametrize("value", ["2", True, [1.0], 1j, 10**400])
+def test_a_scale_is_a_number(name: str, value: Any) -> None:
+    assert refusal(lambda: PatchSetting(**{name: value})).startswith(name)
+
+
 @given(
     sizes=st.fixed_dictionaries({name: st.integers(2, 10**6) for name in SIZES}),
     scales=st.fixed_dictionaries({name: st.floats(1e-6, 1e6) for name in POSITIVE}),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import asdict, dataclass
 from typing import Literal
+
+import numpy as np
 
 from cgro.data.patches import require_sizes
 from cgro.errors import UserError
@@ -133,7 +136,9 @@ class PatchSetting:
 
 
 def _require(name: str, value: float, *, low: float, high: float = math.inf, open_low: bool = False) -> None:
-    inside = (value > low if open_low else value >= low) and value <= high and math.isfinite(value)
-    if not inside:
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    # Infinite as a float: an integer may be too large for one.
+    finite = number and -sys.float_info.max <= value <= sys.float_info.max
+    if not (finite and (value > low if open_low else value >= low) and value <= high):
         span = f"{'>' if open_low else '>='} {low:g}" + (f" and <= {high:g}" if math.isfinite(high) else "")
         raise UserError(f"{name} = {value}: must be a finite number {span}; give {name} {span}")
