@@ -28,8 +28,11 @@ settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "cgro"))
 # A shell starts background jobs with Ctrl-C ignored, and processes started here would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# Toy sizes: waiting for other threads would cost more than it gains.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as nohup does
+# Toy sizes: waiting for other threads would cost more than it gains, most of all where other tests use the cores.
 torch.set_num_threads(1)
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("CGRO_THREADS", "1")
 
 
 @dataclass(frozen=True)

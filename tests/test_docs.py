@@ -51,7 +51,7 @@ COMMANDS: dict[str, tuple[str, int]] = {
     "cgro check end-state --signals 1.0 1.5 2.0 --runs 30": ("--time-limit 0.001 --jobs 1", 1),
     "cgro check --preset deep --seeds 20 --json > verdicts.json": ("--time-limit 0.001 --jobs 1 --seeds 1", 1),
     "cgro train": (CNN, 0),
-    "cgro evaluate results/train/*/best.safetensors": ("--images 10 --steps 2", 0),
+    "cgro evaluate results/train/*": ("--images 10 --steps 2", 0),
     "cgro train --preset mnist --samples 10000 --width 8": (CNN, 0),
     "cgro train --preset cifar10": (CNN, 0),
     "cgro train --preset cifar10 --objective trades --weight-perturbation 0.005 --averaging ema": (CNN, 0),

@@ -231,11 +231,15 @@ def changed(owner: type, name: str, value: Any) -> Iterator[Any]:
     elif value is None:
         yield 0.5
     elif isinstance(value, tuple):
-        yield from [(*value, value[-1])] if value else [("base",), (0, 1)]
+        yield from [(*value, value[-1])] if value else [("base",), (0, 1), (1, 2)]
         if len(value) > 1:
             yield value[:-1]
     else:
         yield from (choice for choice in dict.fromkeys((*get_args(kind), "cpu", "signal")) if choice != value)
+
+
+WITH = {"drops": {"schedule": "piecewise"}}
+"""Fields that need another one."""
 
 
 def variants(config: Any) -> Iterator[Any]:
@@ -244,7 +248,7 @@ def variants(config: Any) -> Iterator[Any]:
         found = []
         for value in changed(type(config), field.name, getattr(config, field.name)):
             try:
-                found.append(replace(config, **{field.name: value}))
+                found.append(replace(config, **{field.name: value}, **WITH.get(field.name, {})))
             except UserError:
                 continue
         assert found, field.name
