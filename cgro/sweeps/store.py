@@ -24,7 +24,7 @@ from cgro import interrupts
 from cgro.errors import UserError
 from cgro.files import write_whole
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when results of the same configuration change: old files are then computed anew, not misread."""
 _LIBRARIES = ("numpy", "scipy", "torch", "numba", "xarray")
 _DIGEST_BYTES = hashlib.sha256().digest_size
