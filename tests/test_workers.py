@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from cgro.sweeps.workers import processes
+
 PROGRAM = """
 import os, sys, time
 from pathlib import Path
@@ -52,3 +54,28 @@ def test_workers_do_not_outlive_a_killed_parent(how: signal.Signals, tmp_path: P
             break
         time.sleep(0.1)
     assert not running(worker)
+
+
+def threads_in_use() -> dict[str, int]:
+    """The threads of every library that computes on several."""
+    import numpy
+    import scipy.linalg
+    import threadpoolctl
+    import torch
+
+    numpy.linalg.svd(numpy.ones((2, 2)))
+    scipy.linalg.svd(numpy.ones((2, 2)))
+    pools = {pool["filepath"]: pool["num_threads"] for pool in threadpoolctl.threadpool_info()}
+    return pools | {"torch": torch.get_num_threads()}
+
+
+@pytest.mark.parametrize(("jobs", "share"), [(2, 1), (1, 2)])
+def test_a_worker_computes_on_its_share_of_the_cores(jobs: int, share: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """BLAS too: several workers with a thread for each core take turns, and several times as long."""
+    monkeypatch.setenv("CGRO_THREADS", "2")
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    with processes(jobs) as pool:
+        used = pool.submit(threads_in_use).result()
+    assert len(used) >= 3
+    assert max(used.values()) <= share, used

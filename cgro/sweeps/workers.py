@@ -68,11 +68,16 @@ def require_jobs(jobs: int) -> None:
 
 def _begin(threads: int) -> None:
     """What a worker does first: take its share of the cores, and see to it that it does not outlive its parent."""
-    import torch
-
     Thread(target=_end_with_parent, daemon=True).start()
     os.environ["CGRO_THREADS"] = str(threads)
+    # BLAS reads these when it is loaded: with a thread for each core in every worker they would wait for each other.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, str(threads))
+    import torch
+    from threadpoolctl import threadpool_limits
+
     torch.set_num_threads(threads)
+    threadpool_limits(threads)  # what was loaded before, and is limited by none of these
 
 
 def _end_with_parent() -> None:
