@@ -8,9 +8,13 @@ def start() -> None:
     """Run the command line and end the process. Where `main` does not listen, Ctrl-C ends it quietly."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from cgro import interrupts
     from cgro.cli import main
 
-    sys.exit(main())
+    code = main()
+    if code in interrupts.CODES:
+        interrupts.leave(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

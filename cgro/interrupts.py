@@ -5,6 +5,7 @@ Whoever keeps or ends something when a run is stopped catches KeyboardInterrupt,
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -15,10 +16,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Signals that ask a process to end; Windows has no SIGHUP."""
+
+CODES = tuple(128 + number for number in STOPS)
+"""Exit codes that tell a shell which signal it was."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -64,6 +68,18 @@ def answered() -> Iterator[Answer]:
     ours = [s for s in STOPS if signal.getsignal(s) in (signal.SIG_DFL, signal.default_int_handler)]
     with _handled(answer.handle, ours), none_lost():
         yield answer
+
+
+def leave(code: int) -> NoReturn:
+    """End a process that a signal stopped, without the interpreter's own end.
+
+    A library that was stopped while it loaded, or one whose threads still compute, crashes there: the process would
+    abort after it said that all is well.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 @contextmanager

@@ -148,6 +148,22 @@ def test_nothing_is_promised_that_is_not_kept(command: str, tmp_path: Path, cgro
     assert outcome.err.endswith(AGAIN)
 
 
+def test_a_library_that_crashes_as_the_interpreter_ends_does_not_matter() -> None:
+    """As one does whose loading was stopped midway."""
+    lines = (
+        "import os, signal, sys",
+        "class Crash:",
+        "    def __del__(self, abort=os.abort): abort()",
+        "crash, sys.argv = Crash(), ['cgro', 'check']",
+        "def stop(*_): signal.raise_signal(signal.SIGTERM)",
+        "from cgro import __main__, cli",
+        "cli._dispatch = stop",
+        "__main__.start()",
+    )
+    outcome = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=60)
+    assert (outcome.returncode, outcome.stderr) == (143, AGAIN)
+
+
 def test_fresh_is_not_repeated(cgro: Cgro, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would delete what is kept."""
 
