@@ -11,7 +11,7 @@ import xarray as xr
 from cgro.data.patches import require_sizes
 from cgro.dynamics.setting import PatchSetting
 from cgro.experiment import Context
-from cgro.networks.patch_cnn import Activation
+from cgro.networks.activations import Activation
 from cgro.sweeps.one_axis import require_variants, train_variants
 
 TITLE = "Activation: exponents q of sgn(z)|z|^q, and ReLU^q with fixed output signs"

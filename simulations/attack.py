@@ -8,23 +8,25 @@ on the direct engine.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import torch
 import tyro
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from cgro.data.patches import draw_patches, require_sizes
-from cgro.dynamics.direct import DirectEngine, attack_samples
 from cgro.dynamics.memory import require_sweep
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import Attack, PatchSetting
-from cgro.dynamics.trajectory import record_steps, status_of
 from cgro.errors import UserError
 from cgro.experiment import Context, PlainContext, Tick
 from cgro.machine import resolve_device
+
+if TYPE_CHECKING:
+    import torch
+
+    from cgro.dynamics.direct import DirectEngine
 
 ONE_CORE_CELLS = True
 TITLE = "Attack: transfer, worst case inside A, and PGD on the whole input"
@@ -127,6 +129,9 @@ class AttackCell:
 
 def train_attacked(cell: AttackCell, tick: Tick) -> xr.Dataset:
     """Error on training and fresh samples under every evaluation, dimensions (seed, step, evaluation)."""
+    from cgro.dynamics.direct import DirectEngine
+    from cgro.dynamics.trajectory import record_steps, status_of
+
     runs = Runs.product([cell.setting], range(cell.seeds))
     engine = DirectEngine(runs, resolve_device(cell.device))
     X, labels, position = fresh_samples(runs, cell.test_samples, engine.device)
@@ -157,6 +162,8 @@ def train_attacked(cell: AttackCell, tick: Tick) -> xr.Dataset:
 def fresh_samples(runs: Runs, count: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Samples (B, count, P, d), labels and signal positions (B, count), independent of the training draw of any
     seed."""
+    import torch
+
     parts = []
     for setting, seed in zip(runs.settings, runs.seeds, strict=True):
         stream = int(np.random.SeedSequence([seed, 2]).generate_state(1)[0])
@@ -168,6 +175,10 @@ def fresh_samples(runs: Runs, count: int, device: torch.device) -> tuple[torch.T
 
 def _errors(engine: DirectEngine, X: torch.Tensor, labels: torch.Tensor, position: torch.Tensor) -> np.ndarray:
     """Error of every run under each of EVALUATIONS, shape (evaluation, seed); NaN where weights are no numbers."""
+    import torch
+
+    from cgro.dynamics.direct import attack_samples
+
     finite = engine.network.weights.detach().isfinite().all(-1).all(-1)
     paper = replace(engine.runs.common, radius_ratio=None)
     errors = []

@@ -8,32 +8,30 @@ overfitting, by construction.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
-import torch
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from cgro.attacks.ball import Budget
-from cgro.attacks.images import Goal, accuracy, evaluation_attack
 from cgro.certify.certify import certify
 from cgro.certify.structural import structural_margins
-from cgro.data.batches import Images
-from cgro.data.images import TRAINING_IMAGES, ImageData, ImageName, load_images, stratified_subset
+from cgro.data.catalog import TRAINING_IMAGES, ImageName
 from cgro.data.separation import byte_separation
 from cgro.errors import UserError
 from cgro.experiment import Context, PlainContext, Tick
-from cgro.networks.image_models import SmallCNN
 from cgro.networks.memorizers.gated import cgro_classifier
 from cgro.networks.memorizers.task import Memorizer, memorization_task
 from cgro.networks.relu import ReluNetwork
-from cgro.networks.unroll import unroll
 from cgro.norms import distances
-from cgro.randomness import spawn_streams, torch_generator
 from cgro.sweeps.sizes import require_cells, require_networks
-from cgro.training.loop import Recipe, Trainer
-from cgro.training.objectives import Standard
+
+if TYPE_CHECKING:
+    import torch
+
+    from cgro.data.batches import Images
+    from cgro.data.images import ImageData
+    from cgro.networks.image_models import SmallCNN
 
 TITLE = "The certified CGRO classifier on real images"
 CLASSIFIERS = ("clean", "cgro")
@@ -134,6 +132,14 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
 @threadpool_limits.wrap(limits=1)
 def run_one(cell: Cell, tick: Tick) -> xr.Dataset:
     """Train, gate, certify and attack."""
+    import torch
+
+    from cgro.attacks.images import accuracy
+    from cgro.data.batches import Images
+    from cgro.data.images import load_images, stratified_subset
+    from cgro.networks.unroll import unroll
+    from cgro.randomness import spawn_streams
+
     data, streams = load_images(cell.data), spawn_streams(cell.seed)
     kept = stratified_subset(data.train_labels, cell.samples, streams["subset"])
     pixels, labels = data.train_images[kept], data.train_labels[kept]
@@ -173,6 +179,11 @@ def run_one(cell: Cell, tick: Tick) -> xr.Dataset:
 
 
 def _train(cell: Cell, data: ImageData, images: Images, tick: Tick) -> SmallCNN:
+    from cgro.networks.image_models import SmallCNN
+    from cgro.randomness import spawn_streams, torch_generator
+    from cgro.training.loop import Recipe, Trainer
+    from cgro.training.objectives import Standard
+
     streams = spawn_streams(cell.seed)
     channels, size = data.train_images.shape[1:3]
     model = SmallCNN(channels, size, data.classes, cell.width, generator=torch_generator(streams["weights"]))
@@ -195,6 +206,12 @@ def _verify(gated: Memorizer, count: int) -> int:
 
 def _attack(cell: Cell, model: SmallCNN, images: Images) -> torch.Tensor:
     """The last point of the attack on f_clean for each image, float64, flat: against it both networks are tried."""
+    import torch
+
+    from cgro.attacks.ball import Budget
+    from cgro.attacks.images import Goal, evaluation_attack
+    from cgro.randomness import spawn_streams, torch_generator
+
     attack = evaluation_attack(Budget("inf", cell.radius), steps=20)
     generator = torch_generator(spawn_streams(cell.seed)["evaluation"])
     x = images.pixels.double() / images.white
@@ -213,6 +230,8 @@ def _right(network: ReluNetwork, images: Images) -> torch.Tensor:
 
 
 def _right_at(network: ReluNetwork, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    import torch
+
     return torch.from_numpy(network(x.numpy()).argmax(axis=1)) == labels
 
 

@@ -8,19 +8,20 @@ experiments [S].
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 import xarray as xr
 
 from cgro.errors import UserError
 from cgro.experiment import Context, PlainContext, Tick, scratch_of
 from cgro.machine import single_thread
-from cgro.measures.flatness import flatness
-from cgro.randomness import spawn_streams, torch_generator
 from cgro.training.config import Repeated, TrainingConfig
-from cgro.training.run import Data, TrainingRun
+
+if TYPE_CHECKING:
+    import torch
+
+    from cgro.training.run import Data
 
 TITLE = "Flatness of the loss around training and test images, against the radius"
 ONE_CORE_CELLS = True
@@ -113,6 +114,12 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
 @single_thread()
 def measure_one(cell: Cell, tick: Tick) -> xr.Dataset:
     """Train one network and measure it on the way."""
+    import torch
+
+    from cgro.measures.flatness import flatness
+    from cgro.randomness import spawn_streams, torch_generator
+    from cgro.training.run import TrainingRun
+
     config = cell.training
     training = TrainingRun(config, scratch_of(tick))
 

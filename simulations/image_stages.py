@@ -9,20 +9,21 @@ stalls below what would resist the attack, and memorization then takes the robus
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 import xarray as xr
 
 from cgro.dynamics.phases import crossing
 from cgro.errors import UserError
 from cgro.experiment import Context, PlainContext, Tick, scratch_of
 from cgro.machine import single_thread
-from cgro.measures.components import NAMES, margins_and_losses
-from cgro.randomness import spawn_streams, torch_generator
 from cgro.training.config import Repeated, TrainingConfig
-from cgro.training.run import Data, TrainingRun
+
+if TYPE_CHECKING:
+    import torch
+
+    from cgro.training.run import Data, TrainingRun
 
 TITLE = "The three stages on real images: signal, its stall under attack, memorization"
 ONE_CORE_CELLS = True
@@ -118,6 +119,12 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
 @single_thread()
 def watch_one(cell: Cell, tick: Tick) -> xr.Dataset:
     """Train one network and watch its margins."""
+    import torch
+
+    from cgro.measures.components import margins_and_losses
+    from cgro.randomness import spawn_streams, torch_generator
+    from cgro.training.run import TrainingRun
+
     config = cell.training
     training = TrainingRun(config, scratch_of(tick))
     if len(training.data.unseen) < _FEWEST:
@@ -143,6 +150,8 @@ def watch_one(cell: Cell, tick: Tick) -> xr.Dataset:
 
 
 def _dataset(cell: Cell, training: TrainingRun) -> xr.Dataset:
+    from cgro.measures.components import NAMES
+
     rows, dims = training.observed, ("seed", "step")
     steps = np.array([row["step"] for row in rows])
     variables: dict[str, Any] = {}

@@ -12,11 +12,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-import torch
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from cgro.attacks.ball import Budget
 from cgro.certify.certify import Certificate, certify
 from cgro.data.patches import require_sizes
 from cgro.data.separated import largest_separation, random_points, random_separated
@@ -27,7 +25,6 @@ from cgro.machine import resolve_device, single_thread
 from cgro.measures.scaling import power_law
 from cgro.networks.relu import ReluNetwork
 from cgro.sweeps.sizes import require_cells, require_networks, require_points
-from cgro.training.capacity import Stack, attacked_accuracy, rounds, smallest_widths
 from cgro.validate import integer
 
 ONE_CORE_CELLS = True
@@ -153,6 +150,8 @@ class Cell:
     @property
     def work(self) -> float:
         """Rounds of training."""
+        from cgro.training.capacity import rounds
+
         return float(rounds(self.ladder) + self.descents)
 
     @property
@@ -228,6 +227,11 @@ def with_power_laws(result: xr.Dataset) -> xr.Dataset:
 @single_thread()
 def search(cell: Cell, tick: Tick) -> xr.Dataset:
     """Bisect over widths for every size at once, then attack and certify what was found."""
+    import torch
+
+    from cgro.attacks.ball import Budget
+    from cgro.training.capacity import Stack, attacked_accuracy, smallest_widths
+
     device = resolve_device(cell.device)
     sets = []
     for samples, dim in cell.sizes:

@@ -10,8 +10,8 @@ import xarray as xr
 
 from cgro.data.patches import require_sizes
 from cgro.dynamics.memory import require_sweep
+from cgro.dynamics.runs import EngineName
 from cgro.dynamics.setting import PatchSetting
-from cgro.dynamics.trajectory import EngineName
 from cgro.experiment import Context, PlainContext
 from cgro.sweeps.patches import BLOCK, train_settings
 

@@ -8,7 +8,7 @@ import xarray as xr
 
 from cgro.data.patches import require_sizes
 from cgro.dynamics.memory import require_sweep
-from cgro.dynamics.trajectory import EngineName
+from cgro.dynamics.runs import EngineName
 from cgro.errors import UserError
 from cgro.experiment import Context, PlainContext
 from cgro.plots.report import TableRow

@@ -15,7 +15,6 @@ from itertools import product
 from typing import Any, Literal
 
 import numpy as np
-import torch
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
@@ -40,7 +39,6 @@ from cgro.networks.memorizers.task import Memorizer, Task, memorization_task
 from cgro.networks.relu import PrecisionError
 from cgro.sweeps.records import as_records
 from cgro.sweeps.sizes import require_cells, require_networks
-from cgro.training.capacity import Stack, train_robustly
 
 ONE_CORE_CELLS = True
 TITLE = "Robust generalization on the grid family: exponentially many parameters"
@@ -235,6 +233,10 @@ def solve_squares(cell: Cell) -> list[dict[str, Any]]:
 
     A labelling and its negative need as much; equal labels need no neuron.
     """
+    import torch
+
+    from cgro.training.capacity import Stack, train_robustly
+
     labellings = [np.array((1, *rest)) for rest in product((-1, 1), repeat=3) if -1 in rest]
     data = [grid_family(2, 3, offset(cell), labelling=labels) for labels in labellings]
     stack = Stack.of([(d.points, d.labels, radius(cell)) for d in data]).repeat(cell.restarts)

@@ -15,7 +15,6 @@ import xarray as xr
 from cgro.errors import UserError
 from cgro.experiment import Context, PlainContext
 from cgro.training.config import Repeated, TrainingConfig
-from cgro.training.run import train_cell, with_seeds
 
 ONE_CORE_CELLS = True
 TITLE = "Robust overfitting: learning curves, the best checkpoint against the last"
@@ -63,4 +62,6 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
 
     Raises: UserError for data or a device that is not there, and for training that diverges.
     """
+    from cgro.training.run import train_cell, with_seeds
+
     return with_seeds((context or PlainContext()).map(train_cell, config.runs), config.training.seed)

@@ -15,7 +15,6 @@ import xarray as xr
 from cgro.errors import UserError
 from cgro.experiment import Context, PlainContext, Tick
 from cgro.training.config import Repeated, TrainingConfig
-from cgro.training.run import VARIABLES, train_cell
 
 ONE_CORE_CELLS = True
 TITLE = "Accuracy against the number of parameters under adversarial training"
@@ -78,9 +77,13 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
 
 def train_end(cell: TrainingConfig, tick: Tick) -> xr.Dataset:
     """What a run has reached in its last epoch."""
+    from cgro.training.run import train_cell
+
     return train_cell(cell, tick).isel(epoch=-1)
 
 
 def _about(name: str) -> dict[str, str]:
+    from cgro.training.run import VARIABLES
+
     label, units = VARIABLES[name]
     return {"long_name": label, "units": units}

@@ -15,7 +15,8 @@ from cgro.dynamics.gram import GramEngine
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.trajectory import EngineName, make_engine, train
-from cgro.networks.patch_cnn import activation, output_signs
+from cgro.networks.activations import activation
+from cgro.networks.patch_cnn import output_signs
 
 BASE = PatchSetting(samples=11, patches=3, dim=40, filters=6, steps=300, sampling="vectors", learning_rate=0.4)
 VARIANTS = {

@@ -23,7 +23,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cgro.data import downloads, official
-from cgro.data.images import TRAINING_IMAGES, load_images, stratified_subset
+from cgro.data.catalog import TRAINING_IMAGES
+from cgro.data.images import load_images, stratified_subset
 from cgro.errors import UserError
 
 RECORDS = 7

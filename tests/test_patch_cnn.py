@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cgro.networks.patch_cnn import PatchCNN, activation, initial_filters, output_signs, slope
+from cgro.networks.activations import activation, slope
+from cgro.networks.patch_cnn import PatchCNN, initial_filters, output_signs
 
 KINDS = ["odd", "relu"]
 

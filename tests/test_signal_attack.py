@@ -11,7 +11,8 @@ from cgro.attacks.signal import attacked_margin, signal_learning, signal_margin
 from cgro.dynamics.direct import DirectEngine
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
-from cgro.networks.patch_cnn import activation, output_signs
+from cgro.networks.activations import activation
+from cgro.networks.patch_cnn import output_signs
 
 
 @given(

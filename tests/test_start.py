@@ -72,16 +72,31 @@ def test_help_list_and_mistakes_start_at_once(typed: str) -> None:
     [
         (
             "simulate phase-diagram --help",
-            ("matplotlib", "jinja2", "sympy", "sklearn", "scipy.stats", "scipy.optimize"),
+            ("torch", "matplotlib", "jinja2", "sympy", "sklearn", "scipy.stats", "scipy.optimize"),
         ),
-        ("simulate image-cgro --help", ("matplotlib", "jinja2", "sklearn", "numba", "scipy.optimize")),
-        ("check end-state --help", ("matplotlib", "jinja2", "sympy", "sklearn", "scipy.stats")),
+        ("simulate image-cgro --help", ("torch", "matplotlib", "jinja2", "sklearn", "numba", "scipy.optimize")),
+        ("check end-state --help", ("torch", "matplotlib", "jinja2", "sympy", "sklearn", "scipy.stats")),
         ("train --preset digits --help", ("matplotlib", "jinja2", "sklearn", "numba", "scipy.stats")),
         ("figure phase-transition --result nowhere.nc", ("sympy", "sklearn", "scipy.stats")),
     ],
 )
 def test_a_named_command_imports_what_it_needs(typed: str, spared: tuple[str, ...]) -> None:
     assert sorted(set(spared) & loaded(*typed.split())) == []
+
+
+def test_torch_waits_for_work() -> None:
+    """Importing it takes longer than all else that a help page needs."""
+    probe = """
+import sys
+from cgro import registry
+for kind in ("experiment", "check"):
+    for name, module in registry.find_all(kind).items():
+        if kind == "experiment":
+            module.Config.quick()
+        assert "torch" not in sys.modules, name
+"""
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])

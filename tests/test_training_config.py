@@ -12,7 +12,8 @@ import torch
 
 from cgro.errors import UserError
 from cgro.networks.image_models import parameter_count
-from cgro.networks.zoo import WIDTHS, image_model, parameters
+from cgro.networks.widths import WIDTHS
+from cgro.networks.zoo import image_model, parameters
 from cgro.training.config import Repeated, TrainingConfig
 
 NUMBERS = [each.name for each in fields(TrainingConfig) if each.type in ("int", "float")]

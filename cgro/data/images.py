@@ -5,24 +5,17 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cgro.data import downloads, official
+from cgro.data.catalog import ImageName
 from cgro.data.folder import data_folder
 from cgro.errors import UserError
 from cgro.validate import integer
-
-ImageName = Literal["digits", "mnist", "cifar10", "cifar100"]
-TRAINING_IMAGES: dict[str, int] = {"digits": 1201, "mnist": 60_000, "cifar10": 50_000, "cifar100": 50_000}
-"""How many training images each data set has."""
-SHAPES: dict[str, tuple[int, int, int]] = {
-    "digits": (1, 8, 10), "mnist": (1, 28, 10), "cifar10": (3, 32, 10), "cifar100": (3, 32, 100),
-}  # fmt: skip
-"""Channels, side in pixels, and classes of each data set."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from cgro.dynamics.memory import require_engine
 from cgro.dynamics.runs import Runs, State, gram_draw
 from cgro.errors import UserError
 from cgro.machine import available_cores
-from cgro.networks.patch_cnn import initial_filters, output_signs, slope
+from cgro.networks.activations import slope
+from cgro.networks.patch_cnn import initial_filters, output_signs
 
 
 class GramEngine:

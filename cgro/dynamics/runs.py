@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
-import torch
 from jaxtyping import Float64, Int64
-from torch import Tensor
 
 from cgro.data.patches import GramDraw, PatchDraw, draw_gram, draw_patches
 from cgro.dynamics.memory import require_runs
 from cgro.dynamics.setting import PatchSetting
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+EngineName = Literal["gram", "direct"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Runs:
 
     def values(self, name: str, device: torch.device) -> Float64[Tensor, " B"]:
         """A scale of every run, by the name of its field or property."""
+        import torch
+
         return torch.tensor([float(getattr(s, name)) for s in self.settings], dtype=torch.float64, device=device)
 
     def select(self, keep: Int64[np.ndarray, " kept"]) -> Runs:

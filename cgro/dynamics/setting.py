@@ -11,7 +11,7 @@ import numpy as np
 
 from cgro.data.patches import require_sizes
 from cgro.errors import UserError
-from cgro.networks.patch_cnn import Activation
+from cgro.networks.activations import Activation
 
 Attack = Literal["transfer", "worst", "pgd-l2", "pgd-linf"]
 Sampling = Literal["auto", "vectors", "gram"]

@@ -8,7 +8,6 @@ filter and sample. A run ends with a status: finished (all steps taken), stopped
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import torch
@@ -23,14 +22,13 @@ from cgro.dynamics.direct import DirectEngine
 from cgro.dynamics.fresh_sample import estimate_error, noise_response
 from cgro.dynamics.gram import GramEngine
 from cgro.dynamics.memory import require_records
-from cgro.dynamics.runs import Engine, Runs, State
+from cgro.dynamics.runs import Engine, EngineName, Runs, State
 from cgro.errors import UserError
 from cgro.experiment import Tick
 from cgro.machine import resolve_device
 from cgro.networks.patch_cnn import output_signs
 
 STATUS = ("finished", "stopped", "diverged")
-EngineName = Literal["gram", "direct"]
 
 UNITS: dict[str, tuple[str, str]] = {
     "signal_learning": ("U, learned signal, mean over labels", "1 / input units^q"),

@@ -9,26 +9,11 @@ w_{m+r}(0) = -w_r(0), so that both versions are the same function at initializat
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
 import torch
 from jaxtyping import Float64
 from torch import Tensor, nn
 
-Activation = Literal["odd", "relu"]
-
-
-def activation(z: Any, exponent: float, kind: Activation) -> Any:
-    """phi(z), for numpy arrays and torch tensors of any shape: sgn(z)|z|^q ("odd") or max(z, 0)^q ("relu")."""
-    if kind == "odd":
-        return z * abs(z) ** (exponent - 1)
-    return ((z + abs(z)) / 2) ** exponent
-
-
-def slope(z: Any, exponent: float, kind: Activation) -> Any:
-    """phi'(z) / q: |z|^(q-1) ("odd") or max(z, 0)^(q-1) ("relu")."""
-    base = abs(z) if kind == "odd" else (z + abs(z)) / 2
-    return base ** (exponent - 1)
+from cgro.networks.activations import Activation, activation
 
 
 def output_signs(filters: int, kind: Activation) -> Float64[Tensor, " F"]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import nn
@@ -13,14 +12,7 @@ from torch import nn
 from cgro.errors import UserError
 from cgro.networks.image_models import LeNet, SmallCNN, parameter_count
 from cgro.networks.residual import preact_resnet18, wide_resnet
-
-ModelName = Literal["small-cnn", "lenet", "preact-resnet18", "wrn-16", "wrn-28", "wrn-34"]
-"""Networks; wrn-28 at width 10 is WideResNet-28-10."""
-
-WIDTHS: dict[str, float] = {
-    "small-cnn": 24, "lenet": 16, "preact-resnet18": 1, "wrn-16": 10, "wrn-28": 10, "wrn-34": 10,
-}  # fmt: skip
-"""Usual widths; LeNet's makes it the network of the MNIST challenge."""
+from cgro.networks.widths import WHOLE, ModelName, require_width
 
 
 def image_model(
@@ -44,13 +36,6 @@ def image_model(
     return kind(channels, size, classes, int(width), generator=generator)
 
 
-def require_width(name: str, width: float) -> None:
-    """Raises: UserError for a width that is no number of channels of the network."""
-    whole = name in _WHOLE
-    if not (width > 0 and math.isfinite(width)) or (whole and width != int(width)):
-        raise UserError(f"width is {width:g}: allowed are {'whole ' if whole else ''}numbers above 0 with {name}")
-
-
 def parameters(name: str, channels: int, size: int, classes: int, width: float) -> float:
     """Trainable parameters of a network that need not fit into memory.
 
@@ -66,13 +51,12 @@ def parameters(name: str, channels: int, size: int, classes: int, width: float) 
 @lru_cache
 def _counts(name: str, channels: int, size: int, classes: int, unit: float) -> tuple[int, int, int]:
     # Residual networks end with the mean over pixels, so that their size does not depend on that of the images.
-    side, generator = size if name in _WHOLE else 32, torch.Generator()
+    side, generator = size if name in WHOLE else 32, torch.Generator()
     one, two, three = (
         parameter_count(image_model(name, channels, side, classes, k * unit, generator)) for k in (1, 2, 3)
     )
     return one, two, three
 
 
-_WHOLE = ("small-cnn", "lenet")
 _NARROWEST = {"preact-resnet18": 64, "wrn-16": 16, "wrn-28": 16, "wrn-34": 16}
 """One over the width of a single channel in the first stage."""

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import xarray as xr
 
 from cgro.dynamics.memory import require_runs
-from cgro.dynamics.runs import Runs
+from cgro.dynamics.runs import EngineName, Runs
 from cgro.dynamics.setting import PatchSetting
-from cgro.dynamics.trajectory import EngineName, train
 from cgro.experiment import Context, Tick
 
 BLOCK = 64
@@ -37,6 +36,8 @@ class Block:
 
 def train_block(block: Block, tick: Tick) -> xr.Dataset:
     """Trajectories of a block."""
+    from cgro.dynamics.trajectory import train
+
     return train(
         Runs.product(block.settings, block.seeds),
         engine=block.engine,

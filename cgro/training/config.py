@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from cgro.attacks.ball import Budget
-from cgro.attacks.images import Attack, evaluation_attack
-from cgro.data.batches import AUGMENTATIONS
-from cgro.data.images import ImageName
+from cgro.data.catalog import ImageName
 from cgro.errors import UserError
 from cgro.machine import require_memory
-from cgro.networks.zoo import WIDTHS, ModelName
+from cgro.networks.widths import WIDTHS, ModelName
 from cgro.norms import Norm
 from cgro.training import limits
-from cgro.training.loop import AttackMode, AttackStart, Averaging, Precision, Recipe
-from cgro.training.objectives import Adversarial, Mart, Objective, Standard, Trades
+from cgro.training.choices import AttackMode, AttackStart, AugmentationName, Averaging, ObjectiveName, Precision
 from cgro.training.schedules import ScheduleName
 from cgro.validate import integer
 
-ObjectiveName = Literal["standard", "adversarial", "trades", "mart", "free"]
-AugmentationName = Literal["none", "crop", "crop-flip", "crop-flip-cutout"]
+if TYPE_CHECKING:  # what it leads to is imported there: a configuration is read without torch
+    from cgro.attacks.ball import Budget
+    from cgro.attacks.images import Attack
+    from cgro.training.loop import Recipe
+    from cgro.training.objectives import Objective
 
 
 @dataclass(frozen=True)
@@ -193,11 +192,18 @@ class TrainingConfig:
     @property
     def budget(self) -> Budget:
         """The perturbations that are trained and evaluated against."""
+        from cgro.attacks.ball import Budget
+
         return Budget(self.norm, self.radius)
 
     @property
     def recipe(self) -> Recipe:
         """How to train."""
+        from cgro.attacks.images import Attack
+        from cgro.data.batches import AUGMENTATIONS
+        from cgro.training.loop import Recipe
+        from cgro.training.objectives import Adversarial, Mart, Standard, Trades
+
         step = self.step_size or (1.25 if self.attack_steps == 1 else 2.5 / self.attack_steps)
         objectives: dict[str, Objective] = {
             "standard": Standard(),
@@ -232,6 +238,8 @@ class TrainingConfig:
     @property
     def stronger(self) -> Attack:
         """The attack of the evaluation: its steps are at least those of the training, and it has two starts."""
+        from cgro.attacks.images import evaluation_attack
+
         trained = 0 if self.objective == "standard" else self.attack_steps
         return evaluation_attack(self.budget, max(self.evaluation_steps, trained))
 

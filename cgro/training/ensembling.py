@@ -9,11 +9,14 @@ Source: Dong et al., ICLR 2022, and the code of its authors [S].
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from jaxtyping import Float
-from torch import Tensor
 
 from cgro.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def updated(

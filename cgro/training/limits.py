@@ -7,10 +7,10 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
-from cgro.data.images import SHAPES, TRAINING_IMAGES
+from cgro.data.catalog import SHAPES, TRAINING_IMAGES
 from cgro.errors import UserError
 from cgro.machine import require_memory
-from cgro.networks.zoo import parameters, require_width
+from cgro.networks.widths import WIDTHS, require_width
 from cgro.norms import Norm
 from cgro.validate import between, finite, flag, integer, one_of
 
@@ -85,11 +85,14 @@ def require_sizes(config: TrainingConfig) -> None:
     if not config.width >= 0:
         raise UserError(f"width is {config.width:g}: allowed are numbers above 0, and 0: the usual one; change it")
     require_width(config.model, config.own_width)
-    channels, size, classes = SHAPES[config.data]
-    count = parameters(config.model, channels, size, len(config.classes) or classes, config.own_width)
-    width = f"{config.own_width:,g}" if config.own_width > 1e15 else f"{config.own_width:,.10g}"
+    if config.own_width > _FITTING[config.model]:
+        from cgro.networks.zoo import parameters
+
+        channels, size, classes = SHAPES[config.data]
+        count = parameters(config.model, channels, size, len(config.classes) or classes, config.own_width)
+        width = f"{config.own_width:,g}" if config.own_width > 1e15 else f"{config.own_width:,.10g}"
+        require_memory(min(_COPIES * _FLOAT * count, sys.float_info.max), f"width = {width}")
     for needed, what in (
-        (_COPIES * _FLOAT * count, f"width = {width}"),
         (_COPIES * _FLOAT * pixels_of(config) * config.batch_size, f"batch_size = {config.batch_size:,}"),
         (ROW * config.epochs / config.evaluate_every, f"epochs = {config.epochs:,}"),
     ):
@@ -109,6 +112,8 @@ def require_drops(config: TrainingConfig) -> None:
         )
 
 
+_FITTING = WIDTHS | {"small-cnn": 240}
+"""Widths up to which a network takes less than a gigabyte in training; others are counted, which takes torch."""
 _FLOAT = 4
 """Bytes of a float32."""
 _COPIES = 3

@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,15 +31,12 @@ from cgro.data.batches import Augmentation, Images
 from cgro.errors import UserError
 from cgro.machine import in_batches_that_fit, is_out_of_memory
 from cgro.randomness import Stream, at, torch_generator
+from cgro.training.choices import AttackMode, AttackStart, Averaging, Precision
 from cgro.training.objectives import Adversarial, Objective
 from cgro.training.schedules import ScheduleName, factor
 from cgro.training.team import Team
 from cgro.training.weight_perturbation import kept_buffers, perturbed_weights
 
-Averaging = Literal["none", "ema", "swa"]
-Precision = Literal["float32", "bfloat16"]
-AttackMode = Literal["evaluation", "training"]
-AttackStart = Literal["uniform", "normal"]
 NORMAL_START = 1e-3
 """Standard deviation of normal starts, in pixels, as TRADES and MART have it."""
 

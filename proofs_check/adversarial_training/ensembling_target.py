@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable
 
 import sympy as sp
-import torch
 
 from cgro.claim import Claim, Finding
 from cgro.training.ensembling import target, updated
@@ -39,6 +38,8 @@ def check(*, visits: int = 30, classes: int = 10, seed: int = 0, law: Correction
         classes: number of classes C.
         seed: of the predictions.
     """
+    import torch
+
     proved = induction_holds()
     generator = torch.Generator().manual_seed(seed)
     worst, where, momentum = 0.0, 0, 0.9

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from cgro.claim import Finding, undecided
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
-from cgro.dynamics.trajectory import train
 from cgro.evidence.outcomes import together, within
 from cgro.measures.scaling import PowerLaw, power_law
 from cgro.plots.style import SERIES, figure
@@ -32,6 +31,8 @@ LABELS = {
 
 def phase_times(time: str, settings: Sequence[PatchSetting], seeds: range) -> np.ndarray:
     """A phase time (T_0, T_n or T_1) of every setting and seed, of shape (settings, seeds)."""
+    from cgro.dynamics.trajectory import train
+
     found = np.empty((len(settings), len(seeds)))
     # Settings of one shape train in one batch.
     for shape in {setting.shape for setting in settings}:

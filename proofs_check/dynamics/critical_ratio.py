@@ -16,7 +16,6 @@ from cgro.claim import Claim, Finding
 from cgro.dynamics import phases
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
-from cgro.dynamics.trajectory import train
 
 Law = Callable[[PatchSetting], float]
 LEVEL = 0.25
@@ -39,6 +38,8 @@ def check(
         tolerance: largest accepted distance in rho.
         seed: the first of the seeds.
     """
+    from cgro.dynamics.trajectory import train
+
     offsets = np.linspace(-0.06, 0.06, 13)
     distances = []
     for norm in noise_norms:

@@ -20,7 +20,6 @@ import numpy as np
 from cgro.claim import Claim, Finding
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
-from cgro.dynamics.trajectory import train
 from cgro.evidence.confidence import median_interval
 from cgro.evidence.outcomes import at_least, at_most, together, within
 from cgro.measures.scaling import power_law
@@ -85,6 +84,8 @@ def check(
 
 def _end(setting: PatchSetting, seeds: range) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """U, smallest and largest V_i of every run."""
+    from cgro.dynamics.trajectory import train
+
     last = train(Runs.product([setting], seeds), records=2, test_samples=2, detail=False).isel(step=-1)
     names = ("signal_learning", "noise_memorization_min", "noise_memorization_max")
     signal, low, high = (last[name].values for name in names)

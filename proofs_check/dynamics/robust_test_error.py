@@ -16,7 +16,6 @@ import numpy as np
 from cgro.claim import Claim, Finding
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
-from cgro.dynamics.trajectory import train
 from cgro.evidence.confidence import proportion_interval
 from cgro.evidence.outcomes import at_least, together
 
@@ -42,6 +41,8 @@ def check(
         ratio: rho = delta / alpha; negative: the paper's.
         seed: the first of the seeds.
     """
+    from cgro.dynamics.trajectory import train
+
     seeds = range(1000 * seed, 1000 * seed + runs)
     level = 1 - (1 - CONFIDENCE) / len(dims)
     intervals, found = [], []

@@ -18,7 +18,6 @@ import sympy as sp
 from cgro.claim import Claim, Finding
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
-from cgro.dynamics.trajectory import train
 
 
 def increment_is_nonnegative(reversed_signal: bool) -> bool:
@@ -39,6 +38,8 @@ def check(*, settings: int = 12, largest_ratio: float = 1.0, seed: int = 0) -> F
         largest_ratio: largest rho = delta / alpha among them.
         seed: of the settings.
     """
+    from cgro.dynamics.trajectory import train
+
     proved = increment_is_nonnegative(largest_ratio > 1)
     generator = np.random.default_rng(seed)
     changes = []

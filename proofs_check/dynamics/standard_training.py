@@ -13,7 +13,6 @@ import numpy as np
 from cgro.claim import Claim, Finding
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
-from cgro.dynamics.trajectory import train
 from cgro.evidence.confidence import proportion_interval
 from cgro.evidence.outcomes import at_least, together
 
@@ -39,6 +38,8 @@ def check(
         weight: lambda of the training that is said not to memorize.
         seed: the first of the seeds.
     """
+    from cgro.dynamics.trajectory import train
+
     seeds = range(1000 * seed, 1000 * seed + runs)
     common = PatchSetting(
         samples=20, patches=2, dim=200, filters=10, steps=steps, learning_rate=0.1, adversarial_weight=weight

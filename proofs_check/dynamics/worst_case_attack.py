@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 import sympy as sp
-import torch
 
-from cgro.attacks.signal import attacked_margin, signal_learning
 from cgro.claim import Claim, Finding
-from cgro.networks.patch_cnn import Activation, activation
+from cgro.networks.activations import Activation, activation
 
 
 def derivative_has_the_sign_of_u() -> bool:
@@ -36,6 +34,10 @@ def check(*, cases: int = 200, largest_ratio: float = 2.0, flip: bool = False, s
         flip: claim that the attack lowers the signal whatever the sign of U.
         seed: of the cases.
     """
+    import torch
+
+    from cgro.attacks.signal import attacked_margin, signal_learning
+
     proved = derivative_has_the_sign_of_u()
     generator = np.random.default_rng(seed)
     worst, where = 0.0, ""

@@ -1,0 +1,20 @@
+"""Activations of the patch network, sgn(z)|z|^q and max(z, 0)^q, and their slopes, for numpy and torch alike."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+Activation = Literal["odd", "relu"]
+
+
+def activation(z: Any, exponent: float, kind: Activation) -> Any:
+    """phi(z), for numpy arrays and torch tensors of any shape: sgn(z)|z|^q ("odd") or max(z, 0)^q ("relu")."""
+    if kind == "odd":
+        return z * abs(z) ** (exponent - 1)
+    return ((z + abs(z)) / 2) ** exponent
+
+
+def slope(z: Any, exponent: float, kind: Activation) -> Any:
+    """phi'(z) / q: |z|^(q-1) ("odd") or max(z, 0)^(q-1) ("relu")."""
+    base = abs(z) if kind == "odd" else (z + abs(z)) / 2
+    return base ** (exponent - 1)
