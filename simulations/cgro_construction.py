@@ -68,11 +68,12 @@ class Config:
 
     def __post_init__(self) -> None:
         require_sizes(
-            samples=self.samples - 3,
+            least={"samples": 4, "dims": 2},
+            samples=self.samples,
             seeds=self.seeds,
             test_samples=self.test_samples,
             attack_points=self.attack_points,
-            dims=min(self.dims, default=0) - 1,
+            dims=min(self.dims, default=0),
         )
         require_cells(seeds=self.seeds, dims=len(self.dims), norms=len(self.norms))
         for name in ("samples", "test_samples", "attack_points"):
@@ -82,8 +83,7 @@ class Config:
         if not (self.radius > 0 and self.shell > 0 and 2 * self.radius + self.shell <= self.separation < 1):
             raise UserError(
                 f"radius is {self.radius:g}, shell {self.shell:g}, separation {self.separation:g}: need positive "
-                "numbers "
-                "with 2 radius + shell <= separation < 1; lower the radius"
+                "numbers with 2 radius + shell <= separation < 1; lower the radius"
             )
 
     @classmethod

@@ -55,11 +55,12 @@ class Config:
 
     def __post_init__(self) -> None:
         require_sizes(
+            least={"samples": 4, "dims": 2},
             seeds=self.seeds,
             test_samples=self.test_samples,
             attack_points=self.attack_points,
-            samples=min((self.fixed_samples, *self.samples)) - 3,
-            dims=min((self.fixed_dim, *self.dims)) - 1,
+            samples=min((self.fixed_samples, *self.samples)),
+            dims=min((self.fixed_dim, *self.dims)),
         )
         require_cells(seeds=self.seeds, norms=len(self.norms))
         largest = max((self.fixed_dim, *self.dims))

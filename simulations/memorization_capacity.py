@@ -71,15 +71,16 @@ class Config:
 
     def __post_init__(self) -> None:
         require_sizes(
+            least={"descents": 0, "depth": 2, "samples": 2},
             seeds=self.seeds,
             restarts=self.restarts,
-            descents=self.descents + 1,
+            descents=self.descents,
             steps=self.steps,
             largest_width=self.largest_width,
-            depth=self.depth - 1,
+            depth=self.depth,
             fixed_dim=self.fixed_dim,
             dims=min(self.dims, default=0),
-            samples=min((self.fixed_samples, *self.samples)) - 1,
+            samples=min((self.fixed_samples, *self.samples)),
         )
         require_cells(seeds=self.seeds, labels=len(self.labels))
         for _, N, D in self.places:

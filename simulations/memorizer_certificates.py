@@ -56,11 +56,16 @@ class Config:
     nodes: int = 1000
     """MILP branch-and-bound nodes for each point, >= 1."""
     broken: int = 12
-    """Broken networks of each construction: one weight of a memorizer of 8 points in the plane times 0.9 or 1.1; >= "
-    "0."""
+    """Broken networks of each construction: one weight of a memorizer of 8 points in the plane times 0.9 or 1.1,
+    0 or more."""
 
     def __post_init__(self) -> None:
-        require_sizes(seeds=self.seeds, samples=min(self.samples, default=0) - 1, dims=min(self.dims, default=0))
+        require_sizes(
+            least={"samples": 2},
+            seeds=self.seeds,
+            samples=min(self.samples, default=0),
+            dims=min(self.dims, default=0),
+        )
         require_cells(seeds=self.seeds, samples=len(self.samples), dims=len(self.dims), ratios=len(self.ratios))
         require_cells(broken=max(self.broken, 0))
         require_points(samples=max(self.samples), dims=max(self.dims))
@@ -214,8 +219,8 @@ def break_weight(network: ReluNetwork, seed: int) -> ReluNetwork:
 
 
 def brute_force(network: ReluNetwork, memorizer: Memorizer, side: int = 161) -> np.ndarray:
-    """Which balls of the plane hold a point of a fine grid, or of the circle around, with a wrong label; booleans "
-    "(N,)."""
+    """Which balls of the plane hold a point of a fine grid, or of the circle around, with a wrong label;
+    booleans (N,)."""
     task = memorizer.task
     axis = np.linspace(-1, 1, side)
     square = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)

@@ -68,9 +68,10 @@ class Config:
 
     def __post_init__(self) -> None:
         require_sizes(
-            cells_per_side=min(self.cells_per_side, default=0) - 1,
-            largest_dim=self.largest_dim - 1,
-            largest_grid=self.largest_grid - 1,
+            least={"cells_per_side": 2, "largest_dim": 2, "largest_grid": 2},
+            cells_per_side=min(self.cells_per_side, default=0),
+            largest_dim=self.largest_dim,
+            largest_grid=self.largest_grid,
             seeds=self.seeds,
             square_restarts=self.square_restarts,
             square_width=self.square_width,

@@ -288,6 +288,31 @@ def test_presets_are_configurations(name: str) -> None:
     assert config.quick() != config.paper()
 
 
+@pytest.mark.parametrize(
+    ("name", "field", "value", "low"),
+    [
+        ("coverage", "samples", (3, 10), 4),
+        ("coverage", "fixed_samples", 3, 4),
+        ("coverage", "dims", (1,), 2),
+        ("cgro-construction", "samples", 3, 4),
+        ("cgro-construction", "dims", (8, 1), 2),
+        ("memorizer-certificates", "samples", (1,), 2),
+        ("memorization-capacity", "samples", (1,), 2),
+        ("memorization-capacity", "depth", 1, 2),
+        ("memorization-capacity", "descents", -1, 0),
+        ("robust-lower-bound", "cells_per_side", (1,), 2),
+        ("robust-lower-bound", "largest_dim", 1, 2),
+        ("robust-lower-bound", "largest_grid", 1, 2),
+    ],
+)
+def test_experiments_name_the_size_that_was_given_and_the_smallest_one(
+    name: str, field: str, value: Any, low: int
+) -> None:
+    text = refusal(lambda: replace(find_all("experiment")[name].Config.quick(), **{field: value}))
+    called, given = field.removeprefix("fixed_"), min(value) if isinstance(value, tuple) else value
+    assert text == f"{called} = {given}: must be an integer of at least {low}; give {called} >= {low}"
+
+
 @pytest.mark.parametrize("name", find_all("experiment"))
 @pytest.mark.parametrize("field", ["seeds", "test_samples", "test_images"])
 @pytest.mark.parametrize("value", [0, -1])

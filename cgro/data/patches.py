@@ -14,7 +14,9 @@ i (P - 1) + j.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -76,11 +78,16 @@ class GramDraw:
         )
 
 
-def require_sizes(**sizes: int) -> None:
-    """Refuse sizes that are no positive integers, or more than can be counted exactly, naming the first one."""
+def require_sizes(*, least: Mapping[str, int] = MappingProxyType({}), **sizes: int) -> None:
+    """Refuse sizes that are no positive integers, or more than can be counted exactly, naming the first one.
+
+    least: the smallest value of a size, by name, where it is not 1.
+    """
     for name, value in sizes.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise UserError(f"{name} = {value}: must be a positive integer; give {name} >= 1")
+        low = least.get(name, 1)
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
+            kind = "a positive integer" if low == 1 else f"an integer of at least {low}"
+            raise UserError(f"{name} = {value}: must be {kind}; give {name} >= {low}")
         if value > LARGEST_SIZE:
             raise UserError(f"{name} is too large: it must be at most {LARGEST_SIZE:,}; give a smaller one")
 

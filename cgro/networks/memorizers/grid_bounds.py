@@ -79,7 +79,7 @@ def parity_network(cells_per_side: int, dim: int, ratio: float) -> ReluNetwork:
     9 M + 1 non-zero parameters or fewer, M = (D - 1)(K - 1). `first` = (-1)^(D-1) is the parity of the first cell.
     Raises: UserError for bad sizes, D < 2, K < 2 and a ratio outside of (0, 1). Derived here [D].
     """
-    require_sizes(cells_per_side=cells_per_side - 1, dim=dim - 1)
+    require_sizes(least={"cells_per_side": 2, "dim": 2}, cells_per_side=cells_per_side, dim=dim)
     if not 0 < ratio < 1:
         raise UserError(f"ratio is {ratio:g}: allowed are numbers between 0 and 1; balls meet at 1")
     K, steps = cells_per_side, np.arange(1, cells_per_side)
