@@ -26,8 +26,9 @@ from cgro import files
 from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.trajectory import EngineName
 from cgro.errors import UserError
-from cgro.experiment import PlainContext, Tick
+from cgro.experiment import PlainContext, Tick, scratch_of
 from cgro.sweeps import context, store
+from cgro.sweeps.cells import Name
 from cgro.sweeps.context import StoredContext
 from cgro.sweeps.patches import Block, train_block, train_settings
 from cgro.sweeps.workers import WorkersLostError
@@ -54,6 +55,13 @@ def roots(cell: Root, tick: Tick) -> xr.Dataset:
     tick(cell.work)
     label = np.array(["plus", "minus"], dtype="<U9")
     return xr.Dataset({"root": ("sign", cell.number**0.5 * np.array([1.0, -1.0]))}, {"sign": label})
+
+
+def unfinished(cell: Root, tick: Tick) -> xr.Dataset:
+    """Whether unfinished work was there."""
+    scratch = scratch_of(tick)
+    assert scratch is not None
+    return xr.Dataset({"resumed": float((scratch / "half").exists())})
 
 
 class Counted:
@@ -107,6 +115,16 @@ def test_fresh_computes_again(tmp_path: Path) -> None:
     StoredContext(tmp_path, quiet=True).map(count, CELLS)
     StoredContext(tmp_path, quiet=True, fresh=True).map(count, CELLS)
     assert count.calls == [4, 9, 2] * 2
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_fresh_begins_unfinished_cells_anew(jobs: int, tmp_path: Path) -> None:
+    for fresh, found in ((False, 1.0), (True, 0.0)):
+        here = StoredContext(tmp_path / str(fresh), jobs=jobs, fresh=fresh, quiet=True)
+        half_done = here.folder / "cells" / Name.of(unfinished, Root(4)).key / "half"
+        half_done.parent.mkdir(parents=True)
+        half_done.touch()
+        assert float(here.map(unfinished, [Root(4)])[0]["resumed"]) == found
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])

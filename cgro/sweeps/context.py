@@ -33,7 +33,7 @@ class StoredContext:
 
     jobs: worker processes; 1 computes here, with all cores inside a cell. executor: any `concurrent.futures`
     executor in place of those (`cgro.sweeps.cluster.dask_cluster`, say). data_dir: folder of image data sets, for
-    workers, too. fresh: recompute stored cells. quiet: no progress bar.
+    workers, too. fresh: recompute stored cells and begin unfinished ones anew. quiet: no progress bar.
 
     Cells are found by the content of their dataclass and the name of their function. This process alone writes them, so
     workers need not share its file system; where two processes share a folder, both may compute a cell, and the second
@@ -109,14 +109,20 @@ class StoredContext:
         """Each missing cell as it is finished, with a function that returns its packed Dataset or raises its error."""
         if self.executor is None and self.jobs == 1:
             for k in missing:
-                yield k, partial(compute, function, cells[k], self._scratch(names[k]), self.data_dir, bar.update)
+                yield (
+                    k,
+                    partial(
+                        compute, function, cells[k], self._scratch(names[k]), self.data_dir, self.fresh, bar.update
+                    ),
+                )
             return
         with nullcontext(self.executor) if self.executor is not None else processes(self.jobs) as pool:
             # The longest first: one that begins last leaves the other workers idle.
             order = sorted(missing, key=lambda k: -cells[k].work)
             with interrupts.unheard_by_children():
                 futures: dict[Future[bytes], int] = {
-                    pool.submit(compute, function, cells[k], self._scratch(names[k]), self.data_dir): k for k in order
+                    pool.submit(compute, function, cells[k], self._scratch(names[k]), self.data_dir, self.fresh): k
+                    for k in order
                 }
             try:
                 for future in as_completed(futures):
@@ -142,9 +148,12 @@ def compute(
     cell: C,
     scratch: Path,
     data_dir: Path | None = None,
+    fresh: bool = False,
     tick: Callable[[float], object] = lambda _done: None,
 ) -> bytes:
-    """Compute one cell: its packed Dataset with provenance."""
+    """Compute one cell: its packed Dataset with provenance. fresh: without the unfinished work in `scratch`."""
+    if fresh:
+        shutil.rmtree(scratch, ignore_errors=True)
     store.git_commit()  # remembered as it is now
     start = time.perf_counter()
     with reading_from(data_dir):
