@@ -416,9 +416,21 @@ def test_equal_seeds_give_equal_certificates_and_points_do_not_interact() -> Non
 
 def test_no_point_is_no_problem() -> None:
     network = random_network(np.random.default_rng(0), (4,), 3)
-    found = certify(network, np.empty((0, 3)), np.empty(0, int), "2", 0.1)
-    assert found.by_status == {"certified": 0, "counterexample": 0, "undecided": 0}
-    assert str(found).endswith("none")
+    for form in (network, network.module()):
+        found = certify(form, np.empty((0, 3)), np.empty(0, int), "2", 0.1)
+        assert found.by_status == {"certified": 0, "counterexample": 0, "undecided": 0}
+        assert str(found).endswith("none")
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("size", [1e155, 1e200, 1e300])
+def test_the_milp_proves_nothing_where_products_of_weights_overflow(size: float, norm: str) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        network = random_network(rng, (5, 4), 3)
+        network = ReluNetwork((*(size * w for w in network.weights[:2]), network.weights[2]), network.biases)
+        found = certify(network, rng.standard_normal((3, 3)), np.array([1, -1, 1]), norm, 0.3, nodes=50)
+        assert (found.tier[found.certified] != "milp").all()
 
 
 NETWORK = random_network(np.random.default_rng(0), (4,), 3)

@@ -124,6 +124,13 @@ class _Program:
         self.count += height
 
     @property
+    def finite(self) -> bool:
+        """Whether float64 held every number on the way here. Only sides of rows may be infinite."""
+        return all(np.isfinite(data).all() for _, _, data in self.blocks) and not any(
+            np.isnan(side).any() for side in (*self.low, *self.high)
+        )
+
+    @property
     def nonzeros(self) -> int:
         """Entries of A."""
         return sum(len(data) for _, _, data in self.blocks)
@@ -162,7 +169,7 @@ def minimize_row(
         tangents: K, for l_2.
 
     Returns: bound and suspect. The bound is finite also where the nodes were too few, if HiGHS had one. A program with
-        more than 200,000 non-zeros is not tried.
+        more than 200,000 non-zeros, or numbers that float64 does not hold, is not tried.
 
     Raises: UserError for a problem of another number of points than one, a row that it does not have, and nodes or
         tangents below 1.
@@ -175,22 +182,27 @@ def minimize_row(
     if len(hidden) != problem.network.depth - 1:
         raise UserError(f"hidden has bounds of {len(hidden)} layers: need those of {problem.network.depth - 1}")
     joint = problem.last_layer()
+    nothing = MilpResult(-np.inf, None, False, nodes)
+    if not all(np.isfinite(side).all() for bounds in hidden for side in bounds):
+        return nothing  # after an overflow: a range without an end cannot be scaled to 1
     program = _Program()
-    places, base, span = _ball(program, problem, tangents)
-    for (weight, bias), (lower, upper) in zip(problem.network.layers[:-1], hidden, strict=True):
-        places, base, span = _relu_layer(program, weight, bias, lower[0], upper[0], places, base, span)
-    coefficients = joint.weight[0, row]
-    if len(span) != len(coefficients):  # l_1 without a hidden layer
-        coefficients = np.concatenate([coefficients, coefficients])
-    constant = float(coefficients @ base + joint.offset[0, row])
-    scaled = coefficients * span
-    # The row's range before any branching sets its scale.
-    scale = _RANGE / max(float(np.abs(scaled).sum()), abs(constant), 1e-250)
-    # No tighter bounds here: HiGHS fails ("Solve error") on some programs whose objective has a positive lower bound.
-    value = program.variables(1, -2 * _RANGE, 2 * _RANGE)
-    program.rows(scale * constant, scale * constant, (np.ones(1), value), (-scale * scaled[None, :], places))
-    if program.nonzeros > _LARGEST:
-        return MilpResult(-np.inf, None, False, nodes)
+    with np.errstate(over="ignore", invalid="ignore"):  # seen by `finite` and the scale
+        places, base, span = _ball(program, problem, tangents)
+        for (weight, bias), (lower, upper) in zip(problem.network.layers[:-1], hidden, strict=True):
+            places, base, span = _relu_layer(program, weight, bias, lower[0], upper[0], places, base, span)
+        coefficients = joint.weight[0, row]
+        if len(span) != len(coefficients):  # l_1 without a hidden layer
+            coefficients = np.concatenate([coefficients, coefficients])
+        constant = float(coefficients @ base + joint.offset[0, row])
+        scaled = coefficients * span
+        # The row's range before any branching sets its scale.
+        scale = _RANGE / max(float(np.abs(scaled).sum()), abs(constant), 1e-250)
+        # No tighter bounds here: HiGHS fails ("Solve error") on some programs whose objective has a positive lower
+        # bound.
+        value = program.variables(1, -2 * _RANGE, 2 * _RANGE)
+        program.rows(scale * constant, scale * constant, (np.ones(1), value), (-scale * scaled[None, :], places))
+    if program.nonzeros > _LARGEST or not (scale > 0 and program.finite):
+        return nothing
     # A relative gap below 1 means that bound and best point have one sign.
     options = {"node_limit": nodes, "mip_rel_gap": 0.0 if exact else 0.99}
     answer = program.minimize(int(value[0]), options)

@@ -30,7 +30,7 @@ def require_equal(
     """
     like = next(t for module in model.modules() for t in floats(module))
     chunk = max(1, 2**24 // max(network.inputs, *network.widths, 1))
-    seen, given = [], []
+    seen, given = [np.empty((0, network.inputs))], [np.empty((0, network.outputs))]
     for start in range(0, len(points), chunk):
         z = torch.tensor(points[start : start + chunk]).to(like)
         out = _evaluated(model, z if shape is None else z.reshape(-1, *shape), network.outputs)
