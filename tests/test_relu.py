@@ -218,6 +218,9 @@ def test_what_cannot_be_unrolled_is_refused() -> None:
         unroll(nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.MaxPool2d(2)), (1, 4, 4))
     with pytest.raises(UserError, match="takes 3 channels, its input has 1"):
         unroll(nn.Sequential(nn.Conv2d(3, 2, 3)), (1, 4, 4))
+    for shape in ((1, 3, 6), (1, 3, 3), (1, 4, 5)):
+        with pytest.raises(UserError, match=f"kernel of 5 x 5, its input is {shape[1]} x {shape[2]}: give larger"):
+            unroll(nn.Sequential(nn.Conv2d(1, 1, 5), nn.Flatten(), nn.Linear(1, 2)), shape)
     with pytest.raises(UserError, match="does not end in a Linear"):
         unroll(nn.Sequential(nn.Linear(4, 4), nn.ReLU()), (4,))
 

@@ -93,6 +93,8 @@ def _convolution(module: nn.Conv2d, shape: tuple[int, ...]) -> tuple[Affine, tup
         raise UserError(f"a Conv2d takes {inputs} channels, its input has {channels}: must be equal")
     (sh, sw), (ph, pw) = module.stride, module.padding
     out_h, out_w = (height + 2 * ph - kh) // sh + 1, (width + 2 * pw - kw) // sw + 1
+    if out_h < 1 or out_w < 1:
+        raise UserError(f"a Conv2d has a kernel of {kh} x {kw}, its input is {height} x {width}: give larger images")
     o, c, a, b, i, j = np.meshgrid(
         *(np.arange(n) for n in (outputs, inputs, kh, kw, out_h, out_w)), indexing="ij", sparse=True
     )
