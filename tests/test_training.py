@@ -497,7 +497,7 @@ import sys, torch
 sys.path.insert(0, {tests!r})
 from dataclasses import replace
 import torch.distributed as dist
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from test_training import RECIPES, trainer, weights
 from cgro.training.team import Team, synchronized
 team = Team.joined(torch.device("cpu"))
@@ -506,7 +506,17 @@ for name in ("adversarial", "trades", "awp", "augmented", "ema"):
     t = trainer(RECIPES[name], team=team)
     t.advance(t.steps)
     found[name] = weights(t)
-    found[name + "-loss"] = torch.tensor(t.mean_loss())
+    found[name + "-loss"] = torch.tensor(t.mean_loss(), dtype=torch.float64)
+t = trainer(RECIPES["adversarial"], team=team)
+t.advance(t.steps // 2)
+if team.rank == 0:
+    save_file({{name: value.contiguous() for name, value in t.state().items()}}, {output!r})
+team.wait()
+resumed = trainer(RECIPES["adversarial"], team=team)
+resumed.load(load_file({output!r}))
+resumed.advance(resumed.steps)
+assert resumed.mean_loss() == float(found["adversarial-loss"]), (resumed.mean_loss(), found["adversarial-loss"])
+team.wait()
 if team.rank == 0:
     save_file(found, {output!r})
 team.wait()
@@ -515,7 +525,8 @@ dist.destroy_process_group()
 
 
 def test_two_processes_train_as_one(tmp_path) -> None:
-    """torchrun with two Gloo processes: weights within 1e-5 of those of one process, and the same mean loss."""
+    """torchrun with two Gloo processes: weights within 1e-5 of those of one process, and the same mean loss; a run that
+    is resumed from the state of one of them has it, too."""
     script, output = tmp_path / "team.py", tmp_path / "weights.safetensors"
     script.write_text(TEAM.format(tests=str(ROOT / "tests"), output=str(output)))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]

@@ -157,9 +157,7 @@ class Trainer:
 
     def mean_loss(self) -> float:
         """Mean loss of the images since `reset_loss`, each just before its update, in nats."""
-        summed = self._loss.clone()
-        self.team.sum_in_place([summed])
-        total, count = summed.tolist()
+        total, count = self._loss.tolist()
         return total / max(count, 1.0)
 
     def reset_loss(self) -> None:
@@ -191,8 +189,12 @@ class Trainer:
             raise UserError(self._memory_advice(batch))
         self.optimizer.step()
         total = losses.double().sum()
-        self._loss += torch.stack([total, torch.full_like(total, len(losses))])
-        now = torch.stack([torch.full_like(total, self.step), total / len(losses)])
+        seen = torch.stack([total, torch.full_like(total, len(losses))])
+        # Of the whole batch: what one process stores is the state of all, and all stop at the same step.
+        self.team.sum_in_place([seen])
+        total, count = seen
+        self._loss += seen
+        now = torch.stack([torch.full_like(total, self.step), total / count])
         self._bad = torch.where((self._bad[0] < 0) & ~torch.isfinite(total), now, self._bad)
         self.step += 1
         self._average()
