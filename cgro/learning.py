@@ -34,10 +34,11 @@ from cgro.sweeps import store
 from cgro.training.checkpoint import Checkpoint
 from cgro.training.config import TrainingConfig
 from cgro.training.evaluation import Evaluation, evaluate_network
-from cgro.training.limits import pixels_of, require_radius
+from cgro.training.limits import LOWEST, MANY, pixels_of, require_radius
 from cgro.training.record import last_epoch, require_config
 from cgro.training.run import PARTS, Data, TrainingRun, load_model
 from cgro.training.team import Team
+from cgro.validate import integer
 
 log = logging.getLogger(__name__)
 CONFIDENCE = 0.95
@@ -138,6 +139,7 @@ def _print_curves(curves: xr.Dataset) -> None:
 def evaluate(options: argparse.Namespace) -> int:
     """Clean and robust accuracies of a checkpoint, with Wilson intervals; print a table or JSON, and keep the JSON."""
     torch.set_num_threads(available_cores())
+    integer("--images", options.images, low=LOWEST["evaluation_images"], high=MANY)
     checkpoint = _checkpoint(options.checkpoint)
     model, config, data = load_model(checkpoint, images=options.images, device=options.device)
     budget = _budget(config, options)

@@ -23,6 +23,7 @@ from cgro.networks.memorizers.constructions import NORMS, build
 from cgro.networks.memorizers.task import Memorizer, memorization_task
 from cgro.networks.relu import ReluNetwork
 from cgro.norms import Norm, require_norm
+from cgro.validate import between
 
 NOT_CERTIFIED = 1
 BYTES = {
@@ -44,6 +45,8 @@ def run(options: argparse.Namespace) -> int:
     norm = require_norm(options.norm)
     construction = _construction(norm, options)
     precision = _precision(norm, construction, options)
+    if options.radius is None:
+        between("--ratio", options.ratio, 0, 1, open_low=True, open_high=True)
     folder = own_folder(options.output or _beside(options.points))
     table = read_table(options.points, label=options.label)
     _require_room(table, construction)

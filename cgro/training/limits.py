@@ -41,7 +41,7 @@ def checked(config: TrainingConfig, name: str) -> Any:
     """The value of a field, of its type and in its range: 16 and 16.0 are one configuration. Raises: UserError."""
     kind, value = _kinds()[name], getattr(config, name)
     if kind is int:
-        return integer(name, value, low=_LOWEST.get(name, 1), high=_LARGEST.get(name, _MANY))
+        return integer(name, value, low=LOWEST.get(name, 1), high=_LARGEST.get(name, MANY))
     if kind is float and name in _INTERVALS:
         low, high, ends = _INTERVALS[name]
         return float(between(name, value, low, high, open_low=ends[0] == "(", open_high=ends[1] == ")"))
@@ -52,7 +52,7 @@ def checked(config: TrainingConfig, name: str) -> Any:
     if get_origin(kind) is tuple:
         if not isinstance(value, tuple | list):
             raise UserError(f"{name} must be a sequence of integers, got {value!r}")
-        return tuple(integer(name, k, low=0, high=_MANY) for k in value)
+        return tuple(integer(name, k, low=0, high=MANY) for k in value)
     if not isinstance(value, str):
         raise UserError(f"{name} must be a word, got {value!r}")
     return one_of(name, value, get_args(kind))
@@ -120,9 +120,9 @@ _COPIES = 3
 """Of a network in training: weights, gradients, momentum. Of a batch: images, where they are moved, gradients."""
 ROW = 1000
 """Bytes of a row of the learning curves, or of a configuration."""
-_MANY = 10**12
+MANY = 10**12
 """Beyond it a number of images, epochs or replays is a slip of the hand."""
-_LOWEST = {"samples": 0, "held_out": 0, "replays": 2, "micro_batch": 0, "evaluation_images": 10, "seed": 0}
+LOWEST = {"samples": 0, "held_out": 0, "replays": 2, "micro_batch": 0, "evaluation_images": 10, "seed": 0}
 """Smallest integers that are allowed; 1 for the others."""
 _LARGEST = {"seed": 2**63 - 1, "attack_steps": 100_000, "evaluation_steps": 100_000}
 """Largest integers: Ctrl-C is answered between updates, so that an update must end."""
