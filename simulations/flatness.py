@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from cgro.errors import UserError
-from cgro.experiment import Context, PlainContext, Tick, scratch_of
+from cgro.experiment import Context, PlainContext, Tick
 from cgro.machine import single_thread
 from cgro.training.config import Repeated, TrainingConfig
 
@@ -121,7 +121,7 @@ def measure_one(cell: Cell, tick: Tick) -> xr.Dataset:
     from cgro.training.run import TrainingRun
 
     config = cell.training
-    training = TrainingRun(config, scratch_of(tick))
+    training = TrainingRun.of_cell(config, tick)
 
     def watch(model: torch.nn.Module, data: Data) -> dict[str, dict[str, list[float]]]:
         found = {}

@@ -16,7 +16,7 @@ import xarray as xr
 
 from cgro.dynamics.phases import crossing
 from cgro.errors import UserError
-from cgro.experiment import Context, PlainContext, Tick, scratch_of
+from cgro.experiment import Context, PlainContext, Tick
 from cgro.machine import single_thread
 from cgro.training.config import Repeated, TrainingConfig
 
@@ -126,7 +126,7 @@ def watch_one(cell: Cell, tick: Tick) -> xr.Dataset:
     from cgro.training.run import TrainingRun
 
     config = cell.training
-    training = TrainingRun(config, scratch_of(tick))
+    training = TrainingRun.of_cell(config, tick)
     if len(training.data.unseen) < _FEWEST:
         raise UserError(
             f"samples is {config.samples}, which leaves {len(training.data.unseen)} images: {_FEWEST} or more are "

@@ -155,6 +155,19 @@ def test_cells_use_their_scratch_folder_and_go_on(tmp_path: Path) -> None:
     assert sum(done) == pytest.approx(TOY.epochs)
 
 
+def test_a_cell_whose_unfinished_work_is_damaged_begins_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole = train_cell(TOY, lambda _done: None)
+    path = tmp_path / "last.safetensors"
+    other = Checkpoint({}, {"config": running.plain(replace(TOY, seed=9)), "rows": [], "observed": []}).content()
+    for content, reason in ((b"", "damaged"), (other[:-1], "damaged"), (other, "seed differs")):
+        path.write_bytes(content)
+        caplog.clear()
+        xr.testing.assert_identical(train_cell(TOY, Progress(lambda _done: None, tmp_path)), whole)
+        assert reason in caplog.text
+        assert caplog.text.rstrip().endswith("this cell begins anew")
+        assert Checkpoint.load(path).record["config"] == running.plain(TOY)
+
+
 def test_the_best_checkpoint_is_chosen_on_held_out_images(tmp_path: Path) -> None:
     run = TrainingRun(TOY, tmp_path)
     curves = run.run(lambda _done: None)

@@ -150,6 +150,10 @@ def make_trainer(config: TrainingConfig, data: Data, team: Team | None = None) -
     return Trainer(model, data.train, config.recipe, spawn_streams(config.seed), team)
 
 
+class NotResumableError(UserError):
+    """A checkpoint that a run cannot go on from: damaged, of another configuration, or of another version."""
+
+
 class TrainingRun:
     """A configuration being trained: `rows` holds the learning curves so far, `observed` what `run` was asked to watch.
 
@@ -173,8 +177,26 @@ class TrainingRun:
         if folder is not None and (folder / "last.safetensors").exists():
             self._resume(folder / "last.safetensors")
 
+    @classmethod
+    def of_cell(cls, config: TrainingConfig, tick: Tick) -> TrainingRun:
+        """The run of a cell of a sweep; like damaged cells, unfinished ones that cannot be resumed begin anew."""
+        folder = scratch_of(tick)
+        try:
+            return cls(config, folder)
+        except NotResumableError as error:
+            log.warning("%s; this cell begins anew", error)
+        assert folder is not None
+        (folder / "last.safetensors").unlink()
+        return cls(config, folder)
+
     def _resume(self, path: Path) -> None:
-        """Go on from a checkpoint. Raises: UserError for one that this run did not write."""
+        """Go on from a checkpoint. Raises: NotResumableError for one that this run did not write."""
+        try:
+            self._go_on(path)
+        except UserError as error:
+            raise NotResumableError(str(error)) from error
+
+    def _go_on(self, path: Path) -> None:
         found = Checkpoint.load(path)
         require_config(path, found, self.config)
         try:
@@ -370,7 +392,7 @@ class TrainingRun:
 @single_thread()
 def train_cell(config: TrainingConfig, tick: Tick) -> xr.Dataset:
     """The learning curves of one configuration, for a context to `map`; what is unfinished is gone on with."""
-    return TrainingRun(config, scratch_of(tick)).run(tick)
+    return TrainingRun.of_cell(config, tick).run(tick)
 
 
 def with_seeds(curves: Sequence[xr.Dataset], first: int = 0) -> xr.Dataset:
