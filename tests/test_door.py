@@ -313,6 +313,36 @@ def test_evaluation_switches_tensorfloat_off_and_back(precision: str, convolutio
         torch.backends.cudnn.allow_tf32 = before[1]
 
 
+class Typed(nn.Module):
+    """Writes down the types that its own layers give, and those that they give in bfloat16 where it asks for that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.seen = network(), set[tuple[torch.dtype, torch.dtype]]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.inner(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            self.seen.add((logits.dtype, self.inner(x).dtype))
+        return logits
+
+
+def test_evaluation_is_in_full_precision_inside_of_an_autocast() -> None:
+    data = own_labels(6)
+    for call in (
+        lambda m: correct(m, data),
+        lambda m: correct(m, data, PGD, STREAM),
+        lambda m: Strong(BUDGET, steps=2).correct(m, data, STREAM),
+        lambda m: margins_and_losses(m, data, PGD, None),
+        lambda m: flatness(m, data.scaled(data.pixels), data.labels, [0.1], steps=2),
+    ):
+        model = Typed()
+        with torch.autocast("cpu", torch.bfloat16):
+            call(model)
+            assert torch.is_autocast_enabled("cpu")
+        assert model.seen == {(torch.float32, torch.bfloat16)}
+
+
 def test_the_threshold_network_still_counts() -> None:
     """Nothing of the door changes what passes it."""
     data = grey([10, 45, 55, 90], [0, 0, 1, 1])

@@ -36,11 +36,12 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def judging(model: nn.Module) -> Iterator[None]:
     """`evaluating`, with products of float32 in full: TensorFloat-32 keeps 10 bits, coarser than 8-bit pixels deserve.
 
-    It is switched off for matrix products and convolutions; the user's settings are those of before afterwards.
+    It is switched off for matrix products and convolutions, and so is an autocast around the call, while one in the
+    model's own code is a part of the network; the user's settings are those of before afterwards.
     """
     restore = _without_tf32()
     try:
-        with evaluating(model):
+        with evaluating(model), torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
             yield
     finally:
         restore()
