@@ -68,7 +68,8 @@ class Config:
 
     def __post_init__(self) -> None:
         require_sizes(
-            least={"samples": 4, "dims": 2},
+            least={"samples": 4, "dims": 2, "verified": 0},
+            verified=self.verified,
             samples=self.samples,
             seeds=self.seeds,
             test_samples=self.test_samples,

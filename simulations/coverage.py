@@ -62,7 +62,7 @@ class Config:
             samples=min((self.fixed_samples, *self.samples)),
             dims=min((self.fixed_dim, *self.dims)),
         )
-        require_cells(seeds=self.seeds, norms=len(self.norms))
+        require_cells(seeds=self.seeds, norms=len(self.norms), **{"samples, dims and radii": len(self.places)})
         largest = max((self.fixed_dim, *self.dims))
         require_points(samples=max((self.fixed_samples, *self.samples)), fixed_dim=self.fixed_dim)
         for name in ("fixed_samples", "test_samples", "attack_points"):

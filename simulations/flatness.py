@@ -8,6 +8,7 @@ experiments [S].
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,8 +80,14 @@ class Config(Repeated):
         super().__post_init__()
         if self.training.norm != "inf":
             raise UserError(f"norm is {self.training.norm!r}: flatness is measured in l_inf; use norm inf")
-        if not self.ratios or self.ratios[0] <= 0 or list(self.ratios) != sorted(set(self.ratios)):
+        ends = (0.0, *self.ratios)
+        if not self.ratios or not all(low < high for low, high in pairwise(ends)):
             raise UserError(f"ratios are {list(self.ratios)}: need one or more that increase from above 0; change them")
+        if self.ratios[-1] * self.training.radius > 1:
+            raise UserError(
+                f"ratios end at {self.ratios[-1]:g}: at radius {self.training.radius:g} allowed are numbers up to "
+                f"{1 / self.training.radius:.4g}, as pixels lie in [0, 1]; lower them"
+            )
         at, epochs = list(self.at_epochs), self.training.epochs
         if not at or at != sorted(set(at)) or at[0] < 1 or at[-1] > epochs:
             raise UserError(f"at_epochs are {at}: need one or more that increase within 1 to {epochs}; change them")

@@ -67,7 +67,7 @@ class Config:
             dims=min(self.dims, default=0),
         )
         require_cells(seeds=self.seeds, samples=len(self.samples), dims=len(self.dims), ratios=len(self.ratios))
-        require_cells(broken=max(self.broken, 0))
+        require_cells(broken=max(self.broken, 1))
         require_points(samples=max(self.samples), dims=max(self.dims))
         if self.broken < 0:
             raise UserError(f"broken is {self.broken}: allowed are 0 or more; raise it")

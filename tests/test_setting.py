@@ -303,6 +303,7 @@ def test_presets_are_configurations(name: str) -> None:
         ("robust-lower-bound", "cells_per_side", (1,), 2),
         ("robust-lower-bound", "largest_dim", 1, 2),
         ("robust-lower-bound", "largest_grid", 1, 2),
+        ("cgro-construction", "verified", -1, 0),
     ],
 )
 def test_experiments_name_the_size_that_was_given_and_the_smallest_one(
@@ -311,6 +312,38 @@ def test_experiments_name_the_size_that_was_given_and_the_smallest_one(
     text = refusal(lambda: replace(find_all("experiment")[name].Config.quick(), **{field: value}))
     called, given = field.removeprefix("fixed_"), min(value) if isinstance(value, tuple) else value
     assert text == f"{called} = {given}: must be an integer of at least {low}; give {called} >= {low}"
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("coverage", "norms"),
+        ("cgro-construction", "norms"),
+        ("memorizer-certificates", "ratios"),
+        ("memorization-capacity", "labels"),
+    ],
+)
+def test_experiments_with_nothing_to_compute_are_refused(name: str, field: str) -> None:
+    text = refusal(lambda: replace(find_all("experiment")[name].Config.quick(), **{field: ()}))
+    assert text == f"{field}: none are given, so there is nothing to compute; give one or more"
+
+
+def test_an_axis_may_be_left_out_but_not_all() -> None:
+    quick = find_all("experiment")["coverage"].Config.quick()
+    assert {axis for axis, *_ in replace(quick, samples=(), dims=()).places} == {"radius"}
+    text = refusal(lambda: replace(quick, samples=(), dims=(), radii=()))
+    assert text.startswith("samples, dims and radii: none are given")
+
+
+@pytest.mark.parametrize(
+    ("ratios", "message"),
+    [((), "ratios are []: "), ((math.nan,), "ratios are [nan]: "), ((1.0, 7.0), "ratios end at 7: at radius 0.15 ")],
+)
+def test_radii_at_which_flatness_cannot_be_measured_are_refused_before_training(
+    ratios: tuple[float, ...], message: str
+) -> None:
+    quick = find_all("experiment")["flatness"].Config.quick()
+    assert refusal(lambda: replace(quick, ratios=ratios)).startswith(message)
 
 
 @pytest.mark.parametrize("name", find_all("experiment"))

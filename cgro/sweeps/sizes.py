@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import sys
 
+from cgro.errors import UserError
 from cgro.machine import require_memory
 
 _CELL = 1000.0
@@ -19,7 +20,13 @@ _WEIGHT = 16.0
 
 
 def require_cells(**counts: int) -> None:
-    """Refuse more cells than memory can list: one for each combination of what is counted. Raises: UserError."""
+    """Refuse no cells, and more than memory can list: one for each combination of what is counted.
+
+    Raises: UserError.
+    """
+    for name, value in counts.items():
+        if value < 1:
+            raise UserError(f"{name}: none are given, so there is nothing to compute; give one or more")
     _require(_CELL * math.prod(counts.values()), _words(counts))
 
 
