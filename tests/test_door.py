@@ -343,6 +343,21 @@ def test_evaluation_is_in_full_precision_inside_of_an_autocast() -> None:
         assert model.seen == {(torch.float32, torch.bfloat16)}
 
 
+def test_no_robust_accuracy_is_found_where_gradients_are_switched_off() -> None:
+    data, model = own_labels(6), network()
+    for call in (
+        lambda: correct(model, data, PGD, STREAM),
+        lambda: Strong(BUDGET, steps=2).correct(model, data, STREAM),
+        lambda: margins_and_losses(model, data, PGD, None),
+        lambda: flatness(model, data.scaled(data.pixels), data.labels, [0.1], steps=2),
+    ):
+        with torch.inference_mode(), pytest.raises(UserError, match=r"images would look robust: use torch.no_grad\(\)"):
+            call()
+    with torch.inference_mode():
+        without = correct(model, data)
+    assert torch.equal(without, correct(model, data))
+
+
 def test_the_threshold_network_still_counts() -> None:
     """Nothing of the door changes what passes it."""
     data = grey([10, 45, 55, 90], [0, 0, 1, 1])

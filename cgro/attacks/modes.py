@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from cgro.errors import UserError
+
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
@@ -45,6 +47,14 @@ def judging(model: nn.Module) -> Iterator[None]:
             yield
     finally:
         restore()
+
+
+def require_gradients() -> None:
+    """Raises: UserError in torch's inference mode, where gradients are missing whatever is asked for."""
+    if torch.is_inference_mode_enabled():
+        raise UserError(
+            "torch.inference_mode() leaves no gradients to search by, and images would look robust: use torch.no_grad()"
+        )
 
 
 def _without_tf32() -> Callable[[], None]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cgro.attacks.ball import Box, Budget, inside, limits, moved, project, random_start, require_generator, steepest
+from cgro.attacks.modes import require_gradients
 
 Objective = Callable[[Tensor], Tensor]
 """Points (*batch, *shape) -> the loss of each point (*batch,), to be made large by the attack."""
@@ -52,7 +53,7 @@ def pgd(
     Returns: points like `x`, detached. Each lies in the ball exactly: |z - x| <= radius when it is measured
     in float64, for float32 inputs too, because the final rounding goes towards `x`.
 
-    Raises: ValueError for arguments outside of these ranges.
+    Raises: ValueError for arguments outside of these ranges; UserError in inference mode.
     """
     if steps < 0 or not step_size > 0:
         raise ValueError(f"steps is {steps} and step_size is {step_size}: need steps >= 0 and step_size > 0")
@@ -82,8 +83,10 @@ def pgd(
 def gradient_of(objective: Objective, z: Tensor, batch_dims: int = 1) -> Tensor:
     """Gradient of each loss with respect to its own point; 0 where it is no number, or where there is none.
 
-    So a point stays in its ball whatever the network returns. Raises: ValueError unless there is one loss for each.
+    So a point stays in its ball whatever the network returns. Raises: ValueError unless there is one loss for each;
+    UserError in inference mode.
     """
+    require_gradients()
     with torch.enable_grad():
         z = z.detach().requires_grad_(True)
         losses = objective(z)

@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 
 from cgro.attacks.ball import Budget
 from cgro.attacks.door import require_fits, require_labels, require_logits, require_model, require_pixels
-from cgro.attacks.modes import judging
+from cgro.attacks.modes import judging, require_gradients
 from cgro.attacks.pgd import pgd
 from cgro.errors import UserError
 from cgro.validate import integer
@@ -49,13 +49,14 @@ def flatness(
         steps: steps of each search, >= 0.
         generator: draws random starts, on the device of x; None starts at x.
 
-    Raises: UserError for radii that are out of range or do not increase, images outside of [0, 1], and labels or logits
-    that are none.
+    Raises: UserError for radii that are out of range or do not increase, images outside of [0, 1], labels or
+        logits that are none, and inference mode.
     """
     radii = [float(r) for r in radii]
     if not radii or not radii[0] >= 0 or not all(a < b for a, b in pairwise(radii)):
         raise UserError(f"radii are {radii}: give one or more, from 0 on and increasing")
     integer("steps", steps, low=0)
+    require_gradients()
     require_pixels(x)
     require_model(model, x)
     y = require_labels(y, len(x))
