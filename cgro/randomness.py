@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from cgro.errors import UserError
+
 STREAMS = ("subset", "weights", "order", "attack", "evaluation", "augmentation", "labels")
 """Sources of randomness of one training run. Append to them only: a stream is known by its position."""
 
@@ -21,7 +23,12 @@ def spawn_streams(seed: int) -> dict[str, Stream]:
 
 
 def at(stream: Stream, *counters: int) -> Stream:
-    """The part of a stream that belongs to these counters, an epoch or a step, say."""
+    """The part of a stream that belongs to these counters, an epoch or a step, say.
+
+    Raises: UserError for what is no stream.
+    """
+    if not isinstance(stream, np.random.SeedSequence):
+        raise UserError(f"stream must be a numpy.random.SeedSequence, got {stream!r}; make one of a seed")
     return np.random.SeedSequence(stream.entropy, spawn_key=(*stream.spawn_key, *counters))
 
 

@@ -201,6 +201,22 @@ def test_labels_of_any_integer_type_mean_the_same() -> None:
         (lambda d: correct(network(), replace(d, pixels=0 * d.pixels, white=0)), "white must be"),
         (lambda d: correct(network(), d.scaled(d.pixels)), "images must be cgro.data.batches.Images"),  # type: ignore
         (lambda d: correct(network().to("meta"), d), "model is on meta, images on cpu"),
+        *(
+            (
+                lambda d, call=call: call(network().double(), d),
+                "model fails on torch.float32 images of shape (4, 1, 8, 8): ",
+            )
+            for call in (
+                lambda m, d: correct(m, d),
+                lambda m, d: Strong(BUDGET).correct(m, d, STREAM),
+                lambda m, d: margins_and_losses(m, d, PGD, None),
+                lambda m, d: flatness(m, d.scaled(d.pixels), d.labels, [0.1]),
+            )
+        ),
+        (lambda d: correct(network(), d, PGD, 3), "stream must be a numpy.random.SeedSequence, got 3"),  # type: ignore
+        (lambda d: Strong(BUDGET).correct(network(), d, None), "stream must be a numpy.random.SeedSequence, got None"),  # type: ignore
+        (lambda d: replace(d, labels=d.labels.tolist()), "labels must be a tensor, got list"),
+        (lambda d: replace(d, pixels=d.pixels.numpy()), "pixels must be a tensor, got ndarray"),
         (lambda d: Attack(BUDGET, 2.5, 1.0), "steps must be a non-negative integer, got 2.5"),  # type: ignore
         (lambda d: Attack(BUDGET, 2, math.nan), "relative_step must be finite"),
         (lambda d: Attack(BUDGET, 2, 1.0, restarts=0), "restarts must be an integer of at least 1"),

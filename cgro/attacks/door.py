@@ -6,7 +6,7 @@ Nothing that is not a number passes: a comparison with NaN is False, so every ra
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from cgro.attacks.ball import Budget
 from cgro.data.batches import Images
 from cgro.errors import UserError
+from cgro.machine import is_out_of_memory
 from cgro.norms import Norm
 from cgro.validate import integer
 
@@ -68,6 +69,21 @@ def require_labels(y: Tensor, count: int, classes: int | None = None) -> Tensor:
                 f"{classes - 1}; renumber them or take another network"
             )
     return y.long()
+
+
+def answer(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The logits of a model at images that it sees for the first time.
+
+    Raises: UserError for a model that fails on them, as one of another type or for another size does.
+    """
+    try:
+        logits = model(x)
+    except (RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, UserError) or is_out_of_memory(error):
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"model fails on {x.dtype} images of shape {tuple(x.shape)}: {reason}") from error
+    return require_logits(logits, len(x))
 
 
 def require_logits(logits: Tensor, count: int) -> Tensor:

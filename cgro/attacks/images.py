@@ -23,7 +23,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softplus
 
 from cgro.attacks.ball import Budget, inside, project, random_start, steepest
-from cgro.attacks.door import require_fits, require_images, require_labels, require_logits, require_pixels, right
+from cgro.attacks.door import (
+    answer,
+    require_fits,
+    require_images,
+    require_labels,
+    require_logits,
+    require_pixels,
+    right,
+)
 from cgro.attacks.masking import Aim, look, margins
 from cgro.attacks.modes import judging
 from cgro.attacks.pgd import Objective, gradient_of, pgd
@@ -140,8 +148,10 @@ class Goal:
         return self.value(logits)
 
     def _logits(self, z: Tensor) -> Tensor:
-        logits = require_logits(self.model(z), len(z))
-        if not self._known:
+        if self._known:
+            logits = require_logits(self.model(z), len(z))
+        else:
+            logits = answer(self.model, z)
             for labels in (self.y, self.targets):
                 if labels is not None:
                     require_labels(labels, len(z), logits.shape[1])

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from cgro.attacks.door import finite_rows, require_labels, require_logits, right
+from cgro.attacks.door import answer, finite_rows, require_labels, right
 from cgro.attacks.pgd import gradient_of
 from cgro.data.batches import Images
 from cgro.errors import AccuracyWarning
@@ -125,7 +125,7 @@ def look(model: nn.Module, data: Images, batch_size: int, *, gradients: bool = T
     """Look at clean images; the model is in evaluation mode. Raises: UserError for what is not a classifier of them."""
     parts, vanishing, rounded = [], 0, 0
     for x, y in data.batches(torch.arange(len(data)), batch_size):
-        logits = require_logits(model(x), len(x))
+        logits = answer(model, x)
         require_labels(y, len(y), logits.shape[1])
         parts.append(logits)
         left = right(logits, y).nonzero()[:, 0]

@@ -27,6 +27,9 @@ class Images:
     white: int
 
     def __post_init__(self) -> None:
+        for name in ("pixels", "labels"):
+            if not isinstance(getattr(self, name), Tensor):
+                raise UserError(f"{name} must be a tensor, got {type(getattr(self, name)).__name__}; convert them")
         if self.pixels.dtype != torch.uint8 or self.pixels.ndim != 4 or self.labels.shape != self.pixels.shape[:1]:
             raise UserError(
                 f"images are {self.pixels.dtype} {tuple(self.pixels.shape)} with labels {tuple(self.labels.shape)}: "

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from cgro.attacks.ball import Budget
-from cgro.attacks.door import require_fits, require_labels, require_logits, require_model, require_pixels
+from cgro.attacks.door import answer, require_fits, require_labels, require_model, require_pixels
 from cgro.attacks.modes import judging, require_gradients
 from cgro.attacks.pgd import pgd
 from cgro.errors import UserError
@@ -63,7 +63,7 @@ def flatness(
     if radii[-1] > 0:
         require_fits(Budget("inf", radii[-1]), x.shape[1:])
     with judging(model):
-        require_labels(y, len(x), require_logits(model(x), len(x)).shape[1])
+        require_labels(y, len(x), answer(model, x).shape[1])
         rows = _maxima(model, x, y, radii, steps, generator)
     dims = ("radius", "sample")
     return xr.Dataset(
