@@ -25,8 +25,8 @@ from torch import nn
 
 from cgro.attacks.ball import Budget
 from cgro.attacks.ensemble import Strong
+from cgro.base.machine import available_cores
 from cgro.data.batches import Images
-from cgro.machine import available_cores
 from cgro.training.config import TrainingConfig
 from cgro.training.run import TrainingRun, load_model
 

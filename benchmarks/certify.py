@@ -37,14 +37,14 @@ import scipy
 import torch
 from scipy.optimize import Bounds, LinearConstraint, milp
 
+from cgro.base.errors import UserError
+from cgro.base.machine import available_cores
+from cgro.base.norms import Norm
 from cgro.certify.certify import certify
 from cgro.data.separated import random_points
 from cgro.data.separation import opposite_separation
-from cgro.errors import UserError
-from cgro.machine import available_cores
-from cgro.networks.memorizers.constructions import memorize
+from cgro.memorizers.constructions import memorize
 from cgro.networks.relu import ReluNetwork, dense
-from cgro.norms import Norm
 
 Answer = tuple[str, float]
 """Verdict, and seconds."""

@@ -26,11 +26,11 @@ from peers import best_threads, steps_per_second, thread_counts, threads
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from cgro.base.machine import available_cores
 from cgro.data.patches import draw_patches
 from cgro.dynamics.gram import GramEngine
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
-from cgro.machine import available_cores
 
 SETTING = PatchSetting(samples=40, patches=2, filters=20, dim=1000)
 DIMENSIONS = (100, 1_000, 10_000, 100_000, 1_000_000)

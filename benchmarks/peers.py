@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import torch
 
-from cgro.machine import available_cores
+from cgro.base.machine import available_cores
 
 
 def thread_counts() -> tuple[int, ...]:

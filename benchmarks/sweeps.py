@@ -19,12 +19,12 @@ from pathlib import Path
 import torch
 from dynamics import spread
 
+from cgro.base.machine import available_cores
+from cgro.base.work import PlainContext
 from cgro.dynamics.setting import PatchSetting
-from cgro.experiment import PlainContext
-from cgro.machine import available_cores
-from cgro.sweeps import store
-from cgro.sweeps.context import StoredContext
-from cgro.sweeps.patches import Block, train_block
+from cgro.dynamics.sweep import Block, train_block
+from cgro.runs import store
+from cgro.runs.context import StoredContext
 
 SETTING = PatchSetting(samples=6, patches=2, filters=4, dim=50, steps=100)
 

@@ -30,10 +30,10 @@ from torch.nn.functional import cross_entropy
 from cgro.attacks.ball import Budget
 from cgro.attacks.images import Attack
 from cgro.attacks.modes import evaluating
+from cgro.base.machine import available_cores, resolve_device
+from cgro.base.randomness import spawn_streams
 from cgro.data.batches import AUGMENTATIONS, Images
-from cgro.machine import available_cores, resolve_device
-from cgro.networks.zoo import image_model
-from cgro.randomness import spawn_streams
+from cgro.models.zoo import image_model
 from cgro.training.loop import Precision, Recipe, Trainer
 
 STEPS = 10

@@ -8,8 +8,8 @@ def start() -> None:
     """Run the command line and end the process. Where `main` does not listen, Ctrl-C ends it quietly."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from cgro import interrupts
-    from cgro.cli import main
+    from cgro.base import interrupts
+    from cgro.cli.main import main
 
     code = main()
     if code in interrupts.CODES:

@@ -6,19 +6,12 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 
+from cgro.plots.figure import Figure
 from cgro.plots.output import summary_rows
 from cgro.plots.style import COLORS, SERIES, band, figure, legend, panel_label, point_range
 
-EXPERIMENT = "activation"
-TITLE = "Activations: exponents q and ReLU^q"
-NEEDS = {
-    "activation seed step": "noise_memorization_median robust_train_error clean_test_error robust_test_error",
-    "step": "step",
-    "activation": "activation",
-}
-"""Variables that the figure draws, by their dimensions."""
 _ERRORS = ("clean_test_error", "robust_train_error", "robust_test_error")
 
 
@@ -42,7 +35,7 @@ def caption(result: xr.Dataset) -> str:
     )
 
 
-def draw(result: xr.Dataset) -> Figure:
+def draw(result: xr.Dataset) -> Drawing:
     """Two panels: memorization over steps, errors at the end."""
     fig, (a, b) = figure(6.5, 2.9, ncols=2)
     step = result["step"].values
@@ -76,3 +69,17 @@ def draw(result: xr.Dataset) -> Figure:
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
     """Mean, smallest and largest over seeds at the end of training, by activation."""
     return summary_rows(result.isel(step=-1), "activation", ("noise_memorization_median", *_ERRORS))
+
+
+FIGURE = Figure(
+    "Activations: exponents q and ReLU^q",
+    experiment="activation",
+    needs={
+        "activation seed step": "noise_memorization_median robust_train_error clean_test_error robust_test_error",
+        "step": "step",
+        "activation": "activation",
+    },
+    draw=draw,
+    caption=caption,
+    numbers=numbers,
+)

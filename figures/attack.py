@@ -6,18 +6,11 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 
+from cgro.plots.figure import Figure
 from cgro.plots.style import figure, panel_label
 
-EXPERIMENT = "attack"
-TITLE = "Training attacks judged under all attacks"
-NEEDS = {
-    "training step evaluation seed": "train_error test_error",
-    "evaluation": "evaluation",
-    "training": "training",
-}
-"""Variables that the figure draws, by their dimensions."""
 _LABELS = {
     "clean": "clean",
     "inside A": r"inside $A(X,\delta)$",
@@ -55,7 +48,7 @@ def caption(result: xr.Dataset) -> str:
     )
 
 
-def draw(result: xr.Dataset) -> Figure:
+def draw(result: xr.Dataset) -> Drawing:
     """Two tables of accuracy as heat maps."""
     fig, axes = figure(6.8, 2.7, ncols=2, sharey=True)
     last = result.isel(step=-1).mean("seed")
@@ -92,3 +85,17 @@ def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
         for t in result["training"].values
         for e in result["evaluation"].values
     ]
+
+
+FIGURE = Figure(
+    "Training attacks judged under all attacks",
+    experiment="attack",
+    needs={
+        "training step evaluation seed": "train_error test_error",
+        "evaluation": "evaluation",
+        "training": "training",
+    },
+    draw=draw,
+    caption=caption,
+    numbers=numbers,
+)

@@ -7,26 +7,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 
+from cgro.plots.figure import Figure
 from cgro.plots.style import COLORS, figure, legend, panel_label
 
-EXPERIMENT = "certified-cgro"
-TITLE = "Certified clean generalization and robust overfitting on real images"
-NEEDS = {
-    "seed classifier": "clean_test_accuracy robust_train_accuracy robust_test_accuracy",
-    "seed": (
-        "certified_train_accuracy verified coverage separation nonzero nonzero_claimed nonzero_clean total neurons "
-        "depth"
-    ),
-    "seed member channel row column": "closest_pair",
-    "seed member": "closest_labels",
-    "seed test_image": "nearest_training_image",
-    "classifier": "classifier",
-}
-"""Variables that the figure draws, by their dimensions."""
-ATTRIBUTES = "data radius train_images test_images verified_of test_name"
-"""Attributes that its caption states."""
 _BARS = (
     ("clean_test_accuracy", "clean\ntest"),
     ("robust_train_accuracy", "robust\ntraining"),
@@ -56,7 +41,7 @@ def caption(result: xr.Dataset) -> str:
     )
 
 
-def draw(result: xr.Dataset) -> Figure:
+def draw(result: xr.Dataset) -> Drawing:
     """The closest pair, the accuracies, and how far test images are from training images."""
     fig, axes = figure(6.8, 2.5, ncols=4, width_ratios=(0.62, 0.62, 1.5, 1.3))
     one = result.isel(seed=0)
@@ -127,3 +112,25 @@ def _image(ax: Axes, pixels: np.ndarray) -> None:
 def _radius(radius: float) -> str:
     grey = radius * 255
     return f"{round(grey)}/255" if abs(grey - round(grey)) < 1e-9 and grey < 30 else f"{radius:g}"
+
+
+FIGURE = Figure(
+    "Certified clean generalization and robust overfitting on real images",
+    experiment="certified-cgro",
+    needs={
+        "seed classifier": "clean_test_accuracy robust_train_accuracy robust_test_accuracy",
+        "seed": (
+            "certified_train_accuracy verified coverage separation nonzero nonzero_claimed nonzero_clean total neurons "
+            "depth"
+        ),
+        "seed member channel row column": "closest_pair",
+        "seed member": "closest_labels",
+        "seed test_image": "nearest_training_image",
+        "classifier": "classifier",
+    },
+    attributes="data radius train_images test_images verified_of test_name",
+    draw=draw,
+    caption=caption,
+    numbers=numbers,
+    order=7,
+)

@@ -5,22 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import xarray as xr
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 
+from cgro.plots.figure import Figure
 from cgro.plots.style import COLORS, SERIES, figure, legend, panel_label, point_range
 
-EXPERIMENT = "cgro-construction"
-TITLE = "The CGRO classifier, dimension by dimension"
-NEEDS = {
-    "norm dim seed classifier": "clean_test_error robust_train_error robust_test_error",
-    "norm dim seed": "certified_train_accuracy verified_accuracy coverage nonzero nonzero_claimed total",
-    "norm": "norm",
-    "dim": "dim",
-    "classifier": "classifier",
-}
-"""Variables that the figure draws, by their dimensions."""
-ATTRIBUTES = "samples"
-"""Attributes that its caption states."""
 _ERRORS = (
     ("clean_test_error", "clean test", "clean", "o"),
     ("robust_train_error", "robust training", "noise", "s"),
@@ -51,7 +40,7 @@ def caption(result: xr.Dataset) -> str:
     )
 
 
-def draw(result: xr.Dataset) -> Figure:
+def draw(result: xr.Dataset) -> Drawing:
     """Three panels against D: errors in l_inf, robust test error by norm with the bound, size."""
     fig, (a, b, c) = figure(6.8, 2.7, ncols=3)
     d = result["dim"].values.astype(float)
@@ -106,3 +95,20 @@ def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
         for dim in result["dim"].values
     ]
     return header, rows
+
+
+FIGURE = Figure(
+    "The CGRO classifier, dimension by dimension",
+    experiment="cgro-construction",
+    needs={
+        "norm dim seed classifier": "clean_test_error robust_train_error robust_test_error",
+        "norm dim seed": "certified_train_accuracy verified_accuracy coverage nonzero nonzero_claimed total",
+        "norm": "norm",
+        "dim": "dim",
+        "classifier": "classifier",
+    },
+    attributes="samples",
+    draw=draw,
+    caption=caption,
+    numbers=numbers,
+)

@@ -6,20 +6,11 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 
+from cgro.plots.figure import Figure
 from cgro.plots.style import COLORS, SERIES, figure, panel_label, point_range
 
-EXPERIMENT = "coverage"
-TITLE = "When memorization stops being overfitting"
-NEEDS = {
-    "norm place seed classifier": "clean_test_error robust_test_error",
-    "norm place seed": "certified_train_accuracy coverage",
-    "place": "axis samples dim radius",
-    "norm": "norm",
-    "classifier": "classifier",
-}
-"""Variables that the figure draws, by their dimensions."""
 _AXES = (("samples", "training points $N$"), ("dim", "dimension $D$"), ("radius", r"radius $\delta$"))
 _NORMS = {"1": r"$\ell_1$", "2": r"$\ell_2$", "inf": r"$\ell_\infty$"}
 
@@ -47,7 +38,7 @@ def caption(result: xr.Dataset) -> str:
     )
 
 
-def draw(result: xr.Dataset) -> Figure:
+def draw(result: xr.Dataset) -> Drawing:
     """Three panels: against N, D and the radius."""
     fig, axes = figure(6.8, 2.8, ncols=3, sharey=True)
     for ax, letter, (axis, label) in zip(axes, "abc", _AXES, strict=True):
@@ -100,3 +91,19 @@ def _held(part: xr.Dataset, axis: str) -> str:
     """What is held fixed."""
     texts = {"samples": "$N={:g}$", "dim": "$D={:g}$", "radius": r"$\delta={:g}$"}
     return ", ".join(text.format(float(part[name][0])) for name, text in texts.items() if name != axis)
+
+
+FIGURE = Figure(
+    "When memorization stops being overfitting",
+    experiment="coverage",
+    needs={
+        "norm place seed classifier": "clean_test_error robust_test_error",
+        "norm place seed": "certified_train_accuracy coverage",
+        "place": "axis samples dim radius",
+        "norm": "norm",
+        "classifier": "classifier",
+    },
+    draw=draw,
+    caption=caption,
+    numbers=numbers,
+)

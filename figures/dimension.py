@@ -5,21 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import xarray as xr
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 
+from cgro.plots.figure import Figure
 from cgro.plots.output import summary_rows
 from cgro.plots.style import COLORS, figure, legend, panel_label, point_range
 
-EXPERIMENT = "dimension"
-TITLE = "Patch dimension from 50 to a million"
-NEEDS = {
-    "dim seed step": (
-        "signal_margin noise_memorization_median robust_train_error clean_test_error robust_test_error "
-        "noise_response_std"
-    ),
-    "dim": "dim",
-}
-"""Variables that the figure draws, by their dimensions."""
 _ERRORS = ("clean_test_error", "robust_train_error", "robust_test_error")
 _PARTS = ("signal_margin", "noise_memorization_median", "noise_response_std")
 
@@ -40,7 +31,7 @@ def caption(result: xr.Dataset) -> str:
     )
 
 
-def draw(result: xr.Dataset) -> Figure:
+def draw(result: xr.Dataset) -> Drawing:
     """Two panels against d: parts of the margin, errors."""
     fig, (a, b) = figure(6.5, 2.7, ncols=2)
     last, d = result.isel(step=-1), result["dim"].values.astype(float)
@@ -79,3 +70,19 @@ def draw(result: xr.Dataset) -> Figure:
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
     """Mean, smallest and largest over seeds at the end of training, by dimension."""
     return summary_rows(result.isel(step=-1), "dim", (*_PARTS, *_ERRORS))
+
+
+FIGURE = Figure(
+    "Patch dimension from 50 to a million",
+    experiment="dimension",
+    needs={
+        "dim seed step": (
+            "signal_margin noise_memorization_median robust_train_error clean_test_error robust_test_error "
+            "noise_response_std"
+        ),
+        "dim": "dim",
+    },
+    draw=draw,
+    caption=caption,
+    numbers=numbers,
+)

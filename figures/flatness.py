@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from cgro.plots.figure import Figure
 from cgro.plots.style import COLORS, SERIES, band, figure, panel_label
 from cgro.plots.words import ball, lines, method
 
-EXPERIMENT = "flatness"
-TITLE = "Flatness of the loss against the radius"
-NEEDS = {
-    "seed epoch part ratio": "rise steepness",
-    "seed": "clean_test_accuracy robust_test_accuracy robust_train_accuracy",
-    "epoch": "epoch",
-    "part": "part",
-    "ratio": "ratio",
-}
-"""Variables that the figure draws, by their dimensions."""
-ATTRIBUTES = "data model width radius train_images images"
-"""Attributes that its caption states."""
 STYLES = {"train": "--", "test": "-"}
 
 
@@ -51,7 +40,7 @@ def _range(values: xr.DataArray) -> str:
     return f"{low} %" if low == high else f"{low} to {high} %"
 
 
-def draw(result: xr.Dataset) -> Figure:
+def draw(result: xr.Dataset) -> Drawing:
     """Two panels over the radius: rise and steepness; a colour for each epoch, a line style for each part."""
     fig, axes = figure(6.8, 3.0, ncols=2)
     radii = result["ratio"].values * result.attrs["radius"]
@@ -93,3 +82,21 @@ def numbers(result: xr.Dataset) -> tuple[list[str], list[list[float | str]]]:
                     ]
                 )
     return ["epoch", "part", "radius", "rise", "steepness"], rows
+
+
+FIGURE = Figure(
+    "Flatness of the loss against the radius",
+    experiment="flatness",
+    needs={
+        "seed epoch part ratio": "rise steepness",
+        "seed": "clean_test_accuracy robust_test_accuracy robust_train_accuracy",
+        "epoch": "epoch",
+        "part": "part",
+        "ratio": "ratio",
+    },
+    attributes="data model width radius train_images images",
+    draw=draw,
+    caption=caption,
+    numbers=numbers,
+    order=6,
+)

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import PercentFormatter
 
+from cgro.plots.figure import Figure
 from cgro.plots.style import COLORS, band, figure, spread
 from cgro.plots.words import ball, lines, method
-
-EXPERIMENT = "image-cgro"
-TITLE = "Learning curves of adversarial training on real images"
-NEEDS = {
-    "seed epoch": "clean_train_accuracy robust_train_accuracy clean_test_accuracy robust_test_accuracy",
-    "epoch": "epoch",
-}
-"""Variables that the figure draws, by their dimensions."""
-ATTRIBUTES = "data radius train_images test_images test_name"
-"""Attributes that its caption states."""
 
 CURVES = {
     "clean_train_accuracy": ("clean training", "clean", "--"),
@@ -61,7 +52,7 @@ def highlight(result: xr.Dataset) -> tuple[str, str]:
     return value, "accuracy on real images: clean test / robust train / robust test"
 
 
-def draw(result: xr.Dataset) -> Figure:
+def draw(result: xr.Dataset) -> Drawing:
     """Accuracy over epochs: four curves, labelled at their ends, and the gaps between their ends."""
     fig, ax = figure(6.5, 3.6)
     epoch = result["epoch"].values
@@ -104,3 +95,19 @@ def numbers(result: xr.Dataset) -> tuple[list[str], list[list[float | str]]]:
             row += [float(values.mean()), float(values.min()), float(values.max())]
         rows.append(row)
     return header, rows
+
+
+FIGURE = Figure(
+    "Learning curves of adversarial training on real images",
+    experiment="image-cgro",
+    needs={
+        "seed epoch": "clean_train_accuracy robust_train_accuracy clean_test_accuracy robust_test_accuracy",
+        "epoch": "epoch",
+    },
+    attributes="data radius train_images test_images test_name",
+    draw=draw,
+    caption=caption,
+    numbers=numbers,
+    highlight=highlight,
+    order=2,
+)

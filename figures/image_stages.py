@@ -5,24 +5,11 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 
+from cgro.plots.figure import Figure
 from cgro.plots.style import COLORS, band, figure, legend, panel_label
 from cgro.plots.words import ball, lines, method
-
-EXPERIMENT = "image-stages"
-TITLE = "The three stages on real images"
-NEEDS = {
-    "seed step": (
-        "attacked_loss_train clean_margin_unseen attacked_margin_unseen clean_loss_unseen attacked_loss_unseen "
-        "memorized"
-    ),
-    "seed": "T_1 T_2",
-    "step": "step",
-}
-"""Variables that the figure draws, by their dimensions."""
-ATTRIBUTES = "data model width radius train_images watched"
-"""Attributes that its caption states."""
 
 COMPONENTS = {
     "clean_margin_unseen": ("signal $S$", "signal", "-"),
@@ -73,7 +60,7 @@ def highlight(result: xr.Dataset) -> tuple[str, str]:
     return f"{first:.0f} / {second:.0f} steps", f"signal learned / memorized on real images ({result.attrs['data']})"
 
 
-def draw(result: xr.Dataset) -> Figure:
+def draw(result: xr.Dataset) -> Drawing:
     """Two panels over the number of updates: components of the margin, and losses."""
     fig, axes = figure(6.8, 3.1, ncols=2)
     step = np.maximum(result["step"].values.astype(float), 0.5)
@@ -117,3 +104,23 @@ def numbers(result: xr.Dataset) -> tuple[list[str], list[list[float | str]]]:
         [float(s), *(float(means[name].sel(step=s)) for name in names)] for s in result["step"].values
     ]
     return ["step", *names], rows
+
+
+FIGURE = Figure(
+    "The three stages on real images",
+    experiment="image-stages",
+    needs={
+        "seed step": (
+            "attacked_loss_train clean_margin_unseen attacked_margin_unseen clean_loss_unseen attacked_loss_unseen "
+            "memorized"
+        ),
+        "seed": "T_1 T_2",
+        "step": "step",
+    },
+    attributes="data model width radius train_images watched",
+    draw=draw,
+    caption=caption,
+    numbers=numbers,
+    highlight=highlight,
+    order=3,
+)

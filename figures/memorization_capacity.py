@@ -8,22 +8,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 
+from cgro.plots.figure import Figure
 from cgro.plots.style import COLORS, figure, legend, panel_label
 
-EXPERIMENT = "memorization-capacity"
-TITLE = "The smallest trained network that memorizes robustly"
-NEEDS = {
-    "labels seed place": "width parameters attacked certified",
-    "place": "axis samples dim",
-    "labels": "labels",
-    "labels vary": "exponent exponent_low exponent_high factor",
-    "vary": "vary",
-}
-"""Variables that the figure draws, by their dimensions."""
-ATTRIBUTES = "ratio norm depth largest_width"
-"""Attributes that its caption states."""
 _LOOKS = {
     "random": (COLORS["noise"], "o", "random labels"),
     "linear": (COLORS["signal"], "s", "linear labels"),
@@ -67,7 +56,7 @@ def caption(result: xr.Dataset) -> str:
     )
 
 
-def draw(result: xr.Dataset) -> Figure:
+def draw(result: xr.Dataset) -> Drawing:
     """Two panels: against N and against D, with reference slopes."""
     fig, axes = figure(6.6, 3.1, ncols=2, sharey=True)
     kinds = result["labels"].values.tolist()
@@ -158,3 +147,20 @@ def _exponent(result: xr.Dataset, kind: str, axis: str) -> str:
     if not np.isfinite(law["exponent"]):
         return "too few searches for a fit"
     return f"{float(law['exponent']):.2f} ({float(law['exponent_low']):.2f} to {float(law['exponent_high']):.2f})"
+
+
+FIGURE = Figure(
+    "The smallest trained network that memorizes robustly",
+    experiment="memorization-capacity",
+    needs={
+        "labels seed place": "width parameters attacked certified",
+        "place": "axis samples dim",
+        "labels": "labels",
+        "labels vary": "exponent exponent_low exponent_high factor",
+        "vary": "vary",
+    },
+    attributes="ratio norm depth largest_width",
+    draw=draw,
+    caption=caption,
+    numbers=numbers,
+)

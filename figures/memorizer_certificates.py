@@ -7,20 +7,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 
+from cgro.plots.figure import Figure
 from cgro.plots.style import COLORS, SERIES, figure, panel_label
 
-EXPERIMENT = "memorizer-certificates"
-TITLE = "Robust memorizers certified, and found out when broken"
-NEEDS = {
-    "record": (
-        "norm construction samples dim broken ratio seed structural counts_equal neurons falsified general certified "
-        "counterexample undecided tier_interval tier_linear tier_milp tier_attack tier_none breakable caught missed "
-        "network_breakable network_caught"
-    ),
-}
-"""Variables that the figure draws, by their dimensions."""
 _TIERS = (
     ("tier_interval", "interval bounds", SERIES[5]),
     ("tier_linear", "linear bounds", SERIES[0]),
@@ -63,7 +54,7 @@ def caption(result: xr.Dataset) -> str:
     return " ".join(parts)
 
 
-def draw(result: xr.Dataset) -> Figure:
+def draw(result: xr.Dataset) -> Drawing:
     """Two panels of stacked bars, a bar for each construction."""
     fig, (a, b) = figure(6.8, 3.0, ncols=2, sharey=True)
     whole, broken = _split(result)
@@ -115,3 +106,19 @@ def _bars(ax: Axes, result: xr.Dataset, part: xr.Dataset, kinds: tuple[tuple[str
 
 def _values(part: xr.Dataset, name: str, factor: float = 1) -> str:
     return ", ".join(f"{factor * v:g}" for v in np.unique(part[name].values))
+
+
+FIGURE = Figure(
+    "Robust memorizers certified, and found out when broken",
+    experiment="memorizer-certificates",
+    needs={
+        "record": (
+            "norm construction samples dim broken ratio seed structural counts_equal neurons falsified general "
+            "certified counterexample undecided tier_interval tier_linear tier_milp tier_attack tier_none breakable "
+            "caught missed network_breakable network_caught"
+        ),
+    },
+    draw=draw,
+    caption=caption,
+    numbers=numbers,
+)

@@ -6,19 +6,11 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 
+from cgro.plots.figure import Figure
 from cgro.plots.style import COLORS, SERIES, figure
 
-EXPERIMENT = "parameter-counts"
-TITLE = "What robust memorization costs"
-NEEDS = {
-    "record": (
-        "axis samples dim ratio seed norm construction nonzero total neurons depth width claimed_nonzero "
-        "claimed_total lower_bound published_scaling shared_square_scaling"
-    ),
-}
-"""Variables that the figure draws, by their dimensions."""
 _AXES = (("samples", "points $N$"), ("dim", "dimension $D$"), ("ratio", r"robustness ratio $\rho$"))
 _LOOKS = {
     "ball_sum": (r"$\ell_2$ shared square", SERIES[0], "o"),
@@ -58,7 +50,7 @@ def caption(result: xr.Dataset) -> str:
     )
 
 
-def draw(result: xr.Dataset) -> Figure:
+def draw(result: xr.Dataset) -> Drawing:
     """Six panels: all and non-zero parameters, against N, D and rho."""
     fig, axes = figure(6.8, 5.0, ncols=3, nrows=2, sharex="col", sharey="row")
     for column, (axis, label) in enumerate(_AXES):
@@ -113,3 +105,18 @@ def _curve(part: xr.Dataset, name: str | None, axis: str, count: str) -> tuple[n
 def _fixed(result: xr.Dataset, axis: str) -> float:
     """The value of a quantity where it is not varied."""
     return float(result[axis].values[result["axis"].values != axis][0])
+
+
+FIGURE = Figure(
+    "What robust memorization costs",
+    experiment="parameter-counts",
+    needs={
+        "record": (
+            "axis samples dim ratio seed norm construction nonzero total neurons depth width claimed_nonzero "
+            "claimed_total lower_bound published_scaling shared_square_scaling"
+        ),
+    },
+    draw=draw,
+    caption=caption,
+    numbers=numbers,
+)

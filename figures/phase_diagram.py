@@ -6,22 +6,15 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 
 from cgro.dynamics import phases
+from cgro.dynamics.axes import LABELS, vary
 from cgro.dynamics.setting import PatchSetting
+from cgro.plots.figure import Figure
 from cgro.plots.style import figure, legend, panel_label
-from cgro.sweeps.axes import LABELS, vary
-from cgro.sweeps.store import stored_config
+from cgro.runs.store import stored_config
 
-EXPERIMENT = "phase-diagram"
-TITLE = "Phase diagram with the predicted critical curve"
-NEEDS = {
-    "y x seed": "robust_train_error clean_test_error robust_test_error",
-    "x": "x",
-    "y": "y",
-}
-"""Variables that the figure draws, by their dimensions."""
 _PANELS = (
     ("robust_test_error", "robust test error"),
     ("robust_train_error", "robust training error"),
@@ -87,7 +80,7 @@ def _boundary_text(result: xr.Dataset) -> str:
     return f"{np.median(np.abs(distances)):.3f} (largest {np.abs(distances).max():.3f}, {len(distances)} rows)"
 
 
-def draw(result: xr.Dataset) -> Figure:
+def draw(result: xr.Dataset) -> Drawing:
     """Three maps: robust test, robust training and clean test error."""
     fig, axes = figure(7.0, 2.6, ncols=3, sharex=True, sharey=True)
     x, y = result["x"].values, result["y"].values
@@ -125,3 +118,18 @@ def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
         for i, y in enumerate(result["y"].values)
         for j, x in enumerate(result["x"].values)
     ]
+
+
+FIGURE = Figure(
+    "Phase diagram with the predicted critical curve",
+    experiment="phase-diagram",
+    needs={
+        "y x seed": "robust_train_error clean_test_error robust_test_error",
+        "x": "x",
+        "y": "y",
+    },
+    draw=draw,
+    caption=caption,
+    numbers=numbers,
+    highlight=highlight,
+)

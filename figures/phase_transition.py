@@ -8,24 +8,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 
 from cgro.dynamics import phases
 from cgro.dynamics.setting import PatchSetting
+from cgro.plots.figure import Figure
 from cgro.plots.style import COLORS, band, figure, legend, panel_label
-from cgro.sweeps.store import stored_config
+from cgro.runs.store import stored_config
 
-EXPERIMENT = "phase-transition"
-TITLE = "Three stages of adversarial training, with predicted times"
-NEEDS = {
-    "seed step": (
-        "signal_margin noise_memorization_median clean_loss adversarial_loss clean_train_error robust_train_error "
-        "clean_test_error robust_test_error"
-    ),
-    "seed": "T_0 T_n T_1",
-    "step": "step",
-}
-"""Variables that the figure draws, by their dimensions."""
 _PHASES = (
     ("I", "signal growth", "#009E73"),
     ("II", "signal stalls", "#999999"),
@@ -68,7 +58,7 @@ def predictions(result: xr.Dataset) -> phases.PhaseTimes:
     return phases.predicted_times(PatchSetting(**stored_config(result)["setting"]))
 
 
-def draw(result: xr.Dataset) -> Figure:
+def draw(result: xr.Dataset) -> Drawing:
     """Three panels over the gradient step: components, losses, errors."""
     fig, axes = figure(7.0, 2.75, ncols=3)
     step = result["step"].values
@@ -147,3 +137,22 @@ def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
     return header, [
         [int(s), *map(float, row)] for s, row in zip(result["step"].values, np.array(columns).T, strict=True)
     ]
+
+
+FIGURE = Figure(
+    "Three stages of adversarial training, with predicted times",
+    experiment="phase-transition",
+    needs={
+        "seed step": (
+            "signal_margin noise_memorization_median clean_loss adversarial_loss clean_train_error robust_train_error "
+            "clean_test_error robust_test_error"
+        ),
+        "seed": "T_0 T_n T_1",
+        "step": "step",
+    },
+    draw=draw,
+    caption=caption,
+    numbers=numbers,
+    highlight=highlight,
+    order=1,
+)

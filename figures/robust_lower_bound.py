@@ -7,19 +7,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 
+from cgro.plots.figure import Figure
 from cgro.plots.style import COLORS, SERIES, figure, legend, panel_label
 
-EXPERIMENT = "robust-lower-bound"
-TITLE = "The grid family: clean is linear, robust is exponential"
-NEEDS = {
-    "record": (
-        "kind cells_per_side dim cells clean_parameters changes nonzero total depth neurons needed needed_parameters "
-        "needed_at_depth needed_with_errors certified construction labelling"
-    ),
-}
-"""Variables that the figure draws, by their dimensions."""
 _SQUARES = {"neighbours": ("++--", "+-+-"), "corner": ("+---", "+-++", "++-+", "+++-"), "diagonal": ("+--+",)}
 
 
@@ -53,7 +45,7 @@ def caption(result: xr.Dataset) -> str:
     )
 
 
-def draw(result: xr.Dataset) -> Figure:
+def draw(result: xr.Dataset) -> Drawing:
     """Three panels: against the dimension, the line, the square."""
     fig, (a, b, c) = figure(7.2, 3.1, ncols=3, width_ratios=(1.8, 1, 1))
     _grids(a, result)
@@ -137,3 +129,18 @@ def _means(part: xr.Dataset, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _kind(result: xr.Dataset, kind: str) -> xr.Dataset:
     return result.isel(record=np.flatnonzero(result["kind"].values == kind))
+
+
+FIGURE = Figure(
+    "The grid family: clean is linear, robust is exponential",
+    experiment="robust-lower-bound",
+    needs={
+        "record": (
+            "kind cells_per_side dim cells clean_parameters changes nonzero total depth neurons needed "
+            "needed_parameters needed_at_depth needed_with_errors certified construction labelling"
+        ),
+    },
+    draw=draw,
+    caption=caption,
+    numbers=numbers,
+)

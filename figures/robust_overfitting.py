@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from cgro.plots.figure import Figure
 from cgro.plots.style import COLORS, band, figure, panel_label, spread
 from cgro.plots.words import ball, lines, method
 
-EXPERIMENT = "robust-overfitting"
-TITLE = "Robust overfitting: best against last checkpoint"
-NEEDS = {
-    "seed epoch": "robust_train_accuracy clean_test_accuracy robust_test_accuracy",
-    "epoch": "epoch",
-    "seed": "best_epoch",
-}
-"""Variables that the figure draws, by their dimensions."""
-ATTRIBUTES = "data model width radius train_images held_out_images test_images"
-"""Attributes that its caption states."""
 CURVES = {
     "clean_test_accuracy": ("clean test", "clean", "-"),
     "robust_train_accuracy": ("robust training", "robust", "--"),
@@ -65,7 +56,7 @@ def highlight(result: xr.Dataset) -> tuple[str, str]:
     return f"{100 * best.mean():.0f} % to {100 * last.mean():.0f} %", "robust test accuracy, best to last checkpoint"
 
 
-def draw(result: xr.Dataset) -> Figure:
+def draw(result: xr.Dataset) -> Drawing:
     """Learning curves, and best against last for each seed."""
     fig, (left, right) = figure(6.8, 3.1, ncols=2, width_ratios=(3.2, 1))
     epoch = result["epoch"].values
@@ -100,3 +91,20 @@ def numbers(result: xr.Dataset) -> tuple[list[str], list[list[float | str]]]:
         values = [f(result[name].sel(epoch=epoch).values) for name in CURVES for f in (np.mean, np.min, np.max)]
         rows.append([float(epoch), *map(float, values)])
     return header, rows
+
+
+FIGURE = Figure(
+    "Robust overfitting: best against last checkpoint",
+    experiment="robust-overfitting",
+    needs={
+        "seed epoch": "robust_train_accuracy clean_test_accuracy robust_test_accuracy",
+        "epoch": "epoch",
+        "seed": "best_epoch",
+    },
+    attributes="data model width radius train_images held_out_images test_images",
+    draw=draw,
+    caption=caption,
+    numbers=numbers,
+    highlight=highlight,
+    order=4,
+)

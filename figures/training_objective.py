@@ -6,20 +6,12 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 
+from cgro.plots.figure import Figure
 from cgro.plots.output import summary_rows
 from cgro.plots.style import COLORS, figure, legend, panel_label, point_range
 
-EXPERIMENT = "training-objective"
-TITLE = "Standard against adversarial training: what is learned, and the errors, against lambda"
-NEEDS = {
-    "weight seed step": (
-        "signal_margin noise_memorization_mean clean_train_error robust_train_error clean_test_error robust_test_error"
-    ),
-    "weight": "weight",
-}
-"""Variables that the figure draws, by their dimensions."""
 _ERRORS = ("clean_train_error", "clean_test_error", "robust_train_error", "robust_test_error")
 _PARTS = ("signal_margin", "noise_memorization_mean")
 
@@ -41,7 +33,7 @@ def caption(result: xr.Dataset) -> str:
     )
 
 
-def draw(result: xr.Dataset) -> Figure:
+def draw(result: xr.Dataset) -> Drawing:
     """Two panels against lambda: parts of the margin, and errors."""
     fig, (a, b) = figure(6.5, 2.7, ncols=2)
     last, x = result.isel(step=-1), np.arange(result.sizes["weight"])
@@ -71,3 +63,19 @@ def draw(result: xr.Dataset) -> Figure:
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
     """Mean, smallest and largest over seeds at the end of training, by lambda."""
     return summary_rows(result.isel(step=-1), "weight", (*_PARTS, *_ERRORS))
+
+
+FIGURE = Figure(
+    "Standard against adversarial training: what is learned, and the errors, against lambda",
+    experiment="training-objective",
+    needs={
+        "weight seed step": (
+            "signal_margin noise_memorization_mean clean_train_error robust_train_error "
+            "clean_test_error robust_test_error"
+        ),
+        "weight": "weight",
+    },
+    draw=draw,
+    caption=caption,
+    numbers=numbers,
+)

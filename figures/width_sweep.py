@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import PercentFormatter
 
+from cgro.plots.figure import Figure
 from cgro.plots.style import COLORS, figure
 from cgro.plots.words import ball, method
 
-EXPERIMENT = "width-sweep"
-TITLE = "Accuracy against the size of the network"
-NEEDS = {
-    "width seed": "robust_train_accuracy clean_test_accuracy robust_test_accuracy",
-    "width": "parameters width",
-}
-"""Variables that the figure draws, by their dimensions."""
-ATTRIBUTES = "data model radius train_images test_images most_frequent"
-"""Attributes that its caption states."""
 CURVES = {
     "clean_test_accuracy": ("clean test", "clean", "-"),
     "robust_train_accuracy": ("robust training", "robust", "--"),
@@ -41,7 +33,7 @@ def caption(result: xr.Dataset) -> str:
     )
 
 
-def draw(result: xr.Dataset) -> Figure:
+def draw(result: xr.Dataset) -> Drawing:
     """Three curves over the number of parameters, on a logarithmic axis."""
     fig, ax = figure(6.2, 3.3)
     parameters = result["parameters"].values
@@ -73,3 +65,18 @@ def numbers(result: xr.Dataset) -> tuple[list[str], list[list[float | str]]]:
         values = [f(at[name].values) for name in CURVES for f in (np.mean, np.min, np.max)]
         rows.append([float(width), float(at["parameters"]), *map(float, values)])
     return header, rows
+
+
+FIGURE = Figure(
+    "Accuracy against the size of the network",
+    experiment="width-sweep",
+    needs={
+        "width seed": "robust_train_accuracy clean_test_accuracy robust_test_accuracy",
+        "width": "parameters width",
+    },
+    attributes="data model radius train_images test_images most_frequent",
+    draw=draw,
+    caption=caption,
+    numbers=numbers,
+    order=5,
+)

@@ -8,13 +8,12 @@ from typing import Annotated
 import tyro
 import xarray as xr
 
+from cgro.base.work import Context
 from cgro.data.patches import require_sizes
+from cgro.dynamics.activations import Activation
+from cgro.dynamics.one_axis import require_variants, train_variants
 from cgro.dynamics.setting import PatchSetting
-from cgro.experiment import Context
-from cgro.networks.activations import Activation
-from cgro.sweeps.one_axis import require_variants, train_variants
-
-TITLE = "Activation: exponents q of sgn(z)|z|^q, and ReLU^q with fixed output signs"
+from cgro.runs.experiment import Experiment
 
 
 @dataclass(frozen=True)
@@ -72,3 +71,6 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
     """Trajectories with dimensions (activation, seed, step)."""
     names = [f"{kind}-{q:g}" for kind, q in config.kinds]
     return train_variants(context, config, config.settings, "activation", names, "activation and exponent q")
+
+
+EXPERIMENT = Experiment("Activation: exponents q of sgn(z)|z|^q, and ReLU^q with fixed output signs", Config, run)

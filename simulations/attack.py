@@ -15,21 +15,20 @@ import tyro
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
+from cgro.base.errors import UserError
+from cgro.base.machine import resolve_device
+from cgro.base.work import Context, PlainContext, Tick
 from cgro.data.patches import draw_patches, require_sizes
 from cgro.dynamics.memory import require_sweep
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import Attack, PatchSetting
-from cgro.errors import UserError
-from cgro.experiment import Context, PlainContext, Tick
-from cgro.machine import resolve_device
+from cgro.runs.experiment import Experiment
 
 if TYPE_CHECKING:
     import torch
 
     from cgro.dynamics.direct import DirectEngine
 
-ONE_CORE_CELLS = True
-TITLE = "Attack: transfer, worst case inside A, and PGD on the whole input"
 EVALUATIONS = ("clean", "inside A", "l2 PGD, 0.25 alpha", "l2 PGD, 0.5 alpha")
 
 
@@ -202,3 +201,8 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
     ]
     parts = (context or PlainContext()).map(train_attacked, cells)
     return xr.concat(parts, dim=xr.Variable("training", [t.name for t in config.trainings]))
+
+
+EXPERIMENT = Experiment(
+    "Attack: transfer, worst case inside A, and PGD on the whole input", Config, run, one_core_cells=True
+)

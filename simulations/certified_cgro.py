@@ -14,26 +14,26 @@ import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
+from cgro.base.errors import UserError
+from cgro.base.norms import distances
+from cgro.base.work import Context, PlainContext, Tick
 from cgro.certify.certify import certify
 from cgro.certify.structural import structural_margins
 from cgro.data.catalog import TRAINING_IMAGES, ImageName
 from cgro.data.separation import byte_separation
-from cgro.errors import UserError
-from cgro.experiment import Context, PlainContext, Tick
-from cgro.networks.memorizers.gated import cgro_classifier
-from cgro.networks.memorizers.task import Memorizer, memorization_task
+from cgro.memorizers.gated import cgro_classifier
+from cgro.memorizers.task import Memorizer, memorization_task
 from cgro.networks.relu import ReluNetwork
-from cgro.norms import distances
-from cgro.sweeps.sizes import require_cells, require_networks
+from cgro.runs.experiment import Experiment
+from cgro.runs.sizes import require_cells, require_networks
 
 if TYPE_CHECKING:
     import torch
 
     from cgro.data.batches import Images
     from cgro.data.images import ImageData
-    from cgro.networks.image_models import SmallCNN
+    from cgro.models.convolutional import SmallCNN
 
-TITLE = "The certified CGRO classifier on real images"
 CLASSIFIERS = ("clean", "cgro")
 
 
@@ -135,10 +135,10 @@ def run_one(cell: Cell, tick: Tick) -> xr.Dataset:
     import torch
 
     from cgro.attacks.images import accuracy
+    from cgro.base.randomness import spawn_streams
     from cgro.data.batches import Images
     from cgro.data.images import load_images, stratified_subset
     from cgro.networks.unroll import unroll
-    from cgro.randomness import spawn_streams
 
     data, streams = load_images(cell.data), spawn_streams(cell.seed)
     kept = stratified_subset(data.train_labels, cell.samples, streams["subset"])
@@ -179,8 +179,8 @@ def run_one(cell: Cell, tick: Tick) -> xr.Dataset:
 
 
 def _train(cell: Cell, data: ImageData, images: Images, tick: Tick) -> SmallCNN:
-    from cgro.networks.image_models import SmallCNN
-    from cgro.randomness import spawn_streams, torch_generator
+    from cgro.base.randomness import spawn_streams, torch_generator
+    from cgro.models.convolutional import SmallCNN
     from cgro.training.loop import Recipe, Trainer
     from cgro.training.objectives import Standard
 
@@ -210,7 +210,7 @@ def _attack(cell: Cell, model: SmallCNN, images: Images) -> torch.Tensor:
 
     from cgro.attacks.ball import Budget
     from cgro.attacks.images import Goal, evaluation_attack
-    from cgro.randomness import spawn_streams, torch_generator
+    from cgro.base.randomness import spawn_streams, torch_generator
 
     attack = evaluation_attack(Budget("inf", cell.radius), steps=20)
     generator = torch_generator(spawn_streams(cell.seed)["evaluation"])
@@ -295,3 +295,6 @@ def _dataset(
             "test_name": data.test_name,
         },
     )
+
+
+EXPERIMENT = Experiment("The certified CGRO classifier on real images", Config, run)

@@ -14,21 +14,20 @@ import xarray as xr
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
+from cgro.base.errors import UserError
+from cgro.base.norms import Norm, distances, require_norm
+from cgro.base.work import Context, PlainContext, Tick
 from cgro.certify.certify import certify
 from cgro.certify.structural import structural_margins
 from cgro.data.patches import require_sizes
 from cgro.data.separated import weak_coordinate
 from cgro.data.separation import LabelledPoints
-from cgro.errors import UserError
-from cgro.experiment import Context, PlainContext, Tick
-from cgro.networks.memorizers.gated import cgro_classifier
-from cgro.networks.memorizers.task import Memorizer, memorization_task
+from cgro.memorizers.gated import cgro_classifier
+from cgro.memorizers.task import Memorizer, memorization_task
 from cgro.networks.relu import ReluNetwork
-from cgro.norms import Norm, distances, require_norm
-from cgro.sweeps.sizes import require_cells, require_points
+from cgro.runs.experiment import Experiment
+from cgro.runs.sizes import require_cells, require_points
 
-ONE_CORE_CELLS = True
-TITLE = "The CGRO classifier: clean generalization and robust overfitting by construction"
 CLASSIFIERS = ("clean", "cgro")
 VARIABLES = {
     "clean_test_error": "Clean test error",
@@ -250,3 +249,8 @@ def _verify(gated: Memorizer, count: int) -> float:
 
 def _parts(points: np.ndarray, rows: int = 500) -> list[np.ndarray]:
     return [points[start : start + rows] for start in range(0, len(points), rows)]
+
+
+EXPERIMENT = Experiment(
+    "The CGRO classifier: clean generalization and robust overfitting by construction", Config, run, one_core_cells=True
+)

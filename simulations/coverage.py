@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from cgro.base.errors import UserError
+from cgro.base.norms import Norm, require_norm
+from cgro.base.work import Context, PlainContext
 from cgro.data.patches import require_sizes
-from cgro.errors import UserError
-from cgro.experiment import Context, PlainContext
-from cgro.norms import Norm, require_norm
-from cgro.sweeps.sizes import require_cells, require_points
-from simulations import cgro_construction
+from cgro.runs.experiment import Experiment
+from cgro.runs.sizes import require_cells, require_points
 
-ONE_CORE_CELLS = True
-TITLE = "Coverage: when memorization stops being overfitting"
+from . import cgro_construction
+
 AXES = ("samples", "dim", "radius")
 
 
@@ -121,3 +121,6 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
             "classifier": list(cgro_construction.CLASSIFIERS),
         },
     )
+
+
+EXPERIMENT = Experiment("Coverage: when memorization stops being overfitting", Config, run, one_core_cells=True)

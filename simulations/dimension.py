@@ -8,13 +8,12 @@ from typing import Annotated
 import tyro
 import xarray as xr
 
+from cgro.base.work import Context
 from cgro.data.patches import require_sizes
+from cgro.dynamics.axes import vary
+from cgro.dynamics.one_axis import require_variants, train_variants
 from cgro.dynamics.setting import PatchSetting
-from cgro.experiment import Context
-from cgro.sweeps.axes import vary
-from cgro.sweeps.one_axis import require_variants, train_variants
-
-TITLE = "Dimension: patch dimension d from 50 to a million, noise norm held fixed"
+from cgro.runs.experiment import Experiment
 
 
 @dataclass(frozen=True)
@@ -58,3 +57,6 @@ class Config:
 def run(config: Config, context: Context | None = None) -> xr.Dataset:
     """Trajectories with dimensions (dim, seed, step)."""
     return train_variants(context, config, config.settings, "dim", config.dims, "patch dimension d")
+
+
+EXPERIMENT = Experiment("Dimension: patch dimension d from 50 to a million, noise norm held fixed", Config, run)

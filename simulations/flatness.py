@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from cgro.errors import UserError
-from cgro.experiment import Context, PlainContext, Tick
-from cgro.machine import single_thread
+from cgro.base.errors import UserError
+from cgro.base.machine import single_thread
+from cgro.base.work import Context, PlainContext, Tick
+from cgro.runs.experiment import Experiment
 from cgro.training.config import Repeated, TrainingConfig
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
     from cgro.training.run import Data
 
-TITLE = "Flatness of the loss around training and test images, against the radius"
-ONE_CORE_CELLS = True
 PARTS = ("train", "test")
 MEASURES = {
     "rise": ("Largest rise of the loss found, mean over images", "nat"),
@@ -123,8 +122,8 @@ def measure_one(cell: Cell, tick: Tick) -> xr.Dataset:
     """Train one network and measure it on the way."""
     import torch
 
+    from cgro.base.randomness import spawn_streams, torch_generator
     from cgro.measures.flatness import flatness
-    from cgro.randomness import spawn_streams, torch_generator
     from cgro.training.run import TrainingRun
 
     config = cell.training
@@ -172,3 +171,8 @@ def measure_one(cell: Cell, tick: Tick) -> xr.Dataset:
             "images": min(config.evaluation_images, len(training.data.train), len(training.data.test)),
         },
     )
+
+
+EXPERIMENT = Experiment(
+    "Flatness of the loss around training and test images, against the radius", Config, run, one_core_cells=True
+)

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 
 import xarray as xr
 
-from cgro.errors import UserError
-from cgro.experiment import Context, PlainContext
+from cgro.base.errors import UserError
+from cgro.base.work import Context, PlainContext
+from cgro.runs.experiment import Experiment
 from cgro.training.config import Repeated, TrainingConfig
-
-ONE_CORE_CELLS = True
-TITLE = "Clean generalization and robust overfitting of a convolutional network on real images"
 
 
 @dataclass(frozen=True)
@@ -68,3 +66,11 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
     from cgro.training.run import train_cell, with_seeds
 
     return with_seeds((context or PlainContext()).map(train_cell, config.runs), config.training.seed)
+
+
+EXPERIMENT = Experiment(
+    "Clean generalization and robust overfitting of a convolutional network on real images",
+    Config,
+    run,
+    one_core_cells=True,
+)

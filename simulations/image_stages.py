@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from cgro.base.errors import UserError
+from cgro.base.machine import single_thread
+from cgro.base.work import Context, PlainContext, Tick
 from cgro.dynamics.phases import crossing
-from cgro.errors import UserError
-from cgro.experiment import Context, PlainContext, Tick
-from cgro.machine import single_thread
+from cgro.runs.experiment import Experiment
 from cgro.training.config import Repeated, TrainingConfig
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
     from cgro.training.run import Data, TrainingRun
 
-TITLE = "The three stages on real images: signal, its stall under attack, memorization"
-ONE_CORE_CELLS = True
 LABELS = {
     "clean_margin": ("Mean margin of {} images", "logit"),
     "attacked_margin": ("Mean margin of perturbed {} images", "logit"),
@@ -121,8 +120,8 @@ def watch_one(cell: Cell, tick: Tick) -> xr.Dataset:
     """Train one network and watch its margins."""
     import torch
 
+    from cgro.base.randomness import spawn_streams, torch_generator
     from cgro.measures.components import margins_and_losses
-    from cgro.randomness import spawn_streams, torch_generator
     from cgro.training.run import TrainingRun
 
     config = cell.training
@@ -182,3 +181,8 @@ def _dataset(cell: Cell, training: TrainingRun) -> xr.Dataset:
         }
         | {"ramp": config.ramp, "watched": min(config.evaluation_images, len(training.data.unseen))},
     )
+
+
+EXPERIMENT = Experiment(
+    "The three stages on real images: signal, its stall under attack, memorization", Config, run, one_core_cells=True
+)

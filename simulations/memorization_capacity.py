@@ -15,20 +15,19 @@ import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
+from cgro.base.errors import UserError
+from cgro.base.machine import resolve_device, single_thread
+from cgro.base.validate import integer
+from cgro.base.work import Context, PlainContext, Tick
 from cgro.certify.certify import Certificate, certify
 from cgro.data.patches import require_sizes
 from cgro.data.separated import largest_separation, random_points, random_separated
 from cgro.data.separation import LabelledPoints, opposite_separation
-from cgro.errors import UserError
-from cgro.experiment import Context, PlainContext, Tick
-from cgro.machine import resolve_device, single_thread
 from cgro.measures.scaling import power_law
 from cgro.networks.relu import ReluNetwork
-from cgro.sweeps.sizes import require_cells, require_networks, require_points
-from cgro.validate import integer
+from cgro.runs.experiment import Experiment
+from cgro.runs.sizes import require_cells, require_networks, require_points
 
-ONE_CORE_CELLS = True
-TITLE = "Capacity: the smallest trained network that memorizes robustly"
 Labels = Literal["random", "linear", "prototypes"]
 AXES = ("samples", "dim")
 PROTOTYPES = 4
@@ -328,3 +327,8 @@ def clusters(samples: int, dim: int, norm: Literal["inf", "2"], seed: np.random.
     reach = 0.1 * apart / (np.sqrt(dim) if norm == "2" else 1.0)
     jitter = np.random.default_rng(noise).uniform(-reach, reach, (samples, dim))
     return LabelledPoints(prototypes[which] + jitter, 1 - 2 * (which % 2))
+
+
+EXPERIMENT = Experiment(
+    "Capacity: the smallest trained network that memorizes robustly", Config, run, one_core_cells=True
+)

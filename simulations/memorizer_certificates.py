@@ -14,24 +14,23 @@ import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
+from cgro.base.errors import UserError
+from cgro.base.norms import Norm, length
+from cgro.base.validate import integer
+from cgro.base.work import Context, PlainContext, Tick
 from cgro.certify.certify import Tier, certify
 from cgro.certify.necessary import falsify_by_first_layer
 from cgro.certify.structural import structural_margins
 from cgro.data.patches import require_sizes
 from cgro.data.separated import random_points
-from cgro.errors import UserError
-from cgro.experiment import Context, PlainContext, Tick
-from cgro.networks.memorizers.constructions import NORMS, build
-from cgro.networks.memorizers.task import Memorizer, memorization_task
+from cgro.memorizers.constructions import NORMS, build
+from cgro.memorizers.task import Memorizer, memorization_task
 from cgro.networks.readout import margins
 from cgro.networks.relu import ReluNetwork, dense
-from cgro.norms import Norm, length
-from cgro.sweeps.records import as_records
-from cgro.sweeps.sizes import require_cells, require_points
-from cgro.validate import integer
+from cgro.runs.experiment import Experiment
+from cgro.runs.records import as_records
+from cgro.runs.sizes import require_cells, require_points
 
-ONE_CORE_CELLS = True
-TITLE = "Certificates of robust memorizers, whole and broken"
 TIERS = ("interval", "linear", "milp", "attack", "")
 
 
@@ -235,3 +234,6 @@ def brute_force(network: ReluNetwork, memorizer: Memorizer, side: int = 161) -> 
     ]
     # Rounding of this evaluation must not look like an error.
     return np.array(worst) < -1e-9 * max(1.0, network.largest_weight)
+
+
+EXPERIMENT = Experiment("Certificates of robust memorizers, whole and broken", Config, run, one_core_cells=True)

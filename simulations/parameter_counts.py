@@ -9,25 +9,20 @@ import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
+from cgro.base.errors import UserError
+from cgro.base.norms import Norm
+from cgro.base.work import Context, PlainContext, Tick
 from cgro.data.patches import require_sizes
 from cgro.data.separated import random_points
 from cgro.data.separation import LabelledPoints
-from cgro.errors import UserError
-from cgro.experiment import Context, PlainContext, Tick
-from cgro.networks.memorizers.bounds import (
-    lower_bound_total,
-    published_scaling_total,
-    shared_square_scaling_total,
-)
-from cgro.networks.memorizers.constructions import NORMS, build
-from cgro.networks.memorizers.task import memorization_task
+from cgro.memorizers.bounds import lower_bound_total, published_scaling_total, shared_square_scaling_total
+from cgro.memorizers.constructions import NORMS, build
+from cgro.memorizers.task import memorization_task
 from cgro.networks.relu import PrecisionError, Size
-from cgro.norms import Norm
-from cgro.sweeps.records import as_records
-from cgro.sweeps.sizes import require_cells, require_points
+from cgro.runs.experiment import Experiment
+from cgro.runs.records import as_records
+from cgro.runs.sizes import require_cells, require_points
 
-ONE_CORE_CELLS = True
-TITLE = "Parameter counts: robust memorizers against their formulas and against lower bounds"
 AXES = ("samples", "dim", "ratio", "norm")
 
 
@@ -148,3 +143,11 @@ def count_one(cell: Cell, data: LabelledPoints, norm: Norm, construction: str) -
         "published_scaling": published_scaling_total(cell.samples, cell.dim, cell.ratio),
         "shared_square_scaling": shared_square_scaling_total(cell.samples, cell.dim, cell.ratio),
     }
+
+
+EXPERIMENT = Experiment(
+    "Parameter counts: robust memorizers against their formulas and against lower bounds",
+    Config,
+    run,
+    one_core_cells=True,
+)

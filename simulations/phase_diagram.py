@@ -9,15 +9,14 @@ import numpy as np
 import tyro
 import xarray as xr
 
+from cgro.base.errors import UserError
+from cgro.base.work import Context, PlainContext
 from cgro.data.patches import require_sizes
+from cgro.dynamics.axes import Axis, vary
 from cgro.dynamics.memory import require_sweep
 from cgro.dynamics.setting import PatchSetting
-from cgro.errors import UserError
-from cgro.experiment import Context, PlainContext
-from cgro.sweeps.axes import Axis, vary
-from cgro.sweeps.patches import BLOCK, train_settings
-
-TITLE = "Phase diagram: robust or CGRO, over two axes of the setting"
+from cgro.dynamics.sweep import BLOCK, train_settings
+from cgro.runs.experiment import Experiment
 
 
 @dataclass(frozen=True)
@@ -93,3 +92,6 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
             "seed": last["seed"],
         },
     )
+
+
+EXPERIMENT = Experiment("Phase diagram: robust or CGRO, over two axes of the setting", Config, run)

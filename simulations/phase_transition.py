@@ -8,14 +8,13 @@ from typing import Annotated
 import tyro
 import xarray as xr
 
+from cgro.base.work import Context, PlainContext
 from cgro.data.patches import require_sizes
 from cgro.dynamics.memory import require_sweep
 from cgro.dynamics.runs import EngineName
 from cgro.dynamics.setting import PatchSetting
-from cgro.experiment import Context, PlainContext
-from cgro.sweeps.patches import BLOCK, train_settings
-
-TITLE = "Phase transition: one setting, several seeds, the whole trajectory"
+from cgro.dynamics.sweep import BLOCK, train_settings
+from cgro.runs.experiment import Experiment
 
 
 @dataclass(frozen=True)
@@ -72,3 +71,6 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
         device=config.device,
     )
     return result.isel(setting=0)
+
+
+EXPERIMENT = Experiment("Phase transition: one setting, several seeds, the whole trajectory", Config, run)

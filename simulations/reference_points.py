@@ -6,17 +6,14 @@ from dataclasses import dataclass
 
 import xarray as xr
 
+from cgro.base.errors import UserError
+from cgro.base.work import Context, PlainContext
 from cgro.data.patches import require_sizes
 from cgro.dynamics.memory import require_sweep
+from cgro.dynamics.reference import ReferencePoint, reference_points
 from cgro.dynamics.runs import EngineName
-from cgro.errors import UserError
-from cgro.experiment import Context, PlainContext
-from cgro.plots.report import TableRow
-from cgro.sweeps.patches import BLOCK, train_settings
-from simulations.reference_table import AMENDMENTS, Comparison, ReferencePoint, compare, reference_points
-
-ONE_CORE_CELLS = True
-TITLE = "Reference points: the measured table of the patch model, reproduced"
+from cgro.dynamics.sweep import BLOCK, train_settings
+from cgro.runs.experiment import Experiment
 
 
 @dataclass(frozen=True)
@@ -97,35 +94,6 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
     return result.rename(setting="point").assign_coords(point=[point.name for point in points])
 
 
-def comparisons(result: xr.Dataset) -> list[Comparison]:
-    """Every expected quantity beside what was measured, in the order of the table."""
-    return [
-        compare(point, quantity, result[quantity].sel(point=point.name).values)
-        for point in reference_points()
-        if point.name in result["point"].values
-        for quantity in point.expected
-    ]
-
-
-def notes() -> tuple[str, ...]:
-    """Why expectations were amended."""
-    return AMENDMENTS
-
-
-def table_rows(result: xr.Dataset) -> list[TableRow]:
-    """The comparisons as rows of the report."""
-    return [
-        TableRow(
-            point=row.point,
-            quantity=row.quantity,
-            expected=_range(row.expected) + (f" (was {_range(row.original)})" if row.expected != row.original else ""),
-            mean=f"{row.mean:.4g}",
-            error=f"{row.standard_error:.2g}",
-            verdict=row.verdict,
-        )
-        for row in comparisons(result)
-    ]
-
-
-def _range(ends: tuple[float, float]) -> str:
-    return f"{ends[0]:g}" if ends[0] == ends[1] else f"{ends[0]:g} to {ends[1]:g}"
+EXPERIMENT = Experiment(
+    "Reference points: the measured table of the patch model, reproduced", Config, run, one_core_cells=True
+)

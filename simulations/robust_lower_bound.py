@@ -18,30 +18,29 @@ import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
+from cgro.base.errors import UserError
+from cgro.base.machine import single_thread
+from cgro.base.work import Context, PlainContext, Tick
 from cgro.certify.certify import certify
 from cgro.certify.structural import structural_margins
 from cgro.data.patches import require_sizes
 from cgro.data.separated import grid_family
-from cgro.errors import UserError
-from cgro.experiment import Context, PlainContext, Tick
-from cgro.machine import single_thread
-from cgro.networks.memorizers.bounds import neurons_for_all_labellings
-from cgro.networks.memorizers.constructions import NORMS, build
-from cgro.networks.memorizers.grid_bounds import (
+from cgro.memorizers.bounds import neurons_for_all_labellings
+from cgro.memorizers.constructions import NORMS, build
+from cgro.memorizers.grid_bounds import (
     parameters_for_all_labellings,
     parity,
     parity_network,
     shattered_share,
     square_neurons,
 )
-from cgro.networks.memorizers.line import label_changes, line_network, neurons_needed
-from cgro.networks.memorizers.task import Memorizer, Task, memorization_task
+from cgro.memorizers.line import label_changes, line_network, neurons_needed
+from cgro.memorizers.task import Memorizer, Task, memorization_task
 from cgro.networks.relu import PrecisionError
-from cgro.sweeps.records import as_records
-from cgro.sweeps.sizes import require_cells, require_networks
+from cgro.runs.experiment import Experiment
+from cgro.runs.records import as_records
+from cgro.runs.sizes import require_cells, require_networks
 
-ONE_CORE_CELLS = True
-TITLE = "Robust generalization on the grid family: exponentially many parameters"
 _KINDS = Literal["grid", "parity", "line", "square"]
 
 
@@ -308,3 +307,8 @@ def radius(cell: Cell) -> float:
 def offset(cell: Cell) -> float:
     """How far the last coordinate is moved by the label: a tenth of the radius."""
     return 0.1 * radius(cell)
+
+
+EXPERIMENT = Experiment(
+    "Robust generalization on the grid family: exponentially many parameters", Config, run, one_core_cells=True
+)

@@ -12,12 +12,10 @@ from dataclasses import dataclass, replace
 
 import xarray as xr
 
-from cgro.errors import UserError
-from cgro.experiment import Context, PlainContext
+from cgro.base.errors import UserError
+from cgro.base.work import Context, PlainContext
+from cgro.runs.experiment import Experiment
 from cgro.training.config import Repeated, TrainingConfig
-
-ONE_CORE_CELLS = True
-TITLE = "Robust overfitting: learning curves, the best checkpoint against the last"
 
 
 @dataclass(frozen=True)
@@ -65,3 +63,8 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
     from cgro.training.run import train_cell, with_seeds
 
     return with_seeds((context or PlainContext()).map(train_cell, config.runs), config.training.seed)
+
+
+EXPERIMENT = Experiment(
+    "Robust overfitting: learning curves, the best checkpoint against the last", Config, run, one_core_cells=True
+)

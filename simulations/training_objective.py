@@ -8,13 +8,12 @@ from typing import Annotated
 import tyro
 import xarray as xr
 
+from cgro.base.work import Context
 from cgro.data.patches import require_sizes
+from cgro.dynamics.axes import vary
+from cgro.dynamics.one_axis import require_variants, train_variants
 from cgro.dynamics.setting import PatchSetting
-from cgro.experiment import Context
-from cgro.sweeps.axes import vary
-from cgro.sweeps.one_axis import require_variants, train_variants
-
-TITLE = "Training objective: standard against adversarial training, lambda from 0 to 1"
+from cgro.runs.experiment import Experiment
 
 
 @dataclass(frozen=True)
@@ -59,3 +58,6 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
     """Trajectories with dimensions (weight, seed, step)."""
     name = "weight of the adversarial loss, lambda"
     return train_variants(context, config, config.settings, "weight", config.weights, name)
+
+
+EXPERIMENT = Experiment("Training objective: standard against adversarial training, lambda from 0 to 1", Config, run)

@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from cgro.errors import UserError
-from cgro.experiment import Context, PlainContext, Tick
+from cgro.base.errors import UserError
+from cgro.base.work import Context, PlainContext, Tick
+from cgro.runs.experiment import Experiment
 from cgro.training.config import Repeated, TrainingConfig
 
-ONE_CORE_CELLS = True
-TITLE = "Accuracy against the number of parameters under adversarial training"
 KEPT = ("clean_train_accuracy", "robust_train_accuracy", "clean_test_accuracy", "robust_test_accuracy", "train_loss")
 
 
@@ -87,3 +86,8 @@ def _about(name: str) -> dict[str, str]:
 
     label, units = VARIABLES[name]
     return {"long_name": label, "units": units}
+
+
+EXPERIMENT = Experiment(
+    "Accuracy against the number of parameters under adversarial training", Config, run, one_core_cells=True
+)

@@ -16,7 +16,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from cgro.cli import main
+from cgro.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ("--samples", 6, "--patches", 2, "--filters", 4, "--dim", 50)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from test_training import images
 
+from cgro.base.errors import UserError
 from cgro.data.batches import AUGMENTATIONS, Augmentation
-from cgro.errors import UserError
 
 
 def generator(seed: int = 0) -> torch.Generator:

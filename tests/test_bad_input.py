@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from conftest import Outcome, files_below, finish, start
 
-from cgro.cli import main
-from cgro.registry import titles
+from cgro.cli.main import main
+from cgro.runs.registry import titles
 
 Cgro = Callable[..., Outcome]
 BIG = "9" * 30

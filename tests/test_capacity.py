@@ -12,11 +12,12 @@ from torch.nn.functional import softplus
 
 from cgro.attacks.ball import Budget
 from cgro.attacks.pgd import pgd
+from cgro.base.errors import UserError
 from cgro.certify.certify import certify
 from cgro.data.separation import LabelledPoints, opposite_separation
-from cgro.errors import UserError
 from cgro.measures.scaling import joint_power_law, power_law
 from cgro.networks.relu import ReluNetwork
+from cgro.simulations import memorization_capacity
 from cgro.training import capacity
 from cgro.training.capacity import (
     Stack,
@@ -26,7 +27,6 @@ from cgro.training.capacity import (
     smallest_widths,
     train_robustly,
 )
-from simulations import memorization_capacity
 
 
 def sets(*sizes: tuple[int, int], radius: float = 0.02) -> list[tuple[np.ndarray, np.ndarray, float]]:

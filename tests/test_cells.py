@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_memorizers import cloud, on_spheres
 
+from cgro.base.errors import UserError
+from cgro.base.norms import Norm
 from cgro.certify.affine import affine_margins
 from cgro.certify.structural import structural_margins
 from cgro.data.separation import LabelledPoints
-from cgro.errors import UserError
+from cgro.memorizers.cells import fit_grid
+from cgro.memorizers.constructions import memorize
+from cgro.memorizers.task import Memorizer
 from cgro.networks.exact import ExactNetwork, Program
-from cgro.networks.memorizers.cells import fit_grid
-from cgro.networks.memorizers.constructions import memorize
-from cgro.networks.memorizers.task import Memorizer
 from cgro.networks.readout import margins
 from cgro.networks.relu import PrecisionError, ReluNetwork
-from cgro.norms import Norm
 
 
 def cells(samples: int, dim: int, classes: int, seed: int, norm: Norm = "inf", ratio: float = 0.99) -> Memorizer:

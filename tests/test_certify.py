@@ -15,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_certify_bounds import NORMS, exact_layers, exact_rows, random_network, random_problem
 
+from cgro.base.errors import UserError
 from cgro.certify import certify as module
 from cgro.certify import milp
 from cgro.certify.attack import margin_and_gradient, search, verified
@@ -26,8 +27,7 @@ from cgro.certify.milp import MilpResult, minimize_row
 from cgro.certify.problem import Problem
 from cgro.data.separated import random_points
 from cgro.data.separation import opposite_separation
-from cgro.errors import UserError
-from cgro.networks.memorizers.constructions import memorize
+from cgro.memorizers.constructions import memorize
 from cgro.networks.readout import margins
 from cgro.networks.relu import ReluNetwork
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cgro.base.errors import UserError
 from cgro.certify.affine import affine_margins
 from cgro.certify.attack import search, verified
 from cgro.certify.ball import contains, extreme, inside, uniform
@@ -20,7 +21,6 @@ from cgro.certify.linear import linear_bounds
 from cgro.certify.milp import minimize_row
 from cgro.certify.necessary import closest_pair, falsify_by_first_layer, first_layer_radius
 from cgro.certify.problem import Problem
-from cgro.errors import UserError
 from cgro.networks.exact import ExactNetwork
 from cgro.networks.export import to_vnnlib, vnnlib_files
 from cgro.networks.readout import margin_rows, margins

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from cgro.base.norms import DUAL, length
 from cgro.certify import interval, linear
 from cgro.certify.ball import contains, extreme, inside, uniform
 from cgro.certify.interval import interval_bounds, margin_interval
@@ -18,7 +19,6 @@ from cgro.certify.linear import linear_bounds
 from cgro.certify.problem import Problem
 from cgro.certify.rounding import UNIT, gamma, row_norms
 from cgro.networks.relu import ReluNetwork
-from cgro.norms import DUAL, length
 
 NORMS = ("1", "2", "inf")
 

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations, prune
 
+from cgro.base.errors import UserError
 from cgro.certify.ball import uniform
 from cgro.certify.certify import certify
 from cgro.data.separation import LabelledPoints
-from cgro.errors import UserError
-from cgro.networks.image_models import SmallCNN
-from cgro.networks.memorizers.constructions import memorize
+from cgro.memorizers.constructions import memorize
+from cgro.models.convolutional import SmallCNN
 from cgro.networks.relu import ReluNetwork
 from cgro.networks.relu_module import ReluModule, from_torch
 from cgro.networks.unroll import unroll

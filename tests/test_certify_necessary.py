@@ -12,12 +12,12 @@ from scipy import sparse
 from scipy.optimize import minimize
 from test_certify_bounds import NORMS, random_network
 
+from cgro.base.errors import UserError
+from cgro.base.norms import distances, length
 from cgro.certify.ball import contains
 from cgro.certify.certify import certify
 from cgro.certify.necessary import closest_pair, falsify_by_first_layer, first_layer_radius
-from cgro.errors import UserError
 from cgro.networks.relu import ReluNetwork
-from cgro.norms import distances, length
 
 
 @settings(max_examples=60)

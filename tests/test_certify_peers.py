@@ -13,7 +13,7 @@ from conftest import ROOT
 from cgro.certify.certify import certify
 from cgro.data.separated import random_points
 from cgro.data.separation import opposite_separation
-from cgro.networks.memorizers.constructions import memorize
+from cgro.memorizers.constructions import memorize
 
 SPEC = importlib.util.spec_from_file_location("certify_benchmark", ROOT / "benchmarks" / "certify.py")
 assert SPEC is not None

@@ -11,21 +11,21 @@ from test_memorizers import cloud, on_spheres
 from test_relu import random_network
 from torch import nn
 
+from cgro.base.errors import UserError
+from cgro.base.norms import Norm, distances
+from cgro.base.randomness import spawn_streams
 from cgro.certify.certify import certify
 from cgro.certify.exact import exact_margin
 from cgro.certify.structural import structural_margins
 from cgro.data.batches import Images
-from cgro.errors import UserError
-from cgro.networks.memorizers.constructions import memorize
-from cgro.networks.memorizers.indicators import indicators
-from cgro.networks.memorizers.task import Memorizer, memorization_task
+from cgro.memorizers.constructions import memorize
+from cgro.memorizers.indicators import indicators
+from cgro.memorizers.task import Memorizer, memorization_task
 from cgro.networks.readout import margin_rows, margins
 from cgro.networks.relu import PrecisionError, ReluNetwork
-from cgro.norms import Norm, distances
-from cgro.randomness import spawn_streams
+from cgro.simulations import certified_cgro, cgro_construction
 from cgro.training.loop import Recipe, Trainer
 from cgro.training.objectives import Standard
-from simulations import certified_cgro, cgro_construction
 
 NORMS: tuple[Norm, ...] = ("1", "2", "inf")
 DOMAIN = (-0.5, 1.5)

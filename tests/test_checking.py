@@ -8,17 +8,18 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from conftest import Outcome, files_below, finish, start
 
-from cgro import checking, cli, commands
-from cgro.claim import Claim, Finding, Verdict
-from cgro.errors import UserError
+from cgro.base.errors import UserError
+from cgro.claims import checking
+from cgro.claims.claim import Claim, Finding, Verdict
+from cgro.cli import commands
+from cgro.cli import main as cli
 from cgro.plots.report import found_words, slack_words
-from cgro.sweeps.cells import Cells
+from cgro.runs.cell_store import Cells
 
 Cgro = Callable[..., Outcome]
 OTHERS = {"share": 0.5, "shares": [0.5]}
@@ -74,11 +75,11 @@ def one(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Puts one check, `toy`, in the place of all."""
 
     def put(**changes: Any) -> None:
-        module = SimpleNamespace(CLAIM=claim(**changes), __name__="proofs_check.some_area.toy")
+        toy = claim(**changes)
         for place in (checking, commands):
-            monkeypatch.setattr(place, "find", lambda _kind, _name: module)
+            monkeypatch.setattr(place, "find", lambda _kind, _name: toy)
         monkeypatch.setattr(cli, "require", lambda _kind, _name: None)
-        monkeypatch.setattr(commands, "find_all", lambda _kind: {"toy": module})
+        monkeypatch.setattr(commands, "find_all", lambda _kind: {"toy": toy})
 
     return put
 
@@ -155,7 +156,7 @@ def test_the_table_shows_every_word(one: Callable[..., None], cgro: Cgro, tmp_pa
     outcome = run(one, cgro, tmp_path)
     shown = "".join(outcome.out.split())
     assert "n[is]atmostn" in shown, "square brackets were taken for markup"
-    assert "somearea" in shown
+    assert "other" in shown
     assert "Verdicts:1holds.Evidence:1exact." in shown
 
 
@@ -253,7 +254,7 @@ def test_workers_give_the_same_verdicts(tmp_path: Path) -> None:
 
 def test_words_of_a_verdict() -> None:
     def verdict(found: Finding, **changes: Any) -> Verdict:
-        return Verdict.of("toy", "area", claim(**changes), {}, found, 1.0)
+        return Verdict.of("toy", claim(**changes), {}, found, 1.0)
 
     held = verdict(Finding(True, math.inf, "all", "2", "1", constant="1.5", confidence=0.99))
     assert found_words(held) == "1 (bound: 2); constant: 1.5; confidence 0.99"
@@ -276,9 +277,9 @@ def test_a_file_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: py
     area.mkdir()
     (area / "__init__.py").write_text("")
     (area / "broken.py").write_text("CLAIM = nothing\n")
-    import proofs_check
+    from cgro import proofs_check
 
     monkeypatch.setattr(proofs_check, "__path__", [str(tmp_path)])
     for typed in (("check", "broken"), ("check",)):
         error = cgro(*typed).error
-        assert "proofs_check/area/broken.py: cannot be imported (NameError: name 'nothing' is not defined)" in error
+        assert f"{area / 'broken.py'}: cannot be imported (NameError: name 'nothing' is not defined)" in error

@@ -13,11 +13,11 @@ import torch
 import xarray as xr
 from safetensors.torch import save_file
 
+from cgro.base.errors import UserError
+from cgro.base.files import StorageError
+from cgro.base.work import Progress
 from cgro.data.images import load_images
-from cgro.errors import UserError
-from cgro.experiment import Progress
-from cgro.files import StorageError
-from cgro.sweeps import store
+from cgro.runs import store
 from cgro.training import checkpoint, limits
 from cgro.training import run as running
 from cgro.training.checkpoint import Checkpoint

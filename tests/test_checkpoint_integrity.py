@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save, save_file
 
-from cgro.errors import UserError
+from cgro.base.errors import UserError
 from cgro.training.checkpoint import Checkpoint
 from cgro.training.config import TrainingConfig
 from cgro.training.run import TrainingRun

@@ -8,7 +8,7 @@ import re
 import pytest
 from conftest import ROOT
 
-from cgro.registry import Kind, find_all
+from cgro.runs.registry import Kind, files
 
 COLUMNS = ["claim", "formula", "simulation", "check", "test", "figure"]
 FOLDERS = {"simulation": "simulations/", "check": "proofs_check/", "test": "tests/", "figure": "figures/"}
@@ -81,15 +81,15 @@ def test_a_claim_has_a_formula_and_is_tested(claim: str) -> None:
 def test_everything_is_in_the_ledger(kind: Kind) -> None:
     column = KINDS[kind]
     named = {reference.partition("::")[0] for row in ROWS for reference in references(row[column])}
-    paths = {module.__name__.replace(".", "/") + ".py" for module in find_all(kind).values()}
+    paths = {str(path.relative_to(ROOT)) for path in files(kind).values()}
     assert sorted(paths - named) == []
 
 
 def test_the_guard_sees_a_false_reference() -> None:
     assert problem("cgro/nowhere.py") == "cgro/nowhere.py does not exist"
-    assert problem("cgro/sweeps/store.py::nothing") == "cgro/sweeps/store.py does not define nothing"
-    for true in ("store.py::save", "store.py::FORMAT", "context.py::StoredContext.map", "axes.py::LABELS"):
-        assert problem(f"cgro/sweeps/{true}") is None
+    assert problem("cgro/runs/store.py::nothing") == "cgro/runs/store.py does not define nothing"
+    for true in ("store.py::save", "store.py::FORMAT", "context.py::StoredContext.map"):
+        assert problem(f"cgro/runs/{true}") is None
     with pytest.raises(AssertionError, match="one cell for each column"):
         ledger("| claim | formula | simulation | check | test | figure |\n|---|---|---|---|---|---|\n| a | b |")
     assert cells_of("| a `x|y` | b \\| c | - |") == ["a `x|y`", "b \\| c", "-"]

@@ -15,11 +15,11 @@ import pytest
 import xarray as xr
 from conftest import SMALL, Outcome, files_below, finish, full_disk, start
 
-from cgro import drawing, listing, registry
-from cgro.cli import main
-from cgro.errors import UserError
-from cgro.sweeps import store
-from cgro.sweeps.cells import Cells, Name
+from cgro.base.errors import UserError
+from cgro.cli import drawing, listing
+from cgro.cli.main import main
+from cgro.runs import registry, store
+from cgro.runs.cell_store import Cells, Name
 
 Cgro = Callable[..., Outcome]
 DIAGRAM = ("simulate", "phase-diagram", "--quiet")

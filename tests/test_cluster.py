@@ -18,7 +18,7 @@ import pytest
 import xarray as xr
 from conftest import ROOT, Outcome, files_below, finish, start
 
-from cgro.sweeps import store
+from cgro.runs import store
 
 pytest.importorskip("distributed", reason="the extra [dask] is not installed")
 DIAGRAM = ("simulate", "phase-diagram")
@@ -88,7 +88,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 def finished_cells(folder: Path) -> int:
-    from cgro.sweeps.cells import Cells
+    from cgro.runs.cell_store import Cells
 
     return len(Cells(folder / "phase-diagram" / "cells").names())
 

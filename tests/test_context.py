@@ -22,17 +22,17 @@ from conftest import files_below, full_disk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cgro import files
+from cgro.base import files
+from cgro.base.errors import UserError
+from cgro.base.work import PlainContext, Tick, scratch_of
 from cgro.dynamics.setting import PatchSetting
+from cgro.dynamics.sweep import Block, train_block, train_settings
 from cgro.dynamics.trajectory import EngineName
-from cgro.errors import UserError
-from cgro.experiment import PlainContext, Tick, scratch_of
-from cgro.sweeps import context, store
-from cgro.sweeps.cells import Name
-from cgro.sweeps.context import StoredContext
-from cgro.sweeps.patches import Block, train_block, train_settings
-from cgro.sweeps.workers import WorkersLostError
-from simulations import attack, phase_diagram
+from cgro.runs import context, store
+from cgro.runs.cell_store import Name
+from cgro.runs.context import StoredContext
+from cgro.runs.workers import WorkersLostError
+from cgro.simulations import attack, phase_diagram
 
 
 @dataclass(frozen=True)
@@ -334,7 +334,7 @@ def test_adding_seeds_leaves_the_first_on_the_direct_engine() -> None:
 
 def test_adding_settings_and_blocks_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     together = sweep(2)
-    monkeypatch.setattr("cgro.sweeps.patches.BLOCK", 2)
+    monkeypatch.setattr("cgro.dynamics.sweep.BLOCK", 2)
     assert_same([together], [sweep(2)])
 
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 import xarray as xr
 
+from cgro.dynamics.activations import activation
 from cgro.dynamics.crossings import LEVELS, NAMES, Watch
 from cgro.dynamics.gram import GramEngine
+from cgro.dynamics.patch_cnn import output_signs
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.trajectory import EngineName, make_engine, train
-from cgro.networks.activations import activation
-from cgro.networks.patch_cnn import output_signs
 
 BASE = PatchSetting(samples=11, patches=3, dim=40, filters=6, steps=300, sampling="vectors", learning_rate=0.4)
 VARIANTS = {

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from cgro.cli import main
-from cgro.experiment import count_diverged
-from cgro.registry import find
-from cgro.sweeps import store
+from cgro.base.work import count_diverged
+from cgro.cli.main import main
+from cgro.runs import store
+from cgro.runs.registry import find
 
 TINY = ["--samples", "4", "--patches", "2", "--dim", "9", "--filters", "3", "--steps", "30", "--seeds", "2"]
 EXPERIMENTS = {

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 from conftest import ROOT, files_below
 
-from cgro import registry
-from cgro.cli import main
+from cgro.cli.main import main
+from cgro.runs import registry
 from cgro.training.config import TrainingConfig
 
 DOCS = sorted(path for path in ROOT.rglob("*.md") if not {".venv", "results"} & set(path.relative_to(ROOT).parts[:-1]))
@@ -158,7 +158,7 @@ def test_a_bare_check_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     source = (ROOT / "proofs_check" / "gadgets" / "square_error.py").read_text()
     (area / "only_one.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(registry._PACKAGES, "check", registry._PACKAGES["check"]._replace(package="toy_checks"))
+    monkeypatch.setitem(registry._PLACES, "check", registry._PLACES["check"]._replace(package="toy_checks"))
     monkeypatch.setenv("CGRO_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("CGRO_THREADS", "1")
     assert main(["check"]) == 0

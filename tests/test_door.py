@@ -16,8 +16,8 @@ from cgro.attacks.ball import Budget
 from cgro.attacks.ensemble import Strong
 from cgro.attacks.images import Attack, Goal, correct, evaluation_attack
 from cgro.attacks.pgd import pgd
+from cgro.base.errors import AccuracyWarning, UserError
 from cgro.data.batches import Images
-from cgro.errors import AccuracyWarning, UserError
 from cgro.measures.components import margins, margins_and_losses
 from cgro.measures.flatness import flatness
 

@@ -10,13 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cgro.base.errors import UserError
 from cgro.dynamics.direct import DirectEngine
 from cgro.dynamics.gram import GramEngine
 from cgro.dynamics.kernel import bounded_exp
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.trajectory import STATUS, record_steps, train
-from cgro.errors import UserError
 
 BASE = PatchSetting(samples=12, patches=3, dim=40, filters=6, steps=2000, sampling="vectors", learning_rate=0.1)
 VARIANTS = {

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cgro.errors import UserError
+from cgro.base.errors import UserError
 from cgro.training.ensembling import target, updated, weight
 
 

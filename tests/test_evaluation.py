@@ -17,9 +17,9 @@ from test_learning import TOY, trained  # noqa: F401
 from torch import nn
 
 from cgro.attacks.ball import Budget
-from cgro.errors import UserError
-from cgro.filetypes import what_is
-from cgro.sweeps import store
+from cgro.base.errors import UserError
+from cgro.runs import store
+from cgro.runs.filetypes import what_is
 from cgro.training.config import TrainingConfig
 from cgro.training.evaluation import Evaluation, evaluate_network
 from cgro.training.run import PARTS, TrainingRun

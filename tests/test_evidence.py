@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from mpmath import iv
 from scipy import stats
 
-from cgro.errors import UserError
-from cgro.evidence.boxes import prove_positive
-from cgro.evidence.cases import scan
-from cgro.evidence.confidence import mean_interval, median_interval, proportion_interval, trials_for
-from cgro.evidence.outcomes import Outcome, at_least, at_most, exactly, together, within
-from cgro.evidence.symbolic import decide, identities, nonnegative, vanishes
+from cgro.base.errors import UserError
+from cgro.claims.boxes import prove_positive
+from cgro.claims.cases import scan
+from cgro.claims.confidence import mean_interval, median_interval, proportion_interval, trials_for
+from cgro.claims.outcomes import Outcome, at_least, at_most, exactly, together, within
+from cgro.claims.symbolic import decide, identities, nonnegative, vanishes
 
 X, Y, Z = sp.symbols("x y z")
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from cgro.base.errors import UserError
+from cgro.dynamics.axes import Axis, vary
 from cgro.dynamics.setting import PatchSetting
-from cgro.errors import UserError
-from cgro.registry import find, find_all
-from cgro.sweeps.axes import Axis, vary
-from simulations import activation, attack, dimension, phase_diagram, phase_transition, training_objective
+from cgro.runs.registry import find, find_all
+from cgro.simulations import activation, attack, dimension, phase_diagram, phase_transition, training_objective
 
 SMALL = PatchSetting(samples=10, patches=2, dim=60, filters=8, steps=1500, learning_rate=0.2)
 ERRORS = ("clean_train_error", "clean_test_error", "robust_train_error", "robust_test_error")
@@ -24,7 +24,7 @@ def test_presets_are_valid_and_fields_are_documented(name: str, preset: str) -> 
     config = getattr(find("experiment", name).Config, preset)()
     assert hash(config) == hash(getattr(type(config), preset)())
     assert config.__doc__
-    assert find("experiment", name).TITLE
+    assert find("experiment", name).title
 
 
 def test_phase_transition_goes_through_the_phases_in_order() -> None:

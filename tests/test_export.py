@@ -16,9 +16,9 @@ from safetensors.numpy import save_file
 from scipy import sparse
 from test_certify_bounds import random_network
 
-from cgro import files
-from cgro.errors import UserError
-from cgro.files import StorageError
+from cgro.base import files
+from cgro.base.errors import UserError
+from cgro.base.files import StorageError
 from cgro.networks import export
 from cgro.networks.export import load, save, to_onnx, to_vnnlib, to_vnnlib_set
 from cgro.networks.readout import margins

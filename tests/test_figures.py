@@ -9,7 +9,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import matplotlib as mpl
@@ -17,23 +16,23 @@ import numpy as np
 import pytest
 import xarray as xr
 from conftest import ROOT, files_below
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 from matplotlib.image import imread
 
-from cgro import commands
-from cgro.claim import Claim, Finding, Verdict
-from cgro.cli import main
+from cgro.base.errors import UserError
+from cgro.claims.claim import Claim, Finding, Verdict
+from cgro.cli import commands
+from cgro.cli.main import main
+from cgro.dynamics.axes import Axis
+from cgro.dynamics.reference import AMENDMENTS, comparisons
 from cgro.dynamics.setting import PatchSetting
-from cgro.errors import UserError
-from cgro.plots.needs import require_drawable
+from cgro.plots.figure import Figure, Table
 from cgro.plots.output import draw_figure
-from cgro.plots.report import Check, Section, TableRow, Tables, write_report
+from cgro.plots.report import Check, Section, write_report
 from cgro.plots.style import COLORS, RC, band, figure
-from cgro.registry import find, find_all
-from cgro.sweeps import store
-from cgro.sweeps.axes import Axis
-from cgro.training.config import TrainingConfig
-from simulations import (
+from cgro.runs import store
+from cgro.runs.registry import find, find_all
+from cgro.simulations import (
     activation,
     attack,
     certified_cgro,
@@ -54,6 +53,7 @@ from simulations import (
     training_objective,
     width_sweep,
 )
+from cgro.training.config import TrainingConfig
 
 SMALL = PatchSetting(samples=6, patches=2, dim=30, filters=4, steps=300, learning_rate=0.3)
 TINY = TrainingConfig(samples=40, held_out=20, evaluation_images=20, epochs=2, width=2)
@@ -135,13 +135,13 @@ def results() -> dict[str, xr.Dataset]:
 
 
 def test_every_experiment_has_a_figure() -> None:
-    assert {m.EXPERIMENT for m in FIGURES.values()} == set(find_all("experiment")) == set(CONFIGS)
+    assert {m.experiment for m in FIGURES.values()} == set(find_all("experiment")) == set(CONFIGS)
 
 
 @pytest.mark.parametrize("name", sorted(FIGURES))
 def test_figure_is_drawn_whole_and_byte_stable(name: str, results: dict[str, xr.Dataset], tmp_path: Path) -> None:
     module = FIGURES[name]
-    result = results[module.EXPERIMENT]
+    result = results[module.experiment]
     before = result.copy(deep=True)
     first = draw_figure(module, name, result, tmp_path / "a")
     with mpl.rc_context(ODD):
@@ -158,37 +158,37 @@ def test_figure_is_drawn_whole_and_byte_stable(name: str, results: dict[str, xr.
     assert not re.search(r"\bnan\b", module.caption(result))
 
 
-def needed(module: ModuleType, result: xr.Dataset) -> xr.Dataset:
+def needed(module: Figure, result: xr.Dataset) -> xr.Dataset:
     """Nothing but the variables that the figure says it needs."""
-    names = " ".join(module.NEEDS.values()).split()
+    names = " ".join(module.needs.values()).split()
     return result.drop_vars([name for name in result.variables if name not in names])
 
 
 @pytest.mark.parametrize("name", sorted(FIGURES))
 def test_a_result_without_what_a_figure_needs_is_refused(name: str, results: dict[str, xr.Dataset]) -> None:
     module = FIGURES[name]
-    result = needed(module, results[module.EXPERIMENT])
-    require_drawable(module, name, result)
+    result = needed(module, results[module.experiment])
+    module.require(name, result)
     for variable in result.variables:
         with pytest.raises(UserError, match=f"figure {name} needs the variable {variable}; the result has "):
-            require_drawable(module, name, result.drop_vars(variable))
+            module.require(name, result.drop_vars(variable))
         with pytest.raises(UserError, match=f"figure {name} needs .*{variable}"):
-            require_drawable(module, name, result.rename({variable: f"{variable}_renamed"}))
-    for attribute in getattr(module, "ATTRIBUTES", "").split():
+            module.require(name, result.rename({variable: f"{variable}_renamed"}))
+    for attribute in module.attributes.split():
         lacking = result.drop_attrs(deep=False).assign_attrs({k: v for k, v in result.attrs.items() if k != attribute})
         with pytest.raises(UserError, match=f"figure {name} needs the attribute {attribute}"):
-            require_drawable(module, name, lacking)
+            module.require(name, lacking)
     for dim in result.dims:
         with pytest.raises(UserError, match="needs values of"):
-            require_drawable(module, name, result.isel({dim: slice(0)}))
+            module.require(name, result.isel({dim: slice(0)}))
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "results" / "published").glob("*.nc")), ids=lambda path: path.stem)
 def test_published_results_have_what_their_figures_need(path: Path) -> None:
     result = store.load(path)
     for name, module in FIGURES.items():
-        if result.attrs["experiment"] == module.EXPERIMENT:
-            require_drawable(module, name, result)
+        if result.attrs["experiment"] == module.experiment:
+            module.require(name, result)
 
 
 MADE_WRONG = {
@@ -275,25 +275,25 @@ def test_band_leaves_out_missing_values() -> None:
 def _verdict(**changes: Any) -> Verdict:
     claim = Claim("a <b> claim", "a paper, 5.9", "[D]", "exact", lambda: None, {})
     found = Finding(True, 1.5, "here", "1", "1")
-    return replace(Verdict.of("square-error", "an area", claim, {}, found, 1.0), **changes)
+    return replace(Verdict.of("square-error", claim, {}, found, 1.0), **({"area": "an area"} | changes))
 
 
-def _report(results: dict[str, xr.Dataset], folder: Path, modules: dict[str, ModuleType]) -> str:
+def _report(results: dict[str, xr.Dataset], folder: Path, figures: dict[str, Figure]) -> str:
     sections = []
-    for name, module in modules.items():
-        result = results[module.EXPERIMENT]
+    for name, module in figures.items():
+        result = results[module.experiment]
         sections.append(Section.of(name, module, result, draw_figure(module, name, result, folder)))
-    drawn = SimpleNamespace(draw=_bar, __doc__="What it does.")
+    claim = Claim("a <b> claim", "a paper, 5.9", "[D]", "exact", lambda: None, {}, draw=_bar)
     checks = [
-        Check.of(_verdict(), drawn, xr.Dataset({"x": 1.0})),
-        Check.of(_verdict(area="another area", outcome="fails"), SimpleNamespace(__doc__=""), xr.Dataset()),
+        Check.of(_verdict(), claim, xr.Dataset({"x": 1.0})),
+        Check.of(_verdict(area="another area", outcome="fails"), claim, xr.Dataset()),
     ]
-    row = TableRow("base", "signal", "10 to 11", "10.8", "0.05", "differs")
-    tables = Tables([("1.00", "a number")], [row], ["a note"], 10, checks)
-    return write_report(folder / "report.html", sections, results, tables).read_text()
+    table = Table("A table.", ("setting", "verdict"), [("base", "differs")], ["a note"])
+    sections[0] = replace(sections[0], table=table)
+    return write_report(folder / "report.html", sections, results, [("1.00", "a number")], checks).read_text()
 
 
-def _bar(result: xr.Dataset) -> Figure:
+def _bar(result: xr.Dataset) -> Drawing:
     fig, ax = figure(2, 2)
     ax.bar([0], [float(result["x"])])
     return fig
@@ -308,9 +308,10 @@ def test_report_is_one_self_contained_page(results: dict[str, xr.Dataset], tmp_p
     for name, module in FIGURES.items():
         assert f'id="{name}"' in page
         assert f"cgro figure {name}" in page
-        assert f"cgro simulate {module.EXPERIMENT}" in page
+        assert f"cgro simulate {module.experiment}" in page
     assert "a &lt;b&gt; claim" in page
-    assert "differs" in page
+    assert '<td class="no">differs</td>' in page
+    assert "a note" in page
     assert str(results["attack"].attrs["git_commit"])[:12] in page
 
 
@@ -322,9 +323,9 @@ def test_reproduce_writes_everything(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert main(["reproduce", "--results", str(tmp_path), "--quiet"]) == 0
     page = (tmp_path / "report.html").read_text()
     assert page.count("data:image/png;base64,") == len(FIGURES)
-    for row in reference_points.comparisons(store.load(next((tmp_path / "reference-points").glob("*.nc")))):
+    for row in comparisons(store.load(next((tmp_path / "reference-points").glob("*.nc")))):
         assert row.point in page
-    assert reference_points.notes()[0][:30] in page
+    assert AMENDMENTS[0][:30] in page
     assert {path.suffix for path in (tmp_path / "figures").iterdir()} == {".pdf", ".png", ".csv"}
     failed = _verdict(outcome="fails")
     monkeypatch.setattr(commands.checking, "run_checks", lambda *_, **__: [(failed, xr.Dataset())])

@@ -12,19 +12,19 @@ from pathlib import Path
 import pytest
 from conftest import files_below
 
-from cgro.files import StorageError, remove_leftovers, write_folder, write_whole
+from cgro.base.files import StorageError, remove_leftovers, write_folder, write_whole
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from cgro import files
+from cgro.base import files
 files.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 files.write_whole(Path(sys.argv[1]), b"half" * 1000)
 """
 WAITING = """
 import os, sys, time
 from pathlib import Path
-from cgro import files
+from cgro.base import files
 replace = os.replace
 def slow(*names):
     print("written", flush=True)

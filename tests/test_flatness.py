@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from cgro.errors import UserError
+from cgro.base.errors import UserError
 from cgro.measures.flatness import flatness
 
 

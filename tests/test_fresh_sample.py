@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from cgro.attacks.signal import attacked_margin, signal_learning, signal_margin
 from cgro.data.patches import draw_patches
 from cgro.dynamics.direct import DirectEngine, attack_samples
 from cgro.dynamics.fresh_sample import estimate_error, noise_response
 from cgro.dynamics.phases import response_variance
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
+from cgro.dynamics.signal_attack import attacked_margin, signal_learning, signal_margin
 from cgro.dynamics.trajectory import train
 
 TEST_POINTS = 20_000

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cgro.errors import UserError
+from cgro.base.errors import UserError
+from cgro.base.norms import Norm
+from cgro.memorizers.constructions import NORMS, memorize
+from cgro.memorizers.task import memorization_task
 from cgro.networks.exact import ExactNetwork
-from cgro.networks.memorizers.constructions import NORMS, memorize
-from cgro.networks.memorizers.task import memorization_task
 from cgro.networks.relu import ReluNetwork
-from cgro.norms import Norm
 
 EVERY = [(norm, name) for norm, names in NORMS.items() for name in (*names, "grid_cells", "shared gate", "own gate")]
 SCALES = (1e-308, 1e-300, 1e-160, 1e-12, 1.0, 1e8, 1e154, 1e300, 1.7e308)

@@ -11,13 +11,13 @@ import pytest
 import torch
 import xarray as xr
 
-from cgro.errors import UserError
-from cgro.networks.image_models import SmallCNN
+from cgro.base.errors import UserError
+from cgro.figures import image_cgro as picture
+from cgro.models.convolutional import SmallCNN
 from cgro.plots import style
+from cgro.simulations.image_cgro import EXPERIMENT, Config, run
 from cgro.training.config import TrainingConfig
 from cgro.training.run import VARIABLES, train_cell
-from figures import image_cgro as picture
-from simulations.image_cgro import TITLE, Config, run
 
 TOY = Config(
     TrainingConfig(
@@ -74,7 +74,7 @@ def test_result_is_labelled(toy) -> None:
         assert ((toy[name] >= 0) & (toy[name] <= 1)).all()
     assert (toy["robust_test_accuracy"] <= toy["clean_test_accuracy"]).all()
     assert toy.attrs["test_images"] == 50
-    assert "\n" not in TITLE
+    assert "\n" not in EXPERIMENT.title
 
 
 def test_runs_repeat_bit_by_bit_and_seeds_differ(toy) -> None:

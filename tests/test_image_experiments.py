@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from cgro.errors import UserError
+from cgro.base.errors import UserError
+from cgro.figures import flatness as flatness_figure
+from cgro.figures import image_stages as stages_figure
+from cgro.figures import robust_overfitting as overfitting_figure
+from cgro.figures import width_sweep as sweep_figure
+from cgro.simulations import flatness, image_stages, robust_overfitting, width_sweep
 from cgro.training.config import TrainingConfig
-from figures import flatness as flatness_figure
-from figures import image_stages as stages_figure
-from figures import robust_overfitting as overfitting_figure
-from figures import width_sweep as sweep_figure
-from simulations import flatness, image_stages, robust_overfitting, width_sweep
 
 
 def labelled(result: xr.Dataset) -> bool:

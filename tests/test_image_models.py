@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from cgro.errors import UserError
-from cgro.networks.image_models import LeNet, SmallCNN, parameter_count
-from cgro.networks.residual import preact_resnet18, wide_resnet
+from cgro.base.errors import UserError
+from cgro.models.convolutional import LeNet, SmallCNN, parameter_count
+from cgro.models.residual import preact_resnet18, wide_resnet
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "lenet": lambda **options: LeNet(1, 28, 10, 2, **options),

@@ -22,10 +22,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cgro.base.errors import UserError
 from cgro.data import downloads, official
 from cgro.data.catalog import TRAINING_IMAGES
 from cgro.data.images import load_images, stratified_subset
-from cgro.errors import UserError
 
 RECORDS = 7
 MNIST_STEMS = (

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cgro.base.errors import UserError
 from cgro.data.labels import binary_task, class_subset, noisy_labels
-from cgro.errors import UserError
 
 TRUE = torch.arange(20_000) % 10
 

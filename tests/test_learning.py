@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from cgro.sweeps import store
+from cgro.runs import store
 from cgro.training import run as running
 from cgro.training.checkpoint import Checkpoint
 from cgro.training.config import TrainingConfig

@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cgro import commands
-from cgro.machine import available_cores, computes_on_gpu, in_batches_that_fit, is_out_of_memory
+from cgro.base.machine import available_cores, computes_on_gpu, in_batches_that_fit, is_out_of_memory
+from cgro.cli import commands
+from cgro.simulations import cgro_construction, reference_points, width_sweep
 from cgro.training.config import TrainingConfig
-from simulations import cgro_construction, reference_points, width_sweep
 
 
 class Large:
@@ -51,7 +51,7 @@ def test_cells_on_one_core_have_a_process_each_unless_a_gpu_would_be_shared(monk
     options = argparse.Namespace(jobs=None)
     sweep, training = width_sweep.Config.quick(), TrainingConfig()
     assert not computes_on_gpu(sweep)
-    assert commands.worker_count(options, width_sweep, sweep) == available_cores()
+    assert commands.worker_count(options, width_sweep.EXPERIMENT, sweep) == available_cores()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     for config, expected in (
         (training, True),
@@ -62,6 +62,6 @@ def test_cells_on_one_core_have_a_process_each_unless_a_gpu_would_be_shared(monk
         (cgro_construction.Config(), False),
     ):
         assert computes_on_gpu(config) is expected
-    assert commands.worker_count(options, width_sweep, sweep) == 1
-    assert commands.worker_count(options, cgro_construction, cgro_construction.Config()) == available_cores()
-    assert commands.worker_count(argparse.Namespace(jobs=3), width_sweep, sweep) == 3
+    assert commands.worker_count(options, width_sweep.EXPERIMENT, sweep) == 1
+    assert commands.worker_count(options, cgro_construction.EXPERIMENT, cgro_construction.Config()) == available_cores()
+    assert commands.worker_count(argparse.Namespace(jobs=3), width_sweep.EXPERIMENT, sweep) == 3

@@ -14,8 +14,8 @@ from cgro.attacks.ball import Budget
 from cgro.attacks.ensemble import Strong
 from cgro.attacks.images import Goal, correct, evaluation_attack
 from cgro.attacks.masking import look
+from cgro.base.errors import AccuracyWarning
 from cgro.data.batches import Images
-from cgro.errors import AccuracyWarning
 from cgro.training.config import TrainingConfig
 from cgro.training.run import TrainingRun
 

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cgro.base.errors import UserError
+from cgro.base.norms import Norm, length
 from cgro.certify.structural import structural_margins
-from cgro.errors import UserError
-from cgro.networks.memorizers.constructions import CONSTRUCTIONS, NORMS, memorize
-from cgro.networks.memorizers.shared_powers import smallest_power
-from cgro.networks.memorizers.task import Memorizer, memorization_task
+from cgro.memorizers.constructions import CONSTRUCTIONS, NORMS, memorize
+from cgro.memorizers.shared_powers import smallest_power
+from cgro.memorizers.task import Memorizer, memorization_task
 from cgro.networks.readout import margins
 from cgro.networks.relu import PrecisionError, ReluNetwork
-from cgro.norms import Norm, length
 
 BINARY_ONLY = {"lipschitz"}
 

@@ -12,13 +12,13 @@ import psutil
 import pytest
 from conftest import ROOT, Outcome, files_below
 
-from cgro import memorizer_report, memorizing
+from cgro.base.errors import UserError
 from cgro.certify.certify import NODES, certify
+from cgro.cli import memorizer_report, memorizing
 from cgro.data.tables import read_table
-from cgro.errors import UserError
+from cgro.memorizers.constructions import CONSTRUCTIONS, NORMS, memorize
 from cgro.networks.exact import ExactNetwork
 from cgro.networks.export import load
-from cgro.networks.memorizers.constructions import CONSTRUCTIONS, NORMS, memorize
 from cgro.networks.relu import ReluNetwork
 
 Cgro = Callable[..., Outcome]
@@ -330,7 +330,7 @@ def test_a_text_that_is_no_network_is_refused() -> None:
 
 
 def test_the_example_of_the_documentation_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    page = (ROOT / "cgro/networks/memorizers/README.md").read_text()
+    page = (ROOT / "cgro/memorizers/README.md").read_text()
     (example,) = re.findall(r"```python\n(.*?)```", page, flags=re.S)
     exec(compile(example, "README.md", "exec"), {})
     out = capsys.readouterr().out

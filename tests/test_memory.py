@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
+from cgro.base.errors import UserError
 from cgro.dynamics import memory
+from cgro.dynamics.axes import Axis
 from cgro.dynamics.direct import DirectEngine
 from cgro.dynamics.gram import GramEngine
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
+from cgro.dynamics.sweep import train_settings
 from cgro.dynamics.trajectory import observe, record_steps, train
-from cgro.errors import UserError
-from cgro.registry import find, find_all
-from cgro.sweeps.axes import Axis
-from cgro.sweeps.patches import train_settings
+from cgro.runs.registry import find, find_all
 
 BASE = PatchSetting(steps=2)
 STATUS = Path("/proc/self/status")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 from test_store import SMALL, assert_same_values, datasets
 
-from cgro.sweeps.packing import pack, unpack
+from cgro.runs.packing import pack, unpack
 
 
 @settings(max_examples=100)

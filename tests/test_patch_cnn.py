@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cgro.networks.activations import activation, slope
-from cgro.networks.patch_cnn import PatchCNN, initial_filters, output_signs
+from cgro.dynamics.activations import activation, slope
+from cgro.dynamics.patch_cnn import PatchCNN, initial_filters, output_signs
 
 KINDS = ["odd", "relu"]
 

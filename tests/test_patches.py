@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cgro.base.errors import UserError
 from cgro.data.patches import GramDraw, draw_gram, draw_patches
-from cgro.errors import UserError
 
 SIZES = {"samples": 3, "patches": 2, "filters": 2}
 N_DRAWS = 4000

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from cgro.attacks.ball import Budget, perturbation_size, project
 from cgro.attacks.pgd import pgd
-from cgro.errors import UserError
-from cgro.norms import Norm
+from cgro.base.errors import UserError
+from cgro.base.norms import Norm
 
 NORMS = get_args(Norm)
 

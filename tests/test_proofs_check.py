@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import math
-from types import ModuleType
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import sparse
 
-from cgro.claim import Claim, Finding
-from cgro.errors import UserError
+from cgro.base.errors import UserError
+from cgro.claims.claim import Claim, Finding
+from cgro.memorizers.bounds import lower_bound_total, shattered_points
+from cgro.memorizers.constructions import memorize
 from cgro.networks.gadgets import maximum_step
-from cgro.networks.memorizers.bounds import lower_bound_total, shattered_points
-from cgro.networks.memorizers.constructions import memorize
 from cgro.networks.relu import ReluNetwork
-from cgro.registry import find_all
+from cgro.runs.registry import find_all
 
-CHECKS = find_all("check")
-CLAIMS: dict[str, Claim] = {name: module.CLAIM for name, module in CHECKS.items()}
+CLAIMS: dict[str, Claim] = find_all("check")
 CONTROLS = [(name, words) for name, claim in CLAIMS.items() for words in claim.controls]
 
 
@@ -28,7 +27,7 @@ def consistent(found: Finding) -> bool:
     return bool(found.holds == (found.slack >= 1) and found.tested and found.bound and found.measured)
 
 
-@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize("name", CLAIMS)
 def test_a_claim_holds_or_is_refuted_as_known(name: str) -> None:
     claim = CLAIMS[name]
     claim.require(claim.parameters)
@@ -48,14 +47,14 @@ def test_a_perturbed_claim_is_refuted(name: str, words: str) -> None:
     assert consistent(found), found
 
 
-@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize("name", CLAIMS)
 def test_a_claim_is_complete(name: str) -> None:
-    claim, module = CLAIMS[name], CHECKS[name]
+    claim = CLAIMS[name]
     assert claim.controls, "no negative control"
     assert claim.statement, "no statement"
     assert not claim.statement.endswith("."), claim.statement
     assert claim.source, "no source"
-    assert module.__doc__, "no docstring"
+    assert claim.about, "no docstring"
     claim.require(claim.preset("deep"))
     assert set(claim.deep) <= set(claim.parameters), "deep sets what is no parameter"
     undocumented = [key for key in claim.parameters if f"{key}:" not in (claim.check.__doc__ or "")]
@@ -64,13 +63,11 @@ def test_a_claim_is_complete(name: str) -> None:
         assert "seed" in claim.parameters, "a statistical check draws from a seed"
 
 
-def _draws() -> list[tuple[str, ModuleType]]:
-    return [(name, module) for name, module in CHECKS.items() if hasattr(module, "draw")]
-
-
-@pytest.mark.parametrize(("name", "module"), _draws(), ids=[name for name, _ in _draws()])
-def test_a_picture_shows_the_numbers_of_the_check(name: str, module: ModuleType) -> None:
-    fig = module.draw(CLAIMS[name].check().data)
+@pytest.mark.parametrize("name", [name for name, claim in CLAIMS.items() if claim.draw is not None])
+def test_a_picture_shows_the_numbers_of_the_check(name: str) -> None:
+    draw = CLAIMS[name].draw
+    assert draw is not None
+    fig = draw(CLAIMS[name].check().data)
     axes = fig.get_axes()
     assert axes
     assert all(ax.get_xlabel() for ax in axes)
@@ -108,7 +105,7 @@ def test_shattering_and_vc_dimension_stay_within_their_hypothesis(monkeypatch: p
         seen.append((samples, dim, ratio))
         return shattered_points(samples, dim, ratio)
 
-    monkeypatch.setattr(CHECKS["vc-dimension"], "shattered_points", watched)
+    monkeypatch.setattr(sys.modules[CLAIMS["vc-dimension"].check.__module__], "shattered_points", watched)
     CLAIMS["vc-dimension"].check(largest=10)
     assert seen
     assert all(ratio**2 <= 1 - 1 / dim + 1e-12 for _, dim, ratio in seen)
@@ -147,7 +144,7 @@ def test_every_check_of_an_interval_can_be_undecided() -> None:
 
 def test_the_lower_bound_of_measured_scaling_is_below_every_robust_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """1/2 - max_j relu(x_j), over the e_j whose label is not that of 0, is robust at every ratio below 1 on these."""
-    module, seen = CHECKS["measured-scaling"], []
+    module, seen = sys.modules[CLAIMS["measured-scaling"].check.__module__], []
 
     def watched(points: Any, labels: Any, *arguments: Any, **options: Any) -> Any:
         seen.append((np.asarray(points), np.asarray(labels)))

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from cgro.errors import UserError
-from simulations import reference_points
-from simulations.reference_table import AMENDMENTS, Comparison, ReferencePoint, compare, widened
-from simulations.reference_table import reference_points as table
+from cgro.base.errors import UserError
+from cgro.dynamics.reference import AMENDMENTS, Comparison, ReferencePoint, compare, comparisons, widened
+from cgro.dynamics.reference import reference_points as table
+from cgro.simulations import reference_points
 
 
 def test_ranges_are_widened_as_stated() -> None:
@@ -46,7 +46,7 @@ def test_every_amendment_has_its_reason() -> None:
 
 def test_base_point_agrees_with_the_table() -> None:
     result = reference_points.run(reference_points.Config(seeds=4, points=("base",), records=2, test_samples=512))
-    rows = reference_points.comparisons(result)
+    rows = comparisons(result)
     assert {row.quantity for row in rows} == set(table()[0].expected)
     assert [row for row in rows if not row.agrees] == []
 

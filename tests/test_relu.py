@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from scipy import sparse
 from torch import nn
 
+from cgro.base.errors import UserError
 from cgro.certify.certify import certify
-from cgro.errors import UserError
+from cgro.models.convolutional import SmallCNN
 from cgro.networks.exact import ExactNetwork
 from cgro.networks.gadgets import absolute_value, maximum, sawtooth, square
-from cgro.networks.image_models import SmallCNN
 from cgro.networks.readout import margin_rows, margins
 from cgro.networks.relu import ReluNetwork, Size, add, compose, deepen, dense, identity, stack
 from cgro.networks.relu_module import from_torch

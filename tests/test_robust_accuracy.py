@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from cgro.attacks.ball import Budget, perturbation_size
 from cgro.attacks.images import Attack, Goal, accuracy, correct, evaluation_attack, fgsm, pgd_search
+from cgro.base.errors import UserError
 from cgro.data.batches import Images
-from cgro.errors import UserError
-from cgro.networks.image_models import SmallCNN
+from cgro.models.convolutional import SmallCNN
 
 STREAM = np.random.SeedSequence(3)
 

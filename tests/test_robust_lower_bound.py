@@ -10,12 +10,12 @@ import pytest
 import torch
 from scipy.optimize import brentq, linprog
 
+from cgro.base.errors import UserError
 from cgro.certify.certify import certify
 from cgro.certify.necessary import falsify_by_first_layer
 from cgro.data.separated import basis_family, grid_family, random_points
 from cgro.data.separation import LabelledPoints, opposite_separation
-from cgro.errors import UserError
-from cgro.networks.memorizers.bounds import (
+from cgro.memorizers.bounds import (
     first_layer_width,
     lower_bound_total,
     neurons_for_all_labellings,
@@ -24,8 +24,8 @@ from cgro.networks.memorizers.bounds import (
     shattered_points,
     vc_bound,
 )
-from cgro.networks.memorizers.constructions import memorize
-from cgro.networks.memorizers.grid_bounds import (
+from cgro.memorizers.constructions import memorize
+from cgro.memorizers.grid_bounds import (
     parameters_for_all_labellings,
     parity,
     parity_network,
@@ -33,10 +33,11 @@ from cgro.networks.memorizers.grid_bounds import (
     square_neurons,
     vc_bound_by_parameters,
 )
-from cgro.networks.memorizers.line import label_changes, line_memorizer, line_network, neurons_needed
+from cgro.memorizers.line import label_changes, line_memorizer, line_network, neurons_needed
 from cgro.networks.relu import ReluNetwork
+from cgro.simulations import robust_lower_bound
+from cgro.training import capacity
 from cgro.training.capacity import Stack, StackedNetworks
-from simulations import robust_lower_bound
 
 
 def test_closed_forms() -> None:
@@ -300,7 +301,7 @@ def test_only_certified_networks_count_for_the_square(monkeypatch: pytest.Monkey
     def boast(data: Stack, widths: torch.Tensor, *, generator: torch.Generator, **_options: object) -> tuple:
         return StackedNetworks(data, widths, 2, generator), torch.ones(len(data.x))
 
-    monkeypatch.setattr(robust_lower_bound, "train_robustly", boast)
+    monkeypatch.setattr(capacity, "train_robustly", boast)
     cell = robust_lower_bound.Cell("square", 2, 3, 0.5, 1, True, restarts=1, width=1)
     rows = robust_lower_bound.solve_squares(cell)
     assert [row["neurons"] for row in rows] == [-1] * 7

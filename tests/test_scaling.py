@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cgro.errors import UserError
+from cgro.base.errors import UserError
 from cgro.measures.scaling import power_law
 
 X = np.array([1.0, 2.0, 4.0, 8.0])

@@ -7,14 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cgro.errors import AccuracyWarning, UserError
-from cgro.memorization.scores import (
-    exceeds_by_chance,
-    influence,
-    largest_by_chance,
-    memorization,
-    standard_error,
-)
+from cgro.base.errors import AccuracyWarning, UserError
+from cgro.measures.scores import exceeds_by_chance, influence, largest_by_chance, memorization, standard_error
 
 
 def drawn(seed: int, models: int, samples: int, points: int) -> tuple[np.ndarray, np.ndarray]:

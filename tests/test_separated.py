@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cgro.base.errors import UserError
+from cgro.base.norms import Norm, distances
 from cgro.data import separated as families
 from cgro.data.separated import (
     basis_family,
@@ -26,8 +28,6 @@ from cgro.data.separated import (
     weak_coordinate,
 )
 from cgro.data.separation import LabelledPoints
-from cgro.errors import UserError
-from cgro.norms import Norm, distances
 
 NORMS = get_args(Norm)
 norms = st.sampled_from(NORMS)

@@ -14,10 +14,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from cgro.base.errors import UserError
+from cgro.base.norms import Norm
 from cgro.data import separation as module
 from cgro.data.separation import LabelledPoints, byte_separation, nearest_opposite_distances, opposite_separation
-from cgro.errors import UserError
-from cgro.norms import Norm
 
 NORMS = get_args(Norm)
 norms = st.sampled_from(NORMS)

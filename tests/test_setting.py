@@ -15,17 +15,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cgro import machine
+from cgro.base import machine
+from cgro.base.errors import UserError
 from cgro.data.patches import draw_gram, draw_patches, require_sizes
+from cgro.dynamics.axes import LABELS, Axis, is_integer, require_axis, vary
 from cgro.dynamics.direct import DirectEngine
 from cgro.dynamics.gram import GramEngine
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.trajectory import make_engine, record_steps, train
-from cgro.errors import UserError
-from cgro.registry import find_all
-from cgro.sweeps.axes import LABELS, Axis, is_integer, require_axis, vary
-from simulations import attack, phase_diagram
+from cgro.runs.registry import find_all
+from cgro.simulations import attack, phase_diagram
 
 SIZES = ("samples", "patches", "dim", "filters", "steps")
 POSITIVE = ("signal", "noise_norm", "init_scale", "learning_rate")

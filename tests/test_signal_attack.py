@@ -7,12 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cgro.attacks.signal import attacked_margin, signal_learning, signal_margin
+from cgro.dynamics.activations import activation
 from cgro.dynamics.direct import DirectEngine
+from cgro.dynamics.patch_cnn import output_signs
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
-from cgro.networks.activations import activation
-from cgro.networks.patch_cnn import output_signs
+from cgro.dynamics.signal_attack import attacked_margin, signal_learning, signal_margin
 
 
 @given(

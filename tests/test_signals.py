@@ -16,10 +16,13 @@ import psutil
 import pytest
 from conftest import SMALL, Outcome, finish, start
 
-from cgro import checking, cli, commands, interrupts
-from cgro.claim import Claim, Finding
-from cgro.sweeps import store
-from cgro.sweeps.cells import Cells
+from cgro.base import interrupts
+from cgro.claims import checking
+from cgro.claims.claim import Claim, Finding
+from cgro.cli import commands
+from cgro.cli import main as cli
+from cgro.runs import store
+from cgro.runs.cell_store import Cells
 from cgro.training.checkpoint import Checkpoint
 
 Cgro = Callable[..., Outcome]
@@ -156,8 +159,9 @@ def test_a_library_that_crashes_as_the_interpreter_ends_does_not_matter() -> Non
         "    def __del__(self, abort=os.abort): abort()",
         "crash, sys.argv = Crash(), ['cgro', 'check']",
         "def stop(*_): signal.raise_signal(signal.SIGTERM)",
-        "from cgro import __main__, cli",
-        "cli._dispatch = stop",
+        "from cgro import __main__",
+        "from cgro.cli import main",
+        "main._dispatch = stop",
         "__main__.start()",
     )
     outcome = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=60)
@@ -238,10 +242,8 @@ def limited(
 ) -> Callable[[int, float], tuple[Outcome, float]]:
     """A check of that size under a time limit of 0.2 s."""
     claim = Claim("a", "b", "[D]", "exact", dropping_check, {})
-    module = type(sys)("proofs_check.area.dropping")
-    module.CLAIM = claim  # type: ignore[attr-defined]
     for place in (checking, commands):
-        monkeypatch.setattr(place, "find", lambda _kind, _name: module)
+        monkeypatch.setattr(place, "find", lambda _kind, _name: claim)
     monkeypatch.setattr(cli, "require", lambda _kind, _name: None)
 
     def run(size: int, limit: float) -> tuple[Outcome, float]:

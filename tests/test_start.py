@@ -11,20 +11,21 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from cgro import registry
-from cgro.errors import UserError
-from cgro.registry import Kind
+from cgro.base.errors import UserError
+from cgro.runs import registry
+from cgro.runs.registry import Kind
 
 HEAVY = ("torch", "scipy", "matplotlib", "xarray", "pandas", "numba", "sympy", "sklearn", "numpy", "jinja2")
 PROBE = """
 import sys
-from cgro.cli import main
+from cgro.cli.main import main
 try:
     main(sys.argv[1:])
 finally:
     print("loaded:", *sys.modules, file=sys.stderr)
 """
 KINDS: tuple[Kind, ...] = ("experiment", "check", "figure")
+OBJECT = "from cgro.runs.experiment import Experiment\n"
 
 
 def loaded(*arguments: str) -> set[str]:
@@ -88,11 +89,11 @@ def test_torch_waits_for_work() -> None:
     """Importing it takes longer than all else that a help page needs."""
     probe = """
 import sys
-from cgro import registry
+from cgro.runs import registry
 for kind in ("experiment", "check"):
-    for name, module in registry.find_all(kind).items():
+    for name, found in registry.find_all(kind).items():
         if kind == "experiment":
-            module.Config.quick()
+            found.preset("quick")
         assert "torch" not in sys.modules, name
 """
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, cwd=ROOT, timeout=60)
@@ -116,12 +117,12 @@ def test_a_mistake_is_one_line_on_every_terminal(encoding: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_titles_are_read_without_importing(kind: Kind) -> None:
-    """The registry reads them from the source; they are those of the modules, in the same order."""
-    modules = registry.find_all(kind)
+    """The registry reads them from the source; they are those of the objects, in the same order."""
+    found = registry.find_all(kind)
     assert list(registry.titles(kind).items()) == [
-        (name, module.CLAIM.statement if kind == "check" else module.TITLE) for name, module in modules.items()
+        (name, each.statement if kind == "check" else each.title) for name, each in found.items()
     ]
-    assert modules == {name: registry.find(kind, name) for name in modules}
+    assert found == {name: registry.find(kind, name) for name in found}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -136,17 +137,17 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A package of experiments with a good file, one that does not parse, and one that cannot be imported."""
     (tmp_path / "toys").mkdir()
     (tmp_path / "toys" / "__init__.py").touch()
-    (tmp_path / "toys" / "good.py").write_text("TITLE = 'A good one'\ndef run(config): ...\n")
-    (tmp_path / "toys" / "raises.py").write_text("TITLE = 'Raises'\n1 / 0\ndef run(config): ...\n")
+    (tmp_path / "toys" / "good.py").write_text(f"{OBJECT}EXPERIMENT = Experiment('A good one', object, print)\n")
+    (tmp_path / "toys" / "raises.py").write_text(f"{OBJECT}EXPERIMENT = Experiment('Raises', object, print)\n1 / 0\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(registry._PACKAGES, "experiment", registry._Place("toys", "run"))
+    monkeypatch.setitem(registry._PLACES, "experiment", registry._Place("toys", "none", "EXPERIMENT"))
     yield tmp_path / "toys"
     for name in [name for name in sys.modules if name.split(".")[0] == "toys"]:
         del sys.modules[name]
 
 
 def test_a_broken_file_does_not_hide_the_others(broken: Path) -> None:
-    assert registry.find("experiment", "good").TITLE == "A good one"
+    assert registry.find("experiment", "good").title == "A good one"
     assert registry.titles("experiment") == {"good": "A good one", "raises": "Raises"}
     with pytest.raises(UserError, match=r"raises\.py: cannot be imported \(ZeroDivisionError"):
         registry.find("experiment", "raises")
@@ -155,25 +156,25 @@ def test_a_broken_file_does_not_hide_the_others(broken: Path) -> None:
 
 
 def test_a_file_that_does_not_parse_is_named(broken: Path) -> None:
-    (broken / "torn.py").write_text("TITLE = \n")
-    assert registry.find("experiment", "good").TITLE == "A good one"
+    (broken / "torn.py").write_text("EXPERIMENT = \n")
+    assert registry.find("experiment", "good").title == "A good one"
     with pytest.raises(UserError, match=r"torn\.py: cannot be read \(SyntaxError"):
         registry.titles("experiment")
-    (broken / "torn.py").write_bytes(b"TITLE = '\xff'\n")
+    (broken / "torn.py").write_bytes(b"EXPERIMENT = '\xff'\n")
     with pytest.raises(UserError, match=r"torn\.py: cannot be read \(UnicodeDecodeError"):
         registry.titles("experiment")
 
 
 def test_a_title_that_is_computed_is_refused(broken: Path) -> None:
-    (broken / "computed.py").write_text("TITLE = 'a'.upper()\ndef run(config): ...\n")
-    with pytest.raises(UserError, match=r"computed\.py: TITLE must be a plain string"):
+    (broken / "computed.py").write_text("EXPERIMENT = Experiment('a'.upper())\n")
+    with pytest.raises(UserError, match=r"computed\.py: EXPERIMENT must begin with a plain string"):
         registry.titles("experiment")
 
 
 def test_two_files_of_one_name_are_refused(broken: Path) -> None:
     (broken / "area").mkdir()
     (broken / "area" / "__init__.py").touch()
-    (broken / "area" / "good.py").write_text("TITLE = 'Another'\ndef run(config): ...\n")
+    (broken / "area" / "good.py").write_text("EXPERIMENT = Experiment('Another')\n")
     with pytest.raises(UserError, match=r"experiment 'good': .*two files"):
         registry.find("experiment", "good")
     with pytest.raises(UserError, match=r"experiment 'good': .*two files"):

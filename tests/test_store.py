@@ -20,11 +20,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cgro import files, registry
+from cgro.base import files
+from cgro.base.errors import UserError
 from cgro.dynamics.setting import PatchSetting
-from cgro.errors import UserError
-from cgro.sweeps import store
-from cgro.sweeps.patches import Block
+from cgro.dynamics.sweep import Block
+from cgro.runs import registry, store
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=6)
 NAMES = st.text("abcdefgh", min_size=1, max_size=4)

@@ -17,9 +17,9 @@ import pytest
 import xarray as xr
 from conftest import ROOT, files_below, full_disk
 
-from cgro.files import StorageError
-from cgro.sweeps.cells import Cells, Name, _digest, _insert
-from cgro.sweeps.packing import pack
+from cgro.base.files import StorageError
+from cgro.runs.cell_store import Cells, Name, _digest, _insert
+from cgro.runs.packing import pack
 
 NAMES = [Name("module.function", f'{{"number": {k}}}') for k in range(8)]
 
@@ -171,8 +171,8 @@ WRITER = """
 import sys
 from pathlib import Path
 from test_stored_cells import dataset
-from cgro.sweeps.cells import Cells, Name
-from cgro.sweeps.packing import pack
+from cgro.runs.cell_store import Cells, Name
+from cgro.runs.packing import pack
 
 for k in range(10_000):
     Cells(Path(sys.argv[1])).add(Name("module.function", f'{{"number": {k}}}'), pack(dataset(k)))

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from conftest import ROOT, SMALL, Outcome, files_below
 
-from cgro import cli, streams
-from cgro.cli import main
-from cgro.sweeps import store
+from cgro.base import streams
+from cgro.cli import main as cli
+from cgro.cli.main import main
+from cgro.runs import store
 
 Cgro = Callable[..., Outcome]
 FULL = Path("/dev/full")

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cgro.base.errors import UserError
 from cgro.data import classes
 from cgro.data.tables import Table, read_table
-from cgro.errors import UserError
 
 PLAIN = "0.5,0.25,1\n0.125,2,-1\n"
 

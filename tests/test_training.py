@@ -22,11 +22,11 @@ from torch.nn.functional import cross_entropy
 from cgro.attacks.ball import Budget, perturbation_size
 from cgro.attacks.images import Attack
 from cgro.attacks.modes import evaluating
+from cgro.base.errors import UserError
+from cgro.base.randomness import STREAMS, at, spawn_streams, torch_generator
 from cgro.data.batches import AUGMENTATIONS, Images
-from cgro.errors import UserError
-from cgro.networks.image_models import SmallCNN
-from cgro.networks.residual import preact_resnet18
-from cgro.randomness import STREAMS, at, spawn_streams, torch_generator
+from cgro.models.convolutional import SmallCNN
+from cgro.models.residual import preact_resnet18
 from cgro.training.loop import Recipe, Trainer
 from cgro.training.objectives import Adversarial, Mart, Standard, Trades
 from cgro.training.schedules import factor, triangle

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from cgro.errors import UserError
-from cgro.networks.image_models import parameter_count
-from cgro.networks.widths import WIDTHS
-from cgro.networks.zoo import image_model, parameters
+from cgro.base.errors import UserError
+from cgro.models.convolutional import parameter_count
+from cgro.models.widths import WIDTHS
+from cgro.models.zoo import image_model, parameters
 from cgro.training.config import Repeated, TrainingConfig
 
 NUMBERS = [each.name for each in fields(TrainingConfig) if each.type in ("int", "float")]

@@ -6,9 +6,9 @@ import numpy as np
 import psutil
 import pytest
 
-from cgro import validate
-from cgro.errors import UserError
-from cgro.machine import in_words, require_memory
+from cgro.base import validate
+from cgro.base.errors import UserError
+from cgro.base.machine import in_words, require_memory
 
 
 @pytest.mark.parametrize(

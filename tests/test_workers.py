@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from cgro.sweeps.workers import processes
+from cgro.runs.workers import processes
 
 PROGRAM = """
 import os, sys, time
 from pathlib import Path
-from cgro.sweeps.workers import processes
+from cgro.runs.workers import processes
 
 def work(path):
     Path(path).write_text(str(os.getpid()))

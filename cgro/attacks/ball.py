@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cgro.errors import UserError
-from cgro.norms import Norm, require_norm
-from cgro.validate import real
+from cgro.base.errors import UserError
+from cgro.base.norms import Norm, require_norm
+from cgro.base.validate import real
 
 Box = tuple[float, float]
 """(low, high) of valid coordinates; (0, 1) for images."""

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from cgro.attacks.ball import Budget
+from cgro.base.errors import UserError
+from cgro.base.machine import is_out_of_memory
+from cgro.base.norms import Norm
+from cgro.base.validate import integer
 from cgro.data.batches import Images
-from cgro.errors import UserError
-from cgro.machine import is_out_of_memory
-from cgro.norms import Norm
-from cgro.validate import integer
 
 
 def require_model(model: nn.Module, x: Tensor) -> None:

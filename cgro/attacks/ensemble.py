@@ -23,9 +23,9 @@ from cgro.attacks.door import require_images
 from cgro.attacks.images import Attack, Goal, LossName, Search, attacked, pgd_search
 from cgro.attacks.masking import Aim, look
 from cgro.attacks.modes import judging
+from cgro.base.randomness import Stream, at, torch_generator
+from cgro.base.validate import integer
 from cgro.data.batches import Images
-from cgro.randomness import Stream, at, torch_generator
-from cgro.validate import integer
 
 _PGD_STEPS = 20
 

@@ -35,10 +35,10 @@ from cgro.attacks.door import (
 from cgro.attacks.masking import Aim, look, margins
 from cgro.attacks.modes import judging
 from cgro.attacks.pgd import Objective, gradient_of, pgd
+from cgro.base.errors import UserError
+from cgro.base.randomness import Stream, at, torch_generator
+from cgro.base.validate import above, integer, one_of
 from cgro.data.batches import Images
-from cgro.errors import UserError
-from cgro.randomness import Stream, at, torch_generator
-from cgro.validate import above, integer, one_of
 
 LossName = Literal["ce", "cw", "dlr", "kl"]
 BOX = (0.0, 1.0)

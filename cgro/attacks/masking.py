@@ -23,8 +23,8 @@ from torch.nn.functional import cross_entropy
 
 from cgro.attacks.door import answer, finite_rows, require_labels, right
 from cgro.attacks.pgd import gradient_of
+from cgro.base.errors import AccuracyWarning
 from cgro.data.batches import Images
-from cgro.errors import AccuracyWarning
 
 TINY = 1e-30
 """Gradients of the cross-entropy whose entries are all smaller vanish: the margin exceeds about 70 nats."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cgro.errors import UserError
+from cgro.base.errors import UserError
 
 
 @contextmanager

@@ -12,10 +12,10 @@ from fractions import Fraction
 import numpy as np
 from jaxtyping import Float, Int
 
+from cgro.base.norms import Norm, require_norm
 from cgro.certify.arguments import checked_count, checked_points, checked_radius
 from cgro.networks.exact import ExactNetwork
 from cgro.networks.readout import Readout, margin_rows
-from cgro.norms import Norm, require_norm
 
 Affine = tuple[dict[int, Fraction], Fraction]
 """Non-zero coefficients of x - x_i, and the constant."""

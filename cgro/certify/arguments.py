@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from cgro.errors import UserError
-from cgro.validate import as_array, real, real_array
+from cgro.base.errors import UserError
+from cgro.base.validate import as_array, real, real_array
 
 
 def checked_points(points: Any, inputs: int) -> Float64[np.ndarray, "N D"]:

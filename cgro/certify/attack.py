@@ -15,12 +15,12 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float
 
+from cgro.base.errors import UserError
+from cgro.base.validate import integer, real_array
 from cgro.certify.ball import extreme, inside, uniform
 from cgro.certify.exact import exact_margin, rounded_up
 from cgro.certify.interval import margin_interval
 from cgro.certify.problem import Problem
-from cgro.errors import UserError
-from cgro.validate import integer, real_array
 
 _EXACT = 10**6
 """Largest weights times layers for which a value is computed exactly: about a second."""

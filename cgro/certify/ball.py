@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 from jaxtyping import Float
 
-from cgro.norms import DUAL, Norm, length, require_norm
+from cgro.base.norms import DUAL, Norm, length, require_norm
 
 
 def extreme(direction: Float[np.ndarray, "*batch D"], norm: Norm) -> Float[np.ndarray, "*batch D"]:

@@ -22,18 +22,18 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from jaxtyping import Float, Int
 
+from cgro.base.errors import UserError
+from cgro.base.norms import Norm
+from cgro.base.validate import integer, real_array
+from cgro.base.work import Tick
 from cgro.certify.attack import search, verified
 from cgro.certify.interval import margin_interval
 from cgro.certify.linear import linear_bounds
 from cgro.certify.milp import TANGENTS, MilpResult, minimize_row
 from cgro.certify.problem import Problem
 from cgro.certify.samples import Samples
-from cgro.errors import UserError
-from cgro.experiment import Tick
 from cgro.networks.readout import Readout
 from cgro.networks.relu import ReluNetwork
-from cgro.norms import Norm
-from cgro.validate import integer, real_array
 
 if TYPE_CHECKING:
     from torch import nn

@@ -15,11 +15,11 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from cgro.base.norms import DUAL, Norm, require_norm
 from cgro.certify.arguments import checked_points, checked_radius
 from cgro.certify.problem import Problem
 from cgro.certify.rounding import TINY, down, gamma, outward, row_norms, terms, up
 from cgro.networks.relu import Matrix, ReluNetwork
-from cgro.norms import DUAL, Norm, require_norm
 
 Bounds = tuple[Float[np.ndarray, "N m"], Float[np.ndarray, "N m"]]
 """Lower and upper bounds of each neuron for each point."""

@@ -30,13 +30,13 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
+from cgro.base.norms import DUAL
+from cgro.base.validate import one_of
 from cgro.certify.ball import extreme
 from cgro.certify.interval import Bounds, affine, interval_bounds, margin_from, relu
 from cgro.certify.problem import Problem
 from cgro.certify.rounding import TINY, UNIT, down, gamma, row_norms, up
 from cgro.networks.relu import ReluNetwork
-from cgro.norms import DUAL
-from cgro.validate import one_of
 
 Relaxation = Literal["adaptive", "parallel"]
 BOTH: tuple[Relaxation, ...] = ("adaptive", "parallel")

@@ -37,10 +37,10 @@ from scipy import sparse
 from scipy.optimize import Bounds as Box
 from scipy.optimize import LinearConstraint, milp
 
+from cgro.base.errors import UserError
+from cgro.base.validate import integer
 from cgro.certify.interval import Bounds
 from cgro.certify.problem import Problem
-from cgro.errors import UserError
-from cgro.validate import integer
 
 TANGENTS = 32
 """Default K of the lifted l_2 ball."""

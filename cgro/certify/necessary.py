@@ -19,11 +19,11 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import linprog
 
+from cgro.base.errors import UserError
+from cgro.base.norms import Norm, distances, length, require_norm
 from cgro.certify.arguments import checked_count, checked_points, checked_radius
 from cgro.certify.ball import inside
-from cgro.errors import UserError
 from cgro.networks.relu import Matrix, ReluNetwork, dense
-from cgro.norms import Norm, distances, length, require_norm
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from cgro.base.norms import Norm, require_norm
 from cgro.certify.arguments import checked_count, checked_points, checked_radius
 from cgro.certify.rounding import gamma
 from cgro.networks.readout import Readout, margin_rows
 from cgro.networks.relu import ReluNetwork
-from cgro.norms import Norm, require_norm
 
 _MEMORY = 2**25
 """Float64 numbers that one chunk of points may hold at once."""

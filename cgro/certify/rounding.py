@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy import sparse
 
+from cgro.base.norms import Norm
 from cgro.networks.relu import Matrix
-from cgro.norms import Norm
 
 UNIT = 2.0**-53
 TINY = float(np.finfo(np.float64).tiny)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int
 
+from cgro.base.errors import UserError
 from cgro.certify.ball import uniform
 from cgro.certify.problem import Problem
-from cgro.errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn

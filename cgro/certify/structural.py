@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from cgro.base.errors import UserError
 from cgro.data.separation import Separation
-from cgro.errors import UserError
-from cgro.networks.memorizers.constructions import build
-from cgro.networks.memorizers.task import Memorizer, memorization_task
+from cgro.memorizers.constructions import build
+from cgro.memorizers.task import Memorizer, memorization_task
 
 
 def structural_margins(memorizer: Memorizer, *, separation: Separation | None = None) -> Float[np.ndarray, " N"]:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from cgro.errors import UserError
+from cgro.base.errors import UserError
 
 
 @dataclass(frozen=True)

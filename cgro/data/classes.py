@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int64
 
-from cgro.errors import UserError
+from cgro.base.errors import UserError
 
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 """A decimal number, as Python and pandas read it; neither nan nor inf, hexadecimal or with underscores."""

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pooch
 
+from cgro.base.errors import UserError
+from cgro.base.files import require_writable, write_whole
 from cgro.data.official import CHECKSUMS
-from cgro.errors import UserError
-from cgro.files import require_writable, write_whole
 
 log = logging.getLogger(__name__)
 MNIST_HOSTS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")

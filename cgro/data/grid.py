@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
+from cgro.base.errors import UserError
 from cgro.data.classes import is_name
-from cgro.errors import UserError
 
 _SEPARATORS = {",": "commas", ";": "';'", "\t": "tabs", " ": "spaces"}
 _NO_POINTS = "holds no points; need rows of D numbers and a label"

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cgro.base.errors import UserError
+from cgro.base.validate import integer
 from cgro.data import downloads, official
 from cgro.data.catalog import ImageName
 from cgro.data.folder import data_folder
-from cgro.errors import UserError
-from cgro.validate import integer
 
 
 @dataclass(frozen=True)

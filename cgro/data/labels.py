@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cgro.errors import UserError
-from cgro.validate import integer, real
+from cgro.base.errors import UserError
+from cgro.base.validate import integer, real
 
 
 def noisy_labels(labels: Tensor, rate: float, classes: int, seed: int | np.random.SeedSequence) -> Tensor:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cgro.errors import UserError
+from cgro.base.errors import UserError
 
 _STEM = "train-images-idx3-ubyte"
 CIFAR10_BATCH = 10_000

@@ -21,8 +21,8 @@ from types import MappingProxyType
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from cgro.errors import UserError
-from cgro.validate import integer
+from cgro.base.errors import UserError
+from cgro.base.validate import integer
 
 LARGEST_SIZE = 2**53
 """Up to here floating-point numbers count exactly."""

@@ -15,11 +15,11 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Int, Int64
 
+from cgro.base.errors import UserError
+from cgro.base.norms import EXPONENT, Norm, require_norm
+from cgro.base.validate import as_array
 from cgro.data.patches import require_sizes
 from cgro.data.separation import LabelledPoints, checked_labels
-from cgro.errors import UserError
-from cgro.norms import EXPONENT, Norm, require_norm
-from cgro.validate import as_array
 
 LARGEST_FAMILY = 10**6
 """Points of a family whose size is exponential in its parameters."""

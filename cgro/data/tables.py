@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
+from cgro.base.errors import UserError
+from cgro.base.machine import require_memory
+from cgro.base.validate import as_array
 from cgro.data import text_table
 from cgro.data.classes import read_labels
 from cgro.data.separation import LabelledPoints
-from cgro.errors import UserError
-from cgro.machine import require_memory
-from cgro.validate import as_array
 
 ACCEPTED = "give a .csv table, or a .npz file with the arrays points (N, D) and labels (N,)"
 _MEMORY = 8

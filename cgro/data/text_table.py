@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float64, Int64
 
+from cgro.base.errors import UserError
+from cgro.base.validate import one_of
 from cgro.data.classes import MISSING, NUMBER, is_name
 from cgro.data.grid import Grid, decoded
 from cgro.data.separation import LARGEST_COORDINATE
-from cgro.errors import UserError
-from cgro.validate import one_of
 
 LABEL_NAMES = (("label", "class", "target"), ("y",))
 """Columns of labels; a name counts if none before it occurs, since y may be a coordinate."""

@@ -13,13 +13,13 @@ from torch.nn.functional import softplus
 
 from cgro.attacks.ball import Budget
 from cgro.attacks.pgd import pgd
-from cgro.attacks.signal import signal_learning, signal_margin
+from cgro.base.errors import UserError
 from cgro.dynamics.crossings import Watch
 from cgro.dynamics.memory import require_engine
+from cgro.dynamics.patch_cnn import PatchCNN, initial_filters
 from cgro.dynamics.runs import Runs, State, vector_draw
 from cgro.dynamics.setting import Attack
-from cgro.errors import UserError
-from cgro.networks.patch_cnn import PatchCNN, initial_filters
+from cgro.dynamics.signal_attack import signal_learning, signal_margin
 
 PGD_STEPS = 10
 

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from cgro.networks.activations import Activation, activation
+from cgro.dynamics.activations import Activation, activation
 
 
 @dataclass(frozen=True)

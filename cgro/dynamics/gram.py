@@ -18,15 +18,15 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from cgro.attacks.signal import attacked_margin, signal_learning, signal_margin
+from cgro.base.errors import UserError
+from cgro.base.machine import available_cores
 from cgro.dynamics import kernel
+from cgro.dynamics.activations import slope
 from cgro.dynamics.crossings import LEVELS, Watch
 from cgro.dynamics.memory import require_engine
+from cgro.dynamics.patch_cnn import initial_filters, output_signs
 from cgro.dynamics.runs import Runs, State, gram_draw
-from cgro.errors import UserError
-from cgro.machine import available_cores
-from cgro.networks.activations import slope
-from cgro.networks.patch_cnn import initial_filters, output_signs
+from cgro.dynamics.signal_attack import attacked_margin, signal_learning, signal_margin
 
 
 class GramEngine:

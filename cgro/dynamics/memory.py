@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 
+from cgro.base.machine import require_memory
 from cgro.dynamics.setting import PatchSetting
-from cgro.machine import require_memory
 
 _NUMBER = 8
 """Bytes of a float64."""

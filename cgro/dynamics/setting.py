@@ -9,9 +9,9 @@ from typing import Literal
 
 import numpy as np
 
+from cgro.base.errors import UserError
 from cgro.data.patches import require_sizes
-from cgro.errors import UserError
-from cgro.networks.activations import Activation
+from cgro.dynamics.activations import Activation
 
 Attack = Literal["transfer", "worst", "pgd-l2", "pgd-linf"]
 Sampling = Literal["auto", "vectors", "gram"]

@@ -16,17 +16,17 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from cgro.attacks.signal import attacked_margin, signal_learning, signal_margin
+from cgro.base.errors import UserError
+from cgro.base.machine import resolve_device
+from cgro.base.work import Tick
 from cgro.dynamics.crossings import LONG_NAMES, NAMES
 from cgro.dynamics.direct import DirectEngine
 from cgro.dynamics.fresh_sample import estimate_error, noise_response
 from cgro.dynamics.gram import GramEngine
 from cgro.dynamics.memory import require_records
+from cgro.dynamics.patch_cnn import output_signs
 from cgro.dynamics.runs import Engine, EngineName, Runs, State
-from cgro.errors import UserError
-from cgro.experiment import Tick
-from cgro.machine import resolve_device
-from cgro.networks.patch_cnn import output_signs
+from cgro.dynamics.signal_attack import attacked_margin, signal_learning, signal_margin
 
 STATUS = ("finished", "stopped", "diverged")
 

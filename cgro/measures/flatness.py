@@ -23,8 +23,8 @@ from cgro.attacks.ball import Budget
 from cgro.attacks.door import answer, require_fits, require_labels, require_model, require_pixels
 from cgro.attacks.modes import judging, require_gradients
 from cgro.attacks.pgd import pgd
-from cgro.errors import UserError
-from cgro.validate import integer
+from cgro.base.errors import UserError
+from cgro.base.validate import integer
 
 Score = Callable[[Tensor], Tensor]
 """Points (B, *shape) -> what is searched for its maximum (B,)."""

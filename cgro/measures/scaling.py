@@ -9,8 +9,8 @@ import numpy as np
 import scipy  # its parts are imported when first used
 from jaxtyping import Float
 
-from cgro.errors import UserError
-from cgro.validate import between, real_array
+from cgro.base.errors import UserError
+from cgro.base.validate import between, real_array
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy import sparse
 
-from cgro.errors import UserError
+from cgro.base.errors import UserError
+from cgro.base.validate import real_array
 from cgro.networks.relu import PrecisionError, ReluNetwork, Size
-from cgro.validate import real_array
 
 Row = tuple[tuple[tuple[int, Fraction], ...], Fraction]
 """Non-zero weights by input, and the bias."""

@@ -22,12 +22,12 @@ from jaxtyping import Float, Int
 from safetensors.numpy import save as pack
 from scipy import sparse
 
-from cgro.errors import UserError
-from cgro.files import require_writable, write_folder, write_whole
+from cgro.base.errors import UserError
+from cgro.base.files import require_writable, write_folder, write_whole
+from cgro.base.norms import Norm, require_norm
+from cgro.base.validate import above, as_array, real, real_array
 from cgro.networks.readout import Readout, margin_rows
 from cgro.networks.relu import Matrix, PrecisionError, ReluNetwork, dense
-from cgro.norms import Norm, require_norm
-from cgro.validate import above, as_array, real, real_array
 
 FORMAT = "cgro-relu-network"
 VERSION = 1

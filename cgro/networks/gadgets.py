@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from cgro.errors import UserError
+from cgro.base.errors import UserError
 from cgro.networks.relu import ReluNetwork
 
 # Trees over groups of equally many values. `values` (groups * length, neurons) says which sum of the neurons of the

@@ -8,7 +8,7 @@ from jaxtyping import Float64
 from scipy import sparse
 from torch import Tensor, nn
 
-from cgro.errors import UserError
+from cgro.base.errors import UserError
 from cgro.networks.relu import Matrix, ReluNetwork
 from cgro.networks.torch_layers import layers_of, require_plain, scale_and_shift, unknown, weight_and_bias
 from cgro.networks.torch_values import require_equal

@@ -16,8 +16,8 @@ import torch.nn.modules.module as torch_modules
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cgro.errors import UserError
-from cgro.networks.image_models import LeNet, Normalize, SmallCNN
+from cgro.base.errors import UserError
+from cgro.models.convolutional import LeNet, Normalize, SmallCNN
 
 Norms = nn.BatchNorm1d | nn.BatchNorm2d
 _NORMALIZED = ({"weight", "bias"}, {"running_mean", "running_var", "num_batches_tracked"})

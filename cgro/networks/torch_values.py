@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cgro.errors import UserError
+from cgro.base.errors import UserError
 from cgro.networks.relu import ReluNetwork
 from cgro.networks.torch_layers import floats, kind_of
 

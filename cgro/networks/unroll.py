@@ -9,8 +9,8 @@ import numpy as np
 from scipy import sparse
 from torch import nn
 
-from cgro.errors import UserError
-from cgro.networks.image_models import Normalize
+from cgro.base.errors import UserError
+from cgro.models.convolutional import Normalize
 from cgro.networks.relu import ReluNetwork
 from cgro.networks.torch_layers import class_name, layers_of, scale_and_shift, weight_and_bias
 from cgro.networks.torch_values import require_equal

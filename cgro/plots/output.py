@@ -6,14 +6,13 @@ import csv
 import io
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import xarray as xr
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 
-from cgro.files import write_whole
-from cgro.plots.needs import require_drawable
+from cgro.base.files import write_whole
+from cgro.plots.figure import Figure
 from cgro.plots.style import house_style
 
 # No dates and no version in the files: the same result gives the same bytes.
@@ -23,20 +22,20 @@ _METADATA = {
 }
 
 
-def draw_figure(module: ModuleType, name: str, result: xr.Dataset, folder: Path) -> dict[str, Path]:
-    """Draw `module`'s figure of `result`; returns the files by kind (pdf, png, csv).
+def draw_figure(figure: Figure, name: str, result: xr.Dataset, folder: Path) -> dict[str, Path]:
+    """Draw the figure of `result`; returns the files by kind (pdf, png, csv).
 
     Raises: UserError, before anything is written, for a result without what the figure needs.
     """
-    require_drawable(module, name, result)
+    figure.require(name, result)
     with house_style():
-        fig = module.draw(result)
+        fig = figure.draw(result)
         contents: dict[str, bytes] = {}
         for kind in ("pdf", "png"):
             buffer = io.BytesIO()
             fig.savefig(buffer, format=kind, metadata=_METADATA[kind])
             contents[kind] = buffer.getvalue()
-    header, rows = module.numbers(result)
+    header, rows = figure.numbers(result)
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
@@ -48,7 +47,7 @@ def draw_figure(module: ModuleType, name: str, result: xr.Dataset, folder: Path)
     return files
 
 
-def picture(draw: Callable[[xr.Dataset], Figure], result: xr.Dataset) -> bytes:
+def picture(draw: Callable[[xr.Dataset], Drawing], result: xr.Dataset) -> bytes:
     """The PNG that `draw` makes of a result, in the house style."""
     buffer = io.BytesIO()
     with house_style():

@@ -8,16 +8,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from cgro.claim import Verdict
-from cgro.files import write_whole
+from cgro.base.files import write_whole
+from cgro.claims.claim import Claim, Verdict
+from cgro.plots.figure import Figure, Table
 from cgro.plots.words import found_words, slack_words
-from cgro.sweeps.store import stored_config
+from cgro.runs.store import stored_config
 
 
 @dataclass(frozen=True)
@@ -32,37 +32,22 @@ class Section:
     command: str
     preset_option: str
     config: list[tuple[str, str]]
+    table: Table | None
 
     @classmethod
-    def of(cls, name: str, module: ModuleType, result: xr.Dataset, files: Mapping[str, Path]) -> Section:
+    def of(cls, name: str, figure: Figure, result: xr.Dataset, files: Mapping[str, Path]) -> Section:
         """The section of a drawn figure."""
-        command = str(result.attrs.get("command", f"cgro simulate {module.EXPERIMENT}"))
+        command = str(result.attrs.get("command", f"cgro simulate {figure.experiment}"))
         return cls(
             name=name,
-            title=module.TITLE,
-            caption=module.caption(result),
+            title=figure.title,
+            caption=figure.caption(result),
             image=base64.b64encode(files["png"].read_bytes()).decode(),
             command=command,
             preset_option=" --preset paper" if "--preset paper" in command else "",
             config=list(_flat(stored_config(result))),
+            table=figure.table(result) if figure.table is not None else None,
         )
-
-
-@dataclass(frozen=True)
-class TableRow:
-    """One row of the table measured against expected, ready to print."""
-
-    point: str
-    quantity: str
-    expected: str
-    mean: str
-    error: str
-    verdict: str
-
-    @property
-    def verdict_class(self) -> str:
-        """Style of the verdict."""
-        return {"agrees": "yes", "differs": "no"}.get(self.verdict, "soft")
 
 
 @dataclass(frozen=True)
@@ -76,12 +61,12 @@ class Check:
     """A PNG in base64, or empty."""
 
     @classmethod
-    def of(cls, verdict: Verdict, module: ModuleType, data: xr.Dataset) -> Check:
-        """With the picture that the module draws of the check's numbers, if it draws one."""
+    def of(cls, verdict: Verdict, claim: Claim, data: xr.Dataset) -> Check:
+        """With the picture that the claim draws of the check's numbers, if it draws one."""
         from cgro.plots.output import picture  # matplotlib, which who only makes rows does not need
 
-        drawn = picture(module.draw, data) if hasattr(module, "draw") and data else b""
-        return cls(verdict, module.__doc__ or "", base64.b64encode(drawn).decode())
+        drawn = picture(claim.draw, data) if claim.draw is not None and data else b""
+        return cls(verdict, claim.about, base64.b64encode(drawn).decode())
 
     @property
     def found(self) -> str:
@@ -101,18 +86,13 @@ class Check:
         return "soft" if self.verdict.outcome == "undecided" else "known" if self.verdict.known_wrong else "no"
 
 
-@dataclass(frozen=True)
-class Tables:
-    """The parts of the report that are not figures."""
-
-    highlights: Sequence[tuple[str, str]]
-    comparisons: Sequence[TableRow]
-    notes: Sequence[str]
-    seeds: int
-    checks: Sequence[Check]
-
-
-def write_report(path: Path, sections: Sequence[Section], results: Mapping[str, xr.Dataset], tables: Tables) -> Path:
+def write_report(
+    path: Path,
+    sections: Sequence[Section],
+    results: Mapping[str, xr.Dataset],
+    highlights: Sequence[tuple[str, str]],
+    checks: Sequence[Check],
+) -> Path:
     """Write the page, whole or not at all. Raises: UserError where the folder cannot be written."""
     environment = Environment(
         loader=PackageLoader("cgro.plots", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=False
@@ -120,13 +100,11 @@ def write_report(path: Path, sections: Sequence[Section], results: Mapping[str, 
     page = environment.get_template("report.html").render(
         sections=sections,
         provenance=[_provenance(name, result) for name, result in results.items()],
-        highlights=tables.highlights,
-        comparisons=tables.comparisons,
-        notes=tables.notes,
-        seeds=tables.seeds,
-        checks=tables.checks,
-        outcomes=_counted(check.verdict.words for check in tables.checks),
-        evidence=_counted(check.verdict.evidence for check in tables.checks),
+        highlights=highlights,
+        checks=checks,
+        verdict_class={"agrees": "yes", "differs": "no"},
+        outcomes=_counted(check.verdict.words for check in checks),
+        evidence=_counted(check.verdict.evidence for check in checks),
     )
     write_whole(path, page.encode())
     return path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cgro.claim import Verdict
+from cgro.claims.claim import Verdict
 
 
 def method(attrs: Mapping[str, Any]) -> str:

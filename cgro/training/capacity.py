@@ -19,8 +19,8 @@ from torch.nn.functional import softplus
 
 from cgro.attacks.ball import Budget
 from cgro.attacks.pgd import pgd
+from cgro.base.norms import Norm
 from cgro.networks.relu import ReluNetwork
-from cgro.norms import Norm
 
 
 @dataclass(frozen=True)

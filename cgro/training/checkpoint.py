@@ -18,8 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from cgro.errors import UserError
-from cgro.files import write_whole
+from cgro.base.errors import UserError
+from cgro.base.files import write_whole
 
 FORMAT = 2
 """Raise it when older checkpoints can no longer be read."""

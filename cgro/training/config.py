@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from cgro.base.errors import UserError
+from cgro.base.machine import require_memory
+from cgro.base.norms import Norm
+from cgro.base.validate import integer
 from cgro.data.catalog import ImageName
-from cgro.errors import UserError
-from cgro.machine import require_memory
-from cgro.networks.widths import WIDTHS, ModelName
-from cgro.norms import Norm
+from cgro.models.widths import WIDTHS, ModelName
 from cgro.training import limits
 from cgro.training.choices import AttackMode, AttackStart, AugmentationName, Averaging, ObjectiveName, Precision
 from cgro.training.schedules import ScheduleName
-from cgro.validate import integer
 
 if TYPE_CHECKING:  # what it leads to is imported there: a configuration is read without torch
     from cgro.attacks.ball import Budget

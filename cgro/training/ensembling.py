@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from jaxtyping import Float
 
-from cgro.errors import UserError
+from cgro.base.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -20,10 +20,10 @@ from cgro.attacks.ensemble import Strong
 from cgro.attacks.images import correct, evaluation_attack
 from cgro.attacks.masking import Look, look
 from cgro.attacks.modes import judging
+from cgro.base.errors import AccuracyWarning
+from cgro.base.machine import in_batches_that_fit
+from cgro.base.randomness import Stream
 from cgro.data.batches import Images
-from cgro.errors import AccuracyWarning
-from cgro.machine import in_batches_that_fit
-from cgro.randomness import Stream
 from cgro.training.config import TrainingConfig
 from cgro.training.run import CURVE_BATCH, evaluation_stream
 

@@ -7,12 +7,12 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
+from cgro.base.errors import UserError
+from cgro.base.machine import require_memory
+from cgro.base.norms import Norm
+from cgro.base.validate import between, finite, flag, integer, one_of
 from cgro.data.catalog import SHAPES, TRAINING_IMAGES
-from cgro.errors import UserError
-from cgro.machine import require_memory
-from cgro.networks.widths import WIDTHS, require_width
-from cgro.norms import Norm
-from cgro.validate import between, finite, flag, integer, one_of
+from cgro.models.widths import WIDTHS, require_width
 
 if TYPE_CHECKING:
     from cgro.training.config import TrainingConfig
@@ -86,7 +86,7 @@ def require_sizes(config: TrainingConfig) -> None:
         raise UserError(f"width is {config.width:g}: allowed are numbers above 0, and 0: the usual one; change it")
     require_width(config.model, config.own_width)
     if config.own_width > _FITTING[config.model]:
-        from cgro.networks.zoo import parameters
+        from cgro.models.zoo import parameters
 
         channels, size, classes = SHAPES[config.data]
         count = parameters(config.model, channels, size, len(config.classes) or classes, config.own_width)

@@ -23,14 +23,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from cgro import interrupts
 from cgro.attacks.ball import Budget, project, random_start, steepest
 from cgro.attacks.images import BOX, Attack
 from cgro.attacks.modes import evaluating
+from cgro.base import interrupts
+from cgro.base.errors import UserError
+from cgro.base.machine import in_batches_that_fit, is_out_of_memory
+from cgro.base.randomness import Stream, at, torch_generator
 from cgro.data.batches import Augmentation, Images
-from cgro.errors import UserError
-from cgro.machine import in_batches_that_fit, is_out_of_memory
-from cgro.randomness import Stream, at, torch_generator
 from cgro.training.choices import AttackMode, AttackStart, Averaging, Precision
 from cgro.training.objectives import Adversarial, Objective
 from cgro.training.schedules import ScheduleName, factor

@@ -7,10 +7,10 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from cgro.errors import UserError
+from cgro.base.errors import UserError
+from cgro.base.validate import between, finite, integer
 from cgro.training.checkpoint import Checkpoint
 from cgro.training.config import TrainingConfig
-from cgro.validate import between, finite, integer
 
 
 def plain(config: TrainingConfig) -> dict[str, Any]:

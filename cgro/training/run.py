@@ -24,19 +24,19 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from cgro import interrupts
 from cgro.attacks.images import correct
 from cgro.attacks.modes import evaluating
+from cgro.base import interrupts
+from cgro.base.errors import AccuracyWarning, UserError
+from cgro.base.files import remove_leftovers, write_whole
+from cgro.base.machine import in_batches_that_fit, is_out_of_memory, resolve_device, single_thread
+from cgro.base.randomness import Stream, at, spawn_streams, torch_generator
+from cgro.base.work import Tick, scratch_of
 from cgro.data.batches import Images
 from cgro.data.images import load_images, stratified_subset
 from cgro.data.labels import class_subset, noisy_labels
-from cgro.errors import AccuracyWarning, UserError
-from cgro.experiment import Tick, scratch_of
-from cgro.files import remove_leftovers, write_whole
-from cgro.machine import in_batches_that_fit, is_out_of_memory, resolve_device, single_thread
-from cgro.networks.image_models import parameter_count
-from cgro.networks.zoo import image_model
-from cgro.randomness import Stream, at, spawn_streams, torch_generator
+from cgro.models.convolutional import parameter_count
+from cgro.models.zoo import image_model
 from cgro.training.checkpoint import Checkpoint
 from cgro.training.config import TrainingConfig
 from cgro.training.loop import Trainer, require_alike

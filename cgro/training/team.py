@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from cgro.errors import UserError
+from cgro.base.errors import UserError
 
 
 @dataclass(frozen=True)

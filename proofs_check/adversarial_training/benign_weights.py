@@ -15,8 +15,8 @@ import math
 import numpy as np
 import sympy as sp
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.cases import scan
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
 
 
 def smallest_share(strength: float) -> float:

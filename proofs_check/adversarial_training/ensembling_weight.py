@@ -14,8 +14,8 @@ from collections.abc import Mapping
 import sympy as sp
 from mpmath import iv, mp
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.cases import scan
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
 from cgro.training.ensembling import weight
 
 QUOTED: dict[int, tuple[str, str]] = {

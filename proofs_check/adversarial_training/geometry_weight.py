@@ -14,8 +14,8 @@ from typing import Any
 import sympy as sp
 from mpmath import iv
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.boxes import prove_positive
+from cgro.claims.boxes import prove_positive
+from cgro.claims.claim import Claim, Finding
 
 Slope = Callable[[Any, Any], Any]
 

@@ -18,8 +18,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.cases import scan
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
 
 
 def jump(eps: Fraction) -> Fraction:

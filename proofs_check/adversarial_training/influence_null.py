@@ -18,9 +18,9 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.confidence import proportion_interval
-from cgro.memorization.scores import influence, largest_by_chance
+from cgro.claims.claim import Claim, Finding
+from cgro.claims.confidence import proportion_interval
+from cgro.measures.scores import influence, largest_by_chance
 from cgro.plots.style import SERIES, figure
 
 QUOTED: dict[tuple[float, int], float] = {
@@ -122,6 +122,7 @@ CLAIM = Claim(
     tag="[D]",
     evidence="statistical",
     check=check,
+    draw=draw,
     known_wrong="0.457 at p = 0.5 and 0.002 at p = 0.9 for t = 400; 0.882 and 0.226 at p = 0.9 for t = 100 and 200",
     hypotheses={"trials >= 200": lambda trials: trials >= 200},
     deep={"trials": 40_000},

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import sympy as sp
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.symbolic import identities
+from cgro.claims.claim import Claim, Finding
+from cgro.claims.symbolic import identities
 
 Right = Callable[[sp.Expr, sp.Expr], sp.Expr]
 

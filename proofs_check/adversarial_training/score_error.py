@@ -11,7 +11,7 @@ from __future__ import annotations
 from fractions import Fraction
 from math import comb
 
-from cgro.claim import Claim, Finding
+from cgro.claims.claim import Claim, Finding
 
 
 def variance(models: int, ratio: Fraction, random_sizes: bool) -> Fraction:

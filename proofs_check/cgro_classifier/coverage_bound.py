@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.cases import scan
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
 
 UNIT, DELTA, GAMMA = 400, 40, 20
 """1, delta = 1/10 and gamma = 1/20 in units."""

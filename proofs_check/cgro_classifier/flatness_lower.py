@@ -17,8 +17,8 @@ from collections.abc import Callable
 import numpy as np
 import sympy as sp
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.cases import scan
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
 
 Loss = Callable[[np.ndarray], np.ndarray]
 

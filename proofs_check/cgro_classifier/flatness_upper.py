@@ -17,10 +17,10 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import wasserstein_distance
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.outcomes import at_least, together
+from cgro.base.norms import distances
+from cgro.claims.claim import Claim, Finding
+from cgro.claims.outcomes import at_least, together
 from cgro.measures.scaling import power_law
-from cgro.norms import distances
 
 Exponent = Callable[[int], float]
 

@@ -12,8 +12,8 @@ from fractions import Fraction
 
 import sympy as sp
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.symbolic import decide, vanishes
+from cgro.claims.claim import Claim, Finding
+from cgro.claims.symbolic import decide, vanishes
 
 
 def derivative_identity() -> bool:

@@ -13,12 +13,12 @@ from fractions import Fraction
 
 import numpy as np
 
-from cgro.claim import Claim, Finding
+from cgro.base.norms import Norm
+from cgro.claims.claim import Claim, Finding
+from cgro.memorizers.gated import cgro_classifier
+from cgro.memorizers.task import Memorizer, memorization_task
 from cgro.networks.exact import ExactNetwork
-from cgro.networks.memorizers.gated import cgro_classifier
-from cgro.networks.memorizers.task import Memorizer, memorization_task
 from cgro.networks.relu import ReluNetwork
-from cgro.norms import Norm
 
 Exact = list[Fraction]
 

@@ -13,11 +13,11 @@ from itertools import product
 
 import numpy as np
 
-from cgro.claim import Claim, Finding
-from cgro.errors import UserError
-from cgro.evidence.cases import scan
-from cgro.networks.memorizers.task import memorization_task
-from cgro.norms import Norm
+from cgro.base.errors import UserError
+from cgro.base.norms import Norm
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
+from cgro.memorizers.task import memorization_task
 
 Step = tuple[int, ...]
 

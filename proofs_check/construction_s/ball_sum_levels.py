@@ -26,14 +26,14 @@ from fractions import Fraction
 import numpy as np
 import sympy as sp
 
-from cgro.claim import Claim, Finding
+from cgro.base.norms import distances
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
+from cgro.claims.symbolic import decide
 from cgro.data.separation import LabelledPoints, opposite_separation
-from cgro.evidence.cases import scan
-from cgro.evidence.symbolic import decide
-from cgro.networks.memorizers.ball_sum import levels
-from cgro.networks.memorizers.constructions import memorize
-from cgro.networks.memorizers.task import Memorizer
-from cgro.norms import distances
+from cgro.memorizers.ball_sum import levels
+from cgro.memorizers.constructions import memorize
+from cgro.memorizers.task import Memorizer
 
 Law = Callable[[int, Fraction], int]
 Built = tuple[str, int, float, float]

@@ -19,13 +19,14 @@ from fractions import Fraction
 import numpy as np
 import sympy as sp
 
-from cgro.claim import Claim, Finding
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
+from cgro.claims.symbolic import Decision, decide
 from cgro.data.separation import LabelledPoints, opposite_separation
-from cgro.evidence.cases import scan
-from cgro.evidence.symbolic import Decision, decide
+from cgro.memorizers.constructions import memorize
 from cgro.networks.exact import ExactNetwork
-from cgro.networks.memorizers.constructions import memorize
-from proofs_check.construction_s.common import facing_points
+
+from .common import facing_points
 
 Law = Callable[[sp.Expr, sp.Expr], sp.Expr]
 """Of separation lambda and radius mu."""

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from cgro.networks.memorizers.task import Task
+from cgro.memorizers.task import Task
 
 
 def facing_points(task: Task) -> Iterator[tuple[int, list[Fraction]]]:

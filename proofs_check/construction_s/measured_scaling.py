@@ -25,17 +25,13 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.cases import scan
-from cgro.evidence.outcomes import together, within
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
+from cgro.claims.outcomes import together, within
 from cgro.measures.scaling import joint_power_law
-from cgro.networks.memorizers.bounds import (
-    lower_bound_total,
-    published_scaling_total,
-    shared_square_scaling_total,
-)
-from cgro.networks.memorizers.constructions import memorize
-from cgro.networks.memorizers.projection_bounds import total_bound
+from cgro.memorizers.bounds import lower_bound_total, published_scaling_total, shared_square_scaling_total
+from cgro.memorizers.constructions import memorize
+from cgro.memorizers.projection_bounds import total_bound
 from cgro.plots.style import SERIES, figure
 
 Law = Callable[[int, int, float], float]
@@ -141,6 +137,7 @@ CLAIM = Claim(
     tag="[D]",
     evidence="asymptotic",
     check=check,
+    draw=draw,
     hypotheses={
         "at least 2 dimensions, all >= 4": lambda dims: len(dims) >= 2 and min(dims) >= 4,
         "2 <= N <= D / 8 in the fit, two values of each, three of rho": lambda samples, wide_dims, ratios: (

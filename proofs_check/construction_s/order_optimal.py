@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import sympy as sp
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.cases import scan
-from cgro.evidence.symbolic import decide
-from cgro.networks.memorizers.bounds import lower_bound_total, shared_square_scaling_total
-from cgro.networks.memorizers.projection_bounds import optimality_ratio
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
+from cgro.claims.symbolic import decide
+from cgro.memorizers.bounds import lower_bound_total, shared_square_scaling_total
+from cgro.memorizers.projection_bounds import optimality_ratio
 
 
 def check(*, largest_dim: int = 1024, factor: float = 4.0, excess: int = 0, proof_factor: int = 2) -> Finding:

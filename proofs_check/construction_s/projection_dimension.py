@@ -20,10 +20,10 @@ from collections.abc import Callable
 import numpy as np
 from mpmath import iv
 
-from cgro.claim import Claim, Finding
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
 from cgro.data.separation import LabelledPoints, nearest_opposite_distances
-from cgro.evidence.cases import scan
-from cgro.networks.memorizers.projection_bounds import projected_dim
+from cgro.memorizers.projection_bounds import projected_dim
 
 Law = Callable[[int, int, float], int]
 

@@ -19,9 +19,9 @@ import numpy as np
 import sympy as sp
 from scipy import stats
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.cases import scan
-from cgro.networks.memorizers.projection_bounds import tail_rate
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
+from cgro.memorizers.projection_bounds import tail_rate
 
 Law = Callable[[float, int], float]
 

@@ -20,10 +20,10 @@ from fractions import Fraction
 
 import sympy as sp
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.cases import scan
-from cgro.evidence.symbolic import Decision, decide
-from cgro.networks.memorizers.bounds import published_scaling_total, shared_square_scaling_total
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
+from cgro.claims.symbolic import Decision, decide
+from cgro.memorizers.bounds import published_scaling_total, shared_square_scaling_total
 
 Case = tuple[int, int, float]
 """N, D and rho."""

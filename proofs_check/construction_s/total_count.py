@@ -20,10 +20,10 @@ from collections.abc import Callable
 
 import sympy as sp
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.cases import scan
-from cgro.evidence.symbolic import Decision, decide
-from cgro.networks.memorizers.projection_bounds import closed_form_bound, total_bound, total_for
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
+from cgro.claims.symbolic import Decision, decide
+from cgro.memorizers.projection_bounds import closed_form_bound, total_bound, total_for
 
 Order = Callable[[sp.Expr, sp.Expr, sp.Expr], sp.Expr]
 

@@ -10,10 +10,10 @@ import scipy  # its parts are imported when first used
 import xarray as xr
 from matplotlib.figure import Figure
 
-from cgro.claim import Finding, undecided
+from cgro.claims.claim import Finding, undecided
+from cgro.claims.outcomes import together, within
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
-from cgro.evidence.outcomes import together, within
 from cgro.measures.scaling import PowerLaw, power_law
 from cgro.plots.style import SERIES, figure
 

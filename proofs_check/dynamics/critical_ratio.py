@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cgro.claim import Claim, Finding
+from cgro.claims.claim import Claim, Finding
 from cgro.dynamics import phases
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting

@@ -17,11 +17,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from cgro.claim import Claim, Finding
+from cgro.claims.claim import Claim, Finding
+from cgro.claims.confidence import median_interval
+from cgro.claims.outcomes import at_least, at_most, together, within
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
-from cgro.evidence.confidence import median_interval
-from cgro.evidence.outcomes import at_least, at_most, together, within
 from cgro.measures.scaling import power_law
 
 CONFIDENCE = 0.99

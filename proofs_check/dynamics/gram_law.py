@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 
-from cgro.claim import Claim, Finding
+from cgro.claims.claim import Claim, Finding
 from cgro.data.patches import GramDraw, draw_gram, draw_patches
 
 Draw = Callable[[int, int], GramDraw]

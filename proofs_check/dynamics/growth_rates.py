@@ -15,10 +15,10 @@ from typing import Any
 
 import sympy as sp
 
-from cgro.claim import Claim, Finding
+from cgro.claims.claim import Claim, Finding
+from cgro.claims.symbolic import identities
 from cgro.dynamics import phases
 from cgro.dynamics.setting import PatchSetting
-from cgro.evidence.symbolic import identities
 
 Rate = Callable[[Any], Any]
 

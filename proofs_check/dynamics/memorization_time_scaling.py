@@ -7,9 +7,10 @@ includes T_0 and the end of growth, so an exponent is compared with a tolerance.
 
 from __future__ import annotations
 
-from cgro.claim import Claim, Finding
+from cgro.claims.claim import Claim, Finding
 from cgro.dynamics.setting import PatchSetting
-from proofs_check.dynamics.common import draw_exponents, exponents
+
+from .common import draw_exponents, exponents
 
 CLAIMED = {
     "samples": 1.0,
@@ -41,14 +42,13 @@ def check(*, runs: int = 8, tolerance: float = 0.25, seed: int = 0, powers: dict
     return exponents("T_1", base, _VALUES, powers or CLAIMED, range(1000 * seed, 1000 * seed + runs), tolerance)
 
 
-draw = draw_exponents
-
 CLAIM = Claim(
     statement="the memorization time T_1 scales as N / (eta lambda sigma_0 sigma^3 d^(3/2)) at q = 3",
     source="Li & Li, ICML 2025, section 5, phase III",
     tag="[N]",
     evidence="asymptotic",
     check=check,
+    draw=draw_exponents,
     hypotheses={"runs >= 2": lambda runs: runs >= 2},
     deep={"runs": 40},
     controls={

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import sympy as sp
 
-from cgro.claim import Claim, Finding
+from cgro.claims.claim import Claim, Finding
 
 Pull = Callable[[sp.Expr, sp.Expr], sp.Expr]
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import sympy as sp
 
-from cgro.claim import Claim, Finding
+from cgro.claims.claim import Claim, Finding
 from cgro.dynamics.phases import response_variance
 
 Law = Callable[[sp.Expr, sp.Expr, sp.Expr], sp.Expr]

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from cgro.claim import Claim, Finding
+from cgro.claims.claim import Claim, Finding
+from cgro.claims.confidence import proportion_interval
+from cgro.claims.outcomes import at_least, together
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
-from cgro.evidence.confidence import proportion_interval
-from cgro.evidence.outcomes import at_least, together
 
 CONFIDENCE = 0.99
 

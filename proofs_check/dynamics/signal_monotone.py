@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 import sympy as sp
 
-from cgro.claim import Claim, Finding
+from cgro.claims.claim import Claim, Finding
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
 

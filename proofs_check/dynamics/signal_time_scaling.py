@@ -12,9 +12,10 @@ from dataclasses import replace
 
 import sympy as sp
 
-from cgro.claim import Claim, Finding
+from cgro.claims.claim import Claim, Finding
 from cgro.dynamics.setting import PatchSetting
-from proofs_check.dynamics.common import draw_exponents, exponents
+
+from .common import draw_exponents, exponents
 
 CLAIMED = {"learning_rate": -1.0, "init_scale": -1.0, "signal": -3.0}
 _VALUES = {"learning_rate": (0.004, 0.008, 0.016), "init_scale": (0.005, 0.01, 0.02), "signal": (1.2, 1.6, 2.2)}
@@ -51,14 +52,13 @@ def check(*, runs: int = 10, tolerance: float = 0.2, seed: int = 0, powers: dict
     )
 
 
-draw = draw_exponents
-
 CLAIM = Claim(
     statement="signal growth ends at T_0 = Theta~(1 / (eta alpha^3 sigma_0)) at q = 3",
     source="Li & Li, ICML 2025, section 5, phase I",
     tag="[N]",
     evidence="asymptotic",
     check=check,
+    draw=draw_exponents,
     hypotheses={"runs >= 2": lambda runs: runs >= 2},
     deep={"runs": 40},
     controls={

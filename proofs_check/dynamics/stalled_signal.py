@@ -15,7 +15,7 @@ import numpy as np
 import sympy as sp
 from scipy.integrate import solve_ivp
 
-from cgro.claim import Claim, Finding
+from cgro.claims.claim import Claim, Finding
 from cgro.dynamics.phases import stalled_signal
 from cgro.dynamics.setting import PatchSetting
 

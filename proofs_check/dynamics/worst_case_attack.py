@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 import sympy as sp
 
-from cgro.claim import Claim, Finding
-from cgro.networks.activations import Activation, activation
+from cgro.claims.claim import Claim, Finding
+from cgro.dynamics.activations import Activation, activation
 
 
 def derivative_has_the_sign_of_u() -> bool:
@@ -36,7 +36,7 @@ def check(*, cases: int = 200, largest_ratio: float = 2.0, flip: bool = False, s
     """
     import torch
 
-    from cgro.attacks.signal import attacked_margin, signal_learning
+    from cgro.dynamics.signal_attack import attacked_margin, signal_learning
 
     proved = derivative_has_the_sign_of_u()
     generator = np.random.default_rng(seed)

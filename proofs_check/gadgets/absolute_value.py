@@ -14,8 +14,8 @@ from itertools import product
 
 import sympy as sp
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.symbolic import identities
+from cgro.claims.claim import Claim, Finding
+from cgro.claims.symbolic import identities
 from cgro.networks.exact import ExactNetwork
 from cgro.networks.gadgets import absolute_value, maximum
 

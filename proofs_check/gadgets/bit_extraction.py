@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable
 from fractions import Fraction
 
-from cgro.claim import Claim, Finding
+from cgro.claims.claim import Claim, Finding
 
 Reader = Callable[[int, int, int], Fraction]
 

@@ -14,7 +14,7 @@ from fractions import Fraction
 
 import sympy as sp
 
-from cgro.claim import Claim, Finding
+from cgro.claims.claim import Claim, Finding
 
 Slope = Callable[[Fraction, int, int], Fraction]
 

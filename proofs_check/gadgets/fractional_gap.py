@@ -11,8 +11,8 @@ from collections.abc import Callable
 from fractions import Fraction
 from itertools import combinations_with_replacement
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.cases import scan
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
 
 Law = Callable[[int], Fraction]
 

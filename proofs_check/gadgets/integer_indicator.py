@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import sympy as sp
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.symbolic import identities
+from cgro.claims.claim import Claim, Finding
+from cgro.claims.symbolic import identities
 
 
 def residuals(step: sp.Expr) -> dict[str, sp.Expr]:

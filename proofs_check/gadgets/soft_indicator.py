@@ -15,12 +15,12 @@ from fractions import Fraction
 import numpy as np
 import sympy as sp
 
-from cgro.claim import Claim, Finding
+from cgro.base.norms import Norm
+from cgro.claims.claim import Claim, Finding
+from cgro.memorizers.indicators import indicators
+from cgro.memorizers.task import Task, memorization_task
 from cgro.networks.exact import ExactNetwork
-from cgro.networks.memorizers.indicators import indicators
-from cgro.networks.memorizers.task import Task, memorization_task
 from cgro.networks.relu import ReluNetwork
-from cgro.norms import Norm
 
 Function = Callable[[sp.Expr, sp.Expr, sp.Expr], sp.Expr]
 

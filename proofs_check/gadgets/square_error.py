@@ -13,8 +13,8 @@ from fractions import Fraction
 
 import sympy as sp
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.cases import scan
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
 from cgro.networks.exact import ExactNetwork
 from cgro.networks.gadgets import square
 

@@ -15,7 +15,7 @@ import numpy as np
 import sympy as sp
 
 from cgro.certify.necessary import first_layer_radius
-from cgro.claim import Claim, Finding
+from cgro.claims.claim import Claim, Finding
 
 
 def projected(W: sp.Matrix, gap: sp.Matrix) -> sp.Matrix:

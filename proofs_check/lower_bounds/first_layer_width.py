@@ -15,9 +15,9 @@ from collections.abc import Callable
 import numpy as np
 
 from cgro.certify.necessary import first_layer_radius
-from cgro.claim import Claim, Finding
-from cgro.evidence.cases import scan
-from cgro.networks.memorizers.bounds import first_layer_width
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
+from cgro.memorizers.bounds import first_layer_width
 
 Law = Callable[[int, int, float], int]
 

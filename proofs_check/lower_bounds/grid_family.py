@@ -16,7 +16,7 @@ from itertools import product
 
 import numpy as np
 
-from cgro.claim import Claim, Finding
+from cgro.claims.claim import Claim, Finding
 
 Point = tuple[Fraction, ...]
 

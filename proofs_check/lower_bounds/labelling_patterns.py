@@ -19,9 +19,9 @@ from math import comb, log2
 
 import sympy as sp
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.cases import scan
-from cgro.evidence.symbolic import decide
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
+from cgro.claims.symbolic import decide
 
 Base = Callable[[Fraction], Fraction]
 

@@ -17,9 +17,9 @@ from itertools import pairwise, product
 
 import numpy as np
 
-from cgro.claim import Claim, Finding
+from cgro.claims.claim import Claim, Finding
+from cgro.memorizers.line import line_network, neurons_needed
 from cgro.networks.exact import ExactNetwork
-from cgro.networks.memorizers.line import line_network, neurons_needed
 
 Count = Callable[[int], int]
 

@@ -12,8 +12,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.cases import scan
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
 
 
 def distance_to_line(j: int, z: list[int]) -> Fraction:

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from fractions import Fraction
 from itertools import product
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.cases import scan
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
+from cgro.memorizers.grid_bounds import parity, parity_network
 from cgro.networks.exact import ExactNetwork
-from cgro.networks.memorizers.grid_bounds import parity, parity_network
 
 Law = Callable[[int, int], int]
 

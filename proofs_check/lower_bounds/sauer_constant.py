@@ -16,9 +16,9 @@ from math import comb
 
 from mpmath import iv, mp
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.cases import scan
-from cgro.networks.memorizers.grid_bounds import shattered_share
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
+from cgro.memorizers.grid_bounds import shattered_share
 
 
 def entropy_gap(share: float) -> iv.mpf:

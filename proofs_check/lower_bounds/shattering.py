@@ -22,8 +22,8 @@ from itertools import product
 
 import sympy as sp
 
-from cgro.claim import Claim, Finding
-from cgro.networks.memorizers.bounds import shattered_points, within_shattering
+from cgro.claims.claim import Claim, Finding
+from cgro.memorizers.bounds import shattered_points, within_shattering
 
 Count = Callable[[int, int, float], int]
 """Of samples N, dimension D and ratio rho."""

@@ -15,12 +15,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.cases import scan
-from cgro.evidence.outcomes import together, within
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
+from cgro.claims.outcomes import together, within
 from cgro.measures.scaling import power_law
-from cgro.networks.memorizers.bounds import shattered_points, vc_bound, within_shattering
-from cgro.networks.memorizers.grid_bounds import vc_bound_by_parameters
+from cgro.memorizers.bounds import shattered_points, vc_bound, within_shattering
+from cgro.memorizers.grid_bounds import vc_bound_by_parameters
 
 Bound = Callable[[tuple[int, ...]], float]
 DIMS = (2, 10, 100)

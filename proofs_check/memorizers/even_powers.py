@@ -13,9 +13,9 @@ from fractions import Fraction
 
 import sympy as sp
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.cases import scan
-from cgro.networks.memorizers.shared_powers import smallest_power
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
+from cgro.memorizers.shared_powers import smallest_power
 
 Choice = Callable[[int, Fraction], int]
 

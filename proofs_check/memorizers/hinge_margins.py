@@ -17,12 +17,12 @@ from itertools import product
 import numpy as np
 import sympy as sp
 
-from cgro.claim import Claim, Finding
+from cgro.base.norms import Norm
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
 from cgro.data.separation import LabelledPoints, opposite_separation
-from cgro.evidence.cases import scan
+from cgro.memorizers.constructions import memorize
 from cgro.networks.exact import ExactNetwork
-from cgro.networks.memorizers.constructions import memorize
-from cgro.norms import Norm
 
 Margin = Callable[[Fraction, Fraction], Fraction]
 CONSTRUCTION: dict[Norm, str] = {"inf": "hinge_sum", "1": "absolute_sum"}

@@ -16,12 +16,13 @@ from fractions import Fraction
 import numpy as np
 import sympy as sp
 
-from cgro.claim import Claim, Finding
+from cgro.claims.claim import Claim, Finding
 from cgro.data.separation import LabelledPoints, opposite_separation
+from cgro.memorizers.constructions import memorize
 from cgro.networks.exact import ExactNetwork
-from cgro.networks.memorizers.constructions import memorize
 from cgro.networks.relu import ReluNetwork
-from proofs_check.memorizers.hinge_margins import corners
+
+from .hinge_margins import corners
 
 
 def margins_are_one_minus_rho() -> bool:

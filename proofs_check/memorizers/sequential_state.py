@@ -15,11 +15,12 @@ from fractions import Fraction
 import numpy as np
 import sympy as sp
 
-from cgro.claim import Claim, Finding
+from cgro.claims.claim import Claim, Finding
 from cgro.data.separation import LabelledPoints, opposite_separation
+from cgro.memorizers.constructions import memorize
 from cgro.networks.exact import ExactNetwork
-from cgro.networks.memorizers.constructions import memorize
-from proofs_check.memorizers.hinge_margins import corners
+
+from .hinge_margins import corners
 
 Shape = Callable[[int, int], tuple[int, int]]
 

@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 from scipy import stats
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.cases import scan
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
 
 Law = Callable[[int, int, int], float]
 

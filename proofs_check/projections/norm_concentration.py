@@ -12,8 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.cases import scan
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
 
 Law = Callable[[float, int], float]
 

@@ -18,9 +18,9 @@ from collections.abc import Callable
 import sympy as sp
 from scipy import stats
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.cases import scan
-from cgro.evidence.symbolic import decide
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
+from cgro.claims.symbolic import decide
 
 Law = Callable[[int, float], float]
 

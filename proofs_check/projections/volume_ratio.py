@@ -17,8 +17,8 @@ import sympy as sp
 from scipy import stats
 from scipy.special import gammaln
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.cases import scan
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
 
 Law = Callable[[float, int], float]
 

@@ -15,12 +15,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cgro.claim import Claim, Finding
-from cgro.networks.memorizers.gated import cgro_classifier
-from cgro.networks.memorizers.indicators import Parts
-from cgro.networks.memorizers.task import memorization_task
+from cgro.base.norms import Norm
+from cgro.claims.claim import Claim, Finding
+from cgro.memorizers.gated import cgro_classifier
+from cgro.memorizers.indicators import Parts
+from cgro.memorizers.task import memorization_task
 from cgro.networks.relu import ReluNetwork
-from cgro.norms import Norm
 
 Slope = Callable[[str, int, int], int]
 

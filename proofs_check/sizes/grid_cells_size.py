@@ -14,11 +14,11 @@ import math
 import numpy as np
 import sympy as sp
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.cases import scan
-from cgro.evidence.outcomes import exactly, together, within
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
+from cgro.claims.outcomes import exactly, together, within
 from cgro.measures.scaling import power_law
-from cgro.networks.memorizers.cells import Plan
+from cgro.memorizers.cells import Plan
 
 
 def means_inequality() -> bool:

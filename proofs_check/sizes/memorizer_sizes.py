@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from cgro.claim import Claim, Finding
+from cgro.base.norms import Norm
+from cgro.claims.claim import Claim, Finding
 from cgro.data.separation import LabelledPoints, opposite_separation
-from cgro.networks.memorizers.constructions import memorize
-from cgro.norms import Norm
+from cgro.memorizers.constructions import memorize
 
 Polynomial = Callable[[int, int, int], int]
 """Of n stored points, dimension D, and m levels or S pieces."""

@@ -13,10 +13,10 @@ import math
 
 import sympy as sp
 
-from cgro.claim import Claim, Finding
-from cgro.evidence.cases import scan
-from cgro.evidence.symbolic import decide
-from cgro.networks.memorizers.ball_sum import levels
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
+from cgro.claims.symbolic import decide
+from cgro.memorizers.ball_sum import levels
 
 
 def check(*, largest: int = 1024, points_factor: int = 2, level_factor: int = 9) -> Finding:

@@ -1,0 +1,35 @@
+"""The norms l_1, l_2 and l_inf of perturbations: names, duals, norms and distances."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args
+
+import numpy as np
+import scipy  # its parts are imported when first used
+from jaxtyping import Float
+
+from cgro.base.errors import UserError
+
+Norm = Literal["1", "2", "inf"]
+DUAL: dict[Norm, Norm] = {"1": "inf", "2": "2", "inf": "1"}
+"""max over |u|_p <= 1 of <w, u> is the dual norm of w."""
+EXPONENT: dict[Norm, float] = {"1": 1.0, "2": 2.0, "inf": math.inf}
+_METRIC = {"1": "cityblock", "2": "euclidean", "inf": "chebyshev"}
+
+
+def require_norm(norm: str) -> Norm:
+    """The norm of that name. Raises: UserError for any other."""
+    if norm not in get_args(Norm):
+        raise UserError(f"norm is {norm!r}: allowed are '1', '2' and 'inf'; choose one of them")
+    return norm  # type: ignore[return-value]
+
+
+def length(x: Float[np.ndarray, "*batch D"], norm: Norm) -> Float[np.ndarray, "*batch"]:
+    """Norm over the last dim."""
+    return np.linalg.norm(x, ord=EXPONENT[norm], axis=-1)
+
+
+def distances(a: Float[np.ndarray, "A D"], b: Float[np.ndarray, "B D"], norm: Norm) -> Float[np.ndarray, "A B"]:
+    """Distance of every a to every b, by differences of coordinates: no cancellation for close points."""
+    return scipy.spatial.distance.cdist(a, b, _METRIC[norm])

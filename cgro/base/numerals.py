@@ -1,0 +1,37 @@
+"""Numbers as a user types them: plain ASCII numerals only.
+
+Python's own `int` and `float` also take 1_0, digits of other scripts, spaces, and 1e400 as infinite.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+from cgro.base.errors import UserError
+
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
+_NOT_FINITE = re.compile(r"[+-]?(inf|infinity|nan)", re.IGNORECASE)
+LARGEST = 2**63 - 1
+"""Of integers: what machines count with."""
+
+
+def read_integer(text: str) -> int:
+    """The integer that a text says. Raises: UserError."""
+    if not _INTEGER.fullmatch(text):
+        raise UserError(f"must be an integer in digits 0 to 9, got {text!r}")
+    # No more digits than Python converts.
+    if len(text) > 100 or abs(int(text)) > LARGEST:
+        raise UserError(f"must be an integer of at most 2^63 - 1 in size, got {text}")
+    return int(text)
+
+
+def read_number(text: str) -> float:
+    """The real number that a text says, inf and nan too: what is computed with it refuses those. Raises: UserError."""
+    if not (_NUMBER.fullmatch(text) or _NOT_FINITE.fullmatch(text)):
+        raise UserError(f"must be a number like 0.5 or 1e-3, got {text!r}")
+    value = float(text)
+    if math.isinf(value) and not _NOT_FINITE.fullmatch(text):
+        raise UserError(f"must be a number that a float holds, got {text}")
+    return value

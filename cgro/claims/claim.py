@@ -1,0 +1,176 @@
+"""What a check is made of: a claim, its hypotheses and perturbations, and what was found.
+
+A check is one small file in `proofs_check/` with a function and a `Claim`. Numbers among the function's keyword
+arguments are parameters that a user may set; functions among them are the claim's bounds, which a negative control
+replaces by wrong ones.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import xarray as xr
+
+from cgro.base.errors import UserError
+
+Evidence = Literal["symbolic", "exact", "interval", "statistical", "asymptotic", "numerical"]
+"""symbolic: a proof by computer algebra. exact: certificates, integers and rationals, exhaustive search. interval:
+outward-rounded arithmetic on boxes. statistical: a simulation with a stated confidence. asymptotic: a fitted exponent
+with its interval. numerical: floating point against a stated tolerance."""
+Tag = Literal["[S]", "[N]", "[R]", "[D]", "[M]"]
+Outcome = Literal["holds", "fails", "undecided"]
+_CAPITALS = {"cgro": "CGRO", "s": "S"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found."""
+
+    holds: bool | None
+    """None: undecided."""
+    slack: float
+    """How far inside the bound: bound over measured, or tolerance over deviation; at least 1 where the claim holds.
+    Infinite for an identity, which has nothing to spare or to miss."""
+    tested: str
+    """Where: domain, number of cases, sizes."""
+    bound: str
+    measured: str
+    constant: str = ""
+    """The tightest constant that the data allow, where the claim states none or a loose one."""
+    counterexample: str = ""
+    """The smallest one found, where the claim fails."""
+    confidence: float | None = None
+    """Of a statistical verdict, in (0, 1): the probability of the verdict `holds` for a false claim is at most 1 -
+    confidence."""
+    data: xr.Dataset | None = None
+    """Numbers that the claim's `draw`, if it has one, makes a picture of."""
+
+    def __post_init__(self) -> None:
+        # numpy's truth values and numbers become Python's, which compare and store as one expects.
+        object.__setattr__(self, "holds", None if self.holds is None else bool(self.holds))
+        object.__setattr__(self, "slack", float(self.slack))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement and all that it takes to check it."""
+
+    statement: str
+    """In one line."""
+    source: str
+    """Paper and number."""
+    tag: Tag
+    """How sure the source is: [S] stated, [N] from notes, [R] recalled, [D] derived here, [M] measured."""
+    evidence: Evidence
+    check: Callable[..., Finding]
+    """Keyword arguments only, each with the default of the quick preset."""
+    controls: Mapping[str, Mapping[str, Any]]
+    """Negative controls: a perturbed claim in words, and the arguments of `check` that make it; each must be
+    refuted."""
+    hypotheses: Mapping[str, Callable[..., bool]] = field(default_factory=dict)
+    """In words, and as a function of some of the parameters."""
+    deep: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters of the preset deep, where they are not those of quick."""
+    known_wrong: str = ""
+    """For a published or recalled claim that the check refutes: what is right instead."""
+    draw: Callable[[xr.Dataset], Any] | None = None
+    """Makes a picture of the numbers of a finding."""
+
+    @property
+    def about(self) -> str:
+        """What the check does, in its own words: the docstring of its file."""
+        return sys.modules[self.check.__module__].__doc__ or ""
+
+    @property
+    def area(self) -> str:
+        """The folder of its file, in words."""
+        parts = self.check.__module__.split(".")
+        words = parts[-2].split("_") if len(parts) > 2 else ["other"]
+        return " ".join(_CAPITALS.get(word, word) for word in words)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Names and defaults of what a user may set."""
+        arguments = inspect.signature(self.check).parameters.values()
+        return {a.name: a.default for a in arguments if isinstance(a.default, int | float | str | tuple)}
+
+    def preset(self, name: Literal["quick", "deep"]) -> dict[str, Any]:
+        """The parameters of a preset."""
+        return self.parameters | (dict(self.deep) if name == "deep" else {})
+
+    def require(self, parameters: Mapping[str, Any]) -> None:
+        """Raises: UserError naming the first hypothesis that these parameters do not meet."""
+        for words, met in self.hypotheses.items():
+            values = {name: parameters[name] for name in inspect.signature(met).parameters}
+            if not met(**values):
+                given = ", ".join(f"{name} = {value}" for name, value in values.items())
+                raise UserError(f"{given}: the claim's hypothesis {words!r} is not met; give values that meet it")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check says of a claim, ready to store and to print."""
+
+    name: str
+    area: str
+    """Folder of the check."""
+    statement: str
+    source: str
+    tag: str
+    evidence: str
+    known_wrong: str
+    parameters: Mapping[str, Any]
+    outcome: Outcome
+    slack: float | None
+    """None: infinite, an identity."""
+    tested: str
+    bound: str
+    measured: str
+    constant: str
+    counterexample: str
+    confidence: float | None
+    seconds: float
+
+    @classmethod
+    def of(cls, name: str, claim: Claim, parameters: Mapping[str, Any], found: Finding, seconds: float) -> Verdict:
+        """The verdict of a finding."""
+        outcome: Outcome = "undecided" if found.holds is None else "holds" if found.holds else "fails"
+        return cls(
+            name=name,
+            area=claim.area,
+            statement=claim.statement,
+            source=claim.source,
+            tag=claim.tag,
+            evidence=claim.evidence,
+            known_wrong=claim.known_wrong,
+            parameters=dict(parameters),
+            outcome=outcome,
+            slack=float(found.slack) if math.isfinite(found.slack) else None,
+            tested=found.tested,
+            bound=found.bound,
+            measured=found.measured,
+            constant=found.constant,
+            counterexample=found.counterexample,
+            confidence=found.confidence,
+            seconds=round(seconds, 3),
+        )
+
+    @property
+    def as_expected(self) -> bool:
+        """Whether the claim holds, or fails and is known to."""
+        return self.outcome == ("fails" if self.known_wrong else "holds")
+
+    @property
+    def words(self) -> str:
+        """The verdict in a word or two."""
+        return "refuted as known" if self.known_wrong and self.outcome == "fails" else self.outcome
+
+
+def undecided(reason: str) -> Finding:
+    """No verdict, and why."""
+    return Finding(None, math.nan, tested="-", bound="-", measured=reason)

@@ -1,0 +1,91 @@
+"""What `cgro figure` does: chooses a stored result, and draws."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import xarray as xr
+
+from cgro.base.errors import UserError
+from cgro.base.files import StorageError, remove_leftovers
+from cgro.plots.figure import Figure
+from cgro.plots.output import draw_figure
+from cgro.runs import store
+from cgro.runs.registry import find, find_all
+
+log = logging.getLogger(__name__)
+PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published"
+"""Results that come with a checkout; an installed cgro has none."""
+
+
+def figure(options: argparse.Namespace) -> int:
+    """Draw figures from stored results; says which on the error stream, and prints the files."""
+    if options.result is not None and len(options.names) != 1:
+        raise UserError(f"--result {options.result}: one result belongs to one figure; name the figure")
+    figures = {name: find("figure", name) for name in options.names} if options.names else find_all("figure")
+    chosen = {name: _chosen(each, options) for name, each in figures.items()}
+    missing = [name for name, path in chosen.items() if path is None]
+    if missing and (options.names or len(missing) == len(chosen)):
+        raise _missing(figures[missing[0]].experiment, options)
+    for name in missing:
+        log.info("%s: no result yet, make it with `cgro simulate %s`", name, figures[name].experiment)
+    output = options.output or options.results / "figures"
+    remove_leftovers(output)
+    results = {name: (path, _loaded(path, figures[name])) for name, path in chosen.items() if path is not None}
+    for name, (path, result) in results.items():
+        log.info("%s: drawn from %s", name, path)
+        try:
+            files = draw_figure(figures[name], name, result, output)
+        except StorageError:
+            raise
+        except UserError as error:
+            raise UserError(f"result file {path}: {error}") from error
+        except Exception as error:  # values that no experiment makes: text for numbers, say
+            raise UserError(
+                f"result file {path}: figure {name} cannot be drawn of it ({type(error).__name__}: {error}); make it "
+                f"again with `cgro simulate {figures[name].experiment}`"
+            ) from error
+        print(*files.values(), sep="\n")
+    return 0
+
+
+def _chosen(figure: Figure, options: argparse.Namespace) -> Path | None:
+    """The file to draw: as asked for, or the newest stored result, or a published one."""
+    experiment = figure.experiment
+    if options.result is not None:
+        return Path(options.result)
+    if options.preset is None:
+        stored = sorted((options.results / experiment).glob("*.nc"), key=lambda path: path.stat().st_mtime)
+        return stored[-1] if stored else next(_published(experiment), None)
+    config = find("experiment", experiment).preset(options.preset)
+    path = store.result_path(options.results, experiment, config)
+    if path.exists():
+        return path
+    published = (p for p in _published(experiment) if store.load(p).attrs.get("config") == store.as_json(config))
+    return next(published, None)
+
+
+def _published(experiment: str) -> Iterator[Path]:
+    """Published results of an experiment: of its presets, the larger first, then others."""
+    rank = {f"{experiment}-paper": 0, f"{experiment}-quick": 1}
+    for path in sorted(PUBLISHED.glob(f"{experiment}-*.nc"), key=lambda path: (rank.get(path.stem, 2), path)):
+        if store.load(path).attrs.get("experiment") == experiment:
+            yield path
+
+
+def _missing(experiment: str, options: argparse.Namespace) -> UserError:
+    preset = "" if options.preset is None else f" --preset {options.preset}"
+    return UserError(
+        f"results in {options.results / experiment}: none{preset and f' of{preset}'}; make one with "
+        f"`cgro simulate {experiment}{preset} --results {options.results}`, or give a file with --result FILE"
+    )
+
+
+def _loaded(path: Path, figure: Figure) -> xr.Dataset:
+    try:
+        return store.load_result(path, figure.experiment)
+    except FileNotFoundError:
+        raise UserError(f"result file {path}: not found; give a file that `cgro simulate` printed") from None

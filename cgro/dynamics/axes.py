@@ -1,0 +1,98 @@
+"""Named axes of a sweep: which field of a setting varies, and over which values."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from cgro.base.errors import UserError
+from cgro.base.machine import require_memory
+from cgro.dynamics.setting import PatchSetting
+
+LABELS = {
+    "samples": "training samples $N$",
+    "patches": "patches $P$",
+    "dim": "patch dimension $d$",
+    "filters": "filters $m$",
+    "exponent": "exponent $q$",
+    "signal": r"signal strength $\alpha$",
+    "noise_norm": r"noise norm $\sigma\sqrt{d}$",
+    "init_scale": r"initial scale $\sigma_0$",
+    "radius_ratio": r"perturbation ratio $\rho=\delta/\alpha$",
+    "adversarial_weight": r"adversarial weight $\lambda$",
+    "learning_rate": r"learning rate $\eta$",
+}
+"""Fields of a setting that an axis may name, with their labels."""
+_VALUE = 100.0
+"""Bytes that a value of an axis takes while the axis is made."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a diagram."""
+
+    name: str
+    """Field of the setting that varies, e.g. radius_ratio, noise_norm, samples."""
+    low: float
+    """First value."""
+    high: float
+    """Last value, > low."""
+    count: int
+    """Number of values, >= 2."""
+    log: bool = False
+    """Space the values evenly in their logarithm."""
+
+    def __post_init__(self) -> None:
+        require_axis(self.name)
+        if self.count < 2:
+            raise UserError(f"axis {self.name}: count = {self.count}; give at least 2 values")
+        require_memory(_VALUE * min(self.count, 2**53), f"axis {self.name} with count = {self.count:,}")
+        if not self.low < self.high:
+            raise UserError(f"axis {self.name}: low = {self.low:g} and high = {self.high:g}; give low < high")
+        if self.log and self.low <= 0:
+            raise UserError(
+                f"axis {self.name}: low = {self.low:g} on a logarithmic axis; give low > 0 or make the axis linear"
+            )
+        for value in (self.low, self.high):
+            if not math.isfinite(value):
+                raise UserError(f"axis {self.name}: {value} is not a value; give finite low and high")
+            vary(PatchSetting(), self.name, value)
+
+    @property
+    def values(self) -> list[float]:
+        """The values, rounded to distinct integers for a size."""
+        spaced = (np.geomspace if self.log else np.linspace)(self.low, self.high, self.count)
+        if self.is_integer:
+            spaced = np.unique(spaced.round())
+        return [float(f"{value:.12g}") for value in spaced]
+
+    @property
+    def size(self) -> int:
+        """At least the number of values, found without making them."""
+        return min(self.count, int(self.high) - int(self.low) + 1) if self.is_integer else self.count
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether the field counts something."""
+        return is_integer(self.name)
+
+
+def is_integer(name: str) -> bool:
+    """Whether a field of the setting counts something."""
+    return {f.name: f.type for f in fields(PatchSetting)}[name] == "int"
+
+
+def require_axis(name: str) -> None:
+    """Refuse a name that no axis can have, suggesting the closest one. Raises: UserError."""
+    if name not in LABELS:
+        close = difflib.get_close_matches(name, LABELS, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise UserError(f"axis {name!r}: unknown; {hint}choose one of {', '.join(LABELS)}")
+
+
+def vary(setting: PatchSetting, name: str, value: float) -> PatchSetting:
+    """The setting with one field changed."""
+    return replace(setting, **{name: round(value) if is_integer(name) else value})  # type: ignore[arg-type]

@@ -1,0 +1,59 @@
+"""Experiments that change one thing: the same setting at several values, each with several seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import xarray as xr
+
+from cgro.base.work import Context, PlainContext
+from cgro.dynamics.memory import require_sweep
+from cgro.dynamics.setting import PatchSetting
+from cgro.dynamics.sweep import BLOCK, train_settings
+
+
+class OneAxisConfig(Protocol):
+    """What the configurations of these experiments have in common."""
+
+    @property
+    def seeds(self) -> int: ...
+    @property
+    def records(self) -> int: ...
+    @property
+    def test_samples(self) -> int: ...
+    @property
+    def device(self) -> str: ...
+
+
+def require_variants(config: OneAxisConfig, settings: Sequence[PatchSetting]) -> None:
+    """Refuse sizes that the memory of this machine cannot hold. Raises: UserError."""
+    require_sweep(
+        settings,
+        count=len(settings),
+        seeds=config.seeds,
+        records=config.records,
+        test_samples=config.test_samples,
+        together=BLOCK,
+    )
+
+
+def train_variants(
+    context: Context | None,
+    config: OneAxisConfig,
+    settings: Sequence[PatchSetting],
+    dimension: str,
+    values: Sequence[float] | Sequence[str],
+    long_name: str,
+) -> xr.Dataset:
+    """Trajectories with dimensions (`dimension`, seed, step); `values` label the variants along `dimension`."""
+    trained = train_settings(
+        context or PlainContext(),
+        settings,
+        range(config.seeds),
+        records=config.records,
+        test_samples=config.test_samples,
+        device=config.device,
+    )
+    renamed = trained.rename(setting=dimension)
+    return renamed.assign_coords({dimension: (dimension, list(values), {"long_name": long_name})})

@@ -1,0 +1,58 @@
+"""The perturbation set A(X, delta) of Li & Li (ICML 2025), section 5: the signal patch moves along w* only.
+
+X'[s] = X[s] + c w*, |c| <= delta. With t = alpha + c y the signal patch becomes t y w*, and it adds to the margin
+y f(X') the signal margin
+
+    h_y(t) = y |t|^q U_{sgn(y t)},    U_+ = sum_r a_r phi(u_r),  U_- = sum_r a_r phi(-u_r),   u_r = <w_r, w*>
+
+(U_- = -U_+ for the odd activation, so that h_y(t) = sgn(t)|t|^q U whatever y).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from cgro.base.validate import one_of
+from cgro.dynamics.activations import Activation, activation
+
+SignalAttack = Literal["transfer", "worst"]
+"""transfer: fixed, t = alpha - delta (the 2023 version of the paper). worst: the exact maximum of the loss inside A."""
+
+
+def signal_learning(
+    u: Float64[Tensor, "B F"], signs: Float64[Tensor, " F"], exponent: float, kind: Activation
+) -> Float64[Tensor, "B 2"]:
+    """(U_-, U_+) of each run: what the network has learned of the signal of either label."""
+    return torch.stack([activation(side * u, exponent, kind) @ signs for side in (-1.0, 1.0)], dim=1)
+
+
+def signal_margin(t: Float64[Tensor, " B"], U: Float64[Tensor, "B 2"], exponent: float) -> Float64[Tensor, "B 2"]:
+    """h_y(t) of each run for y = -1 (column 0) and y = +1 (column 1)."""
+    positive = (t >= 0)[:, None]
+    label = torch.tensor([-1.0, 1.0], dtype=U.dtype, device=U.device)
+    return label * (t.abs() ** exponent)[:, None] * torch.where(positive, U, U.flip(1))
+
+
+def attacked_margin(
+    attack: SignalAttack,
+    signal: Float64[Tensor, " B"],
+    radius: Float64[Tensor, " B"],
+    U: Float64[Tensor, "B 2"],
+    exponent: float,
+) -> tuple[Float64[Tensor, "B 2"], Float64[Tensor, "B 2"]]:
+    """Signal margin under the attack and the signal t that attains it, for both labels.
+
+    h_y is monotone on either side of t = 0, so its minimum over [alpha - delta, alpha + delta] lies at an end point,
+    or at t = 0 where that is inside (delta >= alpha).
+    """
+    if one_of("attack", attack, get_args(SignalAttack)) == "transfer":
+        t = signal - radius
+        return signal_margin(t, U, exponent), t[:, None].expand(-1, 2)
+    ends = [signal - radius, signal + radius, (signal - radius).clamp(min=0.0)]
+    margins = torch.stack([signal_margin(t, U, exponent) for t in ends], dim=-1)
+    best = margins.argmin(-1)
+    return margins.amin(-1), torch.stack(ends, dim=-1).gather(1, best)

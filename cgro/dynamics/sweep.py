@@ -1,0 +1,96 @@
+"""Sweeps of the patch model: any list of settings, with seeds, in blocks that an executor can share out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import xarray as xr
+
+from cgro.base.work import Context, Tick
+from cgro.dynamics.memory import require_runs
+from cgro.dynamics.runs import EngineName, Runs
+from cgro.dynamics.setting import PatchSetting
+
+BLOCK = 64
+"""Runs in a block: what is lost at most when a sweep is killed."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Runs of one shape: every setting with every seed."""
+
+    settings: tuple[PatchSetting, ...]
+    seeds: tuple[int, ...]
+    engine: EngineName
+    records: int
+    test_samples: int
+    detail: bool
+    device: str
+
+    @property
+    def work(self) -> float:
+        """Run-steps."""
+        return float(self.settings[0].steps * len(self.settings) * len(self.seeds))
+
+
+def train_block(block: Block, tick: Tick) -> xr.Dataset:
+    """Trajectories of a block."""
+    from cgro.dynamics.trajectory import train
+
+    return train(
+        Runs.product(block.settings, block.seeds),
+        engine=block.engine,
+        records=block.records,
+        test_samples=block.test_samples,
+        detail=block.detail,
+        device=block.device,
+        tick=tick,
+    )
+
+
+def train_settings(
+    context: Context,
+    settings: Sequence[PatchSetting],
+    seeds: Sequence[int],
+    *,
+    engine: EngineName = "gram",
+    records: int = 100,
+    test_samples: int = 2048,
+    detail: bool = False,
+    device: str = "auto",
+) -> xr.Dataset:
+    """Train every setting with every seed; Dataset with dimensions (setting, seed, step, ...) in the given order.
+
+    Settings that share a shape are trained together, in blocks of at most BLOCK runs.
+
+    Raises: ValueError where the settings differ in their number of steps (their records would not share an axis).
+    """
+    require_runs(len(settings), seeds)
+    settings, seeds = list(settings), tuple(seeds)
+    if len({s.steps for s in settings}) > 1:
+        raise ValueError("the settings of a sweep must take the same number of steps")
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for k, setting in enumerate(settings):
+        # The direct engine trains one dimension at a time.
+        groups.setdefault((setting.shape, setting.dim if engine == "direct" else None), []).append(k)
+    width = max(1, BLOCK // len(seeds))
+    chunks = [ks[i : i + width] for ks in groups.values() for i in range(0, len(ks), width)]
+    blocks = [
+        Block(tuple(settings[k] for k in chunk), seeds, engine, records, test_samples, detail, device)
+        for chunk in chunks
+    ]
+    trained = context.map(train_block, blocks)
+    parts = [_by_setting(part, chunk, seeds) for part, chunk in zip(trained, chunks, strict=True)]
+    return xr.concat(parts, dim="setting", join="exact").sortby("setting").drop_vars("setting")
+
+
+def _by_setting(part: xr.Dataset, indices: list[int], seeds: tuple[int, ...]) -> xr.Dataset:
+    """Split the dimension run of a block into setting and seed."""
+    shape = (len(indices), len(seeds))
+    data = {
+        name: (("setting", "seed", *v.dims[1:]), v.values.reshape(*shape, *v.shape[1:]), v.attrs)
+        for name, v in part.data_vars.items()
+    }
+    coords = {"setting": indices, "seed": list(seeds), "step": part["step"]}
+    return xr.Dataset(data, coords=coords)

@@ -1,0 +1,126 @@
+"""What is known about the number of parameters of a robust memorizer: lower bounds, and published upper bounds.
+
+Lower bounds hold for the worst data set of N points in R^D: some data set needs as many. Upper bounds without a stated
+constant are given as scalings, to be compared in shape alone.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+from cgro.base.errors import UserError
+from cgro.base.norms import EXPONENT, Norm
+from cgro.base.validate import integer
+
+
+def first_layer_width(samples: int, dim: int, ratio: float, norm: Norm) -> int:
+    """Neurons that the first layer needs for the points {e_1, ..., e_D, 0} (and 2 e_1, ... if N > D + 1).
+
+        l_p, p >= 2:  ceil(rho^2 min(N - 1, D)),   l_p, p < 2:  ceil(rho^2 min(N - 1, D) / D^(2/p - 1)),
+        l_inf:  min(N - 1, D) for rho > 1/2
+
+    Reference: Kim, Moon & Yun, NeurIPS 2025, Prop. 3.2, C.6 and C.7 [S].
+
+    Raises: UserError unless 0 < ratio < 1.
+    """
+    _require_ratio(ratio)
+    dims = min(samples - 1, dim)
+    if norm == "inf" and ratio > 0.5:
+        return dims
+    p = EXPONENT[norm]
+    shrink = dim ** (2 / p - 1) if p < 2 else 1.0
+    # Less a rounding error, so that the bound is never overstated.
+    return max(1, math.ceil(ratio**2 * dims / shrink - 1e-9))
+
+
+def lower_bound_total(samples: int, dim: int, ratio: float, norm: Norm) -> int:
+    """All parameters that some data set needs: (D + 1) for each neuron of the first layer.
+
+    Kim, Moon & Yun, Theorem 3.1 adds Omega(sqrt(N min(1/(1-rho^2), D))) without a stated constant, which is left out.
+    """
+    return (dim + 1) * first_layer_width(samples, dim, ratio, norm)
+
+
+def shattered_points(samples: int, dim: int, ratio: float) -> int:
+    """Points that robust memorizers of N points in R^D shatter in l_2: their VC dimension is no less.
+
+        floor(N/2) floor(1/(1-rho^2))
+
+    ratio: in (0, sqrt(1 - 1/D)]. Beyond it the statement is false: half-spaces memorize every two points at every ratio
+    and shatter D + 1 points.
+
+    Raises: UserError for a ratio beyond, which is every one for D = 1. Reference: Kim, Moon & Yun, Prop. 3.3 [S].
+    """
+    integer("samples", samples, low=1)
+    integer("dim", dim, low=1)
+    _require_ratio(ratio)
+    if not within_shattering(dim, ratio):
+        largest = math.sqrt(1 - 1 / dim)
+        raise UserError(
+            f"ratio must be at most sqrt(1 - 1/D) = {largest:.6g} for D = {dim:,}, got {ratio:.9g}: beyond, fewer "
+            "points may be shattered; lower the ratio or raise D"
+        )
+    return (samples // 2) * min(dim, math.floor(1 / (1 - ratio**2) + 1e-9))
+
+
+def within_shattering(dim: int, ratio: float) -> bool:
+    """rho <= sqrt(1 - 1/D), the hypothesis of `shattered_points`, up to the rounding of that root."""
+    return ratio <= math.sqrt(1 - 1 / dim) * (1 + 4 * math.ulp(1.0))
+
+
+def published_scaling_total(samples: int, dim: int, ratio: float) -> float:
+    """rho^4 N d^2 + rho^2 d D + D, d = min(N, D): the published order of all parameters in l_2, without constant and
+    logarithms.
+
+    It is N D^2 rho^4 + D, for rho >= 1/(5 sqrt D), after the projection on the span of the points, which is an isometry
+    and whose part in the first layer costs rho^2 d D.
+
+    Reference: Kim, Moon & Yun, NeurIPS 2025, Theorem 4.2 (iii) and Prop. B.21 [S]; put together here [D].
+    """
+    _require_ratio(ratio)
+    span = min(samples, dim)
+    return ratio**4 * samples * span**2 + ratio**2 * span * dim + dim
+
+
+def shared_square_scaling_total(samples: int, dim: int, ratio: float) -> float:
+    """D + N + rho^2 N D, the scaling of construction S after projection, without its constant and logarithms [D]."""
+    _require_ratio(ratio)
+    return dim + samples + ratio**2 * samples * dim
+
+
+def _require_ratio(ratio: float) -> None:
+    if not 0 < ratio < 1:
+        raise UserError(f"ratio is {ratio:g}: rho = 2 radius / separation lies between 0 and 1; change the radius")
+
+
+def vc_bound(sizes: tuple[int, ...]) -> float:
+    """Largest VC dimension of ReLU networks with `sizes` = (inputs, hidden widths..., 1), from above.
+
+        L + Lbar W log2(4 e R log2(2 e R)),   R = sum_i i k_i,   Lbar = sum_i W_i / W
+
+    with L layers, W parameters in all, W_i in the first i layers, and k_i neurons in layer i. Reference: Bartlett,
+    Harvey, Liaw & Mehrabian, JMLR 2019, Theorem 7 [R].
+    """
+    parts = [(a + 1) * b for a, b in pairwise(sizes)]
+    layers = len(parts)
+    partial = sum(sum(parts[: i + 1]) for i in range(layers))
+    R = sum((i + 1) * k for i, k in enumerate(sizes[1:]))
+    inside = 4 * math.e * R * math.log2(2 * math.e * R)
+    return layers + partial * math.log2(inside)
+
+
+def neurons_for_all_labellings(cells: int, dim: int) -> int:
+    """Neurons without which no two-layer network class realizes every labelling of that many points: VC dimension.
+
+    A robust classifier of the grid family must realize its labelling, so this many neurons are needed for some
+    labelling. With K^(D-1) cells that is exponential in D. Reference: theory of Li et al., NeurIPS 2022, section 4 [S]
+    with the VC bound of Bartlett et al. [R].
+    """
+    neurons = 1
+    while vc_bound((dim, neurons, 1)) < cells:
+        neurons = max(neurons + 1, int(neurons * 1.01))
+    # The last step may have been too long.
+    while neurons > 1 and vc_bound((dim, neurons - 1, 1)) >= cells:
+        neurons -= 1
+    return neurons

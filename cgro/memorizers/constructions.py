@@ -1,0 +1,71 @@
+"""All robust memorizers by name, and one call that chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from cgro.base.errors import UserError
+from cgro.base.norms import Norm
+from cgro.memorizers.ball_sum import ball_sum
+from cgro.memorizers.cells import grid_cells
+from cgro.memorizers.gated import cgro_classifier
+from cgro.memorizers.hinges import absolute_sum, hinge_sum, shared_hinges
+from cgro.memorizers.lipschitz import lipschitz
+from cgro.memorizers.projected import projected_ball_sum
+from cgro.memorizers.sequential import sequential
+from cgro.memorizers.shared_powers import even_power, shallow_ball_sum
+from cgro.memorizers.task import Memorizer, Task, memorization_task
+
+CONSTRUCTIONS: dict[str, Callable[..., Memorizer]] = {
+    f.__name__: f
+    for f in (
+        ball_sum,
+        shallow_ball_sum,
+        projected_ball_sum,
+        hinge_sum,
+        shared_hinges,
+        sequential,
+        lipschitz,
+        even_power,
+        absolute_sum,
+        grid_cells,
+        cgro_classifier,
+    )
+}
+"""From the name of a construction to the function that builds it."""
+
+NORMS: dict[Norm, tuple[str, ...]] = {
+    "2": ("ball_sum", "shallow_ball_sum", "projected_ball_sum"),
+    "inf": ("hinge_sum", "shared_hinges", "sequential", "lipschitz", "even_power"),
+    "1": ("absolute_sum",),
+}
+"""The constructions for each norm, the default first. For all: `grid_cells` at
+small radii, in exact arithmetic, and `cgro_classifier` around a clean classifier."""
+
+
+def memorize(
+    points: Any, labels: Any, norm: str, radius: float, *, construction: str | None = None, **options: Any
+) -> Memorizer:
+    """A ReLU network that gives every point of the balls B_p(x_i, radius) the label y_i.
+
+    Args:
+        points: (N, D), finite.
+        labels: (N,) integers. -1 and +1 are read from the sign of the output, others are the output itself.
+        norm: '1', '2' or 'inf'.
+        radius: > 0, below half the smallest distance between points of different labels.
+        construction: a key of `CONSTRUCTIONS`; default: the first in `NORMS` for the norm.
+        options: for the construction.
+
+    Raises: UserError for what the task or the construction excludes, naming pair and limit; PrecisionError where
+        float64 cannot carry the network.
+    """
+    task = memorization_task(points, labels, norm, radius)
+    return build(task, construction or NORMS[task.norm][0], options)
+
+
+def build(task: Task, construction: str, options: dict[str, Any]) -> Memorizer:
+    """The memorizer of that construction. Raises: UserError for an unknown name, and what the construction raises."""
+    if construction not in CONSTRUCTIONS:
+        raise UserError(f"construction is {construction!r}: allowed are {', '.join(CONSTRUCTIONS)}; choose one of them")
+    return CONSTRUCTIONS[construction](task, **options)

@@ -1,0 +1,26 @@
+"""Image classifiers by name, and the widths that they may have."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from cgro.base.errors import UserError
+
+ModelName = Literal["small-cnn", "lenet", "preact-resnet18", "wrn-16", "wrn-28", "wrn-34"]
+"""Networks; wrn-28 at width 10 is WideResNet-28-10."""
+
+WIDTHS: dict[str, float] = {
+    "small-cnn": 24, "lenet": 16, "preact-resnet18": 1, "wrn-16": 10, "wrn-28": 10, "wrn-34": 10,
+}  # fmt: skip
+"""Usual widths; LeNet's makes it the network of the MNIST challenge."""
+
+WHOLE = ("small-cnn", "lenet")
+"""Networks whose width is a number of channels."""
+
+
+def require_width(name: str, width: float) -> None:
+    """Raises: UserError for a width that is no number of channels of the network."""
+    whole = name in WHOLE
+    if not (width > 0 and math.isfinite(width)) or (whole and width != int(width)):
+        raise UserError(f"width is {width:g}: allowed are {'whole ' if whole else ''}numbers above 0 with {name}")

@@ -1,1 +1,0 @@
-"""Robust memorizers: one function per construction, from labelled points to a ReLU network and its claimed size."""

@@ -1,0 +1,67 @@
+"""A figure as an object: what it draws of the result of which experiment, and what it needs of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import xarray as xr
+from matplotlib.figure import Figure as Drawing
+
+from cgro.base.errors import UserError
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the report that belongs to a figure."""
+
+    about: str
+    """What it shows, in a sentence or two."""
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    """The last cell of a row is a verdict."""
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What a file in `figures/` defines as `FIGURE`. Its functions take a result and read nothing else."""
+
+    title: str
+    """In one line."""
+    experiment: str
+    """The name of the experiment whose results it draws."""
+    needs: Mapping[str, str]
+    """Variables that it draws, by their dimensions: both are names with spaces between."""
+    draw: Callable[[xr.Dataset], Drawing]
+    caption: Callable[[xr.Dataset], str]
+    """What the figure shows, with the numbers of the result."""
+    numbers: Callable[[xr.Dataset], tuple[list[str], list[list[Any]]]]
+    """Header and rows of what is plotted, for the CSV file."""
+    attributes: str = ""
+    """Attributes that it states, names with spaces between."""
+    highlight: Callable[[xr.Dataset], tuple[str, str]] | None = None
+    """A number and what it is, for the top of the report."""
+    table: Callable[[xr.Dataset], Table] | None = None
+    order: int = 100
+    """Place in the report: smaller numbers first, then by name."""
+
+    def require(self, name: str, result: xr.Dataset) -> None:
+        """Refuse a result without what the figure needs. Raises: UserError naming what is missing."""
+        for words, variables in self.needs.items():
+            dims = tuple(words.split())
+            for variable in variables.split():
+                if variable not in result.variables:
+                    has = ", ".join(map(str, result.variables)) or "none"
+                    raise UserError(f"figure {name} needs the variable {variable}; the result has {has}")
+                found = tuple(map(str, result[variable].dims))
+                if found != dims:
+                    raise UserError(
+                        f"figure {name} needs {variable} with dimensions ({', '.join(dims)}), got ({', '.join(found)})"
+                    )
+                if result[variable].size == 0:
+                    raise UserError(f"figure {name} needs values of {variable}; the result has none")
+        for attribute in self.attributes.split():
+            if attribute not in result.attrs:
+                raise UserError(f"figure {name} needs the attribute {attribute}, which the result lacks")

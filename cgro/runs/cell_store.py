@@ -1,0 +1,203 @@
+"""Finished cells of a sweep: one SQLite file, to which cells are added one by one, each written whole or not at all.
+
+A cell is found by the hash of its function and its configuration. Its row holds both, the packed Dataset and a digest
+of all three, so that no row is read as another's and damage is noticed. A damaged cell counts as one that is not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import xarray as xr
+
+from cgro.base.errors import UserError
+from cgro.base.files import StorageError, require_writable
+from cgro.runs.packing import unpack
+from cgro.runs.store import as_json, content_hash
+
+log = logging.getLogger(__name__)
+FILE = "cells.sqlite"
+T = TypeVar("T")
+Row = tuple[str, str, str, bytes, bytes]
+_COLUMNS = "key, function, config, digest, content"
+_TABLE = f"create table if not exists cell ({_COLUMNS.replace('key', 'key text primary key')})"
+_WAIT = 60.0
+"""Seconds to wait for another process that is writing."""
+_AT_ONCE = 500
+"""Keys in one query; SQLite allows 999 parameters at least."""
+_SMALLEST = 128
+"""Bytes that a row takes at least: a key, a digest, and something of each of the others."""
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT)
+"""What SQLite reports where the bytes make no sense, or the table lacks our columns; not a full disk or a lock."""
+
+
+@dataclass(frozen=True)
+class Name:
+    """What a cell is found by, wherever in the code that lies: names of its function and class, and its JSON."""
+
+    function: str
+    config: str
+
+    @classmethod
+    def of(cls, function: Any, cell: Any) -> Name:
+        return cls(f"{function.__qualname__}({type(cell).__qualname__})", as_json(cell))
+
+    @property
+    def key(self) -> str:
+        return content_hash(self.function, self.config)
+
+
+class Cells:
+    """The finished cells in a folder, which is created with the first of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.path = folder, folder / FILE
+
+    def find(self, names: Sequence[Name]) -> dict[int, xr.Dataset]:
+        """The Datasets of those cells that are there and whole, by position in `names`.
+
+        Raises: UserError for a file that cannot be read.
+        """
+        if not self.path.exists():
+            return {}
+        wanted = {name.key: name for name in names}
+        rows = self._mending(lambda database: _rows(database, list(wanted)))
+        found = {row[0]: content for row in rows if (content := _content(row, wanted[row[0]])) is not None}
+        if len(found) < len(rows):
+            log.warning("%s: %d cells are damaged; they are computed again", self.path, len(rows) - len(found))
+        return {k: found[name.key] for k, name in enumerate(names) if name.key in found}
+
+    def names(self) -> list[Name]:
+        """The cells that are there and whole."""
+        rows = self._mending(_all_rows) if self.path.exists() else []
+        return [name for row in rows if _content(row, name := Name(row[1], row[2])) is not None]
+
+    def add(self, name: Name, content: bytes) -> None:
+        """Store the packed Dataset of a cell, in place of an older one.
+
+        Raises: StorageError where the folder cannot be written or the disk is full.
+        """
+        row: Row = (name.key, name.function, name.config, _digest(name, content), content)
+        new = not self.path.exists()
+        require_writable(self.folder)
+        try:
+            self._mending(lambda database: _insert(database, [row]))
+        except BaseException:
+            if new and self.path.exists() and not self.path.stat().st_size:
+                self.path.unlink()
+            raise
+
+    def _mending(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """`work` on the open file; on one that is damaged, once more after it was mended."""
+        try:
+            return self._opened(work)
+        except sqlite3.Error as error:
+            if _code(error) not in _DAMAGE:
+                raise self._failure(error) from error
+        self._mend()
+        try:
+            return self._opened(work)
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
+
+    def _opened(self, work: Callable[[sqlite3.Connection], T], path: Path | None = None) -> T:
+        with closing(sqlite3.connect(path or self.path, timeout=_WAIT)) as database, database:
+            # A damaged text is one that matches nothing, rather than an error of the whole query.
+            database.text_factory = lambda text: text.decode(errors="replace")
+            database.execute("pragma trusted_schema = off")
+            database.execute("pragma synchronous = normal")
+            database.execute(_TABLE)
+            return work(database)
+
+    def _mend(self) -> None:
+        """Put a damaged file aside, and what can be read of it into a new one."""
+        aside, new = self.path.with_suffix(".damaged"), self.path.with_suffix(f".{os.getpid()}.tmp")
+        new.unlink(missing_ok=True)
+        _lengthen(self.path)
+        with closing(sqlite3.connect(self.path, timeout=_WAIT)) as damaged:
+            damaged.text_factory = lambda text: text.decode(errors="replace")
+            rows = list(_readable(damaged, self.path.stat().st_size))
+        self._opened(lambda database: _insert(database, rows), new)
+        os.replace(self.path, aside)
+        os.replace(new, self.path)
+        log.warning("%s: damaged; %d cells could be read, the file is kept as %s", self.path, len(rows), aside.name)
+
+    def _failure(self, error: sqlite3.Error) -> UserError:
+        if _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return StorageError(f"{self.path}: another process has been writing for {_WAIT:.0f} s; end it or wait")
+        return StorageError(
+            f"folder {self.folder}: cannot write ({error}); free space, make it writable, or choose another folder"
+        )
+
+
+def _lengthen(path: Path) -> None:
+    """Add zeros to a file that was cut off, of which SQLite would read nothing."""
+    with path.open("rb") as file:
+        head = file.read(32)
+    if len(head) == 32:
+        size = int.from_bytes(head[16:18], "big") * int.from_bytes(head[28:32], "big")
+        if path.stat().st_size < size < 2 * path.stat().st_size + 2**20:
+            os.truncate(path, size)
+
+
+def _code(error: sqlite3.Error) -> int:
+    """The primary result code; what Python itself raises has none."""
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)) & 0xFF
+
+
+def _rows(database: sqlite3.Connection, keys: Sequence[str]) -> list[Row]:
+    found: list[Row] = []
+    for start in range(0, len(keys), _AT_ONCE):
+        some = keys[start : start + _AT_ONCE]
+        marks = ", ".join("?" * len(some))
+        found += database.execute(f"select {_COLUMNS} from cell where key in ({marks})", some).fetchall()
+    return found
+
+
+def _all_rows(database: sqlite3.Connection) -> list[Row]:
+    return database.execute(f"select {_COLUMNS} from cell order by key").fetchall()
+
+
+def _insert(database: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    database.executemany(f"insert or replace into cell ({_COLUMNS}) values (?, ?, ?, ?, ?)", rows)
+
+
+def _readable(damaged: sqlite3.Connection, size: int) -> Iterator[Row]:
+    """Rows of a damaged file, one by one: an index may be broken where the table is whole, and the other way round."""
+    last = size // _SMALLEST
+    with suppress(sqlite3.Error):
+        last = min(damaged.execute("select max(rowid) from cell").fetchone()[0] or 0, last)
+    for number in range(1, last + 1):
+        row = None
+        with suppress(sqlite3.Error):
+            row = damaged.execute(f"select {_COLUMNS} from cell where rowid = ?", (number,)).fetchone()
+        if row is not None and all(isinstance(part, str) for part in row[:3]):
+            name = Name(row[1], row[2])
+            if _content(row, name) is not None:
+                yield row
+
+
+def _content(row: Row, name: Name) -> xr.Dataset | None:
+    """The Dataset of a row, if that is the cell of this name and whole."""
+    key, function, config, digest, content = row
+    if (key, function, config) != (name.key, name.function, name.config) or not isinstance(content, bytes):
+        return None
+    if digest != _digest(name, content):
+        return None
+    try:
+        return unpack(content)
+    except ValueError:
+        return None
+
+
+def _digest(name: Name, content: bytes) -> bytes:
+    parts = (name.function.encode(), name.config.encode(), content)
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).digest()

@@ -1,0 +1,157 @@
+"""A Dask cluster as an executor that says so when its scheduler or its last worker is gone, in place of waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+from cgro.base.errors import UserError
+from cgro.runs.workers import WorkersLostError
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+_ANSWER = 4.0
+"""Seconds in which a scheduler must answer."""
+_GONE = 4.0
+"""Seconds without a connection, or without any worker, after which there is no more waiting."""
+_BUSY = 60.0
+"""Seconds without an answer after which there is no more waiting."""
+RESUME = "finished cells are stored: repeat the command to resume"
+
+
+@contextmanager
+def dask_cluster(address: str) -> Iterator[Executor]:
+    """An executor on the cluster whose scheduler listens at this address, tcp://HOST:PORT.
+
+    Futures end with a WorkersLostError once the scheduler does not answer or all workers are gone. Before the first
+    worker comes they wait.
+
+    Raises: UserError within ten seconds where no scheduler answers or the package distributed is not installed.
+    """
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise UserError("--dask: the package distributed is not installed; pip install 'cgro[dask]'") from error
+    with _silent("distributed"):
+        if not _workers(address):
+            log.info("the cluster at %s has no workers yet; waiting for them", address)
+        # Not the default client, which xarray would ask for locks.
+        client = Client(address, timeout=_ANSWER, set_as_default=False)
+        executor = _Watched(client, address)
+        try:
+            yield executor
+        finally:
+            executor.shutdown(wait=False)
+            with suppress(Exception):  # What ends badly here has been reported already.
+                client.close(timeout=2)
+
+
+class _Watched(Executor):
+    """Hands work to the executor of a client; a thread asks the scheduler how many workers there are."""
+
+    def __init__(self, client: Any, address: str) -> None:
+        self._client, self._inner, self._address = client, client.get_executor(pure=False), address
+        self._open: set[Future[Any]] = set()
+        self._end = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def submit(self, function: Callable[..., T], /, *arguments: Any, **options: Any) -> Future[T]:
+        outer: Future[T] = Future()
+        self._open.add(outer)
+        self._inner.submit(function, *arguments, **options).add_done_callback(lambda inner: _copy(inner, outer))
+        outer.add_done_callback(self._open.discard)
+        return outer
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._end.set()
+        self._inner.shutdown(wait=wait)
+
+    def _watch(self) -> None:
+        """Give up all that is open once the scheduler, or every worker after there had been some, is gone.
+
+        A scheduler whose connection is lost was ended; one that only does not answer may be busy, and is given longer.
+        """
+        had_workers, connected, answered, staffed = False, *[time.monotonic()] * 3
+        while not self._end.wait(1.0):
+            now = time.monotonic()
+            if self._client.status == "running":
+                connected = now
+            with suppress(UserError):
+                workers = _workers(self._address)
+                answered, had_workers = now, had_workers or workers > 0
+                staffed = now if workers or not had_workers else staffed
+            if now - connected > _GONE or now - answered > _BUSY:
+                self._give_up("does not answer any more")
+            elif answered - staffed > _GONE:
+                self._give_up("has lost all its workers")
+
+    def _give_up(self, words: str) -> None:
+        for future in list(self._open):
+            _fail(future, WorkersLostError(f"the cluster at {self._address} {words}; {RESUME}"))
+
+
+def _copy(inner: Future[T], outer: Future[T]) -> None:
+    if inner.cancelled():  # as the client does when it gives up its scheduler
+        _fail(outer, WorkersLostError(f"the cluster does not answer any more; {RESUME}"))
+    elif (error := inner.exception()) is not None:
+        _fail(outer, error)
+    else:
+        with suppress(Exception):  # The watcher may have given it up.
+            outer.set_result(inner.result())
+
+
+def _fail(future: Future[Any], error: BaseException) -> None:
+    with suppress(Exception):  # It may have ended in this moment.
+        future.set_exception(error)
+
+
+def _workers(address: str) -> int:
+    """Number of workers that the scheduler knows. Raises: UserError where none answers, or something else does."""
+    from distributed.comm import get_address_host_port
+
+    advice = "give the address that `dask scheduler` printed, tcp://HOST:PORT"
+    try:
+        get_address_host_port(address, strict=True)
+    except ValueError as error:
+        raise UserError(f"--dask {address!r}: no address ({error}); {advice}") from error
+    try:
+        # In a thread of its own: a notebook has an event loop in this one.
+        with ThreadPoolExecutor(1) as thread:
+            answer = thread.submit(asyncio.run, _identity(address)).result()
+    except Exception as error:  # Whatever listens there may send anything.
+        raise UserError(f"--dask {address}: no scheduler answers within {_ANSWER:.0f} s; {advice}") from error
+    if answer.get("type") != "Scheduler":
+        raise UserError(f"--dask {address}: a Dask {str(answer.get('type')).lower()}, not a scheduler; {advice}")
+    return len(answer["workers"])
+
+
+async def _identity(address: str) -> dict[str, Any]:
+    from distributed.core import connect
+
+    async with asyncio.timeout(_ANSWER):
+        comm = await connect(address, timeout=_ANSWER)
+        try:
+            await comm.write({"op": "identity", "reply": True})
+            return dict(await comm.read())
+        finally:
+            comm.abort()
+
+
+@contextmanager
+def _silent(library: str) -> Iterator[None]:
+    """The library reports lost connections by tracebacks; each is said here in one line."""
+    loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.split(".")[0] == library]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

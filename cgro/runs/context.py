@@ -1,0 +1,173 @@
+"""Computes cells of work on any executor, remembers finished ones, and shows progress with rate and time left."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+
+import xarray as xr
+from tqdm import tqdm
+
+from cgro.base import interrupts
+from cgro.base.errors import UserError
+from cgro.base.files import StorageError, require_writable
+from cgro.base.work import C, CellFunction, Progress
+from cgro.data.folder import reading_from
+from cgro.runs import store
+from cgro.runs.cell_store import Cells, Name
+from cgro.runs.packing import pack, unpack
+from cgro.runs.workers import WorkersLostError, processes, require_jobs
+
+log = logging.getLogger(__name__)
+
+
+class StoredContext:
+    """A context that stores every finished cell in `folder`/cells, so that a killed sweep can be resumed.
+
+    jobs: worker processes; 1 computes here, with all cores inside a cell. executor: any `concurrent.futures`
+    executor in place of those (`cgro.runs.cluster.dask_cluster`, say). data_dir: folder of image data sets, for
+    workers, too. fresh: recompute stored cells and begin unfinished ones anew. quiet: no progress bar.
+
+    Cells are found by the content of their dataclass and the name of their function. This process alone writes them, so
+    workers need not share its file system; where two processes share a folder, both may compute a cell, and the second
+    puts the same numbers in the same place.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        jobs: int = 1,
+        executor: Executor | None = None,
+        data_dir: Path | None = None,
+        fresh: bool = False,
+        quiet: bool = False,
+    ) -> None:
+        require_jobs(jobs)
+        # Absolute, because workers may run elsewhere.
+        self.folder, self.jobs, self.executor = folder.absolute(), jobs, executor
+        self.data_dir = data_dir if data_dir is None else data_dir.absolute()
+        self.fresh, self.quiet = fresh, quiet
+        self.cells = Cells(self.folder / "cells")
+
+    def map(self, function: CellFunction[C], cells: Sequence[C]) -> list[xr.Dataset]:
+        """Results of `function` on each cell, in order.
+
+        A failing cell does not keep the others from being computed and stored.
+
+        Raises: UserError after all cells, if some failed; StorageError at once, if the results folder cannot be
+        written; WorkersLostError at once, if no worker is left.
+        """
+        names = [Name.of(function, cell) for cell in cells]
+        results = {} if self.fresh else self.cells.find(names)
+        missing = [k for k in range(len(cells)) if k not in results]
+        if results and missing:
+            log.info("%d of %d cells are stored already", len(results), len(cells))
+        if missing:
+            require_writable(self.cells.folder)
+        failures: list[tuple[int, Exception]] = []
+        with tqdm(
+            total=sum(cell.work for cell in cells),
+            initial=sum(cells[k].work for k in results),
+            unit="",
+            unit_scale=True,
+            disable=self.quiet or not missing,
+            smoothing=0.1,
+            delay=0.5,  # a mistake that the first cell finds is one line
+            leave=False,
+        ) as bar:
+            for k, finished in self._computed(function, cells, names, missing, bar):
+                try:
+                    results[k] = self._stored(names[k], finished())
+                except (StorageError, WorkersLostError):
+                    raise
+                except Exception as error:
+                    failures.append((k, error))
+        if failures:
+            raise _summary(sorted(failures, key=lambda failure: failure[0]), cells) from failures[0][1]
+        return [results[k] for k in range(len(cells))]
+
+    def _stored(self, name: Name, content: bytes) -> xr.Dataset:
+        self.cells.add(name, content)
+        shutil.rmtree(self._scratch(name), ignore_errors=True)
+        return unpack(content)
+
+    def _scratch(self, name: Name) -> Path:
+        """Where the cell may keep unfinished work."""
+        return self.cells.folder / name.key
+
+    def _computed(
+        self, function: CellFunction[C], cells: Sequence[C], names: list[Name], missing: list[int], bar: tqdm
+    ) -> Iterator[tuple[int, Callable[[], bytes]]]:
+        """Each missing cell as it is finished, with a function that returns its packed Dataset or raises its error."""
+        if self.executor is None and self.jobs == 1:
+            for k in missing:
+                yield (
+                    k,
+                    partial(
+                        compute, function, cells[k], self._scratch(names[k]), self.data_dir, self.fresh, bar.update
+                    ),
+                )
+            return
+        with nullcontext(self.executor) if self.executor is not None else processes(self.jobs) as pool:
+            # The longest first: one that begins last leaves the other workers idle.
+            order = sorted(missing, key=lambda k: -cells[k].work)
+            with interrupts.unheard_by_children():
+                futures: dict[Future[bytes], int] = {
+                    pool.submit(compute, function, cells[k], self._scratch(names[k]), self.data_dir, self.fresh): k
+                    for k in order
+                }
+            try:
+                for future in as_completed(futures):
+                    yield futures[future], partial(_result, future)
+                    bar.update(cells[futures[future]].work)
+            finally:
+                for future in futures:
+                    future.cancel()
+
+
+def _result(future: Future[bytes]) -> bytes:
+    try:
+        return future.result()
+    except BrokenExecutor as error:
+        raise WorkersLostError(
+            "a worker process ended abruptly, perhaps for want of memory; finished cells are stored: repeat the "
+            "command to resume, with fewer --jobs if memory is short"
+        ) from error
+
+
+def compute(
+    function: CellFunction[C],
+    cell: C,
+    scratch: Path,
+    data_dir: Path | None = None,
+    fresh: bool = False,
+    tick: Callable[[float], object] = lambda _done: None,
+) -> bytes:
+    """Compute one cell: its packed Dataset with provenance. fresh: without the unfinished work in `scratch`."""
+    if fresh:
+        shutil.rmtree(scratch, ignore_errors=True)
+    store.git_commit()  # remembered as it is now
+    start = time.perf_counter()
+    with reading_from(data_dir):
+        result = function(cell, Progress(tick, scratch))
+    return pack(result.assign_attrs(store.provenance(cell, time.perf_counter() - start)))
+
+
+def _summary(failures: Sequence[tuple[int, Exception]], cells: Sequence[C]) -> UserError:
+    """One error that stands for all failures."""
+    k, error = failures[0]
+    if isinstance(error, UserError) and len(failures) == len(cells) and len({str(e) for _, e in failures}) == 1:
+        return error  # a mistake in what all cells have in common
+    cell = textwrap.shorten(str(cells[k]), 200, placeholder=" ...")
+    return UserError(
+        f"{len(failures)} of {len(cells)} cells failed, first number {k + 1}, {cell}: {type(error).__name__}: {error}; "
+        "the finished cells are stored: repeat the command to try the rest"
+    )

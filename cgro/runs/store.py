@@ -1,0 +1,159 @@
+"""Results on disk: one NetCDF file for each configuration, written whole or not at all, verified when read."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from cgro.base import interrupts
+from cgro.base.errors import UserError
+from cgro.base.files import write_whole
+
+FORMAT = 2
+"""Raise it when results of the same configuration change: old files are then computed anew, not misread."""
+_LIBRARIES = ("numpy", "scipy", "torch", "numba", "xarray")
+_DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+def as_json(value: Any) -> str:
+    """Canonical JSON of a dataclass (or plain value), the form in which configurations are stored and hashed."""
+    plain = asdict(value) if hasattr(value, "__dataclass_fields__") else value
+    return json.dumps(plain, sort_keys=True, default=str)
+
+
+def content_hash(*parts: str) -> str:
+    """Sixteen hexadecimal digits that name a configuration."""
+    return hashlib.sha256("\n".join((str(FORMAT), *parts)).encode()).hexdigest()[:16]
+
+
+def result_path(folder: Path, experiment: str, config: Any) -> Path:
+    """Where the result of this configuration lies."""
+    return folder / experiment / f"{content_hash(experiment, as_json(config))}.nc"
+
+
+def provenance(config: Any, wall_seconds: float) -> dict[str, str | float]:
+    """What is needed to make a result again, as NetCDF attributes."""
+    import torch
+
+    from cgro.base.machine import computes_on_gpu
+
+    on_gpu = computes_on_gpu(config)
+    return {
+        "config": as_json(config),
+        "cgro_version": _version("cgro"),
+        "library_versions": json.dumps({name: _version(name) for name in _LIBRARIES}, sort_keys=True),
+        "git_commit": git_commit(),
+        "device": torch.cuda.get_device_name() if on_gpu else f"{platform.machine()} CPU, {os.cpu_count()} cores",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "wall_seconds": round(wall_seconds, 3),
+    }
+
+
+def save(dataset: xr.Dataset, path: Path) -> None:
+    """Write a NetCDF file followed by its SHA-256 digest (which NetCDF readers skip), whole or not at all.
+
+    Raises: StorageError where the folder cannot be written or the disk is full.
+    """
+    encoding = {name: {"zlib": True, "complevel": 4} for name, v in dataset.data_vars.items() if v.dtype.kind == "f"}
+    # Made in memory: on a full disk the HDF5 library prints what it cannot clean up.
+    with interrupts.postponed(), _no_lock_of_a_cluster():
+        content = bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
+    write_whole(path, content + hashlib.sha256(content).digest())
+
+
+@contextmanager
+def _no_lock_of_a_cluster() -> Iterator[None]:
+    """Where a Dask client is current, xarray wants a lock of its cluster, which bytes in memory cannot have."""
+    dask = sys.modules.get("dask")
+    with dask.config.set(scheduler="synchronous") if dask is not None else nullcontext():
+        yield
+
+
+def load(path: Path) -> xr.Dataset:
+    """Read a result and verify it. Raises: UserError naming a damaged file; FileNotFoundError if there is none."""
+    try:
+        stored = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UserError(f"result file {path}: cannot be read ({error.strerror or error}); make it readable") from error
+    content, digest = stored[:-_DIGEST_BYTES], stored[-_DIGEST_BYTES:]
+    if hashlib.sha256(content).digest() != digest:
+        raise UserError(
+            f"result file {path}: damaged or not made by cgro (it does not match its checksum); delete it and run again"
+        )
+    # Results hold no dates: a unit "seconds" stays a number.
+    try:
+        with interrupts.postponed():
+            return xr.load_dataset(io.BytesIO(content), engine="h5netcdf", decode_times=False).drop_encoding()
+    except Exception as error:  # A file with a right checksum may hold anything.
+        raise UserError(
+            f"result file {path}: not made by cgro (it holds no NetCDF data: {type(error).__name__}); delete it"
+        ) from error
+
+
+def load_result(path: Path, experiment: str, config: Any = None) -> xr.Dataset:
+    """The result of an experiment, of this configuration if one is given.
+
+    Raises: UserError for a damaged file and one that holds something else; FileNotFoundError if there is none.
+    """
+    result = load(path)
+    found = result.attrs.get("experiment", "something that is no experiment")
+    if found != experiment:
+        raise UserError(f"result file {path}: holds {found}, not {experiment}; choose another file or delete it")
+    stored = stored_config(result, path)
+    if config is None:
+        return result
+    wanted = json.loads(as_json(config))
+    for name in sorted({*wanted, *stored}):
+        ours, theirs = (json.dumps(known.get(name, "absent"), sort_keys=True) for known in (wanted, stored))
+        if ours != theirs:
+            raise UserError(
+                f"result file {path}: made with another configuration ({name} is {theirs}, asked for is {ours}); "
+                "rename or delete it and run again"
+            )
+    return result
+
+
+def stored_config(dataset: xr.Dataset, path: Path | None = None) -> dict[str, Any]:
+    """The configuration that a result was made with. Raises: UserError for a Dataset that does not hold one."""
+    try:
+        config = json.loads(dataset.attrs["config"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        config = None
+    if not isinstance(config, dict):
+        where = f"result file {path}" if path else "result"
+        raise UserError(f"{where}: does not say its configuration; give a file that `cgro simulate` wrote")
+    return config
+
+
+_version = cache(metadata.version)
+
+
+@cache
+def git_commit() -> str:
+    """The commit of the code, as it was when first asked for: before a long run, whose end may see other code."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():  # installed, perhaps below somebody else's repository
+        return "unknown"
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()

@@ -1,0 +1,109 @@
+"""The wheel, installed beside a user's own folders, and packages that add to cgro."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+
+def pip(*arguments: object) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def install(source: Path, folder: Path, copy: Path) -> Path:
+    """Build a wheel of a copy of the sources and unpack it; returns the wheel."""
+    kept = shutil.ignore_patterns(".*", "build", "results", "__pycache__", "*.egg-info", "example")
+    shutil.copytree(source, copy, ignore=kept)
+    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", copy / "dist", copy)
+    (wheel,) = (copy / "dist").glob("*.whl")
+    pip("install", "--no-deps", "--no-index", "--upgrade", "--target", folder, wheel)
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The folder that cgro and an example package are installed in, and the wheel of cgro."""
+    folder = tmp_path_factory.mktemp("installed")
+    wheel = install(ROOT, folder / "site", folder / "sources")
+    install(ROOT / "tests" / "example", folder / "site", folder / "example")
+    return folder / "site", wheel
+
+
+@pytest.fixture
+def run(installed: tuple[Path, Path], tmp_path: Path):
+    """A command in a folder that holds a user's own `figures`, `simulations` and the like."""
+    for name in ("figures", "simulations", "proofs_check", "tests", "results"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('the user has a folder of that name')\n")
+
+    def command(*arguments: object, code: int = 0) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "cgro", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(installed[0]), "CGRO_THREADS": "1"},
+            timeout=120,
+        )
+        assert done.returncode == code, done.stderr
+        return done.stdout
+
+    return command
+
+
+def test_the_wheel_owns_one_name(installed: tuple[Path, Path]) -> None:
+    names = {name.split("/")[0] for name in zipfile.ZipFile(installed[1]).namelist()}
+    assert {name for name in names if not name.endswith(".dist-info")} == {"cgro"}
+
+
+def test_every_folder_is_packaged() -> None:
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {"cgro": "cgro"} | setuptools["package-dir"]
+    expected = {
+        ".".join((package, *path.parent.relative_to(ROOT / folder).parts))
+        for package, folder in folders.items()
+        for path in (ROOT / folder).rglob("*.py")
+        if "__pycache__" not in path.parts
+    }
+    assert sorted(setuptools["packages"]) == sorted(expected)
+
+
+def test_all_commands_work_beside_the_users_own_folders(run, tmp_path: Path) -> None:
+    listed = run("list")
+    assert "experiment\tphase-diagram\t" in listed
+    small = ("--samples", 6, "--patches", 2, "--filters", 4, "--dim", 50, "--steps", 20, "--seeds", 1, "--quiet")
+    result = run("simulate", "phase-transition", *small, "--records", 4, "--test-samples", 8).strip()
+    assert result.startswith("results/phase-transition/")
+    assert len(run("figure", "phase-transition").split()) == 3
+    assert json.loads(run("check", "square-error", "--json", "--quiet"))[0]["outcome"] == "holds"
+    trained = ("--samples", 40, "--held-out", 30, "--epochs", 1, "--width", 3, "--attack-steps", 1, "--device", "cpu")
+    run("train", *trained, "--output", "run", "--quiet")
+    run("evaluate", "run", "--images", 20, "--steps", 1, "--fast")
+    (tmp_path / "points.csv").write_text("0.5,0,-1\n0,1,1\n")
+    run("memorize", "points.csv")
+
+
+def test_an_installed_package_adds_experiments_checks_and_figures(run) -> None:
+    listed = run("list").splitlines()
+    for kind, name in (("experiment", "coin-flips"), ("check", "best-share"), ("figure", "coin-flips")):
+        assert [line for line in listed if line.startswith(f"{kind}\t{name}\t")]
+    result = run("simulate", "coin-flips", "--coins", 5, "--quiet").strip()
+    assert result.startswith("results/coin-flips/")
+    assert len(run("figure", "coin-flips").split()) == 3
+    assert json.loads(run("check", "best-share", "--json", "--quiet"))[0]["outcome"] == "holds"
+    assert json.loads(run("check", "best-share", "--factor", 0.5, "--json", "--quiet", code=1))[0]["outcome"] == "fails"
