@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cgro.attacks.ball import Budget
 from cgro.base.errors import UserError
 from cgro.base.machine import is_out_of_memory
-from cgro.base.norms import Norm
+from cgro.base.norms import cube_diameter
 from cgro.base.validate import integer
 from cgro.data.batches import Images
 
@@ -100,18 +100,13 @@ def require_logits(logits: Tensor, count: int) -> Tensor:
     return logits
 
 
-def largest_radius(norm: Norm, shape: Sequence[int]) -> float:
-    """How far two images of that shape (without batch) in [0, 1] can be apart."""
-    dimension = math.prod(shape)
-    return {"inf": 1.0, "2": math.sqrt(dimension), "1": float(dimension)}[norm]
-
-
 def require_fits(budget: Budget, shape: Sequence[int]) -> None:
     """Refuse a radius larger than any perturbation of images of that shape (without batch) in [0, 1].
 
     Raises: UserError.
     """
-    largest, dimension = largest_radius(budget.norm, shape), math.prod(shape)
+    dimension = math.prod(shape)
+    largest = cube_diameter(budget.norm, dimension)
     if budget.radius > largest:
         raise UserError(
             f"radius is {budget.radius:g} in l_{budget.norm}: it must be at most {largest:g}, since no two images of "

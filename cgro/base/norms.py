@@ -25,6 +25,11 @@ def require_norm(norm: str) -> Norm:
     return norm  # type: ignore[return-value]
 
 
+def cube_diameter(norm: Norm, dim: int) -> float:
+    """How far two points of [0, 1]^dim can be apart: images of so many pixels, say."""
+    return {"inf": 1.0, "2": math.sqrt(dim), "1": float(dim)}[norm]
+
+
 def length(x: Float[np.ndarray, "*batch D"], norm: Norm) -> Float[np.ndarray, "*batch"]:
     """Norm over the last dim."""
     return np.linalg.norm(x, ord=EXPONENT[norm], axis=-1)

@@ -6,6 +6,7 @@ on the images that those before have left. So every number is at most that of th
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from cgro.attacks.ball import Budget
-from cgro.attacks.door import largest_radius
 from cgro.attacks.ensemble import Strong
 from cgro.attacks.images import correct, evaluation_attack
 from cgro.attacks.masking import Look, look
 from cgro.attacks.modes import judging
 from cgro.base.errors import AccuracyWarning
 from cgro.base.machine import in_batches_that_fit
+from cgro.base.norms import cube_diameter
 from cgro.base.randomness import Stream
 from cgro.data.batches import Images
 from cgro.training.config import TrainingConfig
@@ -144,7 +145,7 @@ def _anywhere(
     The whole box is allowed, in which every other image lies, so none should: where many do, the attack is blind.
     """
     data = images.take(right.nonzero()[:ANYWHERE, 0])
-    whole = Budget(budget.norm, largest_radius(budget.norm, images.pixels.shape[1:]))
+    whole = Budget(budget.norm, cube_diameter(budget.norm, math.prod(images.pixels.shape[1:])))
     attack = evaluation_attack(whole)
     mask = in_batches_that_fit(lambda size: correct(model, data, attack, stream, batch_size=size), batch_size)
     return int(mask.sum()), len(data)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from cgro.base.errors import UserError
 from cgro.base.machine import require_memory
-from cgro.base.norms import Norm
+from cgro.base.norms import Norm, cube_diameter
 from cgro.base.validate import between, finite, flag, integer, one_of
 from cgro.data.catalog import SHAPES, TRAINING_IMAGES
 from cgro.models.widths import WIDTHS, require_width
@@ -29,7 +28,7 @@ def require_radius(radius: float, norm: Norm = "inf", pixels: int = 3072) -> Non
 
     pixels: of an image, over all channels.
     """
-    most = {"inf": 1.0, "2": math.sqrt(pixels), "1": float(pixels)}[norm]
+    most = cube_diameter(norm, pixels)
     if not 0 < radius <= most:
         raise UserError(
             f"radius is {radius:g}: allowed are numbers above 0 up to {most:.3g} in l_{norm}, as pixels lie in "
