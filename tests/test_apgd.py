@@ -16,7 +16,7 @@ from cgro.attacks import ensemble
 from cgro.attacks.apgd import apgd_search, checkpoints
 from cgro.attacks.ball import Budget, perturbation_size
 from cgro.attacks.ensemble import Strong
-from cgro.attacks.images import Attack, Goal, correct, pgd_search
+from cgro.attacks.images import Attack, Goal, Judged, correct, pgd_search
 from cgro.data.batches import Images
 
 STREAM = np.random.SeedSequence(5)
@@ -62,8 +62,9 @@ def test_apgd_reaches_larger_losses_than_pgd_of_as_many_steps(norm) -> None:
     values = []
     for search in (apgd_search(40), pgd_search(plain)):
         goal = Goal(network(), x, y)
-        values.append(goal(search(goal, budget, None)))
-        left = ~goal.broken
+        loss, broken = goal.judge(search(goal, budget, None))
+        values.append(loss)
+        left = ~broken
     assert left.sum() > 50
     assert float((values[0] - values[1])[left].detach().mean()) > -1e-4
 
@@ -130,20 +131,20 @@ def test_the_algorithm_against_a_second_encoding() -> None:
 def test_no_error_that_was_seen_is_lost(norm, monkeypatch) -> None:
     """Also where steps are reconsidered just after it was found: short searches do so at nearly every step."""
     seen: set[bytes] = set()
-    data, budget, inner = own_labels(), Budget(norm, RADII[norm] / 3), Goal.__call__
+    data, budget, inner = own_labels(), Budget(norm, RADII[norm] / 3), Goal.judge
     x, y = next(data.batches(torch.arange(300), 300))
 
-    def spy(self: Goal, z: torch.Tensor) -> torch.Tensor:
-        losses = inner(self, z)
+    def spy(self: Goal, z: torch.Tensor) -> Judged:
+        judged = inner(self, z)
         # In l_1 the search begins in larger balls.
-        found = self.broken & (perturbation_size(z.detach(), self.x, norm) <= budget.radius * (1 + 1e-5))
+        found = judged.broken & (perturbation_size(z.detach(), self.x, norm) <= budget.radius * (1 + 1e-5))
         seen.update(row.numpy().tobytes() for row in self.x[found].contiguous())
-        return losses
+        return judged
 
     for shift in range(1, 10):
         seen.clear()
         with monkeypatch.context() as patch:
-            patch.setattr(Goal, "__call__", spy)
+            patch.setattr(Goal, "judge", spy)
             z = apgd_search(12)(Goal(network(), x, y, "dlr", (y + shift) % 10), budget, None)
         broken = network()(z).argmax(1) != y
         assert seen <= {row.numpy().tobytes() for row in x[broken].contiguous()}

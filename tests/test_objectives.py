@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, one_hot
 
 from cgro.attacks.ball import Budget
+from cgro.attacks.images import divergence
 from cgro.attacks.pgd import pgd
-from cgro.training.objectives import Adversarial, Mart, Objective, Standard, Trades, divergence
+from cgro.training.objectives import Adversarial, Mart, Objective, Standard, Trades
 
 OBJECTIVES: dict[str, Objective] = {
     "standard": Standard(),

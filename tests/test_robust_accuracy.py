@@ -113,7 +113,7 @@ def test_losses_against_their_formulas() -> None:
     for (loss, targeted), values in expected.items():
         goal = Goal(model, x, y, loss, t if targeted else None)  # type: ignore[arg-type]
         torch.testing.assert_close(goal(x).double(), values, rtol=1e-4, atol=1e-5)
-        assert torch.equal(goal.broken, f.argmax(1) != y)
+        assert torch.equal(goal.judge(x).broken, f.argmax(1) != y)
         part = goal.select(torch.tensor([1, 4]))
         torch.testing.assert_close(part(x[[1, 4]]).double(), values[[1, 4]], rtol=1e-4, atol=1e-5)
     z = (x + 0.1).clamp(0, 1)

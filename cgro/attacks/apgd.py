@@ -24,7 +24,6 @@ from torch import Tensor
 
 from cgro.attacks.ball import Budget, project, random_start, steepest
 from cgro.attacks.images import BOX, Goal, Search
-from cgro.attacks.pgd import gradient_of
 
 
 def checkpoints(steps: int, l1: bool = False) -> list[int]:
@@ -51,6 +50,7 @@ class _State:
     before: Tensor
     gradient: Tensor
     loss: Tensor
+    broken: Tensor
     best: Tensor
     best_loss: Tensor
     best_gradient: Tensor
@@ -109,35 +109,23 @@ def _climb(goal: Goal, budget: Budget, z: Tensor, steps: int, *, leave: bool) ->
 
 
 def _without_broken(goal: Goal, state: _State, points: Tensor) -> tuple[Goal, _State]:
-    """The images that the last points called have not broken; those of the others are written to `points`."""
-    points[state.index[goal.broken]] = state.z[goal.broken]
-    kept = (~goal.broken).nonzero()[:, 0]
-    return (goal, state) if len(kept) == len(goal.broken) else (goal.select(kept), state.select(kept))
+    """The images that are not broken at their points; those of the others are written to `points`."""
+    points[state.index[state.broken]] = state.z[state.broken]
+    kept = (~state.broken).nonzero()[:, 0]
+    return (goal, state) if len(kept) == len(state.broken) else (goal.select(kept), state.select(kept))
 
 
 def _first(goal: Goal, z: Tensor, budget: Budget) -> _State:
-    loss, gradient = _evaluate(goal, z)
+    (loss, broken), gradient = goal.climb(z)
     ones = torch.ones_like(loss)
     eta = ones * budget.radius * (1.0 if budget.norm == "1" else 2.0)
     moved = _moved(z, goal.x).to(loss)
     return _State(
-        index=torch.arange(len(z), device=z.device), x=goal.x, z=z, before=z, gradient=gradient, loss=loss, best=z,
-        best_loss=loss, best_gradient=gradient, eta=eta, moved=torch.where(moved > 0, moved, 1.0),
+        index=torch.arange(len(z), device=z.device), x=goal.x, z=z, before=z, gradient=gradient, loss=loss,
+        broken=broken, best=z, best_loss=loss, best_gradient=gradient, eta=eta, moved=torch.where(moved > 0, moved, 1.0),
         share=torch.where(moved > 0, moved / 1.5, 0.2),
         rises=0 * ones, checked_loss=loss, checked_eta=eta,
     )  # fmt: skip
-
-
-def _evaluate(goal: Goal, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Losses and their gradients, by one forward and one backward pass."""
-    found: list[Tensor] = []
-
-    def kept(points: Tensor) -> Tensor:
-        found.append(goal(points))
-        return found[0]
-
-    gradient = gradient_of(kept, z)
-    return found[0].detach(), gradient
 
 
 def _step(goal: Goal, s: _State, budget: Budget, *, momentum: bool) -> None:
@@ -147,7 +135,7 @@ def _step(goal: Goal, s: _State, budget: Budget, *, momentum: bool) -> None:
     if momentum:
         moved = s.x + project(s.z + 0.75 * (moved - s.z) + 0.25 * (s.z - s.before) - s.x, s.x, budget, BOX)
     s.before, s.z = s.z, moved
-    loss, s.gradient = _evaluate(goal, s.z)
+    (loss, s.broken), s.gradient = goal.climb(s.z)
     s.rises = s.rises + (loss > s.loss)
     s.loss = loss
     better = loss > s.best_loss

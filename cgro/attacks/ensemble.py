@@ -119,10 +119,10 @@ class _Left:
             x, y = next(self.data.batches(indices, len(indices)))
             goal = Goal(self.model, x, y, loss, None if targets is None else targets[indices])
             generator = None if self.budget.norm == "1" else torch_generator(at(stream, number), x.device)
-            losses = attacked(goal, search, self.budget, generator, self.aim)
-            self.right[indices] = ~goal.broken
-            reached[indices] = losses.masked_fill(goal.broken, -torch.inf)
-            self.tick((steps * len(indices) + self.to_do * int(goal.broken.sum())) / self.work)
+            loss_there, broken = attacked(goal, search, self.budget, generator, self.aim)
+            self.right[indices] = ~broken
+            reached[indices] = loss_there.masked_fill(broken, -torch.inf)
+            self.tick((steps * len(indices) + self.to_do * int(broken.sum())) / self.work)
         return reached
 
 

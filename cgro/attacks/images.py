@@ -16,13 +16,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, kl_div, log_softmax, softplus
+from torch.nn.functional import cross_entropy, log_softmax, softplus
 
-from cgro.attacks.ball import Budget, inside, project, random_start, steepest
+from cgro.attacks.ball import Budget, inside, limits, moved, project, random_start, steepest
 from cgro.attacks.door import (
     answer,
     require_fits,
@@ -34,7 +34,7 @@ from cgro.attacks.door import (
 )
 from cgro.attacks.masking import Aim, look, margins
 from cgro.attacks.modes import judging
-from cgro.attacks.pgd import Objective, gradient_of, pgd
+from cgro.attacks.pgd import Objective, gradient_at, pgd, step_sizes
 from cgro.base.errors import UserError
 from cgro.base.randomness import Stream, at, torch_generator
 from cgro.base.validate import above, integer, one_of
@@ -114,10 +114,19 @@ def evaluation_attack(budget: Budget, steps: int = 10, restarts: int = 2) -> Att
     return Attack(budget, steps, relative_step=1.0, decay=True, restarts=restarts)
 
 
-class Goal:
-    """What an attack wants of each image: a large loss; `broken` tells where the last points called reached an error.
+class Judged(NamedTuple):
+    """What a goal says of points."""
 
-    An answer that is not finite is an error. targets: class to reach for each image (B,); None: any but the label.
+    loss: Tensor
+    """(B,), larger is better for the attack."""
+    broken: Tensor
+    """Where the network errs, bool (B,); an answer that is not finite is an error."""
+
+
+class Goal:
+    """What an attack wants of each image: a large loss.
+
+    targets: class to reach for each image (B,); None: any but the label.
 
     Raises: UserError for images, labels, a loss or an output that it cannot be.
     """
@@ -134,7 +143,6 @@ class Goal:
         one_of("loss", loss, get_args(LossName))
         self.model, self.x, self.y, self.loss = model, x, require_labels(y, len(x)), loss
         self.targets = None if targets is None else require_labels(targets, len(x))
-        self.broken = torch.zeros(len(y), dtype=torch.bool, device=y.device)
         self.clean = None
         self._known = False
         if loss == "kl":
@@ -143,9 +151,19 @@ class Goal:
 
     def __call__(self, z: Tensor) -> Tensor:
         """Losses (B,) at the points."""
+        return self.value(self._logits(z))
+
+    def judge(self, z: Tensor) -> Judged:
+        """Losses at the points, and where they are errors."""
         logits = self._logits(z)
-        self.broken = ~right(logits.detach(), self.y)
-        return self.value(logits)
+        return Judged(self.value(logits), ~right(logits.detach(), self.y))
+
+    def climb(self, z: Tensor) -> tuple[Judged, Tensor]:
+        """The same, and the gradient of each loss with respect to its own point."""
+        with torch.enable_grad():
+            z = z.detach().requires_grad_(True)
+            judged = self.judge(z)
+        return Judged(judged.loss.detach(), judged.broken), gradient_at(judged.loss, z)
 
     def _logits(self, z: Tensor) -> Tensor:
         if self._known:
@@ -162,7 +180,7 @@ class Goal:
         """The loss (B,) of logits (B, K)."""
         y, targets = self.y, self.targets
         if self.clean is not None:
-            return kl_div(log_softmax(logits, dim=1), self.clean, reduction="none", log_target=True).sum(1)
+            return divergence(self.clean, log_softmax(logits, dim=1))
         if self.loss == "ce":
             return _unsaturated(logits, y) if targets is None else -cross_entropy(logits, targets, reduction="none")
         if targets is None:
@@ -182,7 +200,7 @@ class Goal:
         """The goal for these images alone."""
         part = object.__new__(Goal)
         part.model, part.loss, part._known = self.model, self.loss, self._known
-        part.x, part.y, part.broken = self.x[kept], self.y[kept], self.broken[kept]
+        part.x, part.y = self.x[kept], self.y[kept]
         part.targets = None if self.targets is None else self.targets[kept]
         part.clean = None if self.clean is None else self.clean[kept]
         return part
@@ -208,6 +226,11 @@ def _unsaturated(logits: Tensor, y: Tensor) -> Tensor:
     return torch.where(m < _ROUNDED, plain, torch.where(m < _CERTAIN, softplus(-m), tangent))
 
 
+def divergence(p: Tensor, q: Tensor) -> Tensor:
+    """KL(p || q) (B,) of log-probabilities (B, C), in nats; no logarithm of 0 arises."""
+    return (p.exp() * (p - q)).sum(dim=1)
+
+
 Search = Callable[[Goal, Budget, "torch.Generator | None"], Tensor]
 """Points (B, *shape) for a goal, one for each image, at which as many as possible are broken."""
 
@@ -216,22 +239,22 @@ def pgd_search(attack: Attack) -> Search:
     """PGD that leaves an image as soon as it is broken; the rest of the batch goes on without it."""
 
     def search(goal: Goal, budget: Budget, generator: torch.Generator | None) -> Tensor:
-        points = goal.x.clone()
         x, left = goal.x, torch.arange(len(goal.y), device=goal.y.device)
-        delta = torch.zeros_like(x)
+        z = x
         if attack.start and generator is not None:
-            delta = project(random_start(x, budget, generator), x, budget, BOX)
-        for step in range(attack.steps + 1):
-            points[left] = x + delta
-            if step == attack.steps or not len(left):
-                break
-            gradient = gradient_of(goal, points[left])
-            size = attack.relative_step * budget.radius * (1 - step / attack.steps if attack.decay else 1)
-            direction = steepest(gradient, budget.norm, points[left], BOX)
-            delta = project(delta + size * direction, x, budget, BOX)
-            kept = (~goal.broken).nonzero()[:, 0]
+            z = x + project(random_start(x, budget, generator), x, budget, BOX)
+        points = z.clone()
+        within = limits(x, budget, BOX)
+        for size in step_sizes(attack.steps, attack.relative_step * budget.radius, decay=attack.decay):
+            judged, gradient = goal.climb(z)
+            kept = (~judged.broken).nonzero()[:, 0]
             if len(kept) < len(left):
-                goal, x, delta, left = goal.select(kept), x[kept], delta[kept], left[kept]
+                goal, x, z, left, gradient = goal.select(kept), x[kept], z[kept], left[kept], gradient[kept]
+                if not len(left):
+                    break
+                within = limits(x, budget, BOX)
+            z = moved(z, size * steepest(gradient, budget.norm, z, BOX), x, budget, BOX, within)
+            points[left] = z
         return points
 
     return search
@@ -275,18 +298,17 @@ def correct(
                     generator = torch_generator(at(stream, number, restart), left.device)
                 x, y = next(data.batches(left, len(left)))
                 goal = Goal(model, x, y, attack.loss)
-                attacked(goal, pgd_search(attack), attack.budget, generator, aim)
-                found[left] = ~goal.broken
+                found[left] = ~attacked(goal, pgd_search(attack), attack.budget, generator, aim).broken
             tick(len(indices))
     return found
 
 
-def attacked(goal: Goal, search: Search, budget: Budget, generator: torch.Generator | None, aim: Aim) -> Tensor:
-    """Losses (B,) at the points that a search finds, moved into the ball exactly; `goal.broken` tells which err.
+def attacked(goal: Goal, search: Search, budget: Budget, generator: torch.Generator | None, aim: Aim) -> Judged:
+    """What the goal says of the points that a search finds, moved into the ball exactly.
 
     The search sees the network as `aim`; what it finds is judged by the network itself.
     """
-    return goal(inside(search(goal.seen_by(aim), budget, generator), goal.x, budget, BOX))
+    return goal.judge(inside(search(goal.seen_by(aim), budget, generator), goal.x, budget, BOX))
 
 
 def accuracy(mask: Tensor) -> float:

@@ -73,11 +73,15 @@ def pgd(
         raise ValueError(f"start has shape {tuple(start.shape)}, x {tuple(x.shape)}: need one perturbation a point")
     z = x if start is None else x + project(start, x, budget, clamp, batch_dims)
     within = limits(x, budget, clamp)
-    for step in range(steps):
+    for size in step_sizes(steps, step_size, decay=decay):
         direction = steepest(gradient_of(objective, z, batch_dims), budget.norm, z, clamp, batch_dims)
-        size = step_size * (1 - step / steps) if decay else step_size
         z = moved(z, size * direction, x, budget, clamp, within, batch_dims)
     return inside(z, x, budget, clamp, batch_dims)
+
+
+def step_sizes(steps: int, first: float, *, decay: bool) -> list[float]:
+    """Lengths of the steps: all as the first, or falling linearly to a `steps`-th of it."""
+    return [first * (1 - step / steps) if decay else first for step in range(steps)]
 
 
 def gradient_of(objective: Objective, z: Tensor, batch_dims: int = 1) -> Tensor:
@@ -89,7 +93,12 @@ def gradient_of(objective: Objective, z: Tensor, batch_dims: int = 1) -> Tensor:
     require_gradients()
     with torch.enable_grad():
         z = z.detach().requires_grad_(True)
-        losses = objective(z)
+        return gradient_at(objective(z), z, batch_dims)
+
+
+def gradient_at(losses: Tensor, z: Tensor, batch_dims: int = 1) -> Tensor:
+    """The same of losses that were computed of `z`, a leaf that requires gradients."""
+    with torch.enable_grad():
         if losses.shape != z.shape[:batch_dims]:
             raise ValueError(
                 f"objective returned shape {tuple(losses.shape)}, need one loss for each point: "

@@ -22,6 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax
 
+from cgro.attacks.images import divergence
+
 
 class Objective(Protocol):
     """Losses are in nats, one for each sample; `model` takes images (B, C, S, S) in [0, 1]."""
@@ -102,8 +104,3 @@ class Mart:
         others = attacked.scatter(1, wrong, -torch.inf).logsumexp(dim=1)
         boosted = -attacked.gather(1, own)[:, 0] - others
         return boosted + self.beta * divergence(clean, attacked) * (1 - clean.gather(1, own)[:, 0].exp())
-
-
-def divergence(p: Tensor, q: Tensor) -> Tensor:
-    """KL(p || q) (B,) of log-probabilities (B, C), in nats; no logarithm of 0 arises."""
-    return (p.exp() * (p - q)).sum(dim=1)
