@@ -6,7 +6,7 @@ import ast
 import re
 
 import pytest
-from conftest import ROOT
+from tools import ROOT
 
 from cgro.runs.registry import Kind, files
 

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 
 import pytest
-from conftest import ROOT
+from tools import ROOT
 
 LAYERS = (
     "base",

@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from tools import ROOT
 
 
 def pip(*arguments: object) -> None:

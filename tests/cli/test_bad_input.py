@@ -1,0 +1,328 @@
+"""Malformed input: every command line of the table is refused in one line that says these words, and leaves no file.
+
+In a line, words NAME=VALUE at the front are environment variables. Files that the lines name are made in `folder`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tools import Outcome, files_below, finish, start
+
+from cgro.cli.main import main
+from cgro.runs.registry import titles
+
+Cgro = Callable[..., Outcome]
+BIG = "9" * 30
+LONG = "x" * 5000
+HELP = "see `cgro"
+
+PARSING = [
+    ("", "required: COMMAND"),
+    ("''", "invalid choice: ''"),
+    ("simulat", "invalid choice: 'simulat'"),
+    ("--results x list", "unrecognized|required|invalid"),
+    ("list extra", "unrecognized arguments: extra"),
+    ("list --jobs 2", "unrecognized arguments: --jobs 2"),
+    ("list '\x1b[31mred'", "unrecognized arguments: \\x1b[31mred"),
+    ("list '\u202eabc'", "\\u202eabc"),
+    ("list 'two\nlines'", "two lines"),
+    ("list '\udcff'", "\\udcff"),
+    (f"list {LONG}", "unrecognized arguments: xxx"),
+    ("list 'a\0b'", "a\\x00b"),
+    ("simulate nothing-such", "experiment 'nothing-such': unknown"),
+    ("simulate ''", "experiment '': unknown"),
+    ("simulate ../activation", "experiment '../activation': unknown"),
+    ("simulate activatoin", "did you mean activation"),
+    ("simulate '\x1b[2Jx'", "unknown"),
+    ("check nothing-such", "check 'nothing-such': unknown"),
+    ("check end-state gram-law --seed 1", "parameters belong to one check"),
+    ("figure nothing-such", "figure 'nothing-such': unknown"),
+    ("figure ''", "figure '': unknown"),
+    ("evaluate", "required: FILE"),
+    ("memorize", "required: FILE"),
+    ("reproduce --samples 3", "unrecognized arguments: --samples 3"),
+    ("reproduce --preset huge", "'huge'"),
+]
+
+# Each experiment once at least, and every kind of field.
+SIMULATE = [
+    ("simulate phase-diagram --samples 1_0", "--samples must be an integer in digits 0 to 9, got '1_0'"),
+    ("simulate phase-diagram --samples １０", "--samples must be an integer", "'１０'"),
+    ("simulate phase-diagram --samples 0x10", "--samples", "'0x10'"),
+    ("simulate phase-diagram --samples ''", "--samples", "got ''"),
+    ("simulate phase-diagram --samples ' 5'", "--samples", "' 5'"),
+    (f"simulate phase-diagram --samples {BIG}", "--samples", "2^63 - 1"),
+    (f"simulate phase-diagram --samples {'9' * 5000}", "--samples", "2^63 - 1"),
+    ("simulate phase-diagram --samples nan", "--samples", "'nan'"),
+    ("simulate phase-diagram --samples '1\n2'", "--samples", r"'1\n2'"),
+    ("simulate phase-diagram --samples", "--samples", "Missing value"),
+    ("simulate phase-diagram --seed -1", "seed"),
+    ("simulate phase-diagram --seeds -1", "seeds"),
+    ("simulate phase-diagram --radius-ratio 1e400", "--radius-ratio must be a number that a float holds"),
+    ("simulate phase-diagram --radius-ratio nan", "radius_ratio"),
+    ("simulate phase-diagram --radius-ratio 0,5", "--radius-ratio must be a number like 0.5", "'0,5'"),
+    ("simulate phase-diagram --signal -inf", "signal"),
+    ("simulate phase-diagram --device tpu", "device"),
+    ("simulate phase-diagram --x.name nothing", "axis 'nothing'"),
+    ("simulate phase-diagram --engine ''", "--engine"),
+    ("simulate phase-diagram --quiet=1", "--quiet"),
+    ("simulate phase-diagram --preset deep", "'deep'"),
+    ("simulate phase-diagram --jobs 0", "jobs"),
+    ("simulate phase-diagram --jobs -3", "jobs"),
+    ("simulate phase-diagram --jobs 1.5", "--jobs", "'1.5'"),
+    ("simulate phase-diagram --jobs nan", "--jobs", "'nan'"),
+    ("simulate phase-diagram --dask nonsense://nowhere", "--dask 'nonsense://nowhere': no address"),
+    ("simulate phase-diagram --dask ''", "--dask"),
+    ("simulate phase-transition --records 0", "records"),
+    ("simulate phase-transition --stop-loss inf", "stop_loss"),
+    ("simulate training-objective --weights 0.5 nan", "adversarial_weight = nan"),
+    ("simulate dimension --dims 0", "dim"),
+    ("simulate activation --odd 3 inf", "exponent"),
+    ("simulate attack --trainings.0.attack ''", "--trainings.0.attack"),
+    ("simulate coverage --seed -1", "seed"),
+    ("simulate cgro-construction --seed -1", "seed"),
+    ("simulate certified-cgro --epochs -1", "epochs"),
+    ("simulate flatness --radius inf", "radius"),
+    ("simulate image-cgro --learning-rate nan", "learning_rate"),
+    ("simulate image-stages --batch-size 0", "batch_size"),
+    ("simulate robust-overfitting --label-noise 2", "label_noise"),
+    ("simulate width-sweep --widths 0", "width"),
+    ("simulate reference-points --seeds -1", "seeds"),
+    ("simulate memorization-capacity --samples -1", "samples"),
+    ("simulate memorizer-certificates --ratios 0.5 2", "ratio"),
+    ("simulate parameter-counts --dims 0", "dim"),
+    ("simulate robust-lower-bound --ratio nan", "ratio"),
+]
+
+CHECK = [
+    ("check gram-law --seed -1", "check gram-law: seed must be a non-negative integer, got -1"),
+    ("check gram-law --seed 1.5", "--seed must be an integer"),
+    ("check gram-law --seed １", "--seed must be an integer"),
+    ("check gram-law --tolerance nan", "tolerance must be finite, got nan"),
+    ("check gram-law --tolerance 1e400", "--tolerance must be a number that a float holds"),
+    ("check gram-law --draws -5", "draws"),
+    ("check integer-indicator --step inf", "step must be finite, got inf"),
+    ("check critical-ratio --noise-norms 1 nan", "noise_norms must be finite, got nan"),
+    ("check square-error --levels 0", "hypothesis"),
+    ("check square-error --levels 99", "hypothesis"),
+    ("check square-error --level 3", "--level", "did you mean --levels"),
+    ("check square-error --seeds -1", "--seeds", "-1"),
+    ("check square-error --seeds x", "--seeds", "x"),
+    ("check square-error --time-limit nan", "--time-limit", "'nan'"),
+    ("check square-error --time-limit inf", "--time-limit", "'inf'"),
+    ("check square-error --time-limit -1", "--time-limit"),
+    ("check square-error --time-limit 0", "--time-limit"),
+    ("check square-error --time-limit abc", "--time-limit"),
+    ("check square-error --jobs 0", "jobs"),
+    ("check square-error --jobs 1e3", "--jobs"),
+    ("check square-error --preset paper", "'paper'"),
+    ("check square-error --results file/below", "file/below", "Not a directory"),
+]
+
+TRAIN = [
+    ("train --preset imagenet", "'imagenet'"),
+    ("train --data imagenet", "'imagenet'"),
+    ("train --model nothing", "model"),
+    ("train --epochs 0", "epochs"),
+    ("train --epochs 1_0", "--epochs must be an integer"),
+    ("train --radius nan", "radius"),
+    ("train --radius 8", "radius", "8/255"),
+    ("train --norm 3", "--norm", "'3'"),
+    ("train --learning-rate -0.1", "learning_rate"),
+    ("train --learning-rate inf", "learning_rate"),
+    ("train --batch-size -1", "batch_size"),
+    ("train --width -1", "width"),
+    ("train --seed -1", "seed"),
+    ("train --held-out -1", "held_out"),
+    ("train --held-out 5000 --device cpu", "held_out"),
+    ("train --samples 100000 --device cpu", "samples"),
+    ("train --device tpu", "device"),
+    ("train --checkpoint-every 0", "--checkpoint-every"),
+    ("train --checkpoint-every nan", "--checkpoint-every"),
+    ("train --output file/run", "file/run", "Not a directory"),
+    ("train --output loop/run", "loop/run", "symbolic links"),
+    (f"train --output {LONG}", "File name too long"),
+    ("train --results /proc/nothing", "/proc/nothing"),
+    ("train --preset mnist --data-dir truncated", "truncated/train-images-idx3-ubyte.gz", "truncated gzip"),
+    ("train --preset mnist --data-dir altered", "altered/train-images-idx3-ubyte: altered, its sha256", "ba891046e650"),
+    ("train --preset mnist --data-dir short", "short/train-images-idx3-ubyte.gz", "expected 47,040,016"),
+    ("train --preset mnist --data-dir empty-mnist", "empty-mnist/train-images-idx3-ubyte.gz", "holds 0 bytes"),
+    ("train --preset mnist --data-dir file", "file"),
+    ("train --preset cifar10 --data-dir pickle", "data_batch_1"),
+    ("train --preset cifar10 --data-dir records", "data_batch_1.bin", "holds 10 bytes", "expected 30,730,000"),
+    ("CGRO_DATA=truncated train --preset mnist", "truncated/train-images-idx3-ubyte.gz", "truncated gzip"),
+    ("CGRO_DATA=file train --preset mnist", "file"),
+]
+
+EVALUATE = [
+    ("evaluate nothing.safetensors", "nothing.safetensors"),
+    ("evaluate .", "."),
+    ("evaluate loop", "loop"),
+    ("evaluate empty", "empty"),
+    ("evaluate random", "random"),
+    ("evaluate cut.safetensors", "cut.safetensors"),
+    ("evaluate flipped.safetensors", "flipped.safetensors"),
+    ("evaluate good.safetensors --images 0", "--images"),
+    ("evaluate good.safetensors --images 9", "--images"),
+    ("evaluate good.safetensors --images 100000000000000000", "--images"),
+    ("evaluate good.safetensors --images １００", "--images"),
+    ("evaluate good.safetensors --steps 0", "--steps"),
+    ("evaluate good.safetensors --batch -1", "--batch"),
+    ("evaluate good.safetensors --radius nan", "radius"),
+    ("evaluate good.safetensors --radius -1", "radius"),
+    ("evaluate good.safetensors --radius ten", "--radius", "'ten'"),
+    ("evaluate good.safetensors --norm 2", "--radius"),
+    ("evaluate good.safetensors --norm 3", "--norm", "'3'"),
+    ("evaluate good.safetensors --part all", "--part", "'all'"),
+    ("evaluate good.safetensors --seed -1", "--seed"),
+    ("evaluate good.safetensors --device tpu", "--device"),
+]
+
+FIGURE = [
+    ("figure --result good.nc", "name the figure"),
+    ("figure phase-diagram --result nothing.nc", "nothing.nc: not found"),
+    ("figure phase-diagram --result .", "Is a directory"),
+    ("figure phase-diagram --result empty", "empty", "damaged"),
+    ("figure phase-diagram --result random", "random", "damaged"),
+    ("figure phase-diagram --result points.csv", "points.csv", "damaged"),
+    ("figure phase-diagram --preset deep", "'deep'"),
+    ("figure phase-diagram --results file", "file"),
+    ("figure phase-diagram --output", "--output"),
+]
+
+MEMORIZE = [
+    ("memorize nothing.csv", "nothing.csv"),
+    ("memorize .", "."),
+    ("memorize empty", "empty"),
+    ("memorize random", "random"),
+    ("memorize cut.npz", "cut.npz"),
+    ("memorize names.npz", "points", "labels"),
+    ("memorize ragged.csv", "ragged.csv", "row"),
+    ("memorize nan.csv", "nan"),
+    ("memorize twice.csv", "twice.csv: rows", "same point"),
+    ("memorize one.csv", "label"),
+    ("memorize words.csv", "words.csv"),
+    ("memorize points.csv --norm 3", "norm"),
+    ("memorize points.csv --norm ''", "norm"),
+    ("memorize points.csv --radius 9", "radius"),
+    ("memorize points.csv --radius nan", "radius"),
+    ("memorize points.csv --radius -1", "radius"),
+    ("memorize points.csv --radius 1 --ratio 0.5", "--ratio"),
+    ("memorize points.csv --ratio 0", "--ratio"),
+    ("memorize points.csv --ratio 1", "--ratio"),
+    ("memorize points.csv --ratio inf", "--ratio"),
+    ("memorize points.csv --construction nothing", "construction"),
+    ("memorize points.csv --verify -1", "--verify"),
+    ("memorize points.csv --verify 1.5", "--verify"),
+    ("memorize points.csv --export -1", "--export"),
+    ("memorize points.csv --nodes -1", "--nodes"),
+    ("memorize points.csv --nodes nan", "--nodes"),
+    ("memorize points.csv --output file/below", "file: cannot write"),
+]
+
+ELSEWHERE = [
+    ("CGRO_THREADS=0 simulate phase-diagram --jobs 1", "CGRO_THREADS = '0'"),
+    ("CGRO_THREADS=１ reproduce", "CGRO_THREADS = '１'"),
+    (f"CGRO_THREADS={BIG} check square-error", "CGRO_THREADS"),
+    ("CGRO_THREADS=1.5 train --preset digits", "CGRO_THREADS = '1.5'"),
+    ("CGRO_RESULTS=file simulate phase-diagram --jobs 1", "file", "Not a directory|folder"),
+    ("simulate phase-diagram --jobs 1 --results file/below", "file/below", "Not a directory"),
+    ("simulate phase-diagram --jobs 1 --results /proc/nothing", "/proc/nothing"),
+    ("simulate phase-diagram --jobs 1 --results loop", "loop"),
+    (f"simulate phase-diagram --jobs 1 --results {LONG}", "File name too long"),
+    ("reproduce --jobs 0", "jobs"),
+    ("reproduce --results file/below --jobs 1", "file/below", "Not a directory"),
+]
+
+TABLE = [*PARSING, *SIMULATE, *CHECK, *TRAIN, *EVALUATE, *FIGURE, *MEMORIZE, *ELSEWHERE]
+TOY = "train --samples 40 --held-out 30 --epochs 1 --width 3 --attack-steps 1 --device cpu --quiet --output"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files that are what they should be, and files that are not."""
+    here = tmp_path_factory.mktemp("bad")
+    write = np.random.default_rng(0).bytes
+    (here / "file").write_text("")
+    (here / "empty").write_bytes(b"")
+    (here / "random").write_bytes(write(3000))
+    (here / "loop").symlink_to("loop")
+    _points(here)
+    for place, name, content in (
+        ("truncated", "train-images-idx3-ubyte.gz", gzip.compress(write(9000))[:-9]),
+        ("altered", "train-images-idx3-ubyte", b"\0\0\x08\x03\0\0\xea\x60\0\0\0\x1c\0\0\0\x1c" + bytes(47_040_000)),
+        ("short", "train-images-idx3-ubyte.gz", gzip.compress(bytes(100))),
+        ("empty-mnist", "train-images-idx3-ubyte.gz", b""),
+        ("pickle", "cifar-10-batches-py/data_batch_1", write(100)),
+        ("records", "cifar-10-batches-bin/data_batch_1.bin", write(10)),
+    ):
+        (here / place / name).parent.mkdir(parents=True)
+        (here / place / name).write_bytes(content)
+    assert main([*TOY.split(), str(here / "run")]) == 0
+    shutil.move(here / "run" / "last.safetensors", here / "good.safetensors")
+    shutil.rmtree(here / "run")
+    good = bytearray((here / "good.safetensors").read_bytes())
+    (here / "cut.safetensors").write_bytes(good[: len(good) // 2])
+    good[len(good) // 2] ^= 1
+    (here / "flipped.safetensors").write_bytes(good)
+    return here
+
+
+def _points(here: Path) -> None:
+    (here / "points.csv").write_text("x,y,label\n0,0,-1\n1,1,1\n")
+    (here / "ragged.csv").write_text("0,0,-1\n1,1\n")
+    (here / "nan.csv").write_text("0,nan,-1\n1,1,1\n")
+    (here / "twice.csv").write_text("x,y,label\n0,0,-1\n0,0,1\n")
+    (here / "one.csv").write_text("x,y,label\n0,0,1\n1,1,1\n")
+    (here / "words.csv").write_text("a,b,c\nd,e,f\n")
+    np.savez(here / "whole.npz", points=np.zeros((2, 2)), labels=[-1, 1])
+    (here / "cut.npz").write_bytes((here / "whole.npz").read_bytes()[:100])
+    np.savez(here / "names.npz", x=np.zeros((2, 2)))
+
+
+def split(line: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The arguments of a line of the table; its environment variables are set."""
+    words = shlex.split(line)
+    while words and words[0].startswith("CGRO_"):
+        monkeypatch.setenv(*words.pop(0).split("=", 1))
+    return words
+
+
+@pytest.mark.parametrize(
+    ("line", "words"), [(line, words) for line, *words in TABLE], ids=[ascii(r[0])[1:60] for r in TABLE]
+)
+def test_it_is_refused_in_one_line(
+    line: str, words: list[str], folder: Path, cgro: Cgro, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("CGRO_DATA", raising=False)
+    before = set(files_below(folder))
+    error = cgro(*split(line, monkeypatch)).error
+    assert error.isprintable()
+    assert len(error) < 2500
+    for word in words:
+        assert any(one in error for one in word.split("|")), error
+    assert set(files_below(folder)) == before
+
+
+@pytest.mark.parametrize("line", ["simulate phase-diagram --samples 1_0", "memorize nothing.csv", "list $'\\xff'"])
+def test_a_process_refuses_it_too(line: str) -> None:
+    words = [os.fsdecode(b"\xff") if "xff" in word else word for word in shlex.split(line)]
+    assert "cgro: error: " in finish(start(*words)).error
+
+
+def test_the_table_is_large_and_every_command_is_in_it() -> None:
+    lines = [line for line, *_ in TABLE]
+    assert len(set(lines)) == len(lines) >= 120
+    for experiment in titles("experiment"):
+        assert any(line.startswith(f"simulate {experiment} ") for line in lines), experiment
+    for command in ("list", "simulate", "check", "train", "evaluate", "figure", "memorize", "reproduce"):
+        assert any(command in line.split() for line in lines)

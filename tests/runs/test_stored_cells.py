@@ -1,0 +1,221 @@
+"""Stored cells: never read as another's, damaged ones computed again, and a file killed midway stays whole."""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from tools import PATHS, files_below, full_disk
+
+from cgro.base.files import StorageError
+from cgro.runs.cell_store import Cells, Name, _digest, _insert
+from cgro.runs.packing import pack
+
+NAMES = [Name("module.function", f'{{"number": {k}}}') for k in range(8)]
+
+
+def dataset(k: int) -> xr.Dataset:
+    """Large enough that a cell has a page of its own."""
+    return xr.Dataset({"root": ("k", np.random.default_rng(k).normal(size=1000))}, attrs={"number": k})
+
+
+@pytest.fixture
+def cells(tmp_path: Path) -> Cells:
+    """Eight of them."""
+    made = Cells(tmp_path)
+    for k, name in enumerate(NAMES):
+        made.add(name, pack(dataset(k)))
+    return made
+
+
+def assert_right(found: dict[int, xr.Dataset]) -> None:
+    for k, there in found.items():
+        xr.testing.assert_identical(there, dataset(k))
+
+
+def change(cells: Cells, statement: str, *values: object) -> None:
+    with closing(sqlite3.connect(cells.path)) as database, database:
+        assert database.execute(statement, values).rowcount > 0
+
+
+def test_cells_come_back_and_others_are_missing(cells: Cells) -> None:
+    found = cells.find([*NAMES, Name("module.other", NAMES[0].config), Name("module.function", "{}")])
+    assert sorted(found) == list(range(8))
+    assert_right(found)
+    assert {name.key for name in cells.names()} == {name.key for name in NAMES}
+    assert files_below(cells.folder) == [cells.path]
+
+
+def test_a_folder_without_cells_stays_empty(tmp_path: Path) -> None:
+    assert Cells(tmp_path).find(NAMES) == {}
+    assert Cells(tmp_path).names() == []
+    assert files_below(tmp_path) == []
+
+
+def test_a_cell_is_replaced(cells: Cells) -> None:
+    cells.add(NAMES[3], pack(dataset(30)))
+    xr.testing.assert_identical(cells.find(NAMES)[3], dataset(30))
+    assert len(cells.names()) == 8
+
+
+@pytest.mark.parametrize("column", ["key", "config", "digest", "content"])
+def test_cells_that_changed_places_are_not_read(column: str, cells: Cells, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, logger="cgro")
+    with closing(sqlite3.connect(cells.path)) as database:
+        first, second = (
+            database.execute(f"select {column} from cell where key = ?", (name.key,)).fetchone()[0]
+            for name in NAMES[:2]
+        )
+    change(cells, f"update cell set {column} = ? where key = ?", "x" if column == "key" else second, NAMES[0].key)
+    change(cells, f"update cell set {column} = ? where key = ?", first, NAMES[1].key)
+    if column == "key":
+        change(cells, "update cell set key = ? where key = 'x'", second)
+    found = cells.find(NAMES)
+    assert sorted(found) == list(range(2, 8))
+    assert_right(found)
+    assert f"{cells.path}: 2 cells are damaged; they are computed again" in caplog.text
+
+
+@pytest.mark.parametrize("value", [b"\x00" * 40, "text", None, 3, 2.5])
+@pytest.mark.parametrize("column", ["function", "config", "digest", "content"])
+def test_whatever_a_column_holds_only_its_cell_is_lost(column: str, value: object, cells: Cells) -> None:
+    change(cells, f"update cell set {column} = ? where key = ?", value, NAMES[5].key)
+    found = cells.find(NAMES)
+    assert sorted(found) == [0, 1, 2, 3, 4, 6, 7]
+    assert_right(found)
+
+
+def test_a_right_digest_over_something_else_is_a_damaged_cell(cells: Cells) -> None:
+    for content in (b"", b"text", pack(dataset(0))[:-9]):
+        change(
+            cells,
+            "update cell set content = ?, digest = ? where key = ?",
+            content,
+            _digest(NAMES[0], content),
+            NAMES[0].key,
+        )
+        assert sorted(cells.find(NAMES)) == list(range(1, 8))
+
+
+def test_no_flipped_bit_is_read_as_data(cells: Cells) -> None:
+    """Wherever it is, in the pages of SQLite or in the cells; most others are still there."""
+    whole = cells.path.read_bytes()
+    rng, kept = np.random.default_rng(0), []
+    places = [*range(0, 100, 7), *rng.integers(0, len(whole), 150).tolist()]
+    for place in places:
+        for other in files_below(cells.folder):
+            other.unlink()
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << int(rng.integers(8))
+        cells.path.write_bytes(bytes(flipped))
+        found = cells.find(NAMES)
+        assert_right(found)
+        kept.append(len(found))
+        cells.add(NAMES[0], pack(dataset(0)))
+        assert 0 in cells.find(NAMES)
+    assert np.mean(kept) > 6
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no database", b"SQLite format 3\x00" + bytes(2000), np.random.default_rng(0).bytes(9000)]
+)
+def test_a_file_that_is_no_database_is_put_aside(
+    content: bytes, cells: Cells, caplog: pytest.LogCaptureFixture
+) -> None:
+    cells.path.write_bytes(content)
+    assert cells.find(NAMES) == {}
+    cells.add(NAMES[2], pack(dataset(2)))
+    assert_right(cells.find(NAMES))
+    if content:
+        assert cells.path.with_suffix(".damaged").read_bytes() == content
+        assert "damaged; 0 cells could be read, the file is kept as cells.damaged" in caplog.text
+
+
+def test_a_table_of_somebody_else_is_put_aside(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "cells.sqlite")) as database, database:
+        database.execute("create table cell (key text, other text)")
+        database.execute("insert into cell values (?, 'x')", (NAMES[0].key,))
+    cells = Cells(tmp_path)
+    assert cells.find(NAMES) == {}
+    cells.add(NAMES[0], pack(dataset(0)))
+    assert_right(cells.find(NAMES))
+
+
+def test_a_truncated_file_keeps_what_can_be_read(cells: Cells) -> None:
+    cells.path.write_bytes(cells.path.read_bytes()[:-20_000])
+    found = cells.find(NAMES)
+    assert_right(found)
+    assert 3 <= len(found) < 8
+
+
+def test_a_full_disk_leaves_no_half_a_cell(cells: Cells, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"folder .*: cannot write \(.*\); free space"), full_disk():
+        cells.add(Name("module.function", "{}"), pack(dataset(9)))
+    assert sorted(cells.find(NAMES)) == list(range(8))
+    with pytest.raises(StorageError, match="cannot write"), full_disk():
+        Cells(tmp_path / "new").add(NAMES[0], pack(dataset(9)))
+    assert files_below(tmp_path / "new") == []
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from test_stored_cells import dataset
+from cgro.runs.cell_store import Cells, Name
+from cgro.runs.packing import pack
+
+for k in range(10_000):
+    Cells(Path(sys.argv[1])).add(Name("module.function", f'{{"number": {k}}}'), pack(dataset(k)))
+    print(k, flush=True)
+"""
+
+
+def test_a_killed_writer_leaves_what_it_had_written(tmp_path: Path) -> None:
+    """SIGKILL at random moments, several times over; a cell that was announced is there."""
+    for _ in range(2):
+        process = subprocess.Popen(
+            [sys.executable, "-c", WRITER, tmp_path], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent,
+            env={"PYTHONPATH": PATHS},
+        )  # fmt: skip
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(random.uniform(0, 0.2))
+        process.send_signal(signal.SIGKILL)
+        announced = [int(line) for line in process.stdout.read().split()]
+        process.wait()
+        names = [Name("module.function", f'{{"number": {k}}}') for k in range(max(announced, default=0) + 2)]
+        found = Cells(tmp_path).find(names)
+        assert set(found) >= set(announced)
+        assert_right(found)
+
+
+def test_two_writers_share_a_file(tmp_path: Path) -> None:
+    program = WRITER.replace("10_000", "20")
+    writers = [
+        subprocess.Popen([sys.executable, "-c", program, tmp_path], cwd=Path(__file__).parent,
+                         env={"PYTHONPATH": PATHS}, stdout=subprocess.DEVNULL)
+        for _ in range(2)
+    ]  # fmt: skip
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    assert len(Cells(tmp_path).names()) == 20
+
+
+def test_a_thousand_cells_are_in_one_file(tmp_path: Path) -> None:
+    cells = Cells(tmp_path)
+    names = [Name("module.function", f'{{"number": {k}}}') for k in range(1000)]
+    content = pack(dataset(1))
+    cells.add(names[0], content)
+    with closing(sqlite3.connect(cells.path)) as database, database:
+        _insert(database, [(n.key, n.function, n.config, _digest(n, content), content) for n in names])
+    assert len(cells.find(names)) == 1000
+    assert files_below(tmp_path) == [cells.path]

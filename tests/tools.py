@@ -1,0 +1,169 @@
+"""What several tests share: the command line in processes, and settings, networks and images of toy size."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor, nn
+
+from cgro.data.batches import Images
+from cgro.models.convolutional import SmallCNN
+from cgro.networks.relu import ReluNetwork
+
+ROOT = Path(__file__).resolve().parents[1]
+PATHS = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+"""PYTHONPATH of a process that imports a test or these tools."""
+SMALL = ("--samples", 6, "--patches", 2, "--filters", 4, "--dim", 50)
+"""A patch setting that trains fast."""
+TRAINING = (
+    *("--samples", 40, "--held-out", 30, "--evaluation-images", 40, "--epochs", 3, "--width", 3),
+    *("--attack-steps", 2, "--evaluation-steps", 3, "--device", "cpu"),
+)
+"""Options with which `cgro train` takes a second."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left: exit code and both streams."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The one line of a user's mistake."""
+        lines = self.err.splitlines()
+        assert self.code == 2, self.err
+        assert len(lines) == 1, self.err
+        assert lines[0].startswith("cgro: error: "), self.err
+        assert self.out == ""
+        return lines[0]
+
+
+STARTED: list[subprocess.Popen[str]] = []
+
+
+def start(
+    *arguments: object, threads: int = 1, new_session: bool = False, ignored: signal.Signals | None = None
+) -> subprocess.Popen[str]:
+    """The command line as a process of its own; with a group of processes of its own in a new session; with a signal
+    that is ignored as it begins."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cgro", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"CGRO_THREADS": str(threads)},
+        start_new_session=new_session,
+        preexec_fn=None if ignored is None else lambda: signal.signal(ignored, signal.SIG_IGN),
+    )
+    STARTED.append(process)
+    return process
+
+
+def finish(process: subprocess.Popen[str], timeout: float = 120) -> Outcome:
+    """Its outcome."""
+    out, err = process.communicate(timeout=timeout)
+    return Outcome(process.returncode, out, err)
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Every file below a folder, hidden ones too."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file may grow beyond 1000 bytes: the system refuses the rest of the write.
+
+    Held for one call alone: the limit also meets the file that this process's output may be going to.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def random_network(rng, widths, inputs, outputs=1, scales=(1.0,), sparse_layers=False) -> ReluNetwork:
+    """Gaussian layers, each row times one of the scales."""
+    layers = []
+    for width in (*widths, outputs):
+        weight = rng.standard_normal((width, inputs)) * rng.choice(scales, size=(width, 1)) * 1.5 / np.sqrt(inputs)
+        bias = 0.3 * rng.standard_normal(width) * rng.choice(scales, size=width)
+        if sparse_layers:
+            weight = sparse.csr_array(weight * (rng.random(weight.shape) < 0.5))
+        layers.append((weight, bias))
+        inputs = width
+    return ReluNetwork.of(layers)
+
+
+def gaussian_network(widths: list[int], seed: int, density: float = 1.0) -> ReluNetwork:
+    """Gaussian weights; sparse layers if the density is below 1."""
+    rng = np.random.default_rng(seed)
+    layers = []
+    for inputs, outputs in pairwise(widths):
+        weight = rng.normal(size=(outputs, inputs))
+        if density < 1:
+            weight = sparse.csr_array(weight * (rng.random(weight.shape) < density))
+        layers.append((weight, rng.normal(size=outputs)))
+    return ReluNetwork.of(layers)
+
+
+def network(classes: int = 10) -> nn.Module:
+    return SmallCNN(1, 8, classes, 4, generator=torch.Generator().manual_seed(0))
+
+
+def own_labels(count: int = 300) -> Images:
+    """Images with the labels that the network gives them, so that all are correct when clean."""
+    x = torch.randint(0, 101, (count, 1, 8, 8), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    return Images(x, network()(x.float() / 100).argmax(1), 100)
+
+
+def images(count: int = 20, channels: int = 1, size: int = 8) -> Images:
+    g = torch.Generator().manual_seed(7)
+    pixels = torch.randint(0, 256, (count, channels, size, size), generator=g, dtype=torch.uint8)
+    return Images(pixels, torch.arange(count) % 3, 255)
+
+
+class Threshold(nn.Module):
+    """Two classes, told apart by whether the mean pixel exceeds 1/2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = self.scale * (x.flatten(1).mean(1) - 0.5)
+        return torch.stack([-mean, mean], 1)
+
+
+def grey(values: list[int], labels: list[int], white: int = 100) -> Images:
+    pixels = torch.tensor(values, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 8, 8)
+    return Images(pixels, torch.tensor(labels), white)
+
+
+class Through(nn.Module):
+    """A network whose logits go through a function."""
+
+    def __init__(self, function, inner: nn.Module | None = None) -> None:
+        super().__init__()
+        self.inner, self.function = inner or network(), function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.inner(x))
