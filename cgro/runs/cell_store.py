@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
@@ -102,10 +103,10 @@ class Cells:
         except sqlite3.Error as error:
             if _code(error) not in _DAMAGE:
                 raise self._failure(error) from error
-        self._mend()
         try:
+            self._mend()
             return self._opened(work)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise self._failure(error) from error
 
     def _opened(self, work: Callable[[sqlite3.Connection], T], path: Path | None = None) -> T:
@@ -118,7 +119,7 @@ class Cells:
             return work(database)
 
     def _mend(self) -> None:
-        """Put a damaged file aside, and what can be read of it into a new one."""
+        """Replace a damaged file by what can be read of it, and keep a copy; after a kill it is mended again."""
         aside, new = self.path.with_suffix(".damaged"), self.path.with_suffix(f".{os.getpid()}.tmp")
         new.unlink(missing_ok=True)
         _lengthen(self.path)
@@ -126,11 +127,11 @@ class Cells:
             damaged.text_factory = lambda text: text.decode(errors="replace")
             rows = list(_readable(damaged, self.path.stat().st_size))
         self._opened(lambda database: _insert(database, rows), new)
-        os.replace(self.path, aside)
+        shutil.copyfile(self.path, aside)
         os.replace(new, self.path)
         log.warning("%s: damaged; %d cells could be read, the file is kept as %s", self.path, len(rows), aside.name)
 
-    def _failure(self, error: sqlite3.Error) -> UserError:
+    def _failure(self, error: sqlite3.Error | OSError) -> UserError:
         if _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return StorageError(f"{self.path}: another process has been writing for {_WAIT:.0f} s; end it or wait")
         return StorageError(
@@ -148,7 +149,7 @@ def _lengthen(path: Path) -> None:
             os.truncate(path, size)
 
 
-def _code(error: sqlite3.Error) -> int:
+def _code(error: sqlite3.Error | OSError) -> int:
     """The primary result code; what Python itself raises has none."""
     return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)) & 0xFF
 

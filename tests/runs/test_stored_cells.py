@@ -158,6 +158,44 @@ def test_a_truncated_file_keeps_what_can_be_read(cells: Cells) -> None:
     assert 3 <= len(found) < 8
 
 
+MENDER = """
+import os, shutil, signal, sys
+from pathlib import Path
+from cgro.runs.cell_store import Cells
+
+module, name, moment = sys.argv[2:]
+known = getattr(sys.modules[module], name)
+
+def killed(*arguments):
+    if moment == "after":
+        known(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+setattr(sys.modules[module], name, killed)
+Cells(Path(sys.argv[1])).names()
+"""
+
+
+@pytest.mark.parametrize(
+    ("step", "moment"), [("shutil copyfile", "before"), ("os replace", "before"), ("os replace", "after")]
+)
+def test_a_kill_while_a_file_is_mended_loses_no_cell(step: str, moment: str, cells: Cells) -> None:
+    cells.path.write_bytes(cells.path.read_bytes()[:-20_000])
+    command = [sys.executable, "-c", MENDER, cells.folder, *step.split(), moment]
+    killed = subprocess.run(command, env={"PYTHONPATH": PATHS}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    found = cells.find(NAMES)
+    assert_right(found)
+    assert len(found) >= 3
+
+
+def test_a_file_that_cannot_be_mended_on_a_full_disk_is_an_error(cells: Cells) -> None:
+    cells.path.write_bytes(cells.path.read_bytes()[:-20_000])
+    with pytest.raises(StorageError, match=r"cannot write \(.*\); free space"), full_disk():
+        cells.find(NAMES)
+    assert len(cells.find(NAMES)) >= 3
+
+
 def test_a_full_disk_leaves_no_half_a_cell(cells: Cells, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"folder .*: cannot write \(.*\); free space"), full_disk():
         cells.add(Name("module.function", "{}"), pack(dataset(9)))
