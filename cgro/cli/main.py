@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from cgro.base import interrupts, streams
 from cgro.base.errors import UserError
+from cgro.base.files import StorageError
 from cgro.base.machine import available_cores
 from cgro.cli.options import TRAIN_PRESETS, command_parsers
 from cgro.data.folder import reading_from
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # What a signal stops may end in any error: that of a worker that it ended, say.
             if stop.number is not None or isinstance(error, KeyboardInterrupt):
                 stop.given = True
-                print(f"\ncgro: interrupted; {_how_to_go_on(arguments)}", file=sys.stderr)
+                print(f"\ncgro: interrupted; {_how_to_go_on(arguments, error)}", file=sys.stderr)
                 return stop.code
             if isinstance(error, streams.OutputLostError):
                 if error.reader_left:
@@ -63,7 +64,9 @@ def _flushed(arguments: list[str]) -> int:
         sys.stdout.flush()
 
 
-def _how_to_go_on(arguments: Sequence[str]) -> str:
+def _how_to_go_on(arguments: Sequence[str], error: BaseException) -> str:
+    if isinstance(error, StorageError):  # it says what is kept
+        return streams.clean(str(error))
     kept = KEPT.get(arguments[0]) if arguments else None
     if kept is None:
         return "repeat the command to start again"

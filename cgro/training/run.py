@@ -28,7 +28,7 @@ from cgro.attacks.images import correct
 from cgro.attacks.modes import evaluating
 from cgro.base import interrupts
 from cgro.base.errors import AccuracyWarning, UserError
-from cgro.base.files import remove_leftovers, write_whole
+from cgro.base.files import StorageError, remove_leftovers, write_whole
 from cgro.base.machine import in_batches_that_fit, is_out_of_memory, resolve_device, single_thread
 from cgro.base.randomness import Stream, at, spawn_streams, torch_generator
 from cgro.base.work import Tick, scratch_of
@@ -172,6 +172,8 @@ class TrainingRun:
         self.observed: list[dict[str, Any]] = []
         self._best: dict[str, Tensor] = {}
         self._written_best, self._saved = 0, time.monotonic()
+        self._kept = 0
+        """The step of the checkpoint in the folder; 0: there is none."""
         if folder is not None and self.team.rank == 0:
             remove_leftovers(folder)
         if folder is not None and (folder / "last.safetensors").exists():
@@ -213,6 +215,7 @@ class TrainingRun:
             require_alike(self._best, expected)
         except UserError as error:
             raise UserError(f"checkpoint {path}: best network: {error}") from error
+        self._kept = self.trainer.step
         log.info("going on at step %d of %d", self.trainer.step, self.trainer.steps)
 
     @property
@@ -274,11 +277,15 @@ class TrainingRun:
             self.save()
 
     def _save_in_any_case(self) -> None:
-        """Save, however many signals arrive meanwhile."""
+        """Save, however many signals arrive meanwhile. Raises: StorageError that says what is kept where it cannot."""
         saved = False
         while not saved:
             with suppress(KeyboardInterrupt), interrupts.postponed():
-                self.save()
+                try:
+                    self.save()
+                except UserError as error:
+                    kept = f"the checkpoint of step {self._kept} is kept" if self._kept else "no checkpoint is kept"
+                    raise StorageError(f"step {self.trainer.step} is lost: {error}; {kept}") from error
                 saved = True
 
     def _measure(self, watch: Watch | None, at_steps: Collection[int]) -> None:
@@ -342,6 +349,7 @@ class TrainingRun:
         state = self.trainer.state() | {f"{_BEST}{name}": value for name, value in self._best.items()}
         if self.folder is not None and self.team.rank == 0:
             self._checkpoint(state, len(self.rows), self.trainer.step).save(self.folder / "last.safetensors")
+            self._kept = self.trainer.step
             self._write_best()
         self._saved = time.monotonic()
 

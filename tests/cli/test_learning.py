@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tools import ROOT, TRAINING
+from tools import ROOT, TRAINING, full_disk
 
 from cgro.runs import store
 from cgro.training import run as running
@@ -83,6 +85,38 @@ def test_an_interrupted_training_goes_on(cgro, trained: Path, tmp_path: Path, mo
     monkeypatch.setattr(running.Trainer, "_update", step)
     assert cgro("train", "--output", tmp_path / "run", "--quiet", "--fresh", *TRAINING).code == 0
     assert (tmp_path / "run" / "last.safetensors").read_bytes() == (trained / "last.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("before", [0, 2])
+def test_an_interruption_on_a_full_disk_says_what_is_kept(
+    before: int, cgro, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, save = running.Trainer._update, running.TrainingRun.save
+
+    def interrupted(self: running.Trainer) -> None:
+        step(self)
+        if self.step == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    def after_each(self: running.TrainingRun) -> None:
+        if self.trainer.step == before:
+            save(self)
+
+    def on_a_full_disk(self: running.TrainingRun) -> None:
+        with full_disk():
+            save(self)
+
+    monkeypatch.setattr(running.Trainer, "_update", interrupted)
+    monkeypatch.setattr(running.TrainingRun, "_save_in_time", after_each)
+    monkeypatch.setattr(running.TrainingRun, "save", on_a_full_disk)
+    outcome = cgro("train", "--output", tmp_path / "run", "--quiet", *TRAINING)
+    assert outcome.code == 143
+    kept = "the checkpoint of step 2 is kept" if before else "no checkpoint is kept"
+    line = r"\ncgro: interrupted; step 3 is lost: folder .*: cannot write \(File too large\); free space, .*; "
+    assert re.fullmatch(f"{line}{kept}\n", outcome.err)
+    last = tmp_path / "run" / "last.safetensors"
+    assert before == (int(Checkpoint.load(last).tensors["loop.step"]) if last.exists() else 0)
+    assert not list(last.parent.glob(".*"))
 
 
 def test_evaluate_reports_every_stage_with_wilson_intervals(cgro, trained: Path) -> None:
