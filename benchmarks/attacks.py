@@ -24,7 +24,7 @@ from peers import thread_counts, threads
 from torch import nn
 
 from cgro.attacks.ball import Budget
-from cgro.attacks.ensemble import Strong
+from cgro.attacks.ensemble import AttackEnsemble
 from cgro.base.machine import available_cores
 from cgro.data.batches import Images
 from cgro.training.config import TrainingConfig
@@ -40,7 +40,7 @@ def compare(model: nn.Module, images: Images, budget: Budget, batch: int, attack
 
     x, y = images.scaled(images.pixels), images.labels
     start = time.perf_counter()
-    ours = Strong(budget).correct(model, images, np.random.SeedSequence(0), batch_size=batch)
+    ours = AttackEnsemble(budget).correct(model, images, np.random.SeedSequence(0), batch_size=batch)
     ours_time = time.perf_counter() - start
     peer = AutoAttack(
         model, attacks=attacks, version="custom", norm=NAMES[budget.norm], eps=budget.radius, seed=0, device=y.device

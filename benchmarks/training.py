@@ -115,7 +115,9 @@ def measure(
         return image_model(name, channels, size, 10, width, torch.Generator().manual_seed(0)).to(device)
 
     attack = Attack(Budget("inf", radius), STEPS, relative_step=2.5 / STEPS)
-    recipe = Recipe(attack, 10**6, batch, 1e-4, ramp=0.0, schedule="constant", precision=precision, compile=compiled)
+    recipe = Recipe(
+        attack, 10**6, batch, 1e-4, radius_warmup=0.0, schedule="constant", precision=precision, compile=compiled
+    )
     if channels == 3:
         recipe = replace(recipe, augmentation=AUGMENTATIONS["crop-flip"])
     trainer = Trainer(fresh(), data, recipe, streams)

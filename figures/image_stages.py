@@ -50,7 +50,7 @@ def caption(result: xr.Dataset) -> str:
 
 
 def _ramp(attrs: dict) -> str:
-    share = float(attrs.get("ramp", 0.0))
+    share = float(attrs.get("radius_warmup", attrs.get("ramp", 0.0)))
     return f", the radius rising over the first {100 * share:.0f} % of the training" if share else ""
 
 

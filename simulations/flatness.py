@@ -55,13 +55,13 @@ class Config(Repeated):
         """MNIST with LeNet at radius 0.1, 20 epochs, as in the paper, the radius rising at first; needs a GPU."""
         training = TrainingConfig(
             data="mnist",
-            samples=0,
+            samples=None,
             held_out=0,
             model="lenet",
             width=16,
             radius=0.1,
             attack_steps=10,
-            ramp=0.1,
+            radius_warmup=0.1,
             epochs=20,
             batch_size=128,
             learning_rate=0.1,

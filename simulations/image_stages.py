@@ -70,7 +70,7 @@ class Config(Repeated):
             evaluate_every=60,
             evaluation_images=500,
         )
-        return cls(replace(_constant(training), ramp=0.05, learning_rate=0.01), seeds=5, points=32)
+        return cls(replace(_constant(training), radius_warmup=0.05, learning_rate=0.01), seeds=5, points=32)
 
     @property
     def cells(self) -> list[Cell]:
@@ -81,8 +81,10 @@ class Config(Repeated):
         super().__post_init__()
         if self.points < 5:
             raise UserError(f"points is {self.points}: allowed are 5 or more; raise it")
-        if self.training.samples == 0:
-            raise UserError("samples is 0, all: some must be left, whose margins are the signal; ask for fewer samples")
+        if self.training.samples is None:
+            raise UserError(
+                "samples is None, all: some must be left, whose margins are the signal; ask for fewer samples"
+            )
         if self.training.label_noise > 0:
             raise UserError(
                 f"label_noise is {self.training.label_noise:g}: allowed is 0, as unseen images have their true labels"
@@ -91,7 +93,7 @@ class Config(Repeated):
 
 def _constant(training: TrainingConfig) -> TrainingConfig:
     """With the radius and a small learning rate from beginning to end, as in the theory."""
-    return replace(training, ramp=0.0, schedule="constant", learning_rate=0.02)
+    return replace(training, radius_warmup=0.0, schedule="constant", learning_rate=0.02)
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ def _dataset(cell: Cell, training: TrainingRun) -> xr.Dataset:
             name: curves.attrs[name]
             for name in ("data", "model", "width", "method", "norm", "radius", "train_images", "parameters")
         }
-        | {"ramp": config.ramp, "watched": min(config.evaluation_images, len(training.data.unseen))},
+        | {"radius_warmup": config.radius_warmup, "watched": min(config.evaluation_images, len(training.data.unseen))},
     )
 
 

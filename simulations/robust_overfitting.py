@@ -33,7 +33,7 @@ class Config(Repeated):
             label_noise=0.2,
             width=32,
             radius=0.1,
-            ramp=0.2,
+            radius_warmup=0.2,
             epochs=60,
             schedule="piecewise",
             learning_rate=0.1,

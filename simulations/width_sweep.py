@@ -30,13 +30,13 @@ class Config(Repeated):
     @classmethod
     def quick(cls) -> Config:
         """Digits, six widths, two seeds: half a minute of one CPU core."""
-        return cls(TrainingConfig(samples=400, held_out=0, ramp=0.0, epochs=25, evaluate_every=25))
+        return cls(TrainingConfig(samples=400, held_out=0, radius_warmup=0.0, epochs=25, evaluate_every=25))
 
     @classmethod
     def paper(cls) -> Config:
-        """Table 1 on MNIST: LeNet at radius 0.3, all images, no ramp; needs a GPU."""
+        """Table 1 on MNIST: LeNet at radius 0.3, all images, no warmup of the radius; needs a GPU."""
         training = replace(
-            TrainingConfig.mnist(), held_out=0, ramp=0.0, epochs=30, evaluate_every=30, evaluation_steps=40
+            TrainingConfig.mnist(), held_out=0, radius_warmup=0.0, epochs=30, evaluate_every=30, evaluation_steps=40
         )
         return cls(training, seeds=3, widths=(1, 2, 4, 8, 12, 16))
 
@@ -71,7 +71,9 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
     }
     attrs = found[0].attrs
     kept = ("data", "model", "method", "norm", "radius", "train_images", "test_images", "test_name", "most_frequent")
-    return xr.Dataset(variables, coords, {name: attrs[name] for name in kept} | {"ramp": config.training.ramp})
+    return xr.Dataset(
+        variables, coords, {name: attrs[name] for name in kept} | {"radius_warmup": config.training.radius_warmup}
+    )
 
 
 def train_end(cell: TrainingConfig, tick: Tick) -> xr.Dataset:

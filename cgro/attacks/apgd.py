@@ -122,8 +122,8 @@ def _first(goal: Goal, z: Tensor, budget: Budget) -> _State:
     moved = _moved(z, goal.x).to(loss)
     return _State(
         index=torch.arange(len(z), device=z.device), x=goal.x, z=z, before=z, gradient=gradient, loss=loss,
-        broken=broken, best=z, best_loss=loss, best_gradient=gradient, eta=eta, moved=torch.where(moved > 0, moved, 1.0),
-        share=torch.where(moved > 0, moved / 1.5, 0.2),
+        broken=broken, best=z, best_loss=loss, best_gradient=gradient, eta=eta,
+        moved=torch.where(moved > 0, moved, 1.0), share=torch.where(moved > 0, moved / 1.5, 0.2),
         rises=0 * ones, checked_loss=loss, checked_eta=eta,
     )  # fmt: skip
 

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from cgro.attacks.apgd import apgd_search
+from cgro.attacks.arguments import require_images
 from cgro.attacks.ball import Budget
-from cgro.attacks.door import require_images
+from cgro.attacks.gradient_masking import Aim, look
 from cgro.attacks.images import Attack, Goal, LossName, Search, attacked, pgd_search
-from cgro.attacks.masking import Aim, look
 from cgro.attacks.modes import judging
 from cgro.base.randomness import Stream, at, torch_generator
 from cgro.base.validate import integer
@@ -31,7 +31,7 @@ _PGD_STEPS = 20
 
 
 @dataclass(frozen=True)
-class Strong:
+class AttackEnsemble:
     """The ensemble: steps of APGD >= 1, classes to aim at and those of them that get all steps, both >= 1."""
 
     budget: Budget

@@ -22,8 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax, softplus
 
-from cgro.attacks.ball import Budget, inside, limits, moved, project, random_start, steepest
-from cgro.attacks.door import (
+from cgro.attacks.arguments import (
     answer,
     require_fits,
     require_images,
@@ -32,7 +31,8 @@ from cgro.attacks.door import (
     require_pixels,
     right,
 )
-from cgro.attacks.masking import Aim, look, margins
+from cgro.attacks.ball import Budget, inside, limits, moved, project, random_start, steepest
+from cgro.attacks.gradient_masking import Aim, look, margins
 from cgro.attacks.modes import judging
 from cgro.attacks.pgd import Objective, gradient_at, pgd, step_sizes
 from cgro.base.errors import UserError

@@ -34,11 +34,11 @@ from cgro.runs import store
 from cgro.runs.filetypes import what_is
 from cgro.training.checkpoint import Checkpoint
 from cgro.training.config import TrainingConfig
+from cgro.training.distributed import Team
 from cgro.training.evaluation import Evaluation, evaluate_network
 from cgro.training.limits import LOWEST, MANY, pixels_of, require_radius
 from cgro.training.record import last_epoch, require_config
 from cgro.training.run import PARTS, Data, TrainingRun, load_model
-from cgro.training.team import Team
 
 log = logging.getLogger(__name__)
 CONFIDENCE = 0.95

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from cgro.attacks.door import require_images, require_labels, require_logits
+from cgro.attacks.arguments import require_images, require_labels, require_logits
+from cgro.attacks.gradient_masking import margins as _margins
 from cgro.attacks.images import Attack, Goal
-from cgro.attacks.masking import margins as _margins
 from cgro.attacks.modes import judging
 from cgro.data.batches import Images
 

@@ -19,8 +19,8 @@ import xarray as xr
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from cgro.attacks.arguments import answer, require_fits, require_labels, require_model, require_pixels
 from cgro.attacks.ball import Budget
-from cgro.attacks.door import answer, require_fits, require_labels, require_model, require_pixels
 from cgro.attacks.modes import judging, require_gradients
 from cgro.attacks.pgd import pgd
 from cgro.base.errors import UserError

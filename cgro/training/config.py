@@ -31,8 +31,8 @@ class TrainingConfig:
     data: ImageName = "digits"
     """Images: digits (8x8, part of scikit-learn), mnist, cifar10 or cifar100, from folder CGRO_DATA."""
 
-    samples: int = 500
-    """Training images, a random subset of equal class shares; 0: all that are not held out."""
+    samples: int | None = 500
+    """Training images, a random subset of equal class shares, at least 10; None: all that are not held out."""
 
     held_out: int = 300
     """Images at the end of the official training set that are held out to choose the best checkpoint by, 0 or more."""
@@ -46,14 +46,15 @@ class TrainingConfig:
     model: ModelName = "small-cnn"
     """Network."""
 
-    width: float = 0.0
-    """Its width: channels of a small CNN, a multiplier of the others; 0: small-cnn 24, lenet 16, resnet 1, wrn 10."""
+    width: float | None = None
+    """Its width, above 0: channels of a small CNN, a multiplier of the others; None: small-cnn 24, lenet 16, resnet 1,
+    wrn 10."""
 
     objective: ObjectiveName = "adversarial"
     """What is minimized; adversarial is PGD-AT, with --attack-steps 1 it is fast training."""
 
-    beta: float = 0.0
-    """Weight of the second term of trades and mart, above 0; 0: that of their papers, 6 and 5."""
+    beta: float | None = None
+    """Weight of the second term of trades and mart, above 0; None: that of their papers, 6 and 5."""
 
     replays: int = 8
     """How often objective free trains on a batch, 2 or more; an epoch takes that many times its updates."""
@@ -70,8 +71,9 @@ class TrainingConfig:
     attack_steps: int = 5
     """PGD steps for each training batch, 1 or more."""
 
-    step_size: float = 0.0
-    """Length of a PGD step in radii; 0: 2.5 / attack_steps, which crosses the ball, and 1.25 for a single step."""
+    step_size: float | None = None
+    """Length of a PGD step in radii, above 0; None: 2.5 / attack_steps, which crosses the ball, and 1.25 for a single
+    step."""
 
     attack_mode: AttackMode = "evaluation"
     """Batch norms during the attack: evaluation (running statistics) or training (those of the batch)."""
@@ -79,7 +81,7 @@ class TrainingConfig:
     attack_start: AttackStart = "uniform"
     """Start of the attack: uniform in the ball, or normal: the image plus 0.001 N(0, 1), as in TRADES and MART."""
 
-    ramp: float = 0.4
+    radius_warmup: float = 0.4
     """Share of the training over which the radius rises to its full size, 0 to 1."""
 
     epochs: int = 40
@@ -88,8 +90,8 @@ class TrainingConfig:
     batch_size: int = 32
     """Images in a batch, 1 or more."""
 
-    micro_batch: int = 0
-    """Images worked on at once, in training and evaluation, their gradients added up; 0: all of a batch.
+    micro_batch: int | None = None
+    """Images worked on at once, in training and evaluation, their gradients added up, at least 1; None: all of a batch.
 
     With batch norms that is not quite the gradient of the batch: each piece has its own statistics.
     """
@@ -153,7 +155,7 @@ class TrainingConfig:
         best checkpoint on 10,000 images held out.
         """
         return cls(
-            data="mnist", samples=0, held_out=10_000, model="lenet", radius=0.3, attack_steps=10, epochs=20,
+            data="mnist", samples=None, held_out=10_000, model="lenet", radius=0.3, attack_steps=10, epochs=20,
             batch_size=128, learning_rate=0.1, evaluation_images=10_000, evaluation_steps=20,
         )  # fmt: skip
 
@@ -166,15 +168,15 @@ class TrainingConfig:
         normalized by 1/2; He initialization.
         """
         return cls(
-            data="cifar10", samples=0, held_out=10_000, model="preact-resnet18", radius=8 / 255,
-            attack_steps=10, ramp=0.0, epochs=40, batch_size=128, schedule="piecewise", learning_rate=0.1,
+            data="cifar10", samples=None, held_out=10_000, model="preact-resnet18", radius=8 / 255,
+            attack_steps=10, radius_warmup=0.0, epochs=40, batch_size=128, schedule="piecewise", learning_rate=0.1,
             weight_decay=5e-4, augmentation="crop-flip", precision="bfloat16", evaluation_images=2000,
         )  # fmt: skip
 
     @property
     def own_width(self) -> float:
         """The width, or that of the network where it is left to it."""
-        return self.width or WIDTHS[self.model]
+        return WIDTHS[self.model] if self.width is None else self.width
 
     @property
     def method(self) -> str:
@@ -204,12 +206,14 @@ class TrainingConfig:
         from cgro.training.loop import Recipe
         from cgro.training.objectives import Adversarial, Mart, Standard, Trades
 
-        step = self.step_size or (1.25 if self.attack_steps == 1 else 2.5 / self.attack_steps)
+        step = self.step_size
+        if step is None:
+            step = 1.25 if self.attack_steps == 1 else 2.5 / self.attack_steps
         objectives: dict[str, Objective] = {
             "standard": Standard(),
             "adversarial": Adversarial(),
-            "trades": Trades(self.beta or 6.0),
-            "mart": Mart(self.beta or 5.0),
+            "trades": Trades() if self.beta is None else Trades(self.beta),
+            "mart": Mart() if self.beta is None else Mart(self.beta),
             "free": Adversarial(),
         }
         attack = None if self.objective == "standard" else Attack(self.budget, self.attack_steps, relative_step=step)
@@ -222,7 +226,7 @@ class TrainingConfig:
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             schedule=self.schedule,
-            ramp=self.ramp,
+            radius_warmup=self.radius_warmup,
             augmentation=AUGMENTATIONS[self.augmentation],
             micro_batch=self.micro_batch,
             weight_perturbation=self.weight_perturbation,

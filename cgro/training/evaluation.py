@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from cgro.attacks.ball import Budget
-from cgro.attacks.ensemble import Strong
+from cgro.attacks.ensemble import AttackEnsemble
+from cgro.attacks.gradient_masking import Look, look
 from cgro.attacks.images import correct, evaluation_attack
-from cgro.attacks.masking import Look, look
 from cgro.attacks.modes import judging
 from cgro.base.errors import AccuracyWarning
 from cgro.base.machine import in_batches_that_fit
@@ -98,7 +98,7 @@ def evaluate_network(
             return {"pgd": fitting(lambda size: correct(model, data, attack, stream, batch_size=size, tick=tick))}
 
         def strong(data: Images) -> dict[str, Tensor]:
-            return fitting(lambda size: Strong(budget).correct(model, data, stream, batch_size=size, tick=tick))
+            return fitting(lambda size: AttackEnsemble(budget).correct(model, data, stream, batch_size=size, tick=tick))
 
         masks = {"clean": clean.right, f"PGD-{attack.steps}": _after(left, images, pgd, tick)["pgd"]}
         if not fast:

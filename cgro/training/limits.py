@@ -39,6 +39,10 @@ def require_radius(radius: float, norm: Norm = "inf", pixels: int = 3072) -> Non
 def checked(config: TrainingConfig, name: str) -> Any:
     """The value of a field, of its type and in its range: 16 and 16.0 are one configuration. Raises: UserError."""
     kind, value = _kinds()[name], getattr(config, name)
+    if type(None) in get_args(kind):  # None: as its docstring says
+        if value is None:
+            return None
+        (kind,) = set(get_args(kind)) - {type(None)}
     if kind is int:
         return integer(name, value, low=LOWEST.get(name, 1), high=_LARGEST.get(name, MANY))
     if kind is float and name in _INTERVALS:
@@ -69,10 +73,10 @@ def require_images(config: TrainingConfig) -> None:
     data, held_out, most = config.data, config.held_out, TRAINING_IMAGES[config.data]
     if held_out > most - 10:
         raise UserError(f"held_out is {held_out}: allowed are 0 to {most - 10} with {data}; change it")
-    if config.samples != 0 and not 10 <= config.samples <= most - held_out:
+    if config.samples is not None and not 10 <= config.samples <= most - held_out:
         raise UserError(
             f"samples is {config.samples}: allowed are 10 to {most - held_out} with {data} and {held_out} held out, or "
-            "0 for all; change it"
+            "None for all; change it"
         )
     classes, known = config.classes, SHAPES[data][2]
     if classes and (len(set(classes)) < max(2, len(classes)) or max(classes) >= known):
@@ -81,8 +85,6 @@ def require_images(config: TrainingConfig) -> None:
 
 def require_sizes(config: TrainingConfig) -> None:
     """Refuse, before anything is made, what the memory of this machine cannot hold. Raises: UserError."""
-    if not config.width >= 0:
-        raise UserError(f"width is {config.width:g}: allowed are numbers above 0, and 0: the usual one; change it")
     require_width(config.model, config.own_width)
     if config.own_width > _FITTING[config.model]:
         from cgro.models.zoo import parameters
@@ -121,16 +123,16 @@ ROW = 1000
 """Bytes of a row of the learning curves, or of a configuration."""
 MANY = 10**12
 """Beyond it a number of images, epochs or replays is a slip of the hand."""
-LOWEST = {"samples": 0, "held_out": 0, "replays": 2, "micro_batch": 0, "evaluation_images": 10, "seed": 0}
+LOWEST = {"held_out": 0, "replays": 2, "evaluation_images": 10, "seed": 0}
 """Smallest integers that are allowed; 1 for the others."""
 _LARGEST = {"seed": 2**63 - 1, "attack_steps": 100_000, "evaluation_steps": 100_000}
 """Largest integers: Ctrl-C is answered between updates, so that an update must end."""
 _INTERVALS: dict[str, tuple[float, float, str]] = {
     "label_noise": (0, 1, "[]"),
-    "beta": (0, 1e6, "[]"),
+    "beta": (0, 1e6, "(]"),
     "weight_perturbation": (0, 1, "[]"),
-    "step_size": (0, 100, "[]"),
-    "ramp": (0, 1, "[]"),
+    "step_size": (0, 100, "(]"),
+    "radius_warmup": (0, 1, "[]"),
     "learning_rate": (0, 1e6, "(]"),
     "momentum": (0, 1, "[)"),
     "weight_decay": (0, 1e6, "[]"),

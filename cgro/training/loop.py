@@ -32,9 +32,9 @@ from cgro.base.machine import in_batches_that_fit, is_out_of_memory
 from cgro.base.randomness import Stream, at, torch_generator
 from cgro.data.batches import Augmentation, Images
 from cgro.training.choices import AttackMode, AttackStart, Averaging, Precision
+from cgro.training.distributed import Team
 from cgro.training.objectives import Adversarial, Objective
 from cgro.training.schedules import ScheduleName, factor
-from cgro.training.team import Team
 from cgro.training.weight_perturbation import kept_buffers, perturbed_weights
 
 NORMAL_START = 1e-3
@@ -46,9 +46,9 @@ class Recipe:
     """How to train: SGD with momentum on the images that `attack` perturbs, or on clean ones.
 
     Learning rates follow `schedule` of `schedules.py` from `learning_rate` > 0. The radius rises linearly to that of
-    `attack` over the fraction `ramp` in [0, 1] of the updates: from the full radius at once, larger images than digits
-    leave some networks at a constant answer. Epochs, batch size and replays are >= 1; weight decay and
-    `weight_perturbation`, the gamma of AWP, are >= 0. Batches are worked on in pieces of `micro_batch` images (0:
+    `attack` over the fraction `radius_warmup` in [0, 1] of the updates: from the full radius at once, some networks
+    come to predict a single class on images larger than digits. Epochs, batch size and replays are >= 1; weight decay and
+    `weight_perturbation`, the gamma of AWP, are >= 0. Batches are worked on in pieces of `micro_batch` images (None:
     whole), whose gradients add up to that of the batch, if no batch norms take the statistics of each piece. `ema`
     decays 0.999 an update, at update t less: (1 + t) / (10 + t); `swa` averages the ends of the epochs of the last
     quarter. Both average the running statistics of batch norms, too: they are those of perturbed images.
@@ -69,9 +69,9 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 0.0
     schedule: ScheduleName = "cyclic"
-    ramp: float = 0.4
+    radius_warmup: float = 0.4
     augmentation: Augmentation = field(default_factory=Augmentation)
-    micro_batch: int = 0
+    micro_batch: int | None = None
     weight_perturbation: float = 0.0
     replays: int = 1
     """More than 1: free training."""
@@ -84,9 +84,9 @@ class Recipe:
 
     def attack_at(self, progress: float) -> Attack | None:
         """The attack of an update at `progress` in (0, 1] through the training."""
-        if self.attack is None or progress >= self.ramp:
+        if self.attack is None or progress >= self.radius_warmup:
             return self.attack
-        return self.attack.weaker(progress / self.ramp)
+        return self.attack.weaker(progress / self.radius_warmup)
 
     def rate_at(self, progress: float) -> float:
         """The learning rate of an update at `progress` in (0, 1) through the training."""

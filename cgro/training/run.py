@@ -39,9 +39,9 @@ from cgro.models.convolutional import parameter_count
 from cgro.models.zoo import image_model
 from cgro.training.checkpoint import Checkpoint
 from cgro.training.config import TrainingConfig
+from cgro.training.distributed import Team, synchronized
 from cgro.training.loop import Trainer, require_alike
 from cgro.training.record import config_of, observed_of, plain, require_config, rows_of
-from cgro.training.team import Team, synchronized
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from torch import nn
 from cgro.attacks import ensemble
 from cgro.attacks.apgd import apgd_search, checkpoints
 from cgro.attacks.ball import Budget, perturbation_size
-from cgro.attacks.ensemble import Strong
+from cgro.attacks.ensemble import AttackEnsemble
 from cgro.attacks.images import Attack, Goal, Judged, correct, pgd_search
 from cgro.data.batches import Images
 
@@ -46,7 +46,7 @@ def test_points_are_in_the_budget_and_in_the_box(norm) -> None:
 def test_robust_accuracy_in_closed_form(norm) -> None:
     unit = {"1": 64.0, "2": 8.0, "inf": 1.0}[norm]
     data = grey([10, 39, 41, 59, 61, 90, 90], [0, 0, 0, 1, 1, 1, 0])
-    found = Strong(Budget(norm, 0.1 * unit)).correct(Threshold(), data, STREAM, batch_size=3)
+    found = AttackEnsemble(Budget(norm, 0.1 * unit)).correct(Threshold(), data, STREAM, batch_size=3)
     assert list(found) == ["clean", "pgd", "apgd-ce", "apgd-targeted"]
     assert found["clean"].tolist() == [True] * 6 + [False]
     assert found["apgd-targeted"].tolist() == [True, True, False, False, True, True, False]
@@ -69,7 +69,7 @@ def test_apgd_reaches_larger_losses_than_pgd_of_as_many_steps(norm) -> None:
 
 
 def test_stages_only_lower_the_accuracy() -> None:
-    found = Strong(Budget("inf", 0.04)).correct(network(), own_labels(), STREAM)
+    found = AttackEnsemble(Budget("inf", 0.04)).correct(network(), own_labels(), STREAM)
     masks = list(found.values())
     assert masks[0].all()
     for before, after in pairwise(masks):
@@ -162,7 +162,7 @@ def test_every_class_is_tried_and_the_closest_ones_get_all_steps(monkeypatch) ->
     monkeypatch.setattr("cgro.attacks.ensemble._Left.attack", spy)
     logits = torch.tensor([[9, 1, 2, 3, 4, 5, 6, 7, 8, 0], [0, 9, 8, 7, 6, 5, 4, 3, 2, 1]], dtype=torch.uint8)
     data = Images(logits.reshape(2, 1, 2, 5), torch.tensor([0, 1]), 10)
-    Strong(Budget("inf", 0.1)).correct(nn.Flatten(), data, STREAM)
+    AttackEnsemble(Budget("inf", 0.1)).correct(nn.Flatten(), data, STREAM)
     tried, finals = [list(column) for column in zip(*calls, strict=True)], 3
     assert tried[0][:9] == [8, 7, 6, 5, 4, 3, 2, 1, 9]
     assert tried[1][:9] == [2, 3, 4, 5, 6, 7, 8, 9, 0]
@@ -183,7 +183,7 @@ def test_what_is_left_is_attacked_in_full_batches_and_progress_adds_up(norm, mon
     monkeypatch.setattr(ensemble, "attacked", spy)
     done: list[float] = []
     data = replace(own_labels(), labels=(own_labels().labels + (torch.arange(300) % 5 == 0)) % 10)
-    strong = Strong(Budget(norm, RADII[norm] / 2), steps=10)
+    strong = AttackEnsemble(Budget(norm, RADII[norm] / 2), steps=10)
     found = strong.correct(network(), data, STREAM, batch_size=100, tick=done.append)
     assert int(found["clean"].sum()) == 240
     assert sizes[:3] == [100, 100, 40]
@@ -210,7 +210,7 @@ class Masked(nn.Module):
 def test_the_ensemble_is_at_least_as_strong_as_its_parts() -> None:
     data, budget = own_labels(), Budget("inf", 0.04)
     alone = correct(Masked(), data, Attack(budget, 20, 2.5 / 20), STREAM)
-    strong = Strong(budget).correct(Masked(), data, STREAM)["apgd-targeted"]
+    strong = AttackEnsemble(budget).correct(Masked(), data, STREAM)["apgd-targeted"]
     assert strong.sum() <= alone.sum()
 
 
@@ -228,6 +228,6 @@ def test_an_independent_library_finds_no_more_errors() -> None:
         peer.apgd.use_largereps = peer.apgd_targeted.use_largereps = norm == "1"
         z, *_ = peer.run_standard_evaluation(x, y, batch_size=150)
         left["theirs"] += int((model(z).argmax(1) == y).sum())
-        left["ours"] += int(Strong(budget).correct(model, data, STREAM)["apgd-targeted"].sum())
+        left["ours"] += int(AttackEnsemble(budget).correct(model, data, STREAM)["apgd-targeted"].sum())
     assert 100 < left["ours"] < 350
     assert left["ours"] <= left["theirs"] + 0.003 * 450

@@ -12,7 +12,7 @@ from tools import Threshold, Through, grey, network, own_labels
 from torch import Tensor, nn
 
 from cgro.attacks.ball import Budget
-from cgro.attacks.ensemble import Strong
+from cgro.attacks.ensemble import AttackEnsemble
 from cgro.attacks.images import Attack, Goal, correct, evaluation_attack
 from cgro.attacks.pgd import pgd
 from cgro.base.errors import AccuracyWarning, UserError
@@ -27,7 +27,7 @@ PGD = evaluation_attack(BUDGET, 3)
 
 def robust(model: nn.Module, data: Images) -> list[Tensor]:
     """The masks of every public function that counts correct images."""
-    strong = Strong(BUDGET, steps=3).correct(model, data, STREAM)
+    strong = AttackEnsemble(BUDGET, steps=3).correct(model, data, STREAM)
     return [correct(model, data), correct(model, data, PGD, STREAM), *strong.values()]
 
 
@@ -70,7 +70,7 @@ def test_gradients_that_are_no_numbers_do_not_count_as_errors() -> None:
     with pytest.warns(AccuracyWarning, match="vanishes at 20 of 20"):
         assert correct(Through(rooted), data, evaluation_attack(budget, 3), STREAM).all()
     with pytest.warns(AccuracyWarning, match="vanishes at 20 of 20"):
-        assert Strong(budget, steps=3).correct(Through(rooted), data, STREAM)["apgd-targeted"].all()
+        assert AttackEnsemble(budget, steps=3).correct(Through(rooted), data, STREAM)["apgd-targeted"].all()
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_outputs_that_are_no_logits_are_refused(function, words: str) -> None:
     for call in (
         lambda m: correct(m, data),
         lambda m: correct(m, data, PGD, STREAM),
-        lambda m: Strong(BUDGET).correct(m, data, STREAM),
+        lambda m: AttackEnsemble(BUDGET).correct(m, data, STREAM),
         lambda m: margins_and_losses(m, data, PGD, None),
         lambda m: flatness(m, data.scaled(data.pixels), data.labels, [0.1]),
         lambda m: Goal(m, data.scaled(data.pixels), data.labels)(data.scaled(data.pixels)),
@@ -108,7 +108,7 @@ def test_a_radius_beyond_the_box_is_refused(norm, radius: float, largest: str) -
     x = data.scaled(data.pixels)
     calls = [
         lambda: correct(network(), data, evaluation_attack(budget), STREAM),
-        lambda: Strong(budget).correct(network(), data, STREAM),
+        lambda: AttackEnsemble(budget).correct(network(), data, STREAM),
         lambda: Attack(budget, 2, 1.0).ascend(Goal(network(), x, data.labels), x),
         lambda: margins_and_losses(network(), data, evaluation_attack(budget), None),
     ]
@@ -182,7 +182,7 @@ def test_labels_of_any_integer_type_mean_the_same() -> None:
     ("call", "words"),
     [
         (lambda d: correct(network(), d, batch_size=0), "batch_size must be an integer of at least 1, got 0"),
-        (lambda d: Strong(BUDGET).correct(network(), d, STREAM, batch_size=0), "batch_size must be"),
+        (lambda d: AttackEnsemble(BUDGET).correct(network(), d, STREAM, batch_size=0), "batch_size must be"),
         (lambda d: margins_and_losses(network(), d, PGD, None, batch_size=0), "batch_size must be"),
         (lambda d: correct(lambda x: x, d), "model must be a torch.nn.Module"),  # type: ignore[arg-type]
         (lambda d: correct(network(), replace(d, labels=d.labels.float())), "tensor of integers"),
@@ -196,20 +196,23 @@ def test_labels_of_any_integer_type_mean_the_same() -> None:
             )
             for call in (
                 lambda m, d: correct(m, d),
-                lambda m, d: Strong(BUDGET).correct(m, d, STREAM),
+                lambda m, d: AttackEnsemble(BUDGET).correct(m, d, STREAM),
                 lambda m, d: margins_and_losses(m, d, PGD, None),
                 lambda m, d: flatness(m, d.scaled(d.pixels), d.labels, [0.1]),
             )
         ),
         (lambda d: correct(network(), d, PGD, 3), "stream must be a numpy.random.SeedSequence, got 3"),  # type: ignore
-        (lambda d: Strong(BUDGET).correct(network(), d, None), "stream must be a numpy.random.SeedSequence, got None"),  # type: ignore
+        (
+            lambda d: AttackEnsemble(BUDGET).correct(network(), d, None),
+            "stream must be a numpy.random.SeedSequence, got None",
+        ),  # type: ignore
         (lambda d: replace(d, labels=d.labels.tolist()), "labels must be a tensor, got list"),
         (lambda d: replace(d, pixels=d.pixels.numpy()), "pixels must be a tensor, got ndarray"),
         (lambda d: Attack(BUDGET, 2.5, 1.0), "steps must be a non-negative integer, got 2.5"),  # type: ignore
         (lambda d: Attack(BUDGET, 2, math.nan), "relative_step must be finite"),
         (lambda d: Attack(BUDGET, 2, 1.0, restarts=0), "restarts must be an integer of at least 1"),
-        (lambda d: Strong(BUDGET, steps=0), "steps must be an integer of at least 1"),
-        (lambda d: Strong(BUDGET, finalists=0), "finalists must be an integer of at least 1"),
+        (lambda d: AttackEnsemble(BUDGET, steps=0), "steps must be an integer of at least 1"),
+        (lambda d: AttackEnsemble(BUDGET, finalists=0), "finalists must be an integer of at least 1"),
         (lambda d: Budget("inf", "8/255"), "radius must be a real number, got '8/255'"),  # type: ignore[arg-type]
         (lambda d: Goal(network(), torch.rand(2, 1, 8, 8), torch.tensor([0, 1]), "hinge"), "loss must be one of"),  # type: ignore
         (lambda d: margins(torch.zeros(2, 1), torch.tensor([0, 0])), "K >= 2 logits"),
@@ -261,7 +264,7 @@ def test_every_submodule_is_left_in_its_own_mode(passes: int) -> None:
     for call in (
         lambda m: correct(m, data),
         lambda m: correct(m, data, PGD, STREAM),
-        lambda m: Strong(BUDGET, steps=2).correct(m, data, STREAM),
+        lambda m: AttackEnsemble(BUDGET, steps=2).correct(m, data, STREAM),
         lambda m: margins_and_losses(m, data, PGD, None),
         lambda m: flatness(m, x, data.labels, [0.1], steps=2),
     ):
@@ -303,7 +306,7 @@ def test_evaluation_switches_tensorfloat_off_and_back(precision: str, convolutio
         for call in (
             lambda m: correct(m, data),
             lambda m: correct(m, data, PGD, STREAM),
-            lambda m: Strong(BUDGET, steps=2).correct(m, data, STREAM),
+            lambda m: AttackEnsemble(BUDGET, steps=2).correct(m, data, STREAM),
             lambda m: margins_and_losses(m, data, PGD, None),
             lambda m: flatness(m, data.scaled(data.pixels), data.labels, [0.1], steps=2),
         ):
@@ -336,7 +339,7 @@ def test_evaluation_is_in_full_precision_inside_of_an_autocast() -> None:
     for call in (
         lambda m: correct(m, data),
         lambda m: correct(m, data, PGD, STREAM),
-        lambda m: Strong(BUDGET, steps=2).correct(m, data, STREAM),
+        lambda m: AttackEnsemble(BUDGET, steps=2).correct(m, data, STREAM),
         lambda m: margins_and_losses(m, data, PGD, None),
         lambda m: flatness(m, data.scaled(data.pixels), data.labels, [0.1], steps=2),
     ):
@@ -351,7 +354,7 @@ def test_no_robust_accuracy_is_found_where_gradients_are_switched_off() -> None:
     data, model = own_labels(6), network()
     for call in (
         lambda: correct(model, data, PGD, STREAM),
-        lambda: Strong(BUDGET, steps=2).correct(model, data, STREAM),
+        lambda: AttackEnsemble(BUDGET, steps=2).correct(model, data, STREAM),
         lambda: margins_and_losses(model, data, PGD, None),
         lambda: flatness(model, data.scaled(data.pixels), data.labels, [0.1], steps=2),
     ):

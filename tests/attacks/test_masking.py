@@ -11,9 +11,9 @@ from tools import Through
 from torch import Tensor, nn
 
 from cgro.attacks.ball import Budget
-from cgro.attacks.ensemble import Strong
+from cgro.attacks.ensemble import AttackEnsemble
+from cgro.attacks.gradient_masking import look
 from cgro.attacks.images import Goal, correct, evaluation_attack
-from cgro.attacks.masking import look
 from cgro.base.errors import AccuracyWarning
 from cgro.data.batches import Images
 from cgro.training.config import TrainingConfig
@@ -47,12 +47,15 @@ def test_the_true_number_is_found_whatever_the_scale_of_the_outputs(kind: str, t
     Plain PGD may only be stronger for it: where the cross-entropy is sure, it is a margin here.
     """
     model, data = trained
-    truth = int(Strong(BUDGET, steps=20).correct(model, data, STREAM)["apgd-targeted"].sum())
+    truth = int(AttackEnsemble(BUDGET, steps=20).correct(model, data, STREAM)["apgd-targeted"].sum())
     plain = int(correct(model, data, evaluation_attack(BUDGET, 10), STREAM).sum())
     assert 0 < truth < int(correct(model, data).sum()) - 10
     saturated = Through(SATURATED[kind], model)
     with pytest.warns(AccuracyWarning):
-        assert abs(int(Strong(BUDGET, steps=20).correct(saturated, data, STREAM)["apgd-targeted"].sum()) - truth) <= 1
+        assert (
+            abs(int(AttackEnsemble(BUDGET, steps=20).correct(saturated, data, STREAM)["apgd-targeted"].sum()) - truth)
+            <= 1
+        )
     with pytest.warns(AccuracyWarning, match="vanish"):
         assert truth - 1 <= int(correct(saturated, data, evaluation_attack(BUDGET, 10), STREAM).sum()) <= plain + 2
 
@@ -62,7 +65,7 @@ def test_an_ordinary_network_gets_no_warning(trained) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         correct(model, data, evaluation_attack(BUDGET), STREAM)
-        Strong(BUDGET, steps=2).correct(model, data, STREAM)
+        AttackEnsemble(BUDGET, steps=2).correct(model, data, STREAM)
     found = look(model.eval(), data, 50)
     assert found.record() == {
         "correct_images": int(correct(model, data).sum()),

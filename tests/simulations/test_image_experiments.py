@@ -91,7 +91,7 @@ def test_the_stages_come_in_order() -> None:
         (lambda: flatness.Config(at_epochs=(5, 50)), "increase within 1 to 40"),
         (lambda: flatness.Config(search_steps=0), "search_steps is 0"),
         (lambda: image_stages.Config(points=2), "points is 2: allowed are 5 or more"),
-        (lambda: image_stages.Config(TrainingConfig(samples=0)), "samples is 0, all: some must be left"),
+        (lambda: image_stages.Config(TrainingConfig(samples=None)), "samples is None, all: some must be left"),
         (lambda: image_stages.Config(TrainingConfig(label_noise=0.1)), "label_noise is 0.1: allowed is 0"),
         (lambda: robust_overfitting.Config(TrainingConfig(held_out=0)), "to choose the best checkpoint by"),
         (lambda: robust_overfitting.Config(seeds=0), "seeds must be an integer of at least 1, got 0"),
@@ -107,8 +107,10 @@ def test_narrow_networks_train_if_the_radius_rises() -> None:
     """The constant answer is a matter of optimization, not of capacity."""
     training = replace(width_sweep.Config.quick().training, samples=300, epochs=25, evaluate_every=25)
     found = {
-        ramp: width_sweep.run(width_sweep.Config(replace(training, ramp=ramp), seeds=1, widths=(4, 6))).isel(seed=0)
-        for ramp in (0.0, 0.8)
+        share: width_sweep.run(width_sweep.Config(replace(training, radius_warmup=share), seeds=1, widths=(4, 6))).isel(
+            seed=0
+        )
+        for share in (0.0, 0.8)
     }
     assert (found[0.0]["robust_train_accuracy"] < 0.15).all()
     assert (found[0.8]["robust_train_accuracy"] > 0.35).all()

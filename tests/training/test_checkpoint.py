@@ -368,7 +368,7 @@ def test_unseen_images_are_those_that_a_larger_training_set_would_have_next() ->
     assert len(data.unseen) == TOY.evaluation_images
     noisy = running.Data.of(replace(TOY, label_noise=1.0))
     assert torch.equal(noisy.unseen.labels, data.unseen.labels)
-    assert len(running.Data.of(replace(TOY, samples=0)).unseen) == 0
+    assert len(running.Data.of(replace(TOY, samples=None)).unseen) == 0
 
 
 def test_parts_of_the_data() -> None:
@@ -379,12 +379,12 @@ def test_parts_of_the_data() -> None:
     assert 0.2 < changed < 0.7
     assert torch.equal(clean.held_out.labels, noisy.held_out.labels)
     assert torch.equal(clean.test.labels, noisy.test.labels)
-    two = running.Data.of(replace(TOY, classes=(3, 8), samples=0))
+    two = running.Data.of(replace(TOY, classes=(3, 8), samples=None))
     assert two.classes == 2
     assert set(two.train.labels.tolist()) == {0, 1}
     assert len(two.train) > 100
     held = {bytes(image) for image in clean.held_out.pixels.flatten(1).numpy()}
-    everything = running.Data.of(replace(TOY, samples=0))
+    everything = running.Data.of(replace(TOY, samples=None))
     assert not held & {bytes(image) for image in everything.train.pixels.flatten(1).numpy()}
     with pytest.raises(UserError, match="samples is 900: the classes"):
         running.Data.of(replace(TOY, classes=(3, 8), samples=900))
@@ -395,17 +395,17 @@ def test_parts_of_the_data() -> None:
     [
         ("model", "vgg", "model must be one of small-cnn, lenet, .*, got 'vgg'"),
         ("objective", "at", "objective must be one of standard, adversarial, trades, mart, free, got 'at'"),
-        ("samples", 1200, "samples is 1200: allowed are 10 to 1171 with digits and 30 held out, or 0"),
+        ("samples", 1200, "samples is 1200: allowed are 10 to 1171 with digits and 30 held out, or None"),
         ("held_out", -1, "held_out must be an integer from 0 to .*, got -1"),
         ("held_out", 1192, "held_out is 1192: allowed are 0 to 1191 with digits"),
         ("radius", 8.0, "radius is 8: .*divide 8-bit values by 255"),
         ("momentum", 1.0, r"momentum must be in \[0, 1\), got 1.0"),
         ("replays", 1, "replays must be an integer from 2 to .*, got 1"),
-        ("micro_batch", -1, "micro_batch must be an integer from 0 to .*, got -1"),
+        ("micro_batch", -1, "micro_batch must be an integer from 1 to .*, got -1"),
         ("precision", "float16", "precision must be one of float32, bfloat16, got 'float16'"),
-        ("width", -1.0, "width is -1: allowed are numbers above 0, and 0: the usual one"),
+        ("width", -1.0, "width is -1: allowed are whole numbers above 0 with small-cnn"),
         ("width", float("inf"), "width must be finite, got inf"),
-        ("ramp", 2.0, r"ramp must be in \[0, 1\], got 2.0"),
+        ("radius_warmup", 2.0, r"radius_warmup must be in \[0, 1\], got 2.0"),
         ("seed", -1, "seed must be an integer from 0 to .*, got -1"),
     ],
 )
@@ -417,7 +417,7 @@ def test_impossible_configurations_are_named(field: str, value: object, message:
 
 def test_what_is_left_to_the_network_or_the_objective() -> None:
     assert TrainingConfig().own_width == 24
-    assert replace(TOY, model="preact-resnet18", width=0).own_width == 1
+    assert replace(TOY, model="preact-resnet18", width=None).own_width == 1
     assert replace(TrainingConfig.cifar10(), model="small-cnn").own_width == 24
     assert replace(TOY, width=2.0).own_width == 2
     assert (replace(TOY, objective="mart").recipe.objective, replace(TOY, objective="trades").recipe.objective) == (

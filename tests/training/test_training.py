@@ -27,10 +27,10 @@ from cgro.base.randomness import STREAMS, at, spawn_streams, torch_generator
 from cgro.data.batches import AUGMENTATIONS
 from cgro.models.convolutional import SmallCNN
 from cgro.models.residual import preact_resnet18
+from cgro.training.distributed import Team, synchronized
 from cgro.training.loop import Recipe, Trainer
 from cgro.training.objectives import Adversarial, Mart, Standard, Trades
 from cgro.training.schedules import factor, triangle
-from cgro.training.team import Team, synchronized
 from cgro.training.weight_perturbation import kept_buffers, perturbed_weights
 
 ATTACK = Attack(Budget("inf", 0.1), 2, 1.0)
@@ -69,7 +69,9 @@ def test_training_uses_perturbed_images() -> None:
     """The threshold model at distance 0.3 from its threshold, radius 0.1: loss log(1 + exp(-2 (0.3 - 0.1)))."""
     losses = []
     for radius in (1e-9, 0.1):
-        recipe = Recipe(Attack(Budget("inf", radius), 5, 1.0), epochs=1, batch_size=4, learning_rate=1e-9, ramp=0.0)
+        recipe = Recipe(
+            Attack(Budget("inf", radius), 5, 1.0), epochs=1, batch_size=4, learning_rate=1e-9, radius_warmup=0.0
+        )
         t = Trainer(Threshold(), grey([20, 80] * 4, [0, 1] * 4), recipe, spawn_streams(0))
         t.advance(t.steps)
         losses.append(t.mean_loss())
@@ -168,10 +170,10 @@ def test_pieces_of_a_batch_give_the_gradient_of_the_batch() -> None:
 
 
 def test_ramp_and_schedules() -> None:
-    recipe = Recipe(Attack(Budget("2", 3.0), 5, 1.0), epochs=1, batch_size=4, learning_rate=0.1, ramp=0.4)
+    recipe = Recipe(Attack(Budget("2", 3.0), 5, 1.0), epochs=1, batch_size=4, learning_rate=0.1, radius_warmup=0.4)
     radii = [recipe.attack_at(progress).budget.radius for progress in (0.1, 0.2, 0.4, 0.7, 1)]  # type: ignore[union-attr]
     assert radii == pytest.approx([0.75, 1.5, 3, 3, 3])
-    assert replace(recipe, ramp=0.0).attack_at(0.01) == recipe.attack
+    assert replace(recipe, radius_warmup=0.0).attack_at(0.01) == recipe.attack
     assert [factor("cyclic", t) for t in (0, 0.1, 0.2, 0.6, 1)] == pytest.approx([0, 0.5, 1, 0.5, 0])
     assert [factor("piecewise", t) for t in (0, 0.49, 0.5, 0.74, 0.75, 1)] == [1, 1, 0.1, 0.1, 0.01, 0.01]
     assert [factor("cosine", t) for t in (0, 0.5, 1)] == pytest.approx([1, 0.5, 0])
@@ -476,7 +478,7 @@ from dataclasses import replace
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from test_training import RECIPES, trainer, weights
-from cgro.training.team import Team, synchronized
+from cgro.training.distributed import Team, synchronized
 team = Team.joined(torch.device("cpu"))
 found = {{}}
 for name in ("adversarial", "trades", "awp", "augmented", "ema"):

@@ -16,7 +16,8 @@ from cgro.models.widths import WIDTHS
 from cgro.models.zoo import image_model, parameters
 from cgro.training.config import Repeated, TrainingConfig
 
-NUMBERS = [each.name for each in fields(TrainingConfig) if each.type in ("int", "float")]
+NUMBERS = [each.name for each in fields(TrainingConfig) if each.type.split(" | ")[0] in ("int", "float")]
+OPTIONAL = [each.name for each in fields(TrainingConfig) if each.type.endswith("None")]
 WORDS = [each.name for each in fields(TrainingConfig) if each.name not in NUMBERS]
 HOSTILE: list[Any] = [math.nan, math.inf, -math.inf, -1, -0.5, 1e308, 10**9, 10**12, 10**30, 10**400, "3", None, True]
 REFUSED_EVERYWHERE: list[Any] = [math.nan, math.inf, -math.inf, -1, -0.5, 10**400, "3", None, True, [], 1j]
@@ -33,7 +34,9 @@ def test_a_hostile_number_is_refused_at_once_or_valid(field: str, value: Any) ->
     except UserError as error:
         refused = str(error)
     assert time.process_time() - start < 1
-    if value in REFUSED_EVERYWHERE or value is math.nan:
+    if value is None and field in OPTIONAL:
+        assert refused == ""
+    elif value in REFUSED_EVERYWHERE or value is math.nan:
         assert refused.startswith(field), refused
     assert "\n" not in refused
     if refused:
@@ -100,6 +103,6 @@ def test_parameters_are_counted_without_the_network(name: str) -> None:
 def test_usual_values_stay_allowed() -> None:
     config = TrainingConfig()
     assert replace(config, batch_size=1000, micro_batch=10**9, evaluation_images=10**9).batch_size == 1000
-    assert replace(config, weight_decay=0.1, momentum=0, ramp=1, label_noise=1).momentum == 0
+    assert replace(config, weight_decay=0.1, momentum=0, radius_warmup=1, label_noise=1).momentum == 0
     assert replace(config, samples=901, held_out=300, classes=[3, 8]).classes == (3, 8)
     assert replace(config, norm="1", radius=12).radius == 12

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from cgro.attacks.door import answer, finite_rows, require_labels, right
+from cgro.attacks.arguments import answer, finite_rows, require_labels, right
 from cgro.attacks.pgd import gradient_of
 from cgro.base.errors import AccuracyWarning
 from cgro.data.batches import Images
