@@ -7,10 +7,13 @@ file. Labels are integers, or names, which are numbered in alphabetical order.
 from __future__ import annotations
 
 import gzip
+import io
+import stat
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from jaxtyping import Int64
@@ -25,6 +28,8 @@ from cgro.data.separation import LabelledPoints
 ACCEPTED = "give a .csv table, or a .npz file with the arrays points (N, D) and labels (N,)"
 _MEMORY = 8
 """Bytes of memory for each byte of a text file: the text, its rows, and what is read from them."""
+_PIECE = 2**24
+"""Bytes that are read at once."""
 _UNPACK = "unpack it first"
 _OTHERS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x93NUMPY", "a NumPy .npy array", "save points and labels with np.savez(FILE, points=..., labels=...)"),
@@ -75,14 +80,18 @@ def read_table(path: Path | str, *, label: str | None = None) -> Table:
     """
     path = Path(path)
     try:
-        head, size = _first_bytes(path), path.stat().st_size
+        mode, size = path.stat().st_mode, path.stat().st_size
+        if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or stat.S_ISDIR(mode)):
+            raise UserError(f"it is no file, but a device or a socket; {ACCEPTED}")
+        head = _first_bytes(path)
         if head.startswith(b"PK\x03\x04") or path.suffix == ".npz":
             return _from_arrays(path, label)
         for magic, what, advice in _OTHERS:
             if head.startswith(magic):
                 raise UserError(f"it is {what}: {advice}")
         require_memory(_MEMORY * size, f"{path.name}, a file of {size:,} bytes,")
-        return _from_text(path.read_bytes(), label)
+        with path.open("rb") as file:
+            return _from_text(_whole(file, path.name), label)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except OSError as error:
@@ -90,15 +99,28 @@ def read_table(path: Path | str, *, label: str | None = None) -> Table:
 
 
 def _first_bytes(path: Path) -> bytes:
+    """Of a pipe none: what was read once is gone."""
+    if not path.is_file():
+        return b""
     with path.open("rb") as file:
-        return file.read(16) if path.is_file() else b""
+        return file.read(16)
+
+
+def _whole(file: IO[bytes] | gzip.GzipFile, name: str) -> bytes:
+    """All that a file, a pipe or an archive holds. Raises: UserError as soon as memory cannot hold its points."""
+    content = bytearray()
+    while piece := file.read(_PIECE):
+        content += piece
+        require_memory(_MEMORY * len(content), f"{name}, {len(content):,} bytes of text or more,")
+    return bytes(content)
 
 
 def _from_text(content: bytes, label: str | None) -> Table:
     notes: list[str] = []
     if content.startswith(b"\x1f\x8b"):
         try:
-            content = gzip.decompress(content)
+            with gzip.open(io.BytesIO(content)) as packed:
+                content = _whole(packed, "what is packed with gzip")
         except (OSError, EOFError, zlib.error) as error:
             raise UserError(f"not a file of points (damaged gzip: {error}); {ACCEPTED}") from error
         notes.append("packed with gzip")

@@ -34,6 +34,8 @@ def what_is(path: Path) -> str:
         names = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
         held = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         return f"a folder that holds {held}" if names else "an empty folder"
+    if path.exists() and not path.is_file():
+        return "a pipe" if path.is_fifo() else "a device or a socket"
     with path.open("rb") as file:
         start = file.read(_HEADER)
         if not start:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import zipfile
 from dataclasses import replace
@@ -189,6 +190,12 @@ def test_a_file_of_another_kind_is_named(cgro, tmp_path: Path) -> None:
         assert kind in error
         assert name in error
         assert "`cgro train`" in error
+
+
+def test_what_is_no_file_is_refused(cgro, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert "pipe: is a pipe; give best.safetensors" in cgro("evaluate", tmp_path / "pipe").error
+    assert "is a device or a socket; give best.safetensors" in cgro("evaluate", "/dev/zero").error
 
 
 def test_what_cgro_wrote_is_known(trained: Path, cgro, tmp_path: Path) -> None:

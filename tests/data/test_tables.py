@@ -5,6 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import math
+import os
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -327,6 +330,40 @@ def test_what_memory_cannot_hold_is_refused_before_it_is_read(tmp_path: Path, mo
         read(tmp_path, "1,0\n2,1\n" * 100)
     with pytest.raises(UserError, match=r"a.npz, points of shape \(900, 900\), would need .* of memory"):
         read(tmp_path, written(points=np.zeros((900, 900)), labels=np.arange(900)), name="a.npz")
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"total": 100_000})())
+    with pytest.raises(UserError, match=r"a.csv: what is packed with gzip, .* would need .* of memory"):
+        read(tmp_path, gzip.compress(b"1,0\n2,1\n" * 10_000))
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no /dev/zero")
+def test_a_device_is_no_file() -> None:
+    with pytest.raises(UserError, match="/dev/zero: it is no file, but a device"):
+        read_table("/dev/zero")
+
+
+def piped(path: Path, content: bytes) -> threading.Thread:
+    """A thread that writes into a new pipe until its reader leaves."""
+
+    def write() -> None:
+        with suppress(BrokenPipeError), path.open("wb") as pipe:
+            pipe.write(content)
+
+    os.mkfifo(path)
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_pipe_is_read_as_far_as_memory_reaches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = piped(tmp_path / "pipe", PLAIN.encode())
+    assert read_table(tmp_path / "pipe").data.size == 2
+    writer.join(10)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"total": 1e6})())
+    writer = piped(tmp_path / "endless", b"1,0\n2,1\n" * 2**22)
+    with pytest.raises(UserError, match=r"endless, .* bytes of text or more, would need .* of memory"):
+        read_table(tmp_path / "endless")
+    writer.join(10)
+    assert not writer.is_alive()
 
 
 def test_a_path_that_cannot_be_read_is_named(tmp_path: Path) -> None:
