@@ -125,12 +125,12 @@ def _header(
     """Names of the columns, if there are any, and the rows and comments that are left."""
     number, line = rows[0]
     cells = _cells(line, separator, number)
-    if all(map(is_name, cells[1:])) and (is_name(cells[0]) or not cells[0]):
+    if _are_names(cells[1:] if not cells[0] else cells):
         return cells, rows[1:], comments
     # numpy.savetxt writes a header as a comment.
     if comments and comments[0][0] == number - 1 and '"' not in comments[0][1]:
         names = [cell.strip() for cell in comments[0][1].lstrip(" #").split(None if separator == " " else separator)]
-        if len(names) == width and all(map(is_name, names)):
+        if len(names) == width and _are_names(names):
             return names, rows, comments[1:]
     if _is_numbering(cells, (_cells(other, separator, n) for n, other in rows[1:])):
         raise UserError(
@@ -138,6 +138,20 @@ def _header(
             "as 0.0, 1.0, ..."
         )
     return None, rows, comments
+
+
+_PIXEL = re.compile(r"\d+x\d+", re.ASCII)
+"""Row and column of a pixel, as tables of images call it: 28x28."""
+
+
+def _are_names(cells: list[str]) -> bool:
+    """Whether cells are names of columns, pixels among them, say.
+
+    Pixels of row 0 may be hexadecimal numbers: they count beside one of another row, and pixels beside a name.
+    """
+    pixels = [cell for cell in cells if _PIXEL.fullmatch(cell)]
+    plain = len(cells) > len(pixels) and all(is_name(cell) or _PIXEL.fullmatch(cell) for cell in cells)
+    return plain and (not pixels or any(not cell.startswith("0x") for cell in pixels))
 
 
 def _is_numbering(cells: list[str], others: Iterator[list[str]]) -> bool:
