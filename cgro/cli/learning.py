@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy  # its parts are imported when first used
@@ -137,10 +139,18 @@ def _print_curves(curves: xr.Dataset) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    """Clean and robust accuracies of a checkpoint, with Wilson intervals; print a table or JSON, and keep the JSON."""
+    """Accuracies of every checkpoint: print tables or JSON, an array of several."""
     torch.set_num_threads(available_cores())
     integer("--images", options.images, low=LOWEST["evaluation_images"], high=MANY)
-    checkpoint = _checkpoint(options.checkpoint)
+    found = [_evaluated(path, options) for path in [_checkpoint(given) for given in options.checkpoints]]
+    if options.json:
+        print(json.dumps(found if len(found) > 1 else found[0], indent=2))
+    return 0
+
+
+def _evaluated(checkpoint: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Clean and robust accuracies of a checkpoint, with Wilson intervals; print a table unless JSON is wanted, and
+    keep the JSON under a name that belongs to this checkpoint and these settings alone."""
     model, config, data = load_model(checkpoint, images=options.images, device=options.device)
     budget = _budget(config, options)
     images: Images = getattr(data, options.part)
@@ -163,33 +173,41 @@ def evaluate(options: argparse.Namespace) -> int:
             tick=bar.update,
         )
     rows = [Row.of(name, mask) for name, mask in evaluation.masks.items()]
+    settings = {
+        "radius": budget.radius,
+        "steps": options.steps,
+        "fast": options.fast,
+        "batch": options.batch,
+        "seed": options.seed,
+        "device": images.labels.device.type,
+    }
     found = {
         "checkpoint": checkpoint.name,
+        "epoch": epoch,
         "part": _called(options.part, data, len(images)),
         "images": len(images),
         "norm": budget.norm,
-        "radius": budget.radius,
         "parameters": parameter_count(model),
         "confidence": CONFIDENCE,
         "accuracy": {row.attack: {"value": row.value, "low": row.low, "high": row.high} for row in rows},
         "gradients": evaluation.record(),
-        "seed": options.seed,
+        **settings,
         "provenance": store.provenance(config, 0.0) | {"wall_seconds": None},
     }
-    text = json.dumps(found, indent=2)
     what = f"{options.part}-{len(images)}-l{budget.norm}-{budget.radius:.4g}-{'fast' if options.fast else 'strong'}"
-    path = checkpoint.with_name(f"{checkpoint.stem}-{what}.json")
-    write_whole(path, (text + "\n").encode())
+    own = store.content_hash(hashlib.sha256(checkpoint.read_bytes()).hexdigest(), store.as_json(settings), what)
+    path = checkpoint.with_name(f"{checkpoint.stem}-{what}-{own}.json")
+    write_whole(path, (json.dumps(found, indent=2) + "\n").encode())
     if options.json:
-        print(text)
-        return 0
+        return found
+    print(f"{checkpoint}, epoch {epoch}")
     _print_rows(rows, evaluation)
     Console().print(
         f"{found['part']}; {parameter_count(model):,} parameters; l_{budget.norm} radius {budget.radius:.4g}",
         highlight=False,
     )
     print(path)
-    return 0
+    return found
 
 
 def _checkpoint(path: Path) -> Path:
@@ -201,11 +219,13 @@ def _checkpoint(path: Path) -> Path:
                     log.info("%s: taking %s", path, name)
                     return path / name
             raise UserError(f"checkpoint {path}: {what_is(path)} and no checkpoint; give the folder of a `cgro train`")
-        kind = what_is(path) if path.exists() else ""
+        if not path.exists():
+            raise UserError(f"checkpoint {path}: not found; give a file that `cgro train` wrote")
+        kind = what_is(path)
     except OSError as error:
         raise UserError(f"checkpoint {path}: cannot be read ({error.strerror or error})") from error
     # What claims to be a checkpoint, or nothing known, is read, and its reader says what is wrong.
-    if kind and kind not in ("a checkpoint of `cgro train`", "a file of an unknown format"):
+    if kind not in ("a checkpoint of `cgro train`", "a file of an unknown format"):
         raise UserError(f"checkpoint {path}: is {kind}; give best.safetensors or last.safetensors of `cgro train`")
     return path
 

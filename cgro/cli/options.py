@@ -186,7 +186,13 @@ def _add_evaluate(evaluate: argparse.ArgumentParser) -> None:
         "targeted APGD). Radius and norm are those of the training unless given."
     )
     add = evaluate.add_argument
-    add("checkpoint", type=file, metavar="FILE", help="checkpoint of `cgro train`, or its folder: the best one")
+    add(
+        "checkpoints",
+        nargs="+",
+        type=file,
+        metavar="FILE",
+        help="checkpoints of `cgro train`, or its folders: the best one of each",
+    )
     add("--part", choices=("test", "held_out", "train"), default="test", help="images (default: test)")
     add(
         "--images",

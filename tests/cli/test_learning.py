@@ -123,7 +123,8 @@ def test_evaluate_reports_every_stage_with_wilson_intervals(cgro, trained: Path)
     path = trained / "best.safetensors"
     outcome = cgro("evaluate", path, "--quiet", "--images", 50, "--json")
     found = json.loads(outcome.out)
-    assert json.loads((trained / "best-test-50-linf-0.15-strong.json").read_text()) == found
+    (kept,) = trained.glob("best-test-50-linf-0.15-strong-*.json")
+    assert json.loads(kept.read_text()) == found
     assert list(found["accuracy"]) == ["clean", "PGD-20", "strong: pgd", "strong: apgd-ce", "strong: apgd-targeted"]
     values = [row["value"] for row in found["accuracy"].values()]
     assert values[0] >= values[1]
@@ -141,6 +142,38 @@ def test_evaluate_reports_every_stage_with_wilson_intervals(cgro, trained: Path)
     curves = store.load(trained / "curves.nc")
     best = float(curves["clean_held_out_accuracy"].sel(epoch=curves.attrs["best_epoch"]))
     assert f"{100 * best:.2f}" in table.out
+
+
+def test_no_evaluation_overwrites_another(cgro, trained: Path) -> None:
+    """Other settings and another state of the checkpoint have files of their own; the same ones are written again."""
+    path = trained / "last.safetensors"
+    common = ("evaluate", path, "--quiet", "--images", 20, "--fast", "--json")
+    settings = [(), ("--steps", 3), ("--seed", 1), ("--batch", 7), ("--radius", 0.15000001), ("--part", "train")]
+    found = [json.loads(cgro(*common, *more).out) for more in (*settings, ())]
+    assert [each["seed"] for each in found[:3]] == [0, 0, 1]
+    stored = [json.loads(file.read_text()) for file in sorted(trained.glob("*.json"))]
+    assert len(stored) == len(settings)
+    times = [each["provenance"].pop("created") for each in (*found, *stored)]
+    assert len(times) == len(found) + len(stored)
+    assert all(each in stored for each in found)
+    again = Checkpoint.load(path)
+    Checkpoint(again.tensors, again.record | {"observed": [{"step": 0}]}).save(path)
+    assert cgro(*common).code == 0
+    assert len(list(trained.glob("*.json"))) == len(settings) + 1
+
+
+def test_several_runs_are_evaluated(cgro, trained: Path, tmp_path: Path) -> None:
+    """As a shell writes out results/train/*."""
+    assert cgro("train", "--results", tmp_path, "--quiet", *TRAINING, "--seed", 1).code == 0
+    runs = sorted((tmp_path / "train").iterdir())
+    assert len(runs) == 2
+    found = json.loads(cgro("evaluate", *runs, "--quiet", "--images", 20, "--fast", "--json").out)
+    assert [json.loads(each["provenance"]["config"])["seed"] for each in found] == [
+        store.stored_config(store.load(run / "curves.nc"))["seed"] for run in runs
+    ]
+    table = cgro("evaluate", *runs, "--quiet", "--images", 20, "--fast").out
+    assert all(f"{run / 'best.safetensors'}, epoch" in table for run in runs)
+    assert "not found" in cgro("evaluate", trained, tmp_path / "none", "--quiet", "--images", 20, "--fast").error
 
 
 def test_a_larger_radius_breaks_everything(cgro, trained: Path) -> None:
