@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
+import xarray as xr
 from hypothesis import settings
-from tools import STARTED, Outcome
+from tools import STARTED, TOY_VERDICT, Outcome, made_once
 
+from cgro.claims import checking
 from cgro.cli.main import main
+from cgro.runs import store
+from cgro.runs.registry import find, find_all
 
 settings.register_profile("cgro", deadline=None)
 # Continuous integration tries the same examples every time; new ones are tried wherever else the tests run.
@@ -36,6 +41,29 @@ def cgro(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
         return Outcome(code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `cgro reproduce` with toy configurations and one toy verdict, made by one worker for all."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "reproduced"
+    with made_once(folder) as missing:
+        if missing:
+            from toys import CONFIGS
+
+            with pytest.MonkeyPatch.context() as patch:
+                for name, config in CONFIGS.items():
+                    patch.setattr(find("experiment", name).Config, "quick", classmethod(lambda _cls, c=config: c))
+                patch.setattr(checking, "run_checks", lambda *_, **__: [(TOY_VERDICT, xr.Dataset())])
+                assert main(["reproduce", "--results", str(folder), "--quiet"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def results(reproduced: Path) -> dict[str, xr.Dataset]:
+    """A toy result of every experiment, as it is stored."""
+    return {name: store.load(next((reproduced / name).glob("*.nc"))) for name in find_all("experiment")}
 
 
 @pytest.fixture(autouse=True)

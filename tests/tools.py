@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import signal
@@ -9,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import torch
 from scipy import sparse
 from torch import Tensor, nn
 
+from cgro.claims.claim import Claim, Finding, Verdict
 from cgro.data.batches import Images
 from cgro.models.convolutional import SmallCNN
 from cgro.networks.relu import ReluNetwork
@@ -32,6 +34,18 @@ TRAINING = (
     *("--attack-steps", 2, "--evaluation-steps", 3, "--device", "cpu"),
 )
 """Options with which `cgro train` takes a second."""
+
+
+TOY_VERDICT = replace(
+    Verdict.of(
+        "square-error",
+        Claim("a <b> claim", "a paper, 5.9", "[D]", "exact", lambda: None, {}),
+        {},
+        Finding(True, 1.5, "here", "1", "1"),
+        seconds=1.0,
+    ),
+    area="an area",
+)
 
 
 @dataclass(frozen=True)
@@ -84,6 +98,16 @@ def finish(process: subprocess.Popen[str], timeout: float = 120) -> Outcome:
 def files_below(folder: Path) -> list[Path]:
     """Every file below a folder, hidden ones too."""
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+@contextmanager
+def made_once(folder: Path) -> Iterator[bool]:
+    """Whether the folder is still to be made, while no other process may make it."""
+    done = folder.with_suffix(".done")
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield not done.exists()
+        done.touch()
 
 
 @contextmanager

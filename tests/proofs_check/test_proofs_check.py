@@ -29,6 +29,7 @@ def consistent(found: Finding) -> bool:
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_a_claim_holds_or_is_refuted_as_known(name: str) -> None:
+    """A statistical verdict states its confidence, and a picture shows the numbers of the check."""
     claim = CLAIMS[name]
     claim.require(claim.parameters)
     found = claim.check()
@@ -36,6 +37,14 @@ def test_a_claim_holds_or_is_refuted_as_known(name: str) -> None:
     assert consistent(found), found
     if claim.known_wrong:
         assert found.counterexample
+    if claim.evidence == "statistical":
+        assert found.confidence is not None
+        assert 0.99 <= found.confidence < 1
+    if claim.draw is not None:
+        axes = claim.draw(found.data).get_axes()
+        assert axes
+        assert all(ax.get_xlabel() for ax in axes)
+        assert any(ax.lines or ax.collections or ax.patches or ax.images for ax in axes)
 
 
 @pytest.mark.parametrize(("name", "words"), CONTROLS, ids=[f"{name}: {words}" for name, words in CONTROLS])
@@ -61,24 +70,6 @@ def test_a_claim_is_complete(name: str) -> None:
     assert undocumented == []
     if claim.evidence == "statistical":
         assert "seed" in claim.parameters, "a statistical check draws from a seed"
-
-
-@pytest.mark.parametrize("name", [name for name, claim in CLAIMS.items() if claim.draw is not None])
-def test_a_picture_shows_the_numbers_of_the_check(name: str) -> None:
-    draw = CLAIMS[name].draw
-    assert draw is not None
-    fig = draw(CLAIMS[name].check().data)
-    axes = fig.get_axes()
-    assert axes
-    assert all(ax.get_xlabel() for ax in axes)
-    assert any(ax.lines or ax.collections or ax.patches or ax.images for ax in axes)
-
-
-def test_statistical_verdicts_state_their_confidence() -> None:
-    stated: dict[str, Any] = {
-        name: claim.check().confidence for name, claim in CLAIMS.items() if claim.evidence == "statistical"
-    }
-    assert all(value is not None and 0.99 <= value < 1 for value in stated.values()), stated
 
 
 def test_there_are_enough_claims_of_every_kind() -> None:

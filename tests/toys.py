@@ -1,0 +1,80 @@
+"""A toy configuration of every experiment: all of them together take half a minute."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from cgro.dynamics.axes import Axis
+from cgro.dynamics.setting import PatchSetting
+from cgro.simulations import (
+    activation,
+    attack,
+    certified_cgro,
+    cgro_construction,
+    coverage,
+    dimension,
+    flatness,
+    image_cgro,
+    image_stages,
+    memorization_capacity,
+    memorizer_certificates,
+    parameter_counts,
+    phase_diagram,
+    phase_transition,
+    reference_points,
+    robust_lower_bound,
+    robust_overfitting,
+    training_objective,
+    width_sweep,
+)
+from cgro.training.config import TrainingConfig
+
+SMALL = PatchSetting(samples=6, patches=2, dim=30, filters=4, steps=300, learning_rate=0.3)
+TINY = TrainingConfig(samples=40, held_out=20, evaluation_images=20, epochs=2, width=2)
+CONFIGS: dict[str, Any] = {
+    "phase-transition": phase_transition.Config(setting=SMALL, seeds=2, records=20, test_samples=32),
+    "phase-diagram": phase_diagram.Config(
+        setting=SMALL, x=Axis("radius_ratio", 0.5, 1.0, 3), y=Axis("noise_norm", 0.5, 2, 3, log=True), seeds=2
+    ),
+    "training-objective": training_objective.Config(setting=SMALL, weights=(0.0, 0.5, 1.0), seeds=2, records=3),
+    "activation": activation.Config(setting=SMALL, odd=(2.0, 3.0), relu=(3.0,), seeds=2, records=5),
+    "dimension": dimension.Config(setting=SMALL, dims=(30, 1000), seeds=2, records=3),
+    "attack": attack.Config(setting=replace(SMALL, steps=20, sampling="vectors"), seeds=1, records=2, test_samples=10),
+    "reference-points": reference_points.Config(seeds=2, points=("rho=1.8", "d=50"), records=2, test_samples=64),
+    "image-cgro": image_cgro.Config(replace(TINY, samples=20, held_out=0)),
+    "robust-overfitting": robust_overfitting.Config(TINY),
+    "width-sweep": width_sweep.Config(TINY, widths=(1, 3)),
+    "flatness": flatness.Config(TINY, at_epochs=(1, 2), ratios=(0.5, 1.0), search_steps=2),
+    "image-stages": image_stages.Config(replace(TINY, evaluation_images=50, epochs=4), points=5),
+    "parameter-counts": parameter_counts.Config(
+        samples=(6, 10), dims=(2, 3), ratios=(0.3, 0.6), fixed_samples=8, fixed_dim=4, seeds=2
+    ),
+    "cgro-construction": cgro_construction.Config(
+        dims=(3, 5), samples=10, test_samples=20, attack_points=3, verified=5, seeds=2
+    ),
+    "coverage": coverage.Config(
+        samples=(6, 12), dims=(2, 3), radii=(0.05, 0.1), fixed_samples=8, test_samples=10, attack_points=3, seeds=2
+    ),
+    "robust-lower-bound": robust_lower_bound.Config(
+        cells_per_side=(2, 3), largest_dim=4, largest_grid=10, line_cells=3, seeds=2, square_restarts=4
+    ),
+    "memorization-capacity": memorization_capacity.Config(
+        samples=(4, 6),
+        dims=(2, 3),
+        fixed_samples=4,
+        fixed_dim=2,
+        largest_width=7,
+        restarts=1,
+        steps=30,
+        seeds=2,
+        descents=1,
+        labels=("random", "linear"),
+    ),
+    "memorizer-certificates": memorizer_certificates.Config(
+        samples=(4, 6), dims=(2,), ratios=(0.5,), general_samples=4, broken=1, nodes=1000
+    ),
+    "certified-cgro": certified_cgro.Config(
+        samples=40, test_images=20, attacked_images=10, verified_images=3, width=2, epochs=2
+    ),
+}
