@@ -39,7 +39,7 @@ from cgro.training.config import TrainingConfig
 from cgro.training.distributed import Team
 from cgro.training.evaluation import Evaluation, evaluate_network
 from cgro.training.limits import LOWEST, MANY, pixels_of, require_radius
-from cgro.training.record import last_epoch, require_config
+from cgro.training.record import last_epoch, processes_of, require_config
 from cgro.training.run import PARTS, Data, TrainingRun, load_model
 
 log = logging.getLogger(__name__)
@@ -157,7 +157,8 @@ def _evaluated(checkpoint: Path, options: argparse.Namespace) -> dict[str, Any]:
     if not len(images):
         raise UserError(f"--part {options.part}: the run held out no images; use --part test or --part train")
     images = images.take(torch.arange(min(options.images, len(images))))
-    epoch = last_epoch(checkpoint, Checkpoint.load(checkpoint), config)
+    stored = Checkpoint.load(checkpoint)
+    epoch = last_epoch(checkpoint, stored, config)
     with _bar(len(images) * (1 if options.fast else 2), "image", quiet=options.quiet) as bar:
         evaluation = evaluate_network(
             model,
@@ -166,6 +167,7 @@ def _evaluated(checkpoint: Path, options: argparse.Namespace) -> dict[str, Any]:
             budget,
             part=options.part,
             epoch=epoch,
+            processes=processes_of(checkpoint, stored, epoch),
             steps=options.steps,
             stream=np.random.SeedSequence(options.seed),
             fast=options.fast,

@@ -26,6 +26,7 @@ from cgro.base.norms import cube_diameter
 from cgro.base.randomness import Stream
 from cgro.data.batches import Images
 from cgro.training.config import TrainingConfig
+from cgro.training.distributed import Team
 from cgro.training.run import CURVE_BATCH, evaluation_stream
 
 Tick = Callable[[float], object]
@@ -69,6 +70,7 @@ def evaluate_network(
     *,
     part: str,
     epoch: int,
+    processes: int = 1,
     steps: int,
     stream: Stream,
     fast: bool = False,
@@ -77,8 +79,9 @@ def evaluate_network(
 ) -> Evaluation:
     """Clean, under PGD of `steps` or as many as training took, and after each stage of the strong ensemble.
 
-    images: of `part` of the data, beginning with those of the learning curve; epoch: of the checkpoint, from 1. `tick`
-    is told how many images are done: each once under PGD, and unless `fast` once under the ensemble.
+    images: of `part` of the data, beginning with those of the learning curve; epoch: of the checkpoint, from 1;
+    processes: how many measured it. `tick` is told how many images are done: each once under PGD, and unless `fast`
+    once under the ensemble.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AccuracyWarning)  # told once, by `complaints`
@@ -91,7 +94,7 @@ def evaluate_network(
                 return look(model, images, size)
 
         clean = fitting(seen)
-        left = clean.right & _as_in_training(model, config, images, budget, part, epoch)
+        left = clean.right & _as_in_training(model, config, images, budget, part, epoch, processes)
         attack = evaluation_attack(budget, max(steps, config.stronger.steps))
 
         def pgd(data: Images) -> dict[str, Tensor]:
@@ -109,19 +112,26 @@ def evaluate_network(
 
 
 def _as_in_training(
-    model: nn.Module, config: TrainingConfig, images: Images, budget: Budget, part: str, epoch: int
+    model: nn.Module, config: TrainingConfig, images: Images, budget: Budget, part: str, epoch: int, processes: int
 ) -> Tensor:
     """Which images are correct under the attack of the learning curve, in its batches and from its starts."""
-    attack, stream = replace(config.stronger, budget=budget), evaluation_stream(config.seed, epoch, part)
+    attack, found = replace(config.stronger, budget=budget), torch.zeros_like(images.labels, dtype=torch.bool)
+    everything = torch.arange(len(images), device=found.device).split(min(config.evaluation_images, len(images)))
 
-    def attacked(indices: Tensor) -> Tensor:
-        return in_batches_that_fit(
+    def attacked(indices: Tensor, team: Team) -> None:
+        stream = evaluation_stream(config.seed, epoch, part, team)
+        found[indices] = in_batches_that_fit(
             lambda size: correct(model, images.take(indices), attack, stream, batch_size=size),
             config.micro_batch or CURVE_BATCH,
         )
 
-    first = min(config.evaluation_images, len(images))
-    return torch.cat([attacked(torch.arange(first)), attacked(torch.arange(first, len(images)))])
+    for rank in range(processes):
+        team = Team(rank, processes)
+        if len(own := team.share(everything[0])):
+            attacked(own, team)
+    if len(everything) > 1:
+        attacked(torch.cat(everything[1:]), Team())
+    return found
 
 
 def _after(

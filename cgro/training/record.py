@@ -12,6 +12,9 @@ from cgro.base.validate import between, finite, integer
 from cgro.training.checkpoint import Checkpoint
 from cgro.training.config import TrainingConfig
 
+MOST = 2**16
+"""Processes that can have trained one network."""
+
 
 def plain(config: TrainingConfig) -> dict[str, Any]:
     """A configuration as it comes back from JSON."""
@@ -69,6 +72,15 @@ def last_epoch(path: Path, found: Checkpoint, config: TrainingConfig) -> int:
     rows = _dicts(path, found, "rows")
     try:
         return integer("epoch", rows[-1].get("epoch"), low=1, high=config.epochs) if rows else 0
+    except (UserError, RecursionError) as error:
+        raise UserError(f"checkpoint {path}: its learning curves cannot be: {error}; train again") from error
+
+
+def processes_of(path: Path, found: Checkpoint, epoch: int) -> int:
+    """How many processes measured an epoch, 1 unless it says more. Raises: UserError for what is no number of them."""
+    stored = found.record.get("processes", {})
+    try:
+        return integer("processes", stored.get(str(epoch), 1) if isinstance(stored, dict) else stored, low=1, high=MOST)
     except (UserError, RecursionError) as error:
         raise UserError(f"checkpoint {path}: its learning curves cannot be: {error}; train again") from error
 

@@ -41,7 +41,7 @@ from cgro.training.checkpoint import Checkpoint
 from cgro.training.config import TrainingConfig
 from cgro.training.distributed import Team, synchronized
 from cgro.training.loop import Trainer, require_alike
-from cgro.training.record import config_of, observed_of, plain, require_config, rows_of
+from cgro.training.record import config_of, observed_of, plain, processes_of, require_config, rows_of
 
 log = logging.getLogger(__name__)
 
@@ -67,9 +67,10 @@ CURVE_BATCH = 512
 """Images that the learning curves attack at once, unless `micro_batch` says."""
 
 
-def evaluation_stream(seed: int, epoch: int, part: str) -> Stream:
-    """The random starts of the attack on a part of the data after an epoch, counted from 1."""
-    return at(spawn_streams(seed)["evaluation"], epoch, list(PARTS).index(part))
+def evaluation_stream(seed: int, epoch: int, part: str, team: Team) -> Stream:
+    """The random starts of the attack of one process on a part of the data after an epoch, counted from 1."""
+    stream = at(spawn_streams(seed)["evaluation"], epoch, list(PARTS).index(part))
+    return at(stream, team.rank) if team.size > 1 else stream
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,8 @@ class TrainingRun:
         self.streams = spawn_streams(config.seed)
         self.rows: list[dict[str, float]] = []
         self.observed: list[dict[str, Any]] = []
+        self._processes: dict[int, int] = {}
+        """How many measured an epoch, where there was more than one: each has random starts of its own."""
         self._best: dict[str, Tensor] = {}
         self._written_best, self._saved = 0, time.monotonic()
         self._kept = 0
@@ -208,6 +211,8 @@ class TrainingRun:
         epochs = range(1, self.trainer.epoch + 1)
         self.rows = rows_of(path, found, self._names, [epoch for epoch in epochs if self._is_due(epoch)])
         self.observed = observed_of(path, found, self.trainer.step)
+        measured = {int(row["epoch"]): processes_of(path, found, int(row["epoch"])) for row in self.rows}
+        self._processes = {epoch: count for epoch, count in measured.items() if count > 1}
         best = {name: value for name, value in found.tensors.items() if name.startswith(_BEST)}
         self._best = {name.removeprefix(_BEST): value for name, value in best.items()}
         expected = self.trainer.model.state_dict() if self.rows and len(self.data.held_out) else {}
@@ -302,6 +307,8 @@ class TrainingRun:
         row = self._row(epoch)
         with interrupts.postponed():  # the row and its network belong together
             self.rows.append(row)
+            if self.team.size > 1:
+                self._processes[epoch] = self.team.size
             if self._is_best():
                 self._best = {name: t.detach().clone() for name, t in self.trainer.evaluated.state_dict().items()}
             self.trainer.reset_loss()
@@ -314,20 +321,19 @@ class TrainingRun:
             images: Images = getattr(self.data, part)
             if len(images):
                 images = images.take(torch.arange(min(len(images), self.config.evaluation_images)))
-                stream = evaluation_stream(self.config.seed, epoch, part)
+                stream = evaluation_stream(self.config.seed, epoch, part, self.team)
                 row[f"clean_{part}_accuracy"] = self._accuracy(images, robust=False)
                 row[f"robust_{part}_accuracy"] = self._accuracy(images, robust=True, stream=stream)
         return row
 
     def _accuracy(self, images: Images, *, robust: bool, stream: Any = None) -> float:
         mine = images.take(self.team.share(torch.arange(len(images))))
-        own = None if stream is None else at(stream, self.team.rank) if self.team.size > 1 else stream
         attack = self.config.stronger if robust else None
         with warnings.catch_warnings():
             # Dead units of a network in training have no gradients; `cgro evaluate` tells how many at the end.
             warnings.simplefilter("ignore", AccuracyWarning)
             mask = in_batches_that_fit(
-                lambda size: correct(self.trainer.evaluated, mine, attack, own, batch_size=size),
+                lambda size: correct(self.trainer.evaluated, mine, attack, stream, batch_size=size),
                 self.config.micro_batch or CURVE_BATCH,
             )
         count = mask.sum().double()
@@ -342,7 +348,10 @@ class TrainingRun:
     def _checkpoint(self, tensors: dict[str, Tensor], rows: int, step: int) -> Checkpoint:
         """Of the state of the record after a number of rows and steps."""
         observed = [seen for seen in self.observed if seen["step"] <= step]
-        return Checkpoint(tensors, {"config": plain(self.config), "rows": self.rows[:rows], "observed": observed})
+        record = {"config": plain(self.config), "rows": self.rows[:rows], "observed": observed}
+        if self._processes:
+            record["processes"] = {str(epoch): count for epoch, count in self._processes.items()}
+        return Checkpoint(tensors, record)
 
     def save(self) -> None:
         """Keep the state of the run, if it has a folder and this process is the one that writes."""

@@ -9,6 +9,7 @@ import zipfile
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -21,8 +22,9 @@ from cgro.base.errors import UserError
 from cgro.runs import store
 from cgro.runs.filetypes import what_is
 from cgro.training.config import TrainingConfig
-from cgro.training.evaluation import Evaluation, evaluate_network
-from cgro.training.run import PARTS, TrainingRun
+from cgro.training.distributed import Team
+from cgro.training.evaluation import Evaluation, _as_in_training, evaluate_network
+from cgro.training.run import PARTS, TrainingRun, evaluation_stream
 
 CONFIG = TrainingConfig(
     samples=200,
@@ -80,6 +82,39 @@ def test_no_attack_is_weaker_than_that_of_the_learning_curve(run: TrainingRun, p
         assert float(mask.double().mean()) <= curve
     masks = list(found.values())
     assert all(bool((before | ~after).all()) for before, after in pairwise(masks))
+
+
+class Chaotic(nn.Module):
+    """Whether an attack succeeds depends on where it starts."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.sin(1e3 * x.flatten(1).sum(1, keepdim=True)) * torch.tensor([1.0, -1.0])
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_starts_of_every_process_are_replayed(part: str) -> None:
+    """The learning curve of three processes, each on its share of the images, is found again by one."""
+    config, chaotic = replace(CONFIG, radius=0.001, evaluation_steps=1, attack_steps=1), Chaotic()
+    single = TrainingRun(config)
+    images = getattr(single.data, part).take(torch.arange(60))
+    images = replace(images, labels=chaotic(images.scaled(images.pixels)).argmax(1))
+
+    def counted(processes: int) -> list[int]:
+        found = []
+        for rank in range(processes):
+            single.team, single.trainer.model = Team(rank, processes), chaotic
+            stream = evaluation_stream(config.seed, 8, part, single.team)
+            with patch.object(Team, "sum_in_place", lambda *_: None):
+                found.append(round(60 * single._accuracy(images, robust=True, stream=stream)))
+        return found
+
+    curves = [sum(counted(processes)) for processes in (1, 2, 3)]
+    assert len(set(curves)) > 1, "the starts do not matter"
+    replayed = [
+        int(_as_in_training(chaotic, config, images, config.budget, part, 8, processes).sum())
+        for processes in (1, 2, 3)
+    ]
+    assert replayed == curves
 
 
 def test_the_learning_curve_is_as_strong_as_the_training() -> None:

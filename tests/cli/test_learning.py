@@ -262,7 +262,10 @@ def test_torchrun_trains_the_same_network(trained: Path, tmp_path: Path) -> None
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "cgro"]
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, cwd=ROOT, timeout=240)
     assert done.returncode == 0, done.stderr
-    one, two = (Checkpoint.load(folder / "last.safetensors").tensors for folder in (trained, tmp_path / "team"))
+    single, team = (Checkpoint.load(folder / "last.safetensors") for folder in (trained, tmp_path / "team"))
+    assert team.record.pop("processes") == {"1": 2, "2": 2, "3": 2}
+    assert team.record.keys() == single.record.keys()
+    one, two = single.tensors, team.tensors
     for name in one:
         if name.startswith("model."):
             torch.testing.assert_close(two[name], one[name], rtol=0, atol=1e-5)

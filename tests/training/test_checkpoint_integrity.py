@@ -161,6 +161,7 @@ ROWS: list[tuple[str, Any]] = [
     ("rows", None), ("rows", {}), ("rows", [3, 4]), ("rows", []), ("observed", ...), ("rows", ...),
     ("observed", "none"), ("observed", [{"norm": 1}]), ("observed", [{"step": 99}]),
     ("observed", [{"step": 2}, {"step": 2}]), ("observed", [{"step": "2"}]),
+    ("processes", [2]), ("processes", {"1": 0}), ("processes", {"1": "2"}),
 ]  # fmt: skip
 
 
