@@ -69,7 +69,9 @@ def obtain(
     remove_leftovers(path.parent)
     if path.exists() and not options.fresh:
         log.info("%s: stored already, %s", name, path)
-        return path, store.load_result(path, name, config)
+        stored = store.load_result(path, name, config)
+        store.require_same_files(f"result file {path}", stored.attrs, config)
+        return path, stored
     log.info("%s: computing", name)
     store.git_commit()  # remembered as it is now
     start = time.perf_counter()

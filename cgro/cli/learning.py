@@ -107,6 +107,7 @@ def _finished(folder: Path, config: TrainingConfig) -> xr.Dataset | None:
     if not all((folder / name).exists() for name in names):
         return None
     curves = store.load(folder / "curves.nc")
+    store.require_same_files(f"result file {folder / 'curves.nc'}", curves.attrs, config)
     for name in names[1:]:
         require_config(folder / name, Checkpoint.load(folder / name), config)
     ended = "epoch" in curves.coords and curves["epoch"].values[-1:].tolist() == [config.epochs]
@@ -183,6 +184,7 @@ def _evaluated(checkpoint: Path, options: argparse.Namespace) -> dict[str, Any]:
         "seed": options.seed,
         "device": images.labels.device.type,
     }
+    made = store.provenance(config, 0.0)
     found = {
         "checkpoint": checkpoint.name,
         "epoch": epoch,
@@ -194,10 +196,11 @@ def _evaluated(checkpoint: Path, options: argparse.Namespace) -> dict[str, Any]:
         "accuracy": {row.attack: {"value": row.value, "low": row.low, "high": row.high} for row in rows},
         "gradients": evaluation.record(),
         **settings,
-        "provenance": store.provenance(config, 0.0) | {"wall_seconds": None},
+        "provenance": made | {"wall_seconds": None},
     }
     what = f"{options.part}-{len(images)}-l{budget.norm}-{budget.radius:.4g}-{'fast' if options.fast else 'strong'}"
-    own = store.content_hash(hashlib.sha256(checkpoint.read_bytes()).hexdigest(), store.as_json(settings), what)
+    read = hashlib.sha256(checkpoint.read_bytes()).hexdigest(), str(made.get("image_files"))
+    own = store.content_hash(*read, store.as_json(settings), what)
     path = checkpoint.with_name(f"{checkpoint.stem}-{what}-{own}.json")
     write_whole(path, (json.dumps(found, indent=2) + "\n").encode())
     if options.json:

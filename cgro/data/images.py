@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,11 @@ class ImageData:
     test_name: str
     """What to call the test images in print, e.g. 'test images' or 'first 1,017 test images'."""
 
+    @property
+    def files(self) -> str | None:
+        """What tells its files from others of the same name: see `image_files`."""
+        return None if self.name != "cifar10" else _fingerprint(self.test_images, self.test_labels)
+
 
 def load_images(name: str, folder: str | os.PathLike[str] | None = None) -> ImageData:
     """The data set `name`, one of 'digits', 'mnist', 'cifar10' and 'cifar100'.
@@ -56,7 +62,7 @@ def load_images(name: str, folder: str | os.PathLike[str] | None = None) -> Imag
         raise UserError(f"data is {name!r}: allowed are {', '.join(get_args(ImageName))}; choose one of them")
     if name == "digits":
         return _digits()
-    place = Path(folder) if folder is not None else data_folder() or downloads.cache()
+    place = _place(folder)
     if not official.is_there(name, place):
         downloads.fetch(name, place)
     if name == "mnist":
@@ -67,6 +73,28 @@ def load_images(name: str, folder: str | os.PathLike[str] | None = None) -> Imag
         return ImageData("cifar100", 100, 255, *train, *test, "test images")
     train, test, called = official.cifar10(place)
     return ImageData("cifar10", 10, 255, *train, *test, called)
+
+
+def image_files(name: str, folder: str | os.PathLike[str] | None = None) -> str | None:
+    """Which files of a data set are in the folder, where its name does not tell: of cifar10 the test images may be the
+    first alone, and not all of its layouts have published checksums. None where there is nothing to tell, or no file.
+
+    Raises: UserError for a file that is damaged.
+    """
+    place = _place(folder)
+    if name != "cifar10" or not official.is_there(name, place):
+        return None
+    (images, labels), _ = official.cifar10_test(place)
+    return _fingerprint(images, labels)
+
+
+def _fingerprint(images: Tensor, labels: Tensor) -> str:
+    digest = hashlib.sha256(images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()
+    return f"{len(labels):,} test images, sha256 {digest[:16]}"
+
+
+def _place(folder: str | os.PathLike[str] | None) -> Path:
+    return Path(folder) if folder is not None else data_folder() or downloads.cache()
 
 
 def stratified_subset(labels: Tensor, count: int, seed: int | np.random.SeedSequence) -> Tensor:

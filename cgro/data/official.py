@@ -12,6 +12,7 @@ import io
 import math
 import pickle
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -105,17 +106,27 @@ def _idx(place: Path, stem: str, shape: tuple[int, ...]) -> Tensor:
 
 def cifar10(folder: Path) -> tuple[Part, Part, str]:
     """Training part, test part, and what to call the test images: all of them or the beginning that is there."""
-    place = _place(folder, CIFAR10_PLACES)
-    assert place is not None
-    binary = (place / "data_batch_1.bin").exists()
-    read, end = (_cifar10_records, ".bin") if binary else (_cifar10_pickle, "")
+    place, read, end = _cifar10_files(folder)
     batches = [read(place / f"data_batch_{i}{end}", CIFAR10_BATCH) for i in range(1, 6)]
     images, labels = (torch.cat(part) for part in zip(*batches, strict=True))
+    return (images, labels), *cifar10_test(folder)
+
+
+def cifar10_test(folder: Path) -> tuple[Part, str]:
+    """The test part, and what to call it."""
+    place, read, end = _cifar10_files(folder)
     heads = sorted(place.glob("test_batch_head[1-9]*.bin")) if not (place / "test_batch.bin").exists() else []
-    if binary and heads:
+    if end and heads:
         count = int("".join(c for c in heads[-1].stem if c.isdigit()) or 0)
-        return (images, labels), read(heads[-1], count), f"first {count:,} test images"
-    return (images, labels), read(place / f"test_batch{end}", CIFAR10_BATCH), "test images"
+        return read(heads[-1], count), f"first {count:,} test images"
+    return read(place / f"test_batch{end}", CIFAR10_BATCH), "test images"
+
+
+def _cifar10_files(folder: Path) -> tuple[Path, Callable[[Path, int], Part], str]:
+    """Where they lie, how to read one, and how their names end."""
+    place = _place(folder, CIFAR10_PLACES)
+    assert place is not None
+    return (place, _cifar10_records, ".bin") if (place / "data_batch_1.bin").exists() else (place, _cifar10_pickle, "")
 
 
 def cifar100(folder: Path) -> tuple[Part, Part]:

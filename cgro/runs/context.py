@@ -62,11 +62,14 @@ class StoredContext:
 
         A failing cell does not keep the others from being computed and stored.
 
-        Raises: UserError after all cells, if some failed; StorageError at once, if the results folder cannot be
-        written; WorkersLostError at once, if no worker is left.
+        Raises: UserError for a stored cell of other image files, and after all cells, if some failed; StorageError at
+        once, if the results folder cannot be written; WorkersLostError at once, if no worker is left.
         """
         names = [Name.of(function, cell) for cell in cells]
         results = {} if self.fresh else self.cells.find(names)
+        with reading_from(self.data_dir):
+            for k, result in results.items():
+                store.require_same_files(f"cell {names[k].key} in {self.cells.path}", result.attrs, cells[k])
         missing = [k for k in range(len(cells)) if k not in results]
         if results and missing:
             log.info("%d of %d cells are stored already", len(results), len(cells))
@@ -158,7 +161,8 @@ def compute(
     start = time.perf_counter()
     with reading_from(data_dir):
         result = function(cell, Progress(tick, scratch))
-    return pack(result.assign_attrs(store.provenance(cell, time.perf_counter() - start)))
+        made = store.provenance(cell, time.perf_counter() - start)
+    return pack(result.assign_attrs(made))
 
 
 def _summary(failures: Sequence[tuple[int, Exception]], cells: Sequence[C]) -> UserError:

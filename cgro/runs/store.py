@@ -9,7 +9,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -52,8 +52,9 @@ def provenance(config: Any, wall_seconds: float) -> dict[str, str | float]:
 
     from cgro.base.machine import computes_on_gpu
 
-    on_gpu = computes_on_gpu(config)
-    return {
+    on_gpu, files = computes_on_gpu(config), image_files_of(config)
+    told: dict[str, str | float] = {"image_files": files} if files else {}
+    return told | {
         "config": as_json(config),
         "cgro_version": _version("cgro"),
         "library_versions": json.dumps({name: _version(name) for name in _LIBRARIES}, sort_keys=True),
@@ -62,6 +63,29 @@ def provenance(config: Any, wall_seconds: float) -> dict[str, str | float]:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "wall_seconds": round(wall_seconds, 3),
     }
+
+
+def image_files_of(config: Any) -> str | None:
+    """Which image files a configuration means here, where their name does not tell; a field `data` of it or its parts
+    names them."""
+    parts = [config, *vars(config).values()] if hasattr(config, "__dict__") else []
+    names = {name for part in parts if isinstance(name := getattr(part, "data", None), str)}
+    if not names:
+        return None
+    from cgro.data.images import image_files
+
+    return "; ".join(files for name in sorted(names) if (files := image_files(name))) or None
+
+
+def require_same_files(what: str, stored: Mapping[Any, Any], config: Any) -> None:
+    """Refuse a stored result of other image files than those here, as far as both are known. Raises: UserError."""
+    theirs = stored.get("image_files")
+    ours = image_files_of(config) if theirs else None
+    if ours and theirs != ours:
+        raise UserError(
+            f"{what}: made from other image files ({theirs}; here are {ours}); choose another folder of results, or "
+            "compute anew with --fresh"
+        )
 
 
 def save(dataset: xr.Dataset, path: Path) -> None:

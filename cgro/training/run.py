@@ -88,6 +88,8 @@ class Data:
     classes: int
     test_name: str
     """What to call the test images in print."""
+    files: str | None
+    """Which files were read, where their name does not tell."""
 
     @classmethod
     def of(cls, config: TrainingConfig) -> Data:
@@ -122,7 +124,7 @@ class Data:
             parts[name] = Images(images[kept[part]], labels[part], data.white).to(device)
         tested, whole = len(parts["test"]), data.test_name
         name = whole if tested == len(data.test_labels) else f"{tested:,} of the {whole}"
-        return cls(**parts, classes=len(config.classes) or data.classes, test_name=name)
+        return cls(**parts, classes=len(config.classes) or data.classes, test_name=name, files=data.files)
 
 
 Watch = Callable[[nn.Module, Data], Mapping[str, Any]]
@@ -204,6 +206,9 @@ class TrainingRun:
     def _go_on(self, path: Path) -> None:
         found = Checkpoint.load(path)
         require_config(path, found, self.config)
+        theirs = found.record.get("image_files", self.data.files)
+        if theirs != self.data.files:
+            raise UserError(f"checkpoint {path}: of other image files ({theirs}; here are {self.data.files})")
         try:
             self.trainer.load({name: value for name, value in found.tensors.items() if not name.startswith(_BEST)})
         except UserError as error:
@@ -349,6 +354,8 @@ class TrainingRun:
         """Of the state of the record after a number of rows and steps."""
         observed = [seen for seen in self.observed if seen["step"] <= step]
         record = {"config": plain(self.config), "rows": self.rows[:rows], "observed": observed}
+        if self.data.files:
+            record["image_files"] = self.data.files
         if self._processes:
             record["processes"] = {str(epoch): count for epoch, count in self._processes.items()}
         return Checkpoint(tensors, record)

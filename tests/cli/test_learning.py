@@ -14,6 +14,7 @@ import pytest
 import torch
 from tools import ROOT, TRAINING, full_disk
 
+from cgro.data import images
 from cgro.runs import store
 from cgro.training import run as running
 from cgro.training.checkpoint import Checkpoint
@@ -53,6 +54,19 @@ def test_a_finished_run_is_listed_from_its_files_alone(cgro, trained: Path, tmp_
     path.unlink()
     assert cgro("train", "--results", tmp_path, "--quiet", *TRAINING).code == 0
     assert path.read_bytes() == content
+
+
+def test_results_of_other_image_files_are_refused(cgro, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    simulation = ("simulate", "image-cgro", "--seeds", 1, *TRAINING)
+    for arguments, name in ((("train", *TRAINING), "curves.nc"), (simulation, ".nc")):
+        command = (*arguments, "--results", tmp_path, "--quiet")
+        for files in ("3 test images", "3 test images", "2 test images"):
+            monkeypatch.setattr(images, "image_files", lambda _name, here=files: here)
+            outcome = cgro(*command)
+            assert outcome.code == 2 * (files[0] == "2"), outcome.err
+        assert f"{name}: made from other image files (3 test images; here are 2 test images)" in outcome.error
+        assert cgro(*command, "--fresh").code == 0
+        assert cgro(*command).code == 0
 
 
 def test_without_held_out_images_only_the_last_checkpoint_is_listed(cgro, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from cgro.base.errors import UserError
 from cgro.data import downloads, official
 from cgro.data.catalog import TRAINING_IMAGES
-from cgro.data.images import load_images, stratified_subset
+from cgro.data.images import image_files, load_images, stratified_subset
 
 RECORDS = 7
 MNIST_STEMS = (
@@ -223,6 +223,19 @@ def test_cifar10_is_read_from_both_layouts(tmp_path, write) -> None:
         np.testing.assert_array_equal(data.train_labels, expected[:, 0])
         np.testing.assert_array_equal(data.test_labels, cifar_records(0)[:, 0])
         assert data.test_name == "test images"
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_image_files_are_told_apart_by_what_they_hold(tmp_path) -> None:
+    write_cifar_bin(tmp_path / "bin")
+    write_cifar_py(tmp_path / "py")
+    write_cifar_bin(tmp_path / "head", "test_batch_head3.bin", 3)
+    found = [image_files("cifar10", tmp_path / name) for name in ("bin", "py", "head")]
+    assert found[0] == found[1] != found[2]
+    assert found == [load_images("cifar10", tmp_path / name).files for name in ("bin", "py", "head")]
+    assert str(found[2]).startswith("3 test images, sha256 ")
+    assert image_files("cifar10", tmp_path / "nowhere") is None
+    assert image_files("digits") is load_images("digits").files is None
 
 
 @pytest.mark.usefixtures("small_batches")

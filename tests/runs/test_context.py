@@ -25,6 +25,7 @@ from tools import files_below, full_disk
 from cgro.base import files
 from cgro.base.errors import UserError
 from cgro.base.work import PlainContext, Tick, scratch_of
+from cgro.data import images
 from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.sweep import Block, train_block, train_settings
 from cgro.dynamics.trajectory import EngineName
@@ -77,6 +78,36 @@ class Counted:
 
 
 CELLS = [Root(k) for k in (4, 9, 2)]
+
+
+@dataclass(frozen=True)
+class Shown(Root):
+    """A cell that reads images."""
+
+    data: str = "cifar10"
+
+
+def test_a_cell_of_other_image_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never read as one of these, nor lost; where the files are not known, it is taken as it is."""
+    here: list[str | None] = ["3 test images", "2 test images", None]
+    monkeypatch.setattr(images, "image_files", lambda _name: here[0])
+    cells = [Shown(4)]
+    (made,) = StoredContext(tmp_path, quiet=True).map(roots, cells)
+    assert made.attrs["image_files"] == "3 test images"
+    StoredContext(tmp_path, quiet=True).map(roots, cells)
+    here.pop(0)
+    with pytest.raises(UserError, match=r"made from other image files \(3 test images; here are 2 test images\)"):
+        StoredContext(tmp_path, quiet=True).map(roots, cells)
+    here.pop(0)
+    assert StoredContext(tmp_path, quiet=True).map(roots, cells)[0].attrs == made.attrs
+    here[0] = "2 test images"
+    (other,) = StoredContext(tmp_path, quiet=True, fresh=True).map(roots, cells)
+    assert other.attrs["image_files"] == "2 test images"
+
+
+def test_cells_without_images_do_not_tell_files(tmp_path: Path) -> None:
+    for cells in (CELLS, [Shown(4, data="digits")]):
+        assert "image_files" not in StoredContext(tmp_path, quiet=True).map(roots, cells)[0].attrs
 
 
 def without_provenance(dataset: xr.Dataset) -> xr.Dataset:

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from cgro.base.errors import UserError
 from cgro.base.files import StorageError
 from cgro.base.work import Progress
-from cgro.data.images import load_images
+from cgro.data.images import ImageData, load_images
 from cgro.runs import store
 from cgro.training import checkpoint, limits
 from cgro.training import run as running
@@ -79,6 +79,16 @@ def test_no_pickle_and_no_strange_file_is_read(tmp_path: Path) -> None:
         Checkpoint.load(path)
     with pytest.raises(UserError, match="not found; give a file that `cgro train` wrote"):
         Checkpoint.load(tmp_path / "nothing.safetensors")
+
+
+def test_a_run_does_not_go_on_with_other_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for files, refused in (("3 test images", False), ("3 test images", False), ("2 test images", True)):
+        monkeypatch.setattr(ImageData, "files", files)
+        if refused:
+            with pytest.raises(UserError, match=r"of other image files \(3 test images; here are 2 test images\)"):
+                TrainingRun(TOY, tmp_path)
+        else:
+            TrainingRun(TOY, tmp_path).save()
 
 
 class StopError(Exception):
