@@ -1,7 +1,8 @@
-"""The transition does not hang on the cubic activation: exponents q, and ReLU^q with untied filters."""
+"""The transition does not depend on the cubic activation: exponents q, and ReLU^q with untied filters."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
@@ -40,7 +41,7 @@ class Config:
         require_variants(self, self.settings)
 
     @property
-    def kinds(self) -> list[tuple[Activation, float]]:
+    def kinds(self) -> Sequence[tuple[Activation, float]]:
         """The activations, by kind and exponent."""
         return [("odd", q) for q in self.odd] + [("relu", q) for q in self.relu]
 

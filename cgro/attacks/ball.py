@@ -25,6 +25,10 @@ Box = tuple[float, float]
 class Budget:
     """The perturbations allowed to the adversary: a norm and a radius > 0 in input units.
 
+        >>> import cgro
+        >>> cgro.Budget("inf", 8 / 255).norm
+        'inf'
+
     Raises: UserError for an unknown norm, or a radius that is not finite and positive.
     """
 

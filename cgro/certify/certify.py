@@ -107,6 +107,12 @@ def certify(
 ) -> Certificate:
     """For each i: is min over |x - x_i|_p <= radius of the margin of label y_i positive?
 
+        >>> import cgro, numpy as np
+        >>> points, labels = np.array([[0.1, 0.2], [0.8, 0.9]]), np.array([-1, 1])
+        >>> memorizer = cgro.memorize(points, labels, "inf", radius=0.1)
+        >>> print(cgro.verify(memorizer.network, points, labels, "inf", 0.1))
+        2 certified, 0 counterexample, 0 undecided; decided by interval 2
+
     Args:
         network: a ReluNetwork, or a torch network of Linear and ReLU layers, whose weights are taken exactly (see
             `cgro.networks.relu_module.from_torch`). The module is evaluated at the centres and at random points of the

@@ -9,15 +9,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from cgro.base.errors import UserError
 
+_PIXELS = (torch.uint8, torch.float32, torch.float64)
+
 
 @dataclass(frozen=True)
 class Images:
-    """Images on a device as uint8 (N, C, S, S), where `white` is pixel 1.0, and their labels int64 (N,).
+    """Images (N, C, H, W) on a device and their labels int64 (N,).
+
+    Pixels are uint8, where `white` is pixel 1.0, or floats in [0, 1], where `white` is 1.
 
     Raises: UserError for other shapes or types, pixels above `white`, and labels below 0.
     """
@@ -30,12 +34,18 @@ class Images:
         for name in ("pixels", "labels"):
             if not isinstance(getattr(self, name), Tensor):
                 raise UserError(f"{name} must be a tensor, got {type(getattr(self, name)).__name__}; convert them")
-        if self.pixels.dtype != torch.uint8 or self.pixels.ndim != 4 or self.labels.shape != self.pixels.shape[:1]:
+        if self.pixels.dtype not in _PIXELS or self.pixels.ndim != 4 or self.labels.shape != self.pixels.shape[:1]:
             raise UserError(
                 f"images are {self.pixels.dtype} {tuple(self.pixels.shape)} with labels {tuple(self.labels.shape)}: "
-                "need uint8 (N, C, S, S) with labels (N,); convert them"
+                "need uint8 or float (N, C, H, W) with labels (N,); convert them"
             )
-        if len(self.pixels) and int(self.pixels.max()) > self.white:
+        if self.pixels.is_floating_point():
+            if self.white != 1 or not bool(((self.pixels >= 0) & (self.pixels <= 1)).all()):
+                raise UserError(
+                    f"images run from {float(self.pixels.min()):g} to {float(self.pixels.max()):g} with white "
+                    f"{self.white}: float pixels must lie in [0, 1] with white 1; divide 8-bit values by 255"
+                )
+        elif len(self.pixels) and int(self.pixels.max()) > self.white:
             raise UserError(f"pixels run to {int(self.pixels.max())}, white is {self.white}: raise white, e.g. to 255")
         if len(self.labels) and int(self.labels.min()) < 0:
             raise UserError(f"labels begin at {int(self.labels.min())}: need 0, 1, ...; renumber them")
@@ -52,13 +62,18 @@ class Images:
         return Images(self.pixels.to(device), self.labels.to(device), self.white)
 
     def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of `size` or fewer in the given order: float32 pixels in [0, 1], labels."""
+        """Batches of `size` or fewer in the given order: float pixels in [0, 1], labels."""
         for indices in order.to(self.labels.device).split(size):
             yield self.scaled(self.pixels[indices]), self.labels[indices]
 
-    def scaled(self, pixels: UInt8[Tensor, ...]) -> Tensor:
-        """float32 pixels in [0, 1]; images lie channels last in memory, which convolutions like best."""
-        x = pixels.float() / self.white
+    @property
+    def grey(self) -> float:
+        """The pixel between black and white that cutout fills its square with."""
+        return 0.5 if self.pixels.is_floating_point() else self.white // 2
+
+    def scaled(self, pixels: Tensor) -> Tensor:
+        """float pixels in [0, 1], in channels-last layout, the fastest for convolutions."""
+        x = pixels if pixels.is_floating_point() else pixels.float() / self.white
         return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
@@ -83,11 +98,15 @@ class Augmentation:
         device = generator.device
         return torch.stack([torch.randint(end, (count,), generator=generator, device=device) for end in ends], 1)
 
-    def apply(self, pixels: UInt8[Tensor, "B C S S"], drawn: Int[Tensor, "B 5"], grey: int) -> UInt8[Tensor, "B C S S"]:
+    def apply(
+        self, pixels: Shaped[Tensor, "B C S S"], drawn: Int[Tensor, "B 5"], grey: float
+    ) -> Shaped[Tensor, "B C S S"]:
         """Augmented images, one row of `drawn` for each; `grey` fills the square."""
         if self == Augmentation():
             return pixels
         size = pixels.shape[-1]
+        if pixels.shape[-2] != size:
+            raise UserError(f"images are {pixels.shape[-2]} x {size}: augmentation needs square ones; use none")
         if self.pad >= size:
             raise UserError(f"pad is {self.pad}: a reflection needs less than the {size} pixels of an image; lower it")
         line = torch.arange(size, device=pixels.device)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 ImageName = Literal["digits", "mnist", "cifar10", "cifar100"]
+TrainingImages = Literal["digits", "mnist", "cifar10", "cifar100", "own"]
+"""What a training may be of: a data set, or arrays of your own that are handed over in Python."""
 TRAINING_IMAGES: dict[str, int] = {"digits": 1201, "mnist": 60_000, "cifar10": 50_000, "cifar100": 50_000}
 """How many training images each data set has."""
 SHAPES: dict[str, tuple[int, int, int]] = {

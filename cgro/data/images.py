@@ -23,7 +23,7 @@ from cgro.data.folder import data_folder
 class ImageData:
     """Training and test images, as stored: pixels / `white` lies in [0, 1].
 
-    Shapes: images uint8 (N, C, S, S), labels int64 (N,) in 0..classes - 1.
+    Shapes: images uint8 (N, C, S, S), or floats with `white` 1; labels int64 (N,) in 0..classes - 1.
     """
 
     name: str
@@ -45,6 +45,12 @@ class ImageData:
 
 def load_images(name: str, folder: str | os.PathLike[str] | None = None) -> ImageData:
     """The data set `name`, one of 'digits', 'mnist', 'cifar10' and 'cifar100'.
+
+        >>> import cgro
+        >>> data = cgro.load_images("digits")
+        >>> images = data.test_images / data.white  # floats in [0, 1]
+        >>> tuple(images.shape), data.classes
+        ((596, 1, 8, 8), 10)
 
     `folder` (default: `cgro.data.folder.data_folder`) holds official files under their official names: MNIST
     `*-ubyte.gz`, or unpacked, in the folder itself or in its `mnist` or `MNIST/raw`; CIFAR as `cifar-10-batches-bin`,

@@ -1,14 +1,22 @@
-"""Activations of the patch network, sgn(z)|z|^q and max(z, 0)^q, and their slopes, for numpy and torch alike."""
+"""Activations of the patch network, sgn(z)|z|^q and max(z, 0)^q, and their slopes, for numpy and torch alike.
+
+A function phi of yours, from torch tensors to torch tensors of the same shape, may take their place in the direct
+engine. All output weights are +1 then, as with "odd"; the exponent is without meaning.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
-Activation = Literal["odd", "relu"]
+ActivationName = Literal["odd", "relu"]
+Activation = ActivationName | Callable[[Any], Any]
 
 
 def activation(z: Any, exponent: float, kind: Activation) -> Any:
     """phi(z), for numpy arrays and torch tensors of any shape: sgn(z)|z|^q ("odd") or max(z, 0)^q ("relu")."""
+    if callable(kind):
+        return kind(z)
     if kind == "odd":
         return z * abs(z) ** (exponent - 1)
     return ((z + abs(z)) / 2) ** exponent

@@ -19,7 +19,7 @@ from cgro.dynamics.memory import require_engine
 from cgro.dynamics.patch_cnn import PatchCNN, initial_filters
 from cgro.dynamics.runs import Runs, State, vector_draw
 from cgro.dynamics.setting import Attack
-from cgro.dynamics.signal_attack import signal_learning, signal_margin
+from cgro.dynamics.signal_attack import margins, points_of
 
 PGD_STEPS = 10
 
@@ -72,8 +72,8 @@ class DirectEngine:
     def _see(self, outputs: Float64[Tensor, "B N"]) -> None:
         """Show the current state to the watch: what the noise adds to the margins is what the signal does not."""
         setting, u = self.runs.common, self.network.weights.detach()[:, :, 0].clone()
-        U = signal_learning(u, self.network.signs, setting.exponent, setting.activation)
-        signal = signal_margin(self.runs.values("signal", self.device), U, setting.exponent)
+        alpha = self.runs.values("signal", self.device)
+        signal = margins(alpha, u, self.network.signs, setting.exponent, setting.activation)
         self._watch.see(self.taken, u, self.labels * outputs - signal.gather(1, (self.labels > 0).long()))
 
     def times(self) -> np.ndarray:
@@ -126,9 +126,12 @@ def attack_samples(
             return moved(-delta)
         with torch.no_grad():
             # End points of the segment, and the removal of the signal where the budget allows it.
-            options = [moved(c) for c in (-delta, delta, -torch.minimum(delta, signal))]
-            margins = torch.stack([labels * network(option) for option in options])
-            return torch.stack(options).gather(0, margins.argmin(0)[None, :, :, None, None].expand(1, *X.shape))[0]
+            ends = [-delta, delta, -torch.minimum(delta, signal)]
+            if callable(runs.common.activation):
+                ends = list(points_of(torch.zeros_like(delta), delta))
+            options = [moved(c) for c in ends]
+            found = torch.stack([labels * network(option) for option in options])
+            return torch.stack(options).gather(0, found.argmin(0)[None, :, :, None, None].expand(1, *X.shape))[0]
 
     def losses(Z: Tensor) -> Tensor:
         return softplus(-labels * network(Z))

@@ -52,6 +52,8 @@ class GramEngine:
                 f"attack = {setting.attack!r}: the gram engine knows transfer and worst, attacks inside A; "
                 "use --engine direct for attacks on the whole input"
             )
+        if callable(setting.activation):
+            raise UserError("activation is a function: the gram engine knows odd and relu; use engine direct")
         self.runs = runs
         self.device = torch.device(device)
         self.compiled = self.device.type == "cpu" if compiled is None else compiled

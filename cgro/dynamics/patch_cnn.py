@@ -17,14 +17,14 @@ from cgro.dynamics.activations import Activation, activation
 
 
 def output_signs(filters: int, kind: Activation) -> Float64[Tensor, " F"]:
-    """a_r: F = m ones ("odd") or F = 2m, m ones and m minus ones ("relu")."""
+    """a_r: F = 2m, m ones and m minus ones ("relu"), or F = m ones ("odd", or a function of yours)."""
     ones = torch.ones(filters, dtype=torch.float64)
-    return ones if kind == "odd" else torch.cat([ones, -ones])
+    return torch.cat([ones, -ones]) if kind == "relu" else ones
 
 
 def initial_filters(drawn: Float64[Tensor, "*rest m d"], kind: Activation) -> Float64[Tensor, "*rest F d"]:
     """The drawn filters ("odd"), or the drawn filters and their negatives ("relu", symmetric initialization)."""
-    return drawn if kind == "odd" else torch.cat([drawn, -drawn], dim=-2)
+    return torch.cat([drawn, -drawn], dim=-2) if kind == "relu" else drawn
 
 
 class PatchCNN(nn.Module):
@@ -36,7 +36,7 @@ class PatchCNN(nn.Module):
         super().__init__()
         self.weights = nn.Parameter(weights.clone())
         self.exponent, self.kind = exponent, kind
-        width = weights.shape[1] if kind == "odd" else weights.shape[1] // 2
+        width = weights.shape[1] // 2 if kind == "relu" else weights.shape[1]
         self.register_buffer("signs", output_signs(width, kind).to(weights.device))
 
     def forward(self, X: Float64[Tensor, "B N P d"]) -> Float64[Tensor, "B N"]:

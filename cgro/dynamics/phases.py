@@ -162,6 +162,10 @@ def critical_ratio(setting: PatchSetting) -> float:
     alpha^2 (1 - rho*)^q s^((q-2)/q) = (sigma^2 d / N) z_0^(q-2), with s the signal at T_1 (at the end of training,
     where that comes first): the adversarial push on the signal equals that on the memorized noise. Where the noise is
     pushed harder than the signal even by clean samples, memorization wins for every radius, and rho* is 0.
+
+        >>> import cgro
+        >>> round(cgro.critical_ratio(cgro.PatchSetting(dim=10_000)), 3)
+        0.914
     """
     q = setting.exponent
     start = signal_time(setting)
@@ -193,6 +197,11 @@ class PhaseTimes:
 
 def predicted_times(setting: PatchSetting) -> PhaseTimes:
     """T_0 and T_1 of the theory for this setting; infinite for what loses the race or is never reached.
+
+        >>> import cgro
+        >>> times = cgro.predicted_times(cgro.PatchSetting(dim=10_000, radius_ratio=0.95))
+        >>> round(times.signal), round(times.memorized)
+        (12, 3613)
 
     Noise memorized before T_0 ends the growth of the signal; a signal that outgrows the attack (rho < rho*) ends the
     growth of the noise. T_1 is within a factor of 1.4 of the median of simulated runs (1.1 for d >> n), T_0 within a

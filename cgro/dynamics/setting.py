@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Annotated, Literal, get_args
 
 import numpy as np
+import tyro
 
 from cgro.base.errors import UserError
 from cgro.data.patches import require_sizes
-from cgro.dynamics.activations import Activation
+from cgro.dynamics.activations import Activation, ActivationName
 
 Attack = Literal["transfer", "worst", "pgd-l2", "pgd-linf"]
 Sampling = Literal["auto", "vectors", "gram"]
+
+
+_QUOTES = "[']"
+_BY_NAME = tyro.conf.arg(  # type: ignore[call-overload]
+    constructor=ActivationName, help_behavior_hint=lambda given: f"(default: {given.strip(_QUOTES)})"
+)
+"""The command line takes activations by name alone."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,14 @@ class PatchSetting:
 
     Symbols of the papers: N samples, P patches, d dim, m filters, q exponent, alpha signal, sigma sqrt(d) noise_norm,
     sigma_0 init_scale, rho = delta/alpha radius_ratio, lambda adversarial_weight, eta learning_rate.
+
+        >>> import cgro
+        >>> setting = cgro.PatchSetting(samples=40, dim=10_000, radius_ratio=0.95)
+        >>> setting.noise_patches, round(setting.radius, 3)
+        (120, 1.9)
+
+    activation may be a function phi of yours, from torch tensors to torch tensors, for the direct engine: all output
+    weights are +1 then, and the exponent is without meaning.
 
     Raises: UserError naming the first value out of range.
     """
@@ -37,7 +53,7 @@ class PatchSetting:
     """Filters m, >= 1 (the relu activation trains 2m)."""
     exponent: float = 3.0
     """Exponent q of the activation, real, >= 2."""
-    activation: Activation = "odd"
+    activation: Annotated[Activation, _BY_NAME] = "odd"
     """odd: sgn(z)|z|^q. relu: max(z,0)^q with fixed output signs and symmetric initialization."""
     signal: float = 2.0
     """Signal strength alpha > 0, in input units."""
@@ -77,10 +93,11 @@ class PatchSetting:
         _require("stop_loss", self.stop_loss, low=0.0)
         if self.radius_ratio is not None:
             _require("radius_ratio", self.radius_ratio, low=0.0)
-        for name, allowed in (("attack", Attack), ("activation", Activation), ("sampling", Sampling)):
-            choices = allowed.__args__  # type: ignore[attr-defined]
-            if getattr(self, name) not in choices:
-                raise UserError(f"{name} = {getattr(self, name)!r}: must be one of {', '.join(choices)}")
+        choices = {"attack": get_args(Attack), "activation": get_args(ActivationName), "sampling": get_args(Sampling)}
+        for name, allowed in choices.items():
+            value = getattr(self, name)
+            if value not in allowed and not (name == "activation" and callable(value)):
+                raise UserError(f"{name} = {value!r}: must be one of {', '.join(allowed)}")
         if self.sampling == "gram" and self.dim < self.noise_patches:
             raise UserError(
                 f"dim = {self.dim} is below the {self.noise_patches} noise patches (samples x (patches - 1)): sampling "
@@ -126,7 +143,7 @@ class PatchSetting:
             "learning_rate",
             "stop_loss",
         )
-        return tuple(value for name, value in asdict(self).items() if name not in (*scales, "dim", "sampling"))
+        return tuple(getattr(self, f.name) for f in fields(self) if f.name not in (*scales, "dim", "sampling"))
 
     @property
     def multiplications(self) -> float:

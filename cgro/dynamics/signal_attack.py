@@ -5,7 +5,8 @@ y f(X') the signal margin
 
     h_y(t) = y |t|^q U_{sgn(y t)},    U_+ = sum_r a_r phi(u_r),  U_- = sum_r a_r phi(-u_r),   u_r = <w_r, w*>
 
-(U_- = -U_+ for the odd activation, so that h_y(t) = sgn(t)|t|^q U whatever y).
+(U_- = -U_+ for the odd activation, so that h_y(t) = sgn(t)|t|^q U whatever y). An activation of yours has no such
+power law: there h_y(t) = y sum_r a_r phi(y t u_r), and its minimum over the segment is looked for at `points_of` it.
 """
 
 from __future__ import annotations
@@ -35,6 +36,43 @@ def signal_margin(t: Float64[Tensor, " B"], U: Float64[Tensor, "B 2"], exponent:
     positive = (t >= 0)[:, None]
     label = torch.tensor([-1.0, 1.0], dtype=U.dtype, device=U.device)
     return label * (t.abs() ** exponent)[:, None] * torch.where(positive, U, U.flip(1))
+
+
+GRID = 33
+"""Points of the segment that are tried where the activation has no power law."""
+
+
+def points_of(signal: Float64[Tensor, " B"], radius: Float64[Tensor, " B"]) -> Float64[Tensor, "G B"]:
+    """Equally spaced signals t from alpha - delta to alpha + delta, both included."""
+    share = torch.linspace(-1.0, 1.0, GRID, dtype=signal.dtype, device=signal.device)
+    return signal + share[:, None] * radius
+
+
+def margins(
+    t: Float64[Tensor, " B"],
+    u: Float64[Tensor, "B F"],
+    signs: Float64[Tensor, " F"],
+    exponent: float,
+    kind: Activation,
+) -> Float64[Tensor, "B 2"]:
+    """h_y(t) of each run for y = -1 (column 0) and y = +1 (column 1), whatever the activation."""
+    if not callable(kind):
+        return signal_margin(t, signal_learning(u, signs, exponent, kind), exponent)
+    return torch.stack([y * (kind(y * t[:, None] * u) @ signs) for y in (-1.0, 1.0)], dim=1)
+
+
+def worst_margins(
+    signal: Float64[Tensor, " B"],
+    radius: Float64[Tensor, " B"],
+    u: Float64[Tensor, "B F"],
+    signs: Float64[Tensor, " F"],
+    exponent: float,
+    kind: Activation,
+) -> Float64[Tensor, "B 2"]:
+    """Smallest h_y inside A: exact by the power law, at the best point of a grid without it."""
+    if not callable(kind):
+        return attacked_margin("worst", signal, radius, signal_learning(u, signs, exponent, kind), exponent)[0]
+    return torch.stack([margins(t, u, signs, exponent, kind) for t in points_of(signal, radius)]).amin(0)
 
 
 def attacked_margin(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import xarray as xr
 
-from cgro.base.work import Context, Tick
+from cgro.base.work import Context, PlainContext, Tick
 from cgro.dynamics.memory import require_runs
 from cgro.dynamics.runs import EngineName, Runs
 from cgro.dynamics.setting import PatchSetting
@@ -83,6 +83,54 @@ def train_settings(
     trained = context.map(train_block, blocks)
     parts = [_by_setting(part, chunk, seeds) for part, chunk in zip(trained, chunks, strict=True)]
     return xr.concat(parts, dim="setting", join="exact").sortby("setting").drop_vars("setting")
+
+
+def train_patches(
+    settings: PatchSetting | Sequence[PatchSetting],
+    seeds: Sequence[int] = range(10),
+    *,
+    engine: EngineName = "gram",
+    records: int = 100,
+    test_samples: int = 2048,
+    detail: bool = False,
+    device: str = "auto",
+) -> xr.Dataset:
+    """Train the patch model: every setting with every seed.
+
+        >>> import cgro
+        >>> settings = [cgro.PatchSetting(samples=6, dim=1000, steps=50, radius_ratio=rho) for rho in (0.5, 0.9)]
+        >>> result = cgro.train_patches(settings, seeds=range(3), records=5)
+        >>> result.robust_test_error.dims, result.sizes["setting"], result.sizes["seed"]
+        (('setting', 'seed', 'step'), 2, 3)
+
+    Args:
+        settings: one, or several with the same number of steps.
+        seeds: integers >= 0; a seed draws the data and the initial network.
+        engine: "gram" (reduced variables, at a cost independent of the dimension) or "direct" (the network itself,
+            for attacks on the whole input and for activations of yours).
+        records: recorded steps, log-spaced.
+        test_samples: draws of a fresh sample that test errors are estimated from.
+        detail: also record per filter and per sample.
+
+    Returns: Dataset with dimensions setting (absent for a single setting), seed and step: margins, memorized noise,
+        losses, and clean and robust errors at the recorded steps; status, last_step, and the ends of the phases T_0,
+        T_n and T_1 of each run.
+
+    Raises: UserError for settings that the engine or the memory cannot take.
+    Reference: Li & Li, ICML 2025, section 5.
+    """
+    single = isinstance(settings, PatchSetting)
+    trained = train_settings(
+        PlainContext(),
+        [settings] if isinstance(settings, PatchSetting) else settings,
+        seeds,
+        engine=engine,
+        records=records,
+        test_samples=test_samples,
+        detail=detail,
+        device=device,
+    )
+    return trained.isel(setting=0) if single else trained
 
 
 def _by_setting(part: xr.Dataset, indices: list[int], seeds: tuple[int, ...]) -> xr.Dataset:

@@ -26,7 +26,7 @@ from cgro.dynamics.gram import GramEngine
 from cgro.dynamics.memory import require_records
 from cgro.dynamics.patch_cnn import output_signs
 from cgro.dynamics.runs import Engine, EngineName, Runs, State
-from cgro.dynamics.signal_attack import attacked_margin, signal_learning, signal_margin
+from cgro.dynamics.signal_attack import margins, signal_learning, worst_margins
 
 STATUS = ("finished", "stopped", "diverged")
 
@@ -84,12 +84,15 @@ def _observe(runs: Runs, state: State, *, test_samples: int, detail: bool) -> di
     alpha, delta, sigma = (runs.values(name, device) for name in ("signal", "radius", "noise"))
     signs = output_signs(setting.filters, kind).to(device)
     U = signal_learning(state.u, signs, q, kind)
-    clean, (robust, _) = signal_margin(alpha, U, q), attacked_margin("worst", alpha, delta, U, q)
+    clean, robust = margins(alpha, state.u, signs, q, kind), worst_margins(alpha, delta, state.u, signs, q, kind)
 
     y = state.labels.double()
     B, N = y.shape
-    base = abs(state.v) if kind == "odd" else state.v.clamp(min=0)
-    phi = state.v * base ** (q - 1)
+    if callable(kind):
+        phi = kind(state.v)
+    else:
+        base = abs(state.v) if kind == "odd" else state.v.clamp(min=0)
+        phi = state.v * base ** (q - 1)
     V = y * torch.einsum("f,bfn->bn", signs, phi).view(B, N, -1).sum(2)
     side = (y > 0).long()
     clean_margin, robust_margin = V + clean.gather(1, side), V + robust.gather(1, side)

@@ -29,6 +29,12 @@ def memorization(mask: Bool[np.ndarray, "t n"], correct: Bool[np.ndarray, "t n"]
     mask: whether model k was trained on sample i; correct: whether it classifies sample i correctly. Both may be bool,
     or 0 and 1 as integers or floats.
 
+        >>> import cgro
+        >>> trained_on = [[1, 0], [1, 1], [0, 1], [0, 0]]  # four models, two samples
+        >>> correct = [[1, 1], [1, 1], [0, 1], [0, 1]]
+        >>> cgro.memorization_scores(trained_on, correct).tolist()
+        [1.0, 0.0]
+
     Raises: UserError for other values and types, shapes that differ, and no models or samples.
     Warns: AccuracyWarning where all models were trained on a sample, or none.
     """
@@ -42,6 +48,12 @@ def memorization(mask: Bool[np.ndarray, "t n"], correct: Bool[np.ndarray, "t n"]
 
 def influence(mask: Bool[np.ndarray, "t n"], correct: Bool[np.ndarray, "t m"]) -> Float[np.ndarray, "m n"]:
     """infl_ij at row j, column i: accuracy on test point j with training sample i less without; NaN without one kind.
+
+        >>> import cgro
+        >>> trained_on = [[1, 0], [1, 1], [0, 1], [0, 0]]  # four models, two training samples
+        >>> correct = [[1], [1], [0], [0]]  # one test point
+        >>> cgro.influence_scores(trained_on, correct).tolist()
+        [[1.0, 0.0]]
 
     mask and correct as in `memorization`, correct of test points. Raises and warns as that, and raises UserError for
     numbers of models that differ.

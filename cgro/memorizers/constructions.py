@@ -49,6 +49,11 @@ def memorize(
 ) -> Memorizer:
     """A ReLU network that gives every point of the balls B_p(x_i, radius) the label y_i.
 
+        >>> import cgro
+        >>> memorizer = cgro.memorize([[0.1, 0.2], [0.8, 0.9]], [-1, 1], "inf", radius=0.1)
+        >>> memorizer.network.size == memorizer.claimed
+        True
+
     Args:
         points: (N, D), finite.
         labels: (N,) integers. -1 and +1 are read from the sign of the output, others are the output itself.

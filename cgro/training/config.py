@@ -11,7 +11,7 @@ from cgro.base.errors import UserError
 from cgro.base.machine import require_memory
 from cgro.base.norms import Norm
 from cgro.base.validate import integer
-from cgro.data.catalog import ImageName
+from cgro.data.catalog import SHAPES, TRAINING_IMAGES, TrainingImages
 from cgro.models.widths import WIDTHS, ModelName
 from cgro.training import limits
 from cgro.training.choices import AttackMode, AttackStart, AugmentationName, Averaging, ObjectiveName, Precision
@@ -26,10 +26,17 @@ if TYPE_CHECKING:  # what it leads to is imported there: a configuration is read
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Adversarial training of one network on images, with learning curves and the best and last checkpoint."""
+    """Adversarial training of one network on images, with learning curves and the best and last checkpoint.
 
-    data: ImageName = "digits"
-    """Images: digits (8x8, part of scikit-learn), mnist, cifar10 or cifar100, from folder CGRO_DATA."""
+    >>> import cgro
+    >>> config = cgro.TrainingConfig(data="digits", samples=200, radius=0.1, epochs=10, objective="trades")
+    >>> config.method, config.budget
+    ('TRADES training', Budget(norm='inf', radius=0.1))
+    """
+
+    data: TrainingImages = "digits"
+    """Images: digits (8x8, part of scikit-learn), mnist, cifar10 or cifar100, from folder CGRO_DATA; own: arrays that
+    are given to cgro.train in Python."""
 
     samples: int | None = 500
     """Training images, a random subset of equal class shares, at least 10; None: all that are not held out."""
@@ -250,9 +257,10 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for each in fields(self):
             object.__setattr__(self, each.name, limits.checked(self, each.name))
-        limits.require_images(self)
+        if self.data != "own":  # whose sizes are known, and checked, when the training begins
+            limits.require_images(self, TRAINING_IMAGES[self.data], SHAPES[self.data][2])
+            limits.require_radius(self.radius, self.norm, limits.pixels_of(self))
         limits.require_sizes(self)
-        limits.require_radius(self.radius, self.norm, limits.pixels_of(self))
         if self.weight_decay * self.learning_rate >= 1:
             raise UserError(
                 f"weight_decay is {self.weight_decay:g} with learning_rate {self.learning_rate:g}: an update would "

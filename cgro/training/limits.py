@@ -10,7 +10,7 @@ from cgro.base.errors import UserError
 from cgro.base.machine import require_memory
 from cgro.base.norms import Norm, cube_diameter
 from cgro.base.validate import between, finite, flag, integer, one_of
-from cgro.data.catalog import SHAPES, TRAINING_IMAGES
+from cgro.data.catalog import SHAPES
 from cgro.models.widths import WIDTHS, require_width
 
 if TYPE_CHECKING:
@@ -68,9 +68,12 @@ def _kinds() -> dict[str, Any]:
     return get_type_hints(TrainingConfig)
 
 
-def require_images(config: TrainingConfig) -> None:
-    """Refuse numbers of images, and classes, that the data does not have. Raises: UserError."""
-    data, held_out, most = config.data, config.held_out, TRAINING_IMAGES[config.data]
+def require_images(config: TrainingConfig, most: int, known: int) -> None:
+    """Refuse numbers of images, and classes, that the data does not have: `most` images, `known` classes.
+
+    Raises: UserError.
+    """
+    data, held_out = config.data, config.held_out
     if held_out > most - 10:
         raise UserError(f"held_out is {held_out}: allowed are 0 to {most - 10} with {data}; change it")
     if config.samples is not None and not 10 <= config.samples <= most - held_out:
@@ -78,7 +81,7 @@ def require_images(config: TrainingConfig) -> None:
             f"samples is {config.samples}: allowed are 10 to {most - held_out} with {data} and {held_out} held out, or "
             "None for all; change it"
         )
-    classes, known = config.classes, SHAPES[data][2]
+    classes = config.classes
     if classes and (len(set(classes)) < max(2, len(classes)) or max(classes) >= known):
         raise UserError(f"classes are {list(classes)}: need two or more different ones of 0 to {known - 1} with {data}")
 
@@ -86,7 +89,8 @@ def require_images(config: TrainingConfig) -> None:
 def require_sizes(config: TrainingConfig) -> None:
     """Refuse, before anything is made, what the memory of this machine cannot hold. Raises: UserError."""
     require_width(config.model, config.own_width)
-    if config.own_width > _FITTING[config.model]:
+    own = config.data == "own"
+    if not own and config.own_width > _FITTING[config.model]:
         from cgro.models.zoo import parameters
 
         channels, size, classes = SHAPES[config.data]
@@ -94,7 +98,10 @@ def require_sizes(config: TrainingConfig) -> None:
         width = f"{config.own_width:,g}" if config.own_width > 1e15 else f"{config.own_width:,.10g}"
         require_memory(min(_COPIES * _FLOAT * count, sys.float_info.max), f"width = {width}")
     for needed, what in (
-        (_COPIES * _FLOAT * pixels_of(config) * config.batch_size, f"batch_size = {config.batch_size:,}"),
+        (
+            _COPIES * _FLOAT * (1 if own else pixels_of(config)) * config.batch_size,
+            f"batch_size = {config.batch_size:,}",
+        ),
         (ROW * config.epochs / config.evaluate_every, f"epochs = {config.epochs:,}"),
     ):
         require_memory(min(needed, sys.float_info.max), what)

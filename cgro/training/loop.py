@@ -23,7 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from cgro.attacks.ball import Budget, project, random_start, steepest
+from cgro.attacks.ball import Budget, inside, project, random_start, steepest
+from cgro.attacks.calls import AttackCall, require_points
 from cgro.attacks.images import BOX, Attack
 from cgro.attacks.modes import evaluating
 from cgro.base import interrupts
@@ -47,11 +48,11 @@ class Recipe:
 
     Learning rates follow `schedule` of `schedules.py` from `learning_rate` > 0. The radius rises linearly to that of
     `attack` over the fraction `radius_warmup` in [0, 1] of the updates: from the full radius at once, some networks
-    come to predict a single class on images larger than digits. Epochs, batch size and replays are >= 1; weight decay and
-    `weight_perturbation`, the gamma of AWP, are >= 0. Batches are worked on in pieces of `micro_batch` images (None:
-    whole), whose gradients add up to that of the batch, if no batch norms take the statistics of each piece. `ema`
-    decays 0.999 an update, at update t less: (1 + t) / (10 + t); `swa` averages the ends of the epochs of the last
-    quarter. Both average the running statistics of batch norms, too: they are those of perturbed images.
+    come to predict a single class on images larger than digits. Epochs, batch size and replays are >= 1; weight decay
+    and `weight_perturbation`, the gamma of AWP, are >= 0. Batches are worked on in pieces of `micro_batch` images
+    (None: whole), whose gradients add up to that of the batch, if no batch norms take the statistics of each piece.
+    `ema` decays 0.999 an update, at update t less: (1 + t) / (10 + t); `swa` averages the ends of the epochs of the
+    last quarter. Both average the running statistics of batch norms, too: they are those of perturbed images.
 
     In `attack_mode` training, batch norms use the statistics of the batch while it is attacked, and every step of the
     attack moves their running statistics. `drops`: epochs after which schedule piecewise takes a tenth of the rate;
@@ -81,6 +82,8 @@ class Recipe:
     drops: tuple[int, ...] = ()
     attack_mode: AttackMode = "evaluation"
     attack_start: AttackStart = "uniform"
+    search: AttackCall | None = None
+    """Finds the points in place of `attack`, with its norm and radius; None: PGD."""
 
     def attack_at(self, progress: float) -> Attack | None:
         """The attack of an update at `progress` in (0, 1] through the training."""
@@ -263,7 +266,7 @@ class Trainer:
         recipe = self.recipe
         rows = self._filled(piece) if recipe.compile and fill else piece
         indices = batch.indices[rows]
-        pixels = recipe.augmentation.apply(self.data.pixels[indices], batch.drawn[rows], self.data.white // 2)
+        pixels = recipe.augmentation.apply(self.data.pixels[indices], batch.drawn[rows], self.data.grey)
         x, y, weights = self.data.scaled(pixels), self.targets[indices], self.weights[indices]
         if len(rows) > len(piece):
             weights[len(piece) :] = 0
@@ -273,7 +276,11 @@ class Trainer:
         elif batch.attack is not None and len(rows):
             with evaluating(self.network) if recipe.attack_mode == "evaluation" else _frozen(self.network):
                 start = None if batch.start is None else batch.start[rows]
-                z = batch.attack.ascend(recipe.objective.ascent(self.network, x, y), x, start, check=False)
+                if recipe.search is None:
+                    z = batch.attack.ascend(recipe.objective.ascent(self.network, x, y), x, start, check=False)
+                else:
+                    budget = batch.attack.budget
+                    z = inside(require_points(recipe.search(self.network, x, y, budget), x), x, budget, BOX)
         return _Piece(piece, x, z, y, weights)
 
     def _differentiate(self, pieces: list[_Piece], count: int) -> Tensor:

@@ -24,6 +24,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from cgro.attacks.calls import AttackCall
 from cgro.attacks.images import correct
 from cgro.attacks.modes import evaluating
 from cgro.base import interrupts
@@ -33,14 +34,16 @@ from cgro.base.machine import in_batches_that_fit, is_out_of_memory, resolve_dev
 from cgro.base.randomness import Stream, at, spawn_streams, torch_generator
 from cgro.base.work import Tick, scratch_of
 from cgro.data.batches import Images
-from cgro.data.images import load_images, stratified_subset
+from cgro.data.images import ImageData, load_images, stratified_subset
 from cgro.data.labels import class_subset, noisy_labels
 from cgro.models.convolutional import parameter_count
 from cgro.models.zoo import image_model
+from cgro.training import limits
 from cgro.training.checkpoint import Checkpoint
 from cgro.training.config import TrainingConfig
 from cgro.training.distributed import Team, synchronized
-from cgro.training.loop import Trainer, require_alike
+from cgro.training.loop import Recipe, Trainer, require_alike
+from cgro.training.objectives import Objective
 from cgro.training.record import config_of, observed_of, plain, processes_of, require_config, rows_of
 
 log = logging.getLogger(__name__)
@@ -92,13 +95,19 @@ class Data:
     """Which files were read, where their name does not tell."""
 
     @classmethod
-    def of(cls, config: TrainingConfig) -> Data:
-        """The parts that a configuration asks for, on its device.
+    def of(cls, config: TrainingConfig, own: ImageData | None = None) -> Data:
+        """The parts that a configuration asks for, on its device; `own` takes the place of its data set.
 
         Raises: UserError for data or a device that is not there, and classes that do not exist.
         """
         device, streams = resolve_device(config.device), spawn_streams(config.seed)
-        data = load_images(config.data)
+        if (config.data == "own") != (own is not None):
+            raise UserError(
+                f"data is {config.data!r}: own, and it alone, goes with arrays that are given to cgro.train"
+            )
+        data = load_images(config.data) if own is None else own
+        limits.require_images(config, len(data.train_labels), data.classes)
+        limits.require_radius(config.radius, config.norm, data.train_images[:1].numel())
         split, parts = len(data.train_labels) - config.held_out, {}
         for name, images, labels in (
             ("train", data.train_images[:split], data.train_labels[:split]),
@@ -136,7 +145,11 @@ def make_model(config: TrainingConfig, data: Data) -> nn.Module:
 
     Raises: UserError for a width that is not possible, or too much for the memory.
     """
-    channels, size = data.train.pixels.shape[1:3]
+    channels, size, width = data.train.pixels.shape[1:]
+    if width != size:
+        raise UserError(
+            f"images are {size} x {width}: model {config.model} takes square ones; give a model of your own"
+        )
     generator = torch_generator(spawn_streams(config.seed)["weights"])
     try:
         return image_model(config.model, channels, size, data.classes, config.own_width, generator)
@@ -146,11 +159,38 @@ def make_model(config: TrainingConfig, data: Data) -> nn.Module:
     raise UserError(f"width is {config.own_width:g}: a {config.model} of that width does not fit into memory; lower it")
 
 
-def make_trainer(config: TrainingConfig, data: Data, team: Team | None = None) -> Trainer:
+@dataclass(frozen=True)
+class Own:
+    """What is handed over in Python in place of what a configuration names; None: as the configuration says.
+
+    Raises: UserError where the objective of the configuration leaves no place for it, see `recipe`.
+    """
+
+    data: ImageData | None = None
+    model: nn.Module | None = None
+    objective: Objective | None = None
+    attack: AttackCall | None = None
+
+    def recipe(self, config: TrainingConfig) -> Recipe:
+        """The recipe of a configuration with objective and attack of this. Raises: UserError."""
+        recipe = config.recipe
+        if self.objective is None and self.attack is None:
+            return recipe
+        if config.objective != "adversarial":
+            raise UserError(
+                f"objective is {config.objective}: must be adversarial with an objective or attack of yours"
+            )
+        recipe = replace(recipe, objective=self.objective or recipe.objective, search=self.attack)
+        if self.attack is not None and not recipe.objective.attacks:
+            raise UserError(f"objective {type(recipe.objective).__name__} trains on clean images: give no attack")
+        return recipe
+
+
+def make_trainer(config: TrainingConfig, data: Data, team: Team | None = None, own: Own | None = None) -> Trainer:
     """The trainer of a configuration at step 0."""
-    team = team or Team()
-    model = synchronized(make_model(config, data), team, data.train.labels.device)
-    return Trainer(model, data.train, config.recipe, spawn_streams(config.seed), team)
+    team, own = team or Team(), own or Own()
+    model = synchronized(own.model or make_model(config, data), team, data.train.labels.device)
+    return Trainer(model, data.train, own.recipe(config), spawn_streams(config.seed), team)
 
 
 class NotResumableError(UserError):
@@ -161,15 +201,25 @@ class TrainingRun:
     """A configuration being trained: `rows` holds the learning curves so far, `observed` what `run` was asked to watch.
 
     folder: where `last.safetensors` and `best.safetensors` go; a run that is found there is gone on with. None keeps
-    nothing. every: seconds between checkpoints, besides the end and an interruption.
+    nothing. every: seconds between checkpoints, besides the end and an interruption. own: parts of yours, without a
+    folder, because a checkpoint cannot tell whether they are the same.
     """
 
     def __init__(
-        self, config: TrainingConfig, folder: Path | None = None, *, team: Team | None = None, every: float = 120.0
+        self,
+        config: TrainingConfig,
+        folder: Path | None = None,
+        *,
+        team: Team | None = None,
+        every: float = 120.0,
+        own: Own | None = None,
     ) -> None:
         self.config, self.folder, self.team, self.every = config, folder, team or Team(), every
-        self.data = Data.of(config)
-        self.trainer = make_trainer(config, self.data, self.team)
+        self.own = own or Own()
+        if folder is not None and self.own != Own():
+            raise UserError("folder is for what a configuration names: with parts of yours, save the weights yourself")
+        self.data = Data.of(config, self.own.data)
+        self.trainer = make_trainer(config, self.data, self.team, self.own)
         self.streams = spawn_streams(config.seed)
         self.rows: list[dict[str, float]] = []
         self.observed: list[dict[str, Any]] = []
@@ -385,6 +435,23 @@ class TrainingRun:
             write_whole(path, content)
         self._written_best = epoch
 
+    def _called(self) -> dict[str, Any]:
+        """Network and method, for the attributes of the learning curves."""
+        config, own = self.config, self.own
+        found: dict[str, Any] = {"model": config.model, "width": config.own_width}
+        if own.model is not None:
+            found = {"model": type(own.model).__name__}
+        found["parameters"] = parameter_count(self.trainer.model)
+        found["method"] = config.method
+        if own.objective is not None or own.attack is not None:
+            found["method"] = " and ".join(_name(part) for part in (own.objective, own.attack) if part is not None)
+        return found
+
+    @property
+    def best(self) -> dict[str, Tensor]:
+        """Weights of the best network so far; empty without held-out images."""
+        return self._best
+
     def curves(self) -> xr.Dataset:
         """The learning curves with dimension epoch, counted from 1; attributes say what was trained."""
         epochs = ("epoch", [int(row["epoch"]) for row in self.rows], {"long_name": "Epoch", "units": "epoch"})
@@ -396,10 +463,7 @@ class TrainingRun:
             coords={"epoch": epochs},
             attrs={
                 "data": config.data,
-                "model": config.model,
-                "width": config.own_width,
-                "parameters": parameter_count(self.trainer.model),
-                "method": config.method,
+                **self._called(),
                 "norm": config.norm,
                 "radius": config.radius,
                 "label_noise": config.label_noise,
@@ -456,6 +520,10 @@ def load_model(
         raise UserError(f"checkpoint {path}: does not fit its own configuration: {error}") from error
     model.load_state_dict(weights)
     return model.to(data.test.labels.device, memory_format=torch.channels_last).eval(), config, data  # type: ignore[call-overload]
+
+
+def _name(part: object) -> str:
+    return getattr(part, "__name__", type(part).__name__)
 
 
 def _words(row: dict[str, float]) -> str:

@@ -417,7 +417,8 @@ def test_images_and_labels_that_cannot_be_are_named() -> None:
         Trainer(SmallCNN(1, 8, 2, 4), images(), BASE, spawn_streams(0))
     good = images()
     for change, message in (
-        ({"pixels": good.pixels.float() / 255}, "need uint8"),
+        ({"pixels": good.pixels.half()}, "need uint8 or float"),
+        ({"pixels": good.pixels.float()}, "float pixels must lie in"),
         ({"pixels": good.pixels[:3]}, r"with labels \(20,\)"),
         ({"white": 16}, "white is 16"),
         ({"labels": good.labels - 1}, "labels begin at -1"),

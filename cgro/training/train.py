@@ -1,0 +1,102 @@
+"""Adversarial training on images in one call: of a configuration, or with a network, images, objective or attack of
+yours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor, nn
+
+from cgro.attacks.calls import AttackCall
+from cgro.attacks.evaluation import as_tensor
+from cgro.base.errors import UserError
+from cgro.base.work import Tick
+from cgro.data.batches import Images
+from cgro.data.images import ImageData
+from cgro.training.config import TrainingConfig
+from cgro.training.objectives import Objective
+from cgro.training.run import Own, TrainingRun
+
+Array = Tensor | np.ndarray
+
+
+class Trained(NamedTuple):
+    """What a training returns."""
+
+    curves: xr.Dataset
+    """Loss, and clean and robust accuracy on training, held-out and test images, with dimension epoch."""
+    model: nn.Module
+    """The network at the end, or the average of its weights where the configuration asks for one."""
+    best: dict[str, Tensor]
+    """Weights of the network that was most robust on held-out images, for `load_state_dict`; empty without any."""
+
+
+def train(
+    config: TrainingConfig | None = None,
+    *,
+    model: nn.Module | None = None,
+    train_set: tuple[Array, Array] | None = None,
+    test_set: tuple[Array, Array] | None = None,
+    objective: Objective | None = None,
+    attack: AttackCall | None = None,
+    folder: Path | str | None = None,
+    tick: Tick = lambda _done: None,
+) -> Trained:
+    """Train one network on images, adversarially.
+
+        >>> import cgro
+        >>> config = cgro.TrainingConfig(samples=40, held_out=20, epochs=1, width=2, attack_steps=1)
+        >>> curves, model, best = cgro.train(config)
+        >>> curves.sizes["epoch"], curves.attrs["train_images"]
+        (1, 40)
+
+    Args:
+        config: everything that is not given below; None: the digits of scikit-learn.
+        model: a classifier of yours, in place of the network that the configuration names. It is trained in place, on
+            the device of the configuration.
+        train_set: images and labels of yours, with data="own" in the configuration: floats in [0, 1] of shape
+            (N, C, H, W), integers (N,). `samples`, `held_out` (from the end), `classes` and `label_noise` apply to
+            them as to a data set.
+        test_set: the same for test images; with `train_set`.
+        objective: one of yours, see `cgro.training.objectives.Objective`.
+        attack: a function (model, x, y, budget) -> points that finds the perturbed training images in place of PGD.
+            The budget is that of the configuration, its radius rising over the warmup. Robust accuracies are under
+            PGD, as always.
+        folder: keeps checkpoints there, and resumes from them; only without parts of yours, since a checkpoint cannot
+            tell whether they are the same.
+        tick: called with the share of an epoch just done.
+
+    Raises: UserError for parts that do not go together, and where the training diverges.
+    """
+    config = config or TrainingConfig()
+    own = Own(_data(train_set, test_set), model, objective, attack)
+    run = TrainingRun(config, None if folder is None else Path(folder), own=own)
+    curves = run.run(tick)
+    return Trained(curves, run.trainer.evaluated.eval(), run.best)
+
+
+def _data(train_set: tuple[Array, Array] | None, test_set: tuple[Array, Array] | None) -> ImageData | None:
+    """Arrays as a data set. Raises: UserError for one of both without the other, and for what are no images."""
+    if train_set is None and test_set is None:
+        return None
+    if train_set is None or test_set is None:
+        raise UserError("give both train_set and test_set, each (images, labels), or none")
+    train, test = (_images(name, pair) for name, pair in (("train_set", train_set), ("test_set", test_set)))
+    if train.pixels.shape[1:] != test.pixels.shape[1:]:
+        sizes = [tuple(part.pixels.shape[1:]) for part in (train, test)]
+        raise UserError(f"training images are {sizes[0]}, test images {sizes[1]}: both must have one shape")
+    classes = int(max(train.labels.max(), test.labels.max())) + 1
+    return ImageData("own", classes, 1, train.pixels, train.labels, test.pixels, test.labels, "test images")
+
+
+def _images(name: str, pair: tuple[Array, Array]) -> Images:
+    pixels, labels = (as_tensor(name, each) for each in pair)
+    if not pixels.is_floating_point() or not len(pixels):
+        raise UserError(f"{name} has images {pixels.dtype} {tuple(pixels.shape)}: need floats in [0, 1]")
+    if labels.is_floating_point() or labels.dtype == torch.bool:
+        raise UserError(f"{name} has labels {labels.dtype}: need integers")
+    return Images(pixels.cpu().float(), labels.cpu().long(), 1)
