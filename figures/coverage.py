@@ -103,6 +103,7 @@ FIGURE = Figure(
         "norm": "norm",
         "classifier": "classifier",
     },
+    along="samples dim radius",
     draw=draw,
     caption=caption,
     numbers=numbers,

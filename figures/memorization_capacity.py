@@ -160,6 +160,7 @@ FIGURE = Figure(
         "vary": "vary",
     },
     attributes="ratio norm depth largest_width",
+    along="samples dim",
     draw=draw,
     caption=caption,
     numbers=numbers,

@@ -116,6 +116,7 @@ FIGURE = Figure(
             "claimed_total lower_bound published_scaling shared_square_scaling"
         ),
     },
+    along="samples dim ratio",
     draw=draw,
     caption=caption,
     numbers=numbers,

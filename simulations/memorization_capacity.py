@@ -78,7 +78,7 @@ class Config:
             largest_width=self.largest_width,
             depth=self.depth,
             fixed_dim=self.fixed_dim,
-            dims=min(self.dims, default=0),
+            dims=min((self.fixed_dim, *self.dims)),
             samples=min((self.fixed_samples, *self.samples)),
         )
         require_cells(seeds=self.seeds, labels=len(self.labels))

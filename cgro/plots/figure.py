@@ -39,6 +39,8 @@ class Figure:
     """What the figure shows, with the numbers of the result."""
     numbers: Callable[[xr.Dataset], tuple[list[str], list[list[Any]]]]
     """Header and rows of what is plotted, for the CSV file."""
+    along: str = ""
+    """Values of the variable `axis` that it draws a panel for, names with spaces between."""
     attributes: str = ""
     """Attributes that it states, names with spaces between."""
     highlight: Callable[[xr.Dataset], tuple[str, str]] | None = None
@@ -62,6 +64,13 @@ class Figure:
                     )
                 if result[variable].size == 0:
                     raise UserError(f"figure {name} needs values of {variable}; the result has none")
+        missing = [axis for axis in self.along.split() if axis not in result["axis"].values]
+        if missing:
+            has = ", ".join(dict.fromkeys(map(str, result["axis"].values)))
+            raise UserError(
+                f"figure {name} needs values along {' and '.join(missing)}; the result has them along {has}: "
+                f"`cgro simulate {self.experiment}` with a list for each"
+            )
         for attribute in self.attributes.split():
             if attribute not in result.attrs:
                 raise UserError(f"figure {name} needs the attribute {attribute}, which the result lacks")

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -23,7 +24,7 @@ from cgro.plots.figure import Figure
 from cgro.plots.output import draw_figure
 from cgro.plots.style import RC
 from cgro.runs import store
-from cgro.runs.registry import find_all
+from cgro.runs.registry import find, find_all
 
 FIGURES = find_all("figure")
 ODD = {
@@ -96,6 +97,22 @@ def test_a_result_without_what_a_figure_needs_is_refused(name: str, results: dic
     for dim in result.dims:
         with pytest.raises(UserError, match="needs values of"):
             module.require(name, result.isel({dim: slice(0)}))
+
+
+@pytest.mark.parametrize(
+    ("experiment", "field", "axis"),
+    [
+        ("coverage", "radii", "radius"),
+        ("parameter-counts", "ratios", "ratio"),
+        ("memorization-capacity", "dims", "dim"),
+    ],
+)
+def test_an_axis_that_was_left_out_is_named(experiment: str, field: str, axis: str) -> None:
+    config = replace(CONFIGS[experiment], **{field: ()})
+    result = find("experiment", experiment).run(config, None)
+    ((name, module),) = ((name, module) for name, module in FIGURES.items() if module.experiment == experiment)
+    with pytest.raises(UserError, match=f"figure {name} needs values along {axis}; the result has them along samples"):
+        module.require(name, result)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "results" / "published").glob("*.nc")), ids=lambda path: path.stem)
