@@ -100,11 +100,6 @@ class Attack:
         return replace(self, budget=replace(self.budget, radius=self.budget.radius * share))
 
 
-def fgsm(budget: Budget) -> Attack:
-    """One step of the length of the radius from the image itself (Goodfellow et al., ICLR 2015)."""
-    return Attack(budget, 1, 1.0, start=False)
-
-
 def evaluation_attack(budget: Budget, steps: int = 10, restarts: int = 2) -> Attack:
     """The attack that robust accuracy is reported under.
 

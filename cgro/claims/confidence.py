@@ -1,4 +1,4 @@
-"""Confidence intervals without normal approximations, and the sample size that a verdict takes."""
+"""Confidence intervals without normal approximations."""
 
 from __future__ import annotations
 
@@ -36,43 +36,6 @@ def median_interval(values: Float[np.ndarray, " n"], confidence: float = 0.99) -
     if 2 * scipy.stats.binom.cdf(k, len(x), 0.5) <= 1 - confidence:
         k += 1
     return (float(x[k - 1]), float(x[-k])) if k >= 1 else (-math.inf, math.inf)
-
-
-def mean_interval(
-    values: Float[np.ndarray, " n"], low: float, high: float, confidence: float = 0.99
-) -> tuple[float, float]:
-    """Interval of the mean of independent values in [low, high], n >= 2, two-sided, for every law (empirical
-    Bernstein).
-
-        |mean - E| <= sqrt(2 V log(4/a) / n) + 7 (high - low) log(4/a) / (3 (n - 1))
-
-    with a = 1 - confidence and V the sample variance.
-
-    Reference: Maurer & Pontil, COLT 2009, Theorem 4 (one-sided, with log(2/a)).
-
-    Raises: UserError for fewer than two values, values out of range, a confidence outside of (0, 1).
-    """
-    _require(confidence)
-    x = np.asarray(values, dtype=float)
-    if len(x) < 2:
-        raise UserError(f"{len(x)} values: an interval needs two or more; draw more")
-    if not ((x >= low).all() and (x <= high).all()):
-        raise UserError(f"values run from {x.min():g} to {x.max():g}: must lie in [{low:g}, {high:g}]; widen the range")
-    log = math.log(4 / (1 - confidence))
-    reach = math.sqrt(2 * float(x.var(ddof=1)) * log / len(x)) + 7 * (high - low) * log / (3 * (len(x) - 1))
-    return max(low, float(x.mean()) - reach), min(high, float(x.mean()) + reach)
-
-
-def trials_for(distance: float, confidence: float = 0.99, power: float = 0.99) -> int:
-    """Trials after which a probability at `distance` from a bound is told from it, by Hoeffding, for every probability.
-
-    n >= (sqrt(log(1/a)) + sqrt(log(1/b)))^2 / (2 distance^2), a = 1 - confidence, b = 1 - power. Raises: UserError
-    for values outside of (0, 1).
-    """
-    for value in (distance, confidence, power):
-        _require(value)
-    root = math.sqrt(-math.log(1 - confidence)) + math.sqrt(-math.log(1 - power))
-    return math.ceil((root / distance) ** 2 / 2)
 
 
 def _require(value: float) -> None:

@@ -54,25 +54,6 @@ def class_subset(labels: Tensor, keep: Sequence[int]) -> tuple[Tensor, Tensor]:
     return indices.to(labels.device), renumbered[indices].to(labels.device)
 
 
-def binary_task(labels: Tensor, positive: Sequence[int], negative: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Indices of the samples of both groups of classes, in order, and labels 1 for `positive`, 0 for `negative`.
-
-    Raises: UserError for an empty group or a class in both.
-    """
-    _require_integers(labels)
-    positive, negative = ([integer("class", k) for k in group] for group in (positive, negative))
-    both = set(positive) & set(negative)
-    if not positive or not negative or both:
-        what = f"class {min(both)} is in both groups" if both else "a group is empty"
-        raise UserError(f"{what}: give two groups of classes without a common one")
-    of_positive = torch.isin(labels, torch.tensor(list(positive), device=labels.device))
-    of_negative = torch.isin(labels, torch.tensor(list(negative), device=labels.device))
-    if not (bool(of_positive.any()) and bool(of_negative.any())):
-        raise UserError(f"no samples of {list(positive)} or of {list(negative)}: choose classes that the data has")
-    indices = (of_positive | of_negative).nonzero()[:, 0]
-    return indices, of_positive[indices].long()
-
-
 def _require(labels: Tensor, classes: int) -> None:
     _require_integers(labels)
     low, high = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)

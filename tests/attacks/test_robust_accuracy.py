@@ -11,7 +11,7 @@ from tools import Threshold, grey, images, network, own_labels
 from torch import Tensor
 
 from cgro.attacks.ball import Budget, perturbation_size
-from cgro.attacks.images import Attack, Goal, accuracy, correct, evaluation_attack, fgsm, pgd_search
+from cgro.attacks.images import Attack, Goal, accuracy, correct, evaluation_attack, pgd_search
 from cgro.base.errors import UserError
 
 STREAM = np.random.SeedSequence(3)
@@ -68,7 +68,8 @@ def test_an_image_that_is_broken_early_stays_broken(loss) -> None:
 
 def test_one_step_is_weaker_than_many() -> None:
     data, budget = own_labels(), Budget("inf", 0.05)
-    one, many = correct(network(), data, fgsm(budget)), correct(network(), data, evaluation_attack(budget, 20), STREAM)
+    fgsm = Attack(budget, 1, 1.0, start=False)
+    one, many = correct(network(), data, fgsm), correct(network(), data, evaluation_attack(budget, 20), STREAM)
     assert 0 < many.sum() < one.sum() < 300
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cgro.base.errors import UserError
-from cgro.data.labels import binary_task, class_subset, noisy_labels
+from cgro.data.labels import class_subset, noisy_labels
 
 TRUE = torch.arange(20_000) % 10
 
@@ -48,12 +48,6 @@ def test_a_class_subset_keeps_indices_and_renumbers() -> None:
     assert labels.tolist() == [1, 1, 0]
 
 
-def test_a_binary_task_joins_classes() -> None:
-    indices, labels = binary_task(torch.tensor([3, 1, 0, 3, 7, 1]), positive=[3, 7], negative=[1])
-    assert indices.tolist() == [0, 1, 3, 4, 5]
-    assert labels.tolist() == [1, 0, 1, 1, 0]
-
-
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -61,9 +55,6 @@ def test_a_binary_task_joins_classes() -> None:
         (lambda: noisy_labels(TRUE, 0.5, 5, 0), "labels run from 0 to 9"),
         (lambda: class_subset(TRUE, [3]), "need two or more different"),
         (lambda: class_subset(TRUE, [3, 11]), "class 11 has no samples"),
-        (lambda: binary_task(TRUE, [1, 2], [2]), "class 2 is in both groups"),
-        (lambda: binary_task(TRUE, [], [2]), "a group is empty"),
-        (lambda: binary_task(TRUE, [12], [2]), "no samples of [12]"),
         (lambda: noisy_labels(TRUE / 2, 0.5, 10, 0), "labels are torch.float32 (20000,): must be integers (N,)"),
         (lambda: noisy_labels(TRUE[:, None], 0.5, 10, 0), "labels are torch.int64 (20000, 1): must be integers (N,)"),
         (lambda: noisy_labels(TRUE > 3, 0.5, 10, 0), "labels are torch.bool"),
@@ -73,8 +64,6 @@ def test_a_binary_task_joins_classes() -> None:
         (lambda: class_subset(TRUE, [1, 2.5]), "class must be an integer, got 2.5"),
         (lambda: class_subset(TRUE[:0], [1, 2]), "class 1 has no samples"),
         (lambda: class_subset(TRUE, [-1, 2]), "class -1 has no samples"),
-        (lambda: binary_task(TRUE / 2, [1], [2]), "labels are torch.float32"),
-        (lambda: binary_task(TRUE, [1.5], [2]), "class must be an integer, got 1.5"),
     ],
 )
 def test_bad_input_is_one_line(call: Callable[[], object], words: str) -> None:
