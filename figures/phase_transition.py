@@ -1,4 +1,4 @@
-"""Figure: the three stages of adversarial training, with predicted times (Li & Li, ICML 2025, section 5)."""
+"""Figure: the three phases of adversarial training, with predicted times (Li & Li, ICML 2025, section 5)."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
 
 
 FIGURE = Figure(
-    "Three stages of adversarial training, with predicted times",
+    "Three phases of adversarial training, with predicted times",
     experiment="phase-transition",
     needs={
         "seed step": (

@@ -16,7 +16,7 @@ from cgro.simulations import (
     dimension,
     flatness,
     image_cgro,
-    image_stages,
+    image_phases,
     memorization_capacity,
     memorizer_certificates,
     parameter_counts,
@@ -46,7 +46,7 @@ CONFIGS: dict[str, Any] = {
     "robust-overfitting": robust_overfitting.Config(TINY),
     "width-sweep": width_sweep.Config(TINY, widths=(1, 3)),
     "flatness": flatness.Config(TINY, at_epochs=(1, 2), ratios=(0.5, 1.0), search_steps=2),
-    "image-stages": image_stages.Config(replace(TINY, evaluation_images=50, epochs=4), points=5),
+    "image-phases": image_phases.Config(replace(TINY, evaluation_images=50, epochs=4), points=5),
     "parameter-counts": parameter_counts.Config(
         samples=(6, 10), dims=(2, 3), ratios=(0.3, 0.6), fixed_samples=8, fixed_dim=4, seeds=2
     ),

@@ -11,7 +11,7 @@ Both kinds of images are exchangeable, so M can only come from having been train
 set, would not do: other people wrote those digits, and their shift would count as memory.) In the patch
 model of Li & Li (ICML 2025) the three are what the theory follows: a fresh sample has mean margin alpha^q U, under the
 attack (alpha - delta)^q U, and a training sample V_i more, so that S = alpha^q U, S^ = (alpha - delta)^q U and M = mean
-of V_i [D]. Stage I ends when S reaches 1, the scale of the logistic loss, stage II when M does; in between the robust
+of V_i [D]. Phase I ends when S reaches 1, the scale of the logistic loss, phase II when M does; in between the robust
 training loss stands still near what S^ alone leaves of it.
 """
 

@@ -92,7 +92,7 @@ SIMULATE = [
     ("simulate certified-cgro --epochs -1", "epochs"),
     ("simulate flatness --radius inf", "radius"),
     ("simulate image-cgro --learning-rate nan", "learning_rate"),
-    ("simulate image-stages --batch-size 0", "batch_size"),
+    ("simulate image-phases --batch-size 0", "batch_size"),
     ("simulate robust-overfitting --label-noise 2", "label_noise"),
     ("simulate width-sweep --widths 0", "width"),
     ("simulate reference-points --seeds -1", "seeds"),

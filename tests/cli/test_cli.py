@@ -186,7 +186,7 @@ def test_list_names_everything(cgro: Cgro, monkeypatch: pytest.MonkeyPatch) -> N
 COMMANDS = (
     ("list",),
     ("simulate", "phase-diagram"),
-    ("simulate", "image-stages"),
+    ("simulate", "image-phases"),
     ("check", "end-state"),
     ("train",),
     ("evaluate", "x.safetensors"),

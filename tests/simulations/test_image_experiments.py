@@ -10,10 +10,10 @@ import xarray as xr
 
 from cgro.base.errors import UserError
 from cgro.figures import flatness as flatness_figure
-from cgro.figures import image_stages as stages_figure
+from cgro.figures import image_phases as phases_figure
 from cgro.figures import robust_overfitting as overfitting_figure
 from cgro.figures import width_sweep as sweep_figure
-from cgro.simulations import flatness, image_stages, robust_overfitting, width_sweep
+from cgro.simulations import flatness, image_phases, robust_overfitting, width_sweep
 from cgro.training.config import TrainingConfig
 
 
@@ -65,18 +65,18 @@ def test_the_loss_is_flat_inside_the_training_radius_around_training_images() ->
     assert len(flatness_figure.numbers(result)[1]) == 12
 
 
-def test_the_stages_come_in_order() -> None:
-    training = replace(image_stages.Config.quick().training, epochs=30, evaluation_images=200, samples=300)
-    config = image_stages.Config(training, seeds=1, points=25)
-    result = image_stages.run(config)
+def test_the_phases_come_in_order() -> None:
+    training = replace(image_phases.Config.quick().training, epochs=30, evaluation_images=200, samples=300)
+    config = image_phases.Config(training, seeds=1, points=25)
+    result = image_phases.run(config)
     assert labelled(result)
-    assert float(result["T_1"][0]) < 0.5 * float(result["T_2"][0])
+    assert float(result["T_0"][0]) < 0.5 * float(result["T_1"][0])
     first, last = result.isel(seed=0, step=0), result.isel(seed=0, step=-1)
     assert abs(float(first["memorized"])) < 0.2
     assert last["memorized"] > 1
     assert last["attacked_loss_train"] < 0.6 * last["attacked_loss_unseen"]
     np.testing.assert_allclose(result["memorized"], result["attacked_margin_train"] - result["attacked_margin_unseen"])
-    assert "Stage I ends at step" in stages_figure.caption(result)
+    assert "Phase I ends at step T_0 =" in phases_figure.caption(result)
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,9 @@ def test_the_stages_come_in_order() -> None:
         (lambda: flatness.Config(ratios=(0.0, 1.0)), "ratios are"),
         (lambda: flatness.Config(at_epochs=(5, 50)), "increase within 1 to 40"),
         (lambda: flatness.Config(search_steps=0), "search_steps is 0"),
-        (lambda: image_stages.Config(points=2), "points is 2: allowed are 5 or more"),
-        (lambda: image_stages.Config(TrainingConfig(samples=None)), "samples is None, all: some must be left"),
-        (lambda: image_stages.Config(TrainingConfig(label_noise=0.1)), "label_noise is 0.1: allowed is 0"),
+        (lambda: image_phases.Config(points=2), "points is 2: allowed are 5 or more"),
+        (lambda: image_phases.Config(TrainingConfig(samples=None)), "samples is None, all: some must be left"),
+        (lambda: image_phases.Config(TrainingConfig(label_noise=0.1)), "label_noise is 0.1: allowed is 0"),
         (lambda: robust_overfitting.Config(TrainingConfig(held_out=0)), "to choose the best checkpoint by"),
         (lambda: robust_overfitting.Config(seeds=0), "seeds must be an integer of at least 1, got 0"),
     ],
@@ -117,7 +117,7 @@ def test_narrow_networks_train_if_the_radius_rises() -> None:
     assert (found[0.8]["clean_test_accuracy"] > 0.8).all()
 
 
-def test_the_stages_need_images_that_are_left() -> None:
-    config = image_stages.Config(replace(image_stages.Config.quick().training, samples=1190), seeds=1)
+def test_the_phases_need_images_that_are_left() -> None:
+    config = image_phases.Config(replace(image_phases.Config.quick().training, samples=1190), seeds=1)
     with pytest.raises(UserError, match="samples is 1190, which leaves 11 images: 50 or more are needed"):
-        image_stages.run(config)
+        image_phases.run(config)

@@ -1,4 +1,4 @@
-"""Do the three stages of the theory appear on real images? Signal and memorized components of the margin over training.
+"""Do the three phases of the theory appear on real images? Signal and memorized components of the margin over training.
 
 Margins of images that were drawn like the training images, but not trained on, show what the network has learned that
 generalizes, and what of it survives the attack; attacked training images have a larger margin by what is memorized
@@ -110,7 +110,7 @@ class Cell:
 
 
 def run(config: Config, context: Context | None = None) -> xr.Dataset:
-    """Margins and losses over (seed, step), components of the margin, and the ends T_1 and T_2 of the first two stages.
+    """Margins and losses over (seed, step), components of the margin, and T_0 and T_1, when S and M reach 1.
 
     Raises: UserError for data or a device that is not there, and for training that diverges.
     """
@@ -163,8 +163,9 @@ def _dataset(cell: Cell, training: TrainingRun) -> xr.Dataset:
             variables[f"{name}_{part}"] = (dims, values[None], {"long_name": label.format(called), "units": units})
     memorized = variables["attacked_margin_train"][1] - variables["attacked_margin_unseen"][1]
     variables["memorized"] = (dims, memorized, {"long_name": "Memorized component of the margin", "units": "logit"})
-    for symbol, values in (("T_1", variables["clean_margin_unseen"][1]), ("T_2", memorized)):
-        about = {"long_name": f"End of stage {'I' if symbol == 'T_1' else 'II'}", "units": "step"}
+    reached = {"T_0": ("Signal learned", variables["clean_margin_unseen"][1]), "T_1": ("Noise memorized", memorized)}
+    for symbol, (label, values) in reached.items():
+        about = {"long_name": f"{label}: its component of the margin reaches 1", "units": "step"}
         variables[symbol] = ("seed", [crossing(steps.astype(float), values[0], 1.0)], about)
     last = training.rows[-1]
     for name in ("clean_test_accuracy", "robust_test_accuracy", "robust_train_accuracy"):
@@ -186,5 +187,5 @@ def _dataset(cell: Cell, training: TrainingRun) -> xr.Dataset:
 
 
 EXPERIMENT = Experiment(
-    "The three stages on real images: signal, its stall under attack, memorization", Config, run, one_core_cells=True
+    "The three phases on real images: signal, its stall under attack, memorization", Config, run, one_core_cells=True
 )

@@ -1,4 +1,4 @@
-"""Components of the margin and losses of real images over training, with the stages shaded."""
+"""Components of the margin and losses of real images over training, with the phases shaded."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ SHADES = ("#f2f2f2", "#ffffff", "#f2f2f2")
 
 
 def times(result: xr.Dataset) -> tuple[float, float]:
-    """Geometric means over seeds of the ends of stage I and II; NaN where a seed does not reach them."""
-    return tuple(float(np.exp(np.log(result[name].values).mean())) for name in ("T_1", "T_2"))  # type: ignore[return-value]
+    """Geometric means over seeds of the ends of phase I and II; NaN where a seed does not reach them."""
+    return tuple(float(np.exp(np.log(result[name].values).mean())) for name in ("T_0", "T_1"))  # type: ignore[return-value]
 
 
 def caption(result: xr.Dataset) -> str:
-    """What was trained and watched, and when the stages end."""
+    """What was trained and watched, and when the phases end."""
     a, (first, second) = result.attrs, times(result)
     last = result.isel(step=-1).mean("seed")
-    stages = (
-        f"Stage I ends at step {first:.0f}, where the signal component reaches 1 (dotted), stage II at step "
-        f"{second:.0f}, where the memorized one does."
+    phases = (
+        f"Phase I ends at step T_0 = {first:.0f}, where the signal component reaches 1 (dotted), phase II at step "
+        f"T_1 = {second:.0f}, where the memorized one does."
         if np.isfinite(first + second)
-        else "Not every seed reaches the end of stage II."
+        else "Not every seed reaches the end of phase II."
     )
     return (
         f"{method(a)} of {a['model']} (width {a['width']:g}) on {a['train_images']:,} images "
         f"({a['data']}), {ball(a)}, constant learning rate{_ramp(a)}. (a) Mean margins of {a['watched']:,} "
         "unseen images, clean (S) and perturbed, and by how much margins of perturbed training images are larger "
-        f"(M). (b) Their losses. {stages} At the end the loss of perturbed training images is "
+        f"(M). (b) Their losses. {phases} At the end the loss of perturbed training images is "
         f"{float(last['attacked_loss_train']):.2f} nat, of unseen ones {float(last['attacked_loss_unseen']):.2f} "
         f"nat. {lines(result.sizes['seed'])}"
     )
@@ -72,7 +72,7 @@ def draw(result: xr.Dataset) -> Drawing:
             band(ax, step, result[name].values, COLORS[color], text, linestyle=style)
         ax.set_xscale("log")
         ax.set(xlim=(step[0], step[-1]), xlabel="training time (updates)", ylabel=label)
-        _stages(ax, result)
+        _phases(ax, result)
         panel_label(ax, "a" if ax is axes[0] else "b", title)
     axes[0].axhline(1.0, color=COLORS["neutral"], lw=0.7, ls=":")
     top = 1.6 * max(float(result["memorized"].max()), 2.0)
@@ -83,8 +83,8 @@ def draw(result: xr.Dataset) -> Drawing:
     return fig
 
 
-def _stages(ax: Axes, result: xr.Dataset) -> None:
-    """Shade the stages and number them at the top."""
+def _phases(ax: Axes, result: xr.Dataset) -> None:
+    """Shade the phases and number them at the top."""
     first, second = times(result)
     if not np.isfinite(first + second):
         return
@@ -107,14 +107,14 @@ def numbers(result: xr.Dataset) -> tuple[list[str], list[list[float | str]]]:
 
 
 FIGURE = Figure(
-    "The three stages on real images",
-    experiment="image-stages",
+    "The three phases on real images",
+    experiment="image-phases",
     needs={
         "seed step": (
             "attacked_loss_train clean_margin_unseen attacked_margin_unseen clean_loss_unseen attacked_loss_unseen "
             "memorized"
         ),
-        "seed": "T_1 T_2",
+        "seed": "T_0 T_1",
         "step": "step",
     },
     attributes="data model width radius train_images watched",
