@@ -10,7 +10,6 @@ Letters: N points, D dimensions, C classes, K cells per side.
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Int, Int64
@@ -24,7 +23,6 @@ from cgro.data.separation import LabelledPoints, checked_labels
 LARGEST_FAMILY = 10**6
 """Points of a family whose size is exponential in its parameters."""
 Seed = int | np.random.SeedSequence
-Labelling = Literal["random", "parity"]
 
 _SLACK = 1e-12
 """Relative rounding that a prescribed distance may have."""
@@ -105,47 +103,6 @@ def grid_family(
     return LabelledPoints(np.column_stack([(index + 1) / cells_per_side, 0.5 + offset * y]), y)
 
 
-def manifold_points(
-    samples: int,
-    dim: int,
-    intrinsic_dim: int,
-    *,
-    separation: float | None = None,
-    waves: float = 0.0,
-    amplitude: float = 0.1,
-    classes: int = 2,
-    seed: Seed,
-) -> LabelledPoints:
-    """Random labels on a k-dimensional linear or curved manifold in R^D.
-
-        x = Q t   or, if waves > 0,   x = Q (t, amplitude sin(2 pi waves t)),    t in [0, 1]^k,
-
-    with Q of random orthonormal columns, sin coordinate by coordinate. Both maps never bring points nearer in l_2, the
-    linear one is an isometry: a separation of the t in l_2 holds for the x.
-
-    separation: in l_2, as in `random_separated`; None for independent uniform t. waves: periods over [0, 1], >= 0.
-    Raises: UserError for bad sizes, D < k (D < 2 k if curved), and beyond the packing limit in [0, 1]^k.
-    """
-    require_sizes(samples=samples, dim=dim, intrinsic_dim=intrinsic_dim)
-    _require_real("waves", waves, least=0.0, most=math.inf)
-    _require_real("amplitude", amplitude, above=0.0, most=math.inf)
-    rank = 2 * intrinsic_dim if waves else intrinsic_dim
-    if dim < rank:
-        kind = "curved" if waves else "linear"
-        raise UserError(f"dim = {dim}: a {kind} manifold of dimension {intrinsic_dim} needs dim >= {rank}; raise dim")
-    inner, outer = _spawn(seed, 2)
-    flat = (
-        random_points(samples, intrinsic_dim, classes=classes, seed=inner)
-        if separation is None
-        else random_separated(samples, intrinsic_dim, "2", separation, classes=classes, seed=inner)
-    )
-    t = flat.points
-    if waves:
-        t = np.column_stack([t, amplitude * np.sin(2 * np.pi * waves * t)])
-    frame, _ = np.linalg.qr(np.random.default_rng(outer).standard_normal((dim, rank)))
-    return LabelledPoints(t @ frame.T, flat.labels)
-
-
 def weak_coordinate(
     samples: int,
     dim: int,
@@ -192,51 +149,6 @@ def weak_coordinate(
     inside = slice(1, informative + 1)
     points[:, inside] = cell * (1 + separation) / 2 + (1 - separation) / 2 * points[:, inside]
     return LabelledPoints(points, y)
-
-
-def two_rings(
-    samples: int, dim: int = 2, *, radii: tuple[float, float] = (0.5, 1.0), noise: float = 0.0, seed: Seed
-) -> LabelledPoints:
-    """Two concentric spheres in R^D, -1 inside and +1 outside, each thickened by `noise` to both sides.
-
-    Directions are uniform, radii uniform within noise of radii[y]. In l_2 the supports are
-    radii[1] - radii[0] - 2 noise apart, and sgn(|x|_2 - (radii[0] + radii[1]) / 2) is robust at every radius below half
-    of that.
-
-    Raises: UserError unless D >= 2, 0 < radii[0] < radii[1], and 0 <= noise < (radii[1] - radii[0]) / 2 and radii[0].
-    """
-    require_sizes(samples=samples, dim=dim)
-    if dim < 2:
-        raise UserError(f"dim = {dim}: a ring needs dim >= 2; raise it")
-    if not isinstance(radii, tuple | list) or len(radii) != 2:
-        raise UserError(f"radii = {radii}: must be two numbers, the inner and the outer radius; give both")
-    inner, outer = radii
-    _require_real("inner radius", inner, above=0.0, most=math.inf)
-    _require_real("outer radius", outer, above=inner, most=math.inf)
-    _require_real("noise", noise, least=0.0, below=min((outer - inner) / 2, inner))
-    labels, directions, thickness = _streams(seed, 3)
-    y = _random_labels(labels, samples, 2)
-    x = directions.standard_normal((samples, dim))
-    x /= np.linalg.norm(x, axis=1, keepdims=True)
-    radius = np.where(y > 0, outer, inner) + noise * thickness.uniform(-1, 1, samples)
-    return LabelledPoints(radius[:, None] * x, y)
-
-
-def hypercube(dim: int, labelling: Labelling = "random", *, seed: Seed = 0) -> LabelledPoints:
-    """All 2^D vertices of [0, 1]^D, the last coordinate running fastest: random labels, or (-1)^(sum of coordinates).
-
-    Neighbours are 1 apart in every l_p. With parity all neighbours differ in label.
-
-    Raises: UserError for another labelling, and for more than 10^6 vertices.
-    """
-    require_sizes(dim=dim)
-    if labelling not in get_args(Labelling):
-        raise UserError(f"labelling is {labelling!r}: allowed are {', '.join(get_args(Labelling))}; choose one of them")
-    count = _power_within(2, dim, "2^dim")
-    vertices = np.arange(count)[:, None] >> np.arange(dim)[::-1] & 1
-    parity = 1 - 2 * (vertices.sum(1) % 2)
-    y = parity if labelling == "parity" else _random_labels(_streams(seed, 1)[0], count, 2)
-    return LabelledPoints(vertices, y)
 
 
 def basis_family(dim: int, extra: int = 0) -> LabelledPoints:

@@ -18,13 +18,10 @@ from cgro.data import separated as families
 from cgro.data.separated import (
     basis_family,
     grid_family,
-    hypercube,
     largest_separation,
-    manifold_points,
     packing_limit,
     random_points,
     random_separated,
-    two_rings,
     weak_coordinate,
 )
 from cgro.data.separation import LabelledPoints
@@ -136,11 +133,7 @@ FAMILIES: dict[str, Callable[[int | np.random.SeedSequence], LabelledPoints]] = 
     "uniform": lambda seed: random_points(20, 3, seed=seed),
     "separated": lambda seed: random_separated(20, 3, "2", 0.2, seed=seed),
     "grid": lambda seed: grid_family(4, 3, 0.1, seed=seed),
-    "linear manifold": lambda seed: manifold_points(20, 5, 2, separation=0.1, seed=seed),
-    "curved manifold": lambda seed: manifold_points(20, 5, 2, waves=2.0, seed=seed),
     "weak coordinate": lambda seed: weak_coordinate(20, 5, **WEAK, seed=seed),
-    "rings": lambda seed: two_rings(20, 3, noise=0.1, seed=seed),
-    "hypercube": lambda seed: hypercube(4, seed=seed),
 }
 
 
@@ -174,25 +167,6 @@ def test_grid_family_takes_any_labelling() -> None:
     data = grid_family(2, 3, 0.25, labelling=phi)
     np.testing.assert_array_equal(data.labels, phi)
     np.testing.assert_array_equal(data.points, [[0.5, 0.5, 0.75], [0.5, 1, 0.25], [1, 0.5, 0.25], [1, 1, 0.75]])
-
-
-@settings(max_examples=40)
-@given(inner=st.integers(1, 4), more=st.integers(0, 6), waves=st.sampled_from([0, 0.5, 3]), seed=st.integers(0, 1000))
-def test_manifolds_keep_the_intrinsic_separation(inner: int, more: int, waves: float, seed: int) -> None:
-    dim = 2 * inner + more
-    separation = 0.9 * largest_separation(30, inner, "2")
-    data = manifold_points(30, dim, inner, separation=separation, waves=waves, amplitude=0.3, seed=seed)
-    assert smallest_distance(data, "2", opposite=False) >= separation * (1 - 1e-9)
-    rank = np.linalg.matrix_rank(data.points, tol=1e-9)
-    assert rank == inner if not waves else rank > inner
-
-
-def test_curved_manifold_is_the_stated_one() -> None:
-    flat, curved = (manifold_points(40, 7, 2, waves=w, amplitude=0.3, seed=1).points for w in (0.0, 1.5))
-    t = random_points(40, 2, seed=np.random.SeedSequence(1).spawn(1)[0]).points
-    lifted = np.column_stack([t, 0.3 * np.sin(2 * np.pi * 1.5 * t)])
-    np.testing.assert_allclose(flat @ flat.T, t @ t.T, atol=1e-12)
-    np.testing.assert_allclose(curved @ curved.T, lifted @ lifted.T, atol=1e-12)
 
 
 @settings(max_examples=60)
@@ -239,25 +213,6 @@ def test_weak_coordinate_has_the_stated_robust_error_and_a_checkerboard() -> Non
     assert 0.27 < np.std(x[:, 3]) < 0.31
 
 
-@given(dim=st.integers(2, 6), noise=st.floats(0, 0.19), seed=st.integers(0, 1000))
-def test_rings_have_their_radii(dim: int, noise: float, seed: int) -> None:
-    data = two_rings(60, dim, radii=(0.3, 0.7), noise=noise, seed=seed)
-    radius = np.linalg.norm(data.points, axis=1)
-    assert (abs(radius - np.where(data.labels > 0, 0.7, 0.3)) <= noise + 1e-12).all()
-    assert smallest_distance(data, "2") >= 0.4 - 2 * noise - 1e-12
-
-
-def test_hypercube_by_hand() -> None:
-    square = hypercube(2, "parity")
-    np.testing.assert_array_equal(square.points, [[0, 0], [0, 1], [1, 0], [1, 1]])
-    np.testing.assert_array_equal(square.labels, [1, -1, -1, 1])
-    cube = hypercube(5, seed=1)
-    np.testing.assert_array_equal(np.unique(cube.points, axis=0), list(itertools.product([0, 1], repeat=5)))
-    assert cube.classes.tolist() == [-1, 1]
-    for norm in NORMS:
-        assert smallest_distance(cube, norm) == 1
-
-
 def test_basis_family_by_hand() -> None:
     data = basis_family(2, extra=2)
     np.testing.assert_array_equal(data.points, [[0, 0], [1, 0], [0, 1], [2, 0], [3, 0]])
@@ -295,11 +250,6 @@ def test_fewest_letters(samples: int, length: int) -> None:
         (lambda: grid_family(10, 8, 0.1), r"cells_per_side\^\(dim - 1\) = 10\^7 points: must be at most 1,000,000"),
         (lambda: grid_family(2, 2, 0.1, labelling=np.array([1, 0])), r"labelling has shape \(2,\): must be 2 values"),
         (lambda: grid_family(2, 2, 0.1, labelling=np.ones(3)), r"labelling has shape \(3,\): must be 2 values"),
-        (lambda: manifold_points(9, 3, 4, seed=0), "dim = 3: a linear manifold of dimension 4 needs dim >= 4"),
-        (lambda: manifold_points(9, 3, 2, waves=1, seed=0), "dim = 3: a curved manifold .* needs dim >= 4"),
-        (lambda: manifold_points(9, 3, 2, waves=-1, seed=0), r"waves = -1: must be in \[0, infinity\)"),
-        (lambda: manifold_points(9, 3, 2, amplitude=0, seed=0), r"amplitude = 0: must be in \(0, infinity\)"),
-        (lambda: manifold_points(99, 3, 1, separation=0.1, seed=0), "hold 11 points at that l_2 distance, not 99"),
         (lambda: packing_limit(2, "2", -1), "separation = -1: must be in"),
         (lambda: packing_limit(2, "p", 1), "norm is 'p': allowed"),
         (lambda: largest_separation(0, 2, "2"), "samples = 0: must be"),
@@ -309,13 +259,6 @@ def test_fewest_letters(samples: int, length: int) -> None:
         (lambda: weak_coordinate(9, 3, **WEAK, spread=-1, seed=0), "spread = -1: must be"),
         (lambda: weak_coordinate(9, 3, **WEAK, informative=3, seed=0), "informative = 3: must be at most dim - 1 = 2"),
         (lambda: weak_coordinate(9, 3, **WEAK, informative=0, seed=0), "informative = 0: must be"),
-        (lambda: two_rings(9, 1, seed=0), "dim = 1: a ring"),
-        (lambda: two_rings(9, radii=(0, 1), seed=0), "inner radius = 0: must be"),
-        (lambda: two_rings(9, radii=(1, 1), seed=0), r"outer radius = 1: must be in \(1, infinity\)"),
-        (lambda: two_rings(9, noise=0.25, seed=0), r"noise = 0.25: must be in \[0, 0.25\)"),
-        (lambda: hypercube(20), r"2\^dim = 2\^20 points: must be at most 1,000,000"),
-        (lambda: hypercube(10**9), r"2\^dim = 2\^1000000000 points: must be"),
-        (lambda: hypercube(3, "xor"), "labelling is 'xor': allowed are random, parity"),
         (lambda: basis_family(0), "dim = 0: must be"),
         (lambda: basis_family(2, -1), "extra = -1: must be a non-negative integer"),
         (lambda: basis_family(2, True), "extra = True: must be a non-negative integer"),
@@ -328,8 +271,6 @@ def test_fewest_letters(samples: int, length: int) -> None:
         (lambda: grid_family(2, 2, 0.1, labelling=np.array([1, -1 + 0j])), "labels are of type complex128"),
         (lambda: grid_family(2, 2, 0.1, labelling=np.array([True, True])), "labelling holds True: must be"),
         (lambda: grid_family(2, 2, 0.1, labelling=["a", "b"]), "labels are of type <U1"),
-        (lambda: two_rings(9, radii=(0.5, 1.0, 2.0), seed=0), r"radii = \(0.5, 1.0, 2.0\): must be two numbers"),
-        (lambda: two_rings(9, radii=0.5, seed=0), "radii = 0.5: must be two numbers"),
     ],
 )
 def test_bad_arguments_are_refused(draw: Callable[[], object], message: str) -> None:
