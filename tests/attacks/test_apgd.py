@@ -215,9 +215,9 @@ def test_the_ensemble_is_at_least_as_strong_as_its_parts() -> None:
 
 
 def test_an_independent_library_finds_no_more_errors() -> None:
-    """Within 0.3 points of the first two attacks of AutoAttack, its strongest, as `pyautoattack` has them."""
+    """The library has the first two attacks of AutoAttack, its strongest."""
     library = pytest.importorskip("pyautoattack")
-    data, model, left = own_labels(150), network().eval(), {"ours": 0, "theirs": 0}
+    data, model, left = own_labels(50), network().eval(), {"ours": 0, "theirs": 0}
     x, y = data.scaled(data.pixels), data.labels
     for norm, named, radius in (("1", "L1", 0.4), ("2", "L2", 0.25), ("inf", "Linf", 0.03)):
         budget = Budget(norm, radius)
@@ -226,8 +226,8 @@ def test_an_independent_library_finds_no_more_errors() -> None:
         )
         # Its own setting for l_1.
         peer.apgd.use_largereps = peer.apgd_targeted.use_largereps = norm == "1"
-        z, *_ = peer.run_standard_evaluation(x, y, batch_size=150)
+        z, *_ = peer.run_standard_evaluation(x, y, batch_size=50)
         left["theirs"] += int((model(z).argmax(1) == y).sum())
         left["ours"] += int(AttackEnsemble(budget).correct(model, data, STREAM)["apgd-targeted"].sum())
-    assert 100 < left["ours"] < 350
-    assert left["ours"] <= left["theirs"] + 0.003 * 450
+    assert 33 < left["ours"] < 117
+    assert left["ours"] <= left["theirs"]

@@ -164,10 +164,13 @@ def require_witnesses(found: Certificate, problem: Problem) -> None:
 @pytest.mark.parametrize("readout", ["sign", "label", "argmax"])
 @pytest.mark.parametrize("norm", NORMS)
 def test_witnesses_are_real(norm, readout) -> None:
+    statuses = set()
     for seed in range(12):
         network, points, labels = plane_problem(seed, readout)
         found = certify(network, points, labels, norm, 0.7, readout=readout)
         require_witnesses(found, Problem.of(network, points, labels, norm, 0.7, readout))
+        statuses |= {*found.status}
+    assert statuses == {"certified", "counterexample"}
 
 
 @settings(max_examples=40)

@@ -121,7 +121,8 @@ def test_the_report_is_json_and_nothing_else(points: Path, tmp_path: Path, cgro:
     assert report["read"] == "12 points in 3 dimensions, labels from column label; header skipped"
     assert report["classes"] is None
     numbers = ("parameters", "neurons", "depth", "width", "weight", "bits", "margin", "by structure", "refuted")
-    assert all(isinstance(v, int | float) for k, v in report.items() if any(k.endswith(word) for word in numbers))
+    for word in numbers:
+        assert [value for name, value in report.items() if name.endswith(word) and isinstance(value, int | float)], word
     assert report["all parameters by formula"] == report["all parameters"]
     assert report["folder"] == str(out)
     assert sorted(report["files"]) == sorted(str(path.relative_to(out)) for path in files_below(out))

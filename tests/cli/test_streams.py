@@ -96,7 +96,7 @@ def shell(line: str, **more: str) -> subprocess.CompletedProcess[str]:
         pytest.param("$CGRO list >/dev/full; echo $?", "2", FULL_LINE, marks=needs_full),
         ("$CGRO list --sedes 2>&-; echo $?", "2", ""),
         pytest.param("$CGRO list --sedes 2>/dev/full; echo $?", "2", "", marks=needs_full),
-        ("$CGRO check square-error --json --quiet --results $0/a <&- >/dev/null; echo $?", "0", ""),
+        ("$CGRO check square-error --json --quiet --jobs 1 --results $0/a <&- >/dev/null; echo $?", "0", ""),
     ],
 )
 def test_a_process_ends_as_it_should(line: str, out: str, err: str, tmp_path: Path) -> None:
@@ -114,9 +114,10 @@ def test_all_streams_closed_damage_no_file(cgro: Cgro, tmp_path: Path) -> None:
     store.load(Path(outcome.out.strip()))
 
 
-def test_json_is_whole_beside_progress(tmp_path: Path) -> None:
-    done = shell(f"$CGRO check square-error gate --json --jobs 2 --results {tmp_path}")
-    assert [verdict["name"] for verdict in json.loads(done.stdout)] == ["square-error", "gate"]
+def test_json_is_whole_beside_progress(cgro: Cgro, tmp_path: Path) -> None:
+    outcome = cgro("check", "square-error", "gate", "--json", "--jobs", 1, "--results", tmp_path)
+    assert [verdict["name"] for verdict in json.loads(outcome.out)] == ["square-error", "gate"]
+    assert "100%" in outcome.err
 
 
 @pytest.mark.parametrize(

@@ -282,9 +282,8 @@ def test_an_unknown_axis_without_values() -> None:
 
 
 @pytest.mark.parametrize("name", find_all("experiment"))
-def test_presets_are_configurations(name: str) -> None:
+def test_presets_differ(name: str) -> None:
     config = find_all("experiment")[name].Config
-    assert config.quick() == config.quick()
     assert config.quick() != config.paper()
 
 

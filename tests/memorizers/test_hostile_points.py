@@ -102,7 +102,7 @@ def test_scales_and_ratios_at_the_edge_of_float64(norm: Norm, construction: str)
     assert set(found) == {"built", "refused"}
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @example(points=[[0.0] * 8, [1.0] * 8], flips=[1], ratio=0.999, scale=1.0)
 @given(
     points=st.integers(1, 3).flatmap(

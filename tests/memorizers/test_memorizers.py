@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cgro.base.errors import UserError
@@ -102,6 +102,7 @@ def test_the_rarer_sign_is_stored(norm: Norm, construction: str) -> None:
 
 
 @pytest.mark.parametrize(("norm", "construction"), CASES)
+@settings(max_examples=25)
 @given(st.integers(0, 10**6), st.floats(0.05, 0.97), st.floats(-50, 50), st.floats(-3, 3))
 def test_scale_and_place_do_not_matter(
     norm: Norm, construction: str, seed: int, ratio: float, shift: float, scale: float

@@ -286,8 +286,6 @@ def test_the_experiment_and_its_refusals() -> None:
     assert (square["certified"].values == found).all()
     assert (square["neurons"].values >= square["needed"].values)[found].all()
     assert (square["neurons"].values == 1)[square["needed"].values == 1].all()
-    data = grid_family(2, 3, 0.0125, seed=0)
-    assert isinstance(data, LabelledPoints)
     for options, message in (
         ({"line_cells": 11}, "line_cells is 11"),
         ({"square_width": 0}, "square_width"),

@@ -18,6 +18,7 @@ import pytest
 import xarray as xr
 from tools import PATHS, Outcome, files_below, finish, start
 
+from cgro.cli.main import main
 from cgro.runs import store
 
 pytest.importorskip("distributed", reason="the extra [dask] is not installed")
@@ -55,41 +56,44 @@ class Cluster:
                 break
         Thread(target=self.scheduler.stderr.read, daemon=True).start()
         self.workers: list[subprocess.Popen[str]] = []
+        self.others: list[subprocess.Popen[str]] = []
 
-    def add_workers(self, count: int, **environment: str) -> None:
+    def have_workers(self, count: int) -> None:
+        """So many of them, with those that are there."""
         options = ("--nthreads", "1", "--no-nanny", "--memory-limit", "0", "--death-timeout", "60")
-        for _ in range(count):
-            worker = self._spawn("worker", self.address, *options, **environment)
+        self.workers = [worker for worker in self.workers if worker.poll() is None]
+        while len(self.workers) < count:
+            worker = self._spawn("worker", self.address, *options)
             Thread(target=worker.stderr.read, daemon=True).start()  # type: ignore[union-attr]
             self.workers.append(worker)
 
     @staticmethod
-    def _spawn(what: str, *options: str, **environment: str) -> subprocess.Popen[str]:
+    def _spawn(what: str, *options: str) -> subprocess.Popen[str]:
         command = (sys.executable, "-m", "distributed.cli.dask_" + what, "--host", "127.0.0.1", "--no-dashboard")
-        own = {
-            "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": PATHS,
-            "CGRO_DATA": "",
-            **environment,
-        }
+        own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": PATHS, "CGRO_DATA": ""}
         return subprocess.Popen(
             [*command, *options], stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parent, env=os.environ | own
         )
 
     def close(self) -> None:
-        for process in (*self.workers, self.scheduler):
+        for process in (*self.workers, *self.others, self.scheduler):
             with suppress(ProcessLookupError):
                 process.kill()
             process.wait()
 
 
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
+def _cluster() -> Iterator[Cluster]:
     started = Cluster()
     try:
         yield started
     finally:
         started.close()
+
+
+cluster = pytest.fixture(_cluster, scope="module")
+"""A cluster for all; tests ask it for workers."""
+mortal = pytest.fixture(_cluster)
+"""A cluster for one test, which may end it."""
 
 
 def finished_cells(folder: Path) -> int:
@@ -109,9 +113,9 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 @pytest.fixture(scope="module")
 def serial(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
     """What one process gives."""
-    outcome = finish(start(*SWEEP, 50_000, "--jobs", 1, "--quiet", "--results", tmp_path_factory.mktemp("serial")))
-    assert outcome.code == 0, outcome.err
-    return store.load(Path(outcome.out.strip()))
+    folder = tmp_path_factory.mktemp("serial")
+    assert main([str(a) for a in (*SWEEP, 50_000, "--jobs", 1, "--quiet", "--results", folder)]) == 0
+    return store.load(next((folder / "phase-diagram").glob("*.nc")))
 
 
 def assert_same_bits(outcome: Outcome, serial: xr.Dataset) -> None:
@@ -125,52 +129,49 @@ def assert_same_bits(outcome: Outcome, serial: xr.Dataset) -> None:
 def test_three_workers_give_the_bits_of_one_process_even_if_one_is_killed(
     cluster: Cluster, serial: xr.Dataset, tmp_path: Path
 ) -> None:
-    cluster.add_workers(3)
-    for number, kill in enumerate((False, True)):
-        folder = tmp_path / str(number)
-        process = start(*SWEEP, 50_000, "--dask", cluster.address, "--quiet", "--results", folder)
-        if kill:
-            wait_for(lambda folder=folder: finished_cells(folder) > 0, process)
-            cluster.workers[0].kill()
-        assert_same_bits(finish(process), serial)
-        assert finished_cells(folder) == BLOCKS
-        # The client alone writes: nothing else may lie there.
-        assert {path.suffix for path in files_below(folder)} == {".nc", ".sqlite"}
+    cluster.have_workers(3)
+    process = start(*SWEEP, 50_000, "--dask", cluster.address, "--quiet", "--results", tmp_path)
+    wait_for(lambda: finished_cells(tmp_path) > 0, process)
+    cluster.workers[0].kill()
+    assert_same_bits(finish(process), serial)
+    assert finished_cells(tmp_path) == BLOCKS
+    # The client alone writes: nothing else may lie there.
+    assert {path.suffix for path in files_below(tmp_path)} == {".nc", ".sqlite"}
 
 
 @pytest.mark.parametrize("what", ["scheduler", "workers"])
-def test_a_cluster_that_dies_is_said_in_one_line_within_ten_seconds(
-    what: str, cluster: Cluster, tmp_path: Path
-) -> None:
-    cluster.add_workers(1)
-    process = start(*SWEEP, 500_000, "--dask", cluster.address, "--quiet", "--results", tmp_path)
+def test_a_cluster_that_dies_is_said_in_one_line_within_ten_seconds(what: str, mortal: Cluster, tmp_path: Path) -> None:
+    mortal.have_workers(1)
+    process = start(*SWEEP, 500_000, "--dask", mortal.address, "--quiet", "--results", tmp_path)
     wait_for(lambda: finished_cells(tmp_path) > 0, process)
-    for dead in [cluster.scheduler] if what == "scheduler" else cluster.workers:
+    for dead in [mortal.scheduler] if what == "scheduler" else mortal.workers:
         dead.send_signal(signal.SIGKILL)
     began = time.monotonic()
     outcome = finish(process)
     assert time.monotonic() - began < 20  # ten on a machine that is not busy
     gone = "does not answer any more" if what == "scheduler" else "has lost all its workers"
-    assert re.search(rf"the cluster( at {cluster.address})? {gone}; finished cells are stored", outcome.error)
+    assert re.search(rf"the cluster( at {mortal.address})? {gone}; finished cells are stored", outcome.error)
     assert 0 < finished_cells(tmp_path) < BLOCKS
 
 
 def test_a_client_that_is_killed_loses_nothing_that_reached_it(
-    cluster: Cluster, serial: xr.Dataset, tmp_path: Path
+    cluster: Cluster, serial: xr.Dataset, tmp_path: Path, cgro: Callable[..., Outcome]
 ) -> None:
-    cluster.add_workers(1)
+    cluster.have_workers(2)
     process = start(*SWEEP, 50_000, "--dask", cluster.address, "--quiet", "--results", tmp_path)
     wait_for(lambda: finished_cells(tmp_path) > 1, process)
     process.kill()
     process.wait()
     assert finished_cells(tmp_path) >= 2
-    assert_same_bits(finish(start(*SWEEP, 50_000, "--dask", cluster.address, "--quiet", "--results", tmp_path)), serial)
+    assert_same_bits(cgro(*SWEEP, 50_000, "--dask", cluster.address, "--quiet", "--results", tmp_path), serial)
 
 
-def test_failures_of_cells_come_back_with_their_names(cluster: Cluster, tmp_path: Path) -> None:
-    cluster.add_workers(1)
+def test_failures_of_cells_come_back_with_their_names(
+    cluster: Cluster, tmp_path: Path, cgro: Callable[..., Outcome]
+) -> None:
+    cluster.have_workers(1)
     nothing = ("simulate", "image-cgro", "--data", "mnist", "--dask", cluster.address, "--quiet", "--results", tmp_path)
-    error = finish(start(*nothing, "--data-dir", tmp_path / "empty")).error
+    error = cgro(*nothing, "--data-dir", tmp_path / "empty").error
     assert "empty" in error, "the folder of the data did not reach the worker"
 
 
@@ -226,7 +227,7 @@ def test_a_worker_is_no_scheduler(cluster: Cluster, cgro: Callable[..., Outcome]
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     worker = Cluster._spawn("worker", cluster.address, "--worker-port", str(port), "--no-nanny")
-    cluster.workers.append(worker)
+    cluster.others.append(worker)
     for line in worker.stderr:  # type: ignore[union-attr]
         if "Registered to" in line:
             break

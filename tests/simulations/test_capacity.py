@@ -335,13 +335,14 @@ def test_the_experiment_finds_one_neuron_for_linear_labels_and_more_seeds_change
 
 def test_milp_certifies_what_linear_bounds_leave() -> None:
     config = memorization_capacity.Config(
-        samples=(6,), dims=(2,), fixed_samples=6, fixed_dim=2, labels=("random",), restarts=2, seeds=1, device="cpu"
+        samples=(6,), dims=(2,), fixed_samples=6, fixed_dim=2, labels=("random",), restarts=2, seeds=2, device="cpu"
     )
     small = replace(config, largest_width=15, descents=0, steps=200)
     bounds = memorization_capacity.run(small)
     exact = memorization_capacity.run(replace(small, milp_nodes=1000))
     assert (exact["width"] == bounds["width"]).all()
-    assert (exact["certified"] >= bounds["certified"]).all()
+    assert (bounds["certified"] < 1).any()
+    assert (exact["certified"] == 1).all()
 
 
 def test_the_experiment_refuses_nonsense() -> None:
