@@ -173,6 +173,8 @@ def _evaluated(checkpoint: Path, options: argparse.Namespace) -> dict[str, Any]:
             batch_size=options.batch,
             tick=bar.update,
         )
+    if budget == config.budget and options.images >= config.evaluation_images:
+        _compare(stored, config, options.part, epoch, list(evaluation.masks.values())[1][: config.evaluation_images])
     rows = [Row.of(name, mask) for name, mask in evaluation.masks.items()]
     settings = {
         "radius": budget.radius,
@@ -211,6 +213,19 @@ def _evaluated(checkpoint: Path, options: argparse.Namespace) -> dict[str, Any]:
     )
     print(path)
     return found
+
+
+def _compare(stored: Checkpoint, config: TrainingConfig, part: str, epoch: int, left: torch.Tensor) -> None:
+    """Warn where the images of the learning curve resist better than there: on another device starts are others."""
+    there = stored.record["rows"][-1].get(f"robust_{part}_accuracy") if stored.record["rows"] else None
+    here, measured = float(left.double().mean()), "loop.step" not in stored.tensors or epoch == config.epochs
+    if measured and isinstance(there, float) and here > there + 1e-9:
+        log.warning(
+            "warning: the learning curve has a robust accuracy of %.2f %%, the same attack leaves %.2f %% here: its "
+            "random starts could not be replayed (another device, or other image files)",
+            100 * there,
+            100 * here,
+        )
 
 
 def _checkpoint(path: Path) -> Path:

@@ -21,6 +21,7 @@ from cgro.attacks.ball import Budget
 from cgro.base.errors import UserError
 from cgro.runs import store
 from cgro.runs.filetypes import what_is
+from cgro.training.checkpoint import Checkpoint
 from cgro.training.config import TrainingConfig
 from cgro.training.distributed import Team
 from cgro.training.evaluation import Evaluation, _as_in_training, evaluate_network
@@ -136,6 +137,20 @@ def test_command_line_and_learning_curve_agree(cgro, trained: Path) -> None:
             accuracy = json.loads(outcome.out)["accuracy"]
             curve = float(curves[f"robust_{part}_accuracy"].sel(epoch=epoch))
             assert all(row["value"] <= curve for attack, row in accuracy.items() if attack != "clean")
+
+
+def test_a_curve_that_cannot_be_replayed_is_told(cgro, tmp_path: Path, caplog) -> None:
+    assert cgro("train", "--output", tmp_path, "--quiet", *TRAINING, "--radius", 0.001).code == 0
+    path = tmp_path / "best.safetensors"
+    command = ("evaluate", path, "--quiet", "--images", 40, "--fast")
+    assert cgro(*command).code == 0
+    assert "could not be replayed" not in caplog.text
+    found = Checkpoint.load(path)
+    rows = [*found.record["rows"][:-1], found.record["rows"][-1] | {"robust_test_accuracy": 0.0}]
+    Checkpoint(found.tensors, found.record | {"rows": rows}).save(path)
+    assert cgro(*command).code == 0
+    assert "has a robust accuracy of 0.00 %" in caplog.text
+    assert "could not be replayed" in caplog.text
 
 
 def test_masked_gradients_are_told(run: TrainingRun) -> None:
