@@ -61,6 +61,8 @@ COMMANDS: dict[str, tuple[str, int]] = {
 BY_CI = {"make reproduce", "make test"}
 """Continuous integration covers these: `make test` is its last step, and `make reproduce` runs the same command as
 `test_reproduce_writes_everything`."""
+BY_THE_WHEEL = {"pip install ."}
+"""`tests/test_wheel.py` installs a copy of the sources."""
 
 
 def blocks(language: str) -> list[tuple[Path, str]]:
@@ -84,7 +86,7 @@ def test_the_documents_are_found() -> None:
 
 
 def test_every_command_of_the_docs_is_tried_and_no_other() -> None:
-    assert {*commands()} == {*COMMANDS, *BY_CI}
+    assert {*commands()} == {*COMMANDS, *BY_CI, *BY_THE_WHEEL}
     targets = (ROOT / "Makefile").read_text()
     assert all(re.search(rf"^{command.removeprefix('make ')}:", targets, re.MULTILINE) for command in BY_CI)
 
@@ -137,6 +139,25 @@ def test_the_python_of_the_docs_runs(path: Path, block: str, tmp_path: Path) -> 
     with contextlib.chdir(tmp_path):
         exec(compile(block, str(path), "exec"), {"__name__": "__main__"})
     assert files_below(tmp_path) == []
+
+
+def test_what_is_your_own_takes_at_most_ten_lines() -> None:
+    """A model with images, an evaluation, an attack, an objective and an activation."""
+    shown = [block for path, block in blocks("python") if path.name == "python.md"]
+    assert len(shown) == 5
+    assert max(sum(bool(line.strip()) for line in block.splitlines()) for block in shown) <= 10
+
+
+def test_the_readme_is_short_and_begins_with_the_installation() -> None:
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) <= 110
+    assert any(line.startswith("pip install") for line in lines[:25])
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_to_files_lead_somewhere(path: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", path.read_text())
+    assert [link for link in links if "://" not in link and not (path.parent / link).exists()] == []
 
 
 def test_a_bare_train_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
