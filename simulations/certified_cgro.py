@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from cgro.base.errors import UserError
 from cgro.base.norms import distances
+from cgro.base.validate import one_of
 from cgro.base.work import Context, PlainContext, Tick
 from cgro.certify.certify import certify
 from cgro.certify.structural import structural_margins
@@ -79,22 +80,21 @@ class Config:
         return cls(data="cifar10", samples=10_000, radius=8 / 255, test_images=10_000, epochs=12)
 
     def __post_init__(self) -> None:
-        if self.data not in get_args(ImageName):
-            raise UserError(f"data is {self.data!r}: allowed are {', '.join(get_args(ImageName))}; choose one of them")
+        one_of("data", self.data, get_args(ImageName))
         most = TRAINING_IMAGES[self.data]
         if not 10 <= self.samples <= most:
-            raise UserError(f"samples is {self.samples}: allowed are 10 to {most} with {self.data}; change it")
+            raise UserError(f"samples must be 10 to {most} with {self.data}, got {self.samples}")
         for name, least in (("test_images", 10), ("attacked_images", 10), ("verified_images", 0), ("width", 1)):
             if getattr(self, name) < least:
-                raise UserError(f"{name} is {getattr(self, name)}: allowed are {least} or more; raise it")
+                raise UserError(f"{name} must be at least {least}, got {getattr(self, name)}")
         for name in ("epochs", "seeds"):
             if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}: allowed are 1 or more; raise it")
+                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
         require_cells(seeds=self.seeds)
         require_networks(9 * self.width, 2 * self.width, 2, seeds=1)  # its second convolution
         if not 0 < self.radius < 0.5:
             raise UserError(
-                f"radius is {self.radius:g}: allowed are above 0 and below 0.5, as pixels lie in [0, 1]; divide 8-bit "
+                f"radius must be above 0 and below 0.5, got {self.radius:g}: pixels lie in [0, 1]; divide 8-bit "
                 "values by 255, e.g. 8/255 = 0.0314"
             )
 

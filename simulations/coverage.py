@@ -71,7 +71,7 @@ class Config:
             require_norm(norm)
         for radius in (self.fixed_radius, *self.radii):
             if not 0 < radius <= 0.24:
-                raise UserError(f"radius is {radius:g}: allowed are numbers above 0 up to 0.24; the separation is 0.5")
+                raise UserError(f"radius must be above 0 and at most 0.24, got {radius:g}; the separation is 0.5")
 
     @classmethod
     def quick(cls) -> Config:

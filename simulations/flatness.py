@@ -84,14 +84,14 @@ class Config(Repeated):
             raise UserError(f"ratios are {list(self.ratios)}: need one or more that increase from above 0; change them")
         if self.ratios[-1] * self.training.radius > 1:
             raise UserError(
-                f"ratios end at {self.ratios[-1]:g}: at radius {self.training.radius:g} allowed are numbers up to "
+                f"ratios end at {self.ratios[-1]:g}: at radius {self.training.radius:g} they must be at most "
                 f"{1 / self.training.radius:.4g}, as pixels lie in [0, 1]; lower them"
             )
         at, epochs = list(self.at_epochs), self.training.epochs
         if not at or at != sorted(set(at)) or at[0] < 1 or at[-1] > epochs:
             raise UserError(f"at_epochs are {at}: need one or more that increase within 1 to {epochs}; change them")
         if self.search_steps < 1:
-            raise UserError(f"search_steps is {self.search_steps}: allowed are 1 or more; raise it")
+            raise UserError(f"search_steps must be at least 1, got {self.search_steps}")
 
 
 @dataclass(frozen=True)

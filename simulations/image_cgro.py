@@ -53,8 +53,7 @@ class Config(Repeated):
         t = self.training
         if t.evaluation_steps <= t.attack_steps:
             raise UserError(
-                f"evaluation_steps is {t.evaluation_steps}: allowed are more than attack_steps, which is "
-                f"{t.attack_steps}; raise it"
+                f"evaluation_steps must be greater than attack_steps, got {t.evaluation_steps} and {t.attack_steps}"
             )
 
 

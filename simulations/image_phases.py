@@ -80,14 +80,14 @@ class Config(Repeated):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.points < 5:
-            raise UserError(f"points is {self.points}: allowed are 5 or more; raise it")
+            raise UserError(f"points must be at least 5, got {self.points}")
         if self.training.samples is None:
             raise UserError(
                 "samples is None, all: some must be left, whose margins are the signal; ask for fewer samples"
             )
         if self.training.label_noise > 0:
             raise UserError(
-                f"label_noise is {self.training.label_noise:g}: allowed is 0, as unseen images have their true labels"
+                f"label_noise must be 0, got {self.training.label_noise:g}: unseen images have their true labels"
             )
 
 

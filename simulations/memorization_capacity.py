@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from cgro.base.errors import UserError
 from cgro.base.machine import resolve_device, single_thread
-from cgro.base.validate import integer
+from cgro.base.validate import integer, one_of
 from cgro.base.work import Context, PlainContext, Tick
 from cgro.certify.certify import Certificate, certify
 from cgro.data.patches import require_sizes
@@ -86,13 +86,12 @@ class Config:
             require_points(restarts=self.restarts, samples=N, dims=D)
             require_networks(D, self.largest_width, self.depth, restarts=self.restarts)
         if not 0 < self.ratio < 1:
-            raise UserError(f"ratio is {self.ratio:g}: allowed are numbers between 0 and 1; balls meet at 1")
+            raise UserError(f"ratio must be between 0 and 1, got {self.ratio:g}; balls meet at 1")
         if self.norm not in ("inf", "2"):
             raise UserError(f"norm is {self.norm!r}: the attack knows 'inf' and '2'; choose one of them")
         integer("milp_nodes", self.milp_nodes, low=0)
         for kind in self.labels:
-            if kind not in get_args(Labels):
-                raise UserError(f"labels are {kind!r}: allowed are {', '.join(get_args(Labels))}; choose from them")
+            one_of("labels", kind, get_args(Labels))
 
     @classmethod
     def quick(cls) -> Config:

@@ -69,11 +69,11 @@ class Config:
         require_cells(broken=max(self.broken, 1))
         require_points(samples=max(self.samples), dims=max(self.dims))
         if self.broken < 0:
-            raise UserError(f"broken is {self.broken}: allowed are 0 or more; raise it")
+            raise UserError(f"broken must be at least 0, got {self.broken}")
         integer("nodes", self.nodes, low=1)
         for ratio in self.ratios:
             if not 0 < ratio < 1:
-                raise UserError(f"ratio is {ratio:g}: allowed are numbers between 0 and 1; balls meet at 1")
+                raise UserError(f"ratio must be between 0 and 1, got {ratio:g}; balls meet at 1")
 
     @classmethod
     def quick(cls) -> Config:

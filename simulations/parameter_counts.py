@@ -48,13 +48,13 @@ class Config:
     def __post_init__(self) -> None:
         require_sizes(seeds=self.seeds, fixed_dim=self.fixed_dim, dims=min(self.dims, default=0))
         if min((self.fixed_samples, *self.samples)) < 2:
-            raise UserError(f"samples are {self.samples}, {self.fixed_samples}: allowed are 2 or more; raise them")
+            raise UserError(f"samples must be at least 2, got {self.samples} and {self.fixed_samples}")
         require_cells(seeds=self.seeds)
         require_points(samples=max((self.fixed_samples, *self.samples)), fixed_dim=self.fixed_dim)
         require_points(fixed_samples=self.fixed_samples, dims=max((self.fixed_dim, *self.dims)))
         for ratio in (self.fixed_ratio, *self.ratios):
             if not 0 < ratio < 1:
-                raise UserError(f"ratio is {ratio:g}: allowed are numbers between 0 and 1; balls meet at 1")
+                raise UserError(f"ratio must be between 0 and 1, got {ratio:g}; balls meet at 1")
 
     @classmethod
     def quick(cls) -> Config:

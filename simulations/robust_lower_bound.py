@@ -80,9 +80,9 @@ class Config:
         require_cells(seeds=self.seeds)
         require_networks(3, self.square_width, 2, square_restarts=self.square_restarts)
         if not 2 <= self.line_cells <= 10:
-            raise UserError(f"line_cells is {self.line_cells}: allowed are 2 to 10; there are 2^cells labellings")
+            raise UserError(f"line_cells must be 2 to 10, got {self.line_cells}; there are 2^cells labellings")
         if not 0 < self.ratio < 1:
-            raise UserError(f"ratio is {self.ratio:g}: allowed are numbers between 0 and 1; balls meet at 1")
+            raise UserError(f"ratio must be between 0 and 1, got {self.ratio:g}; balls meet at 1")
 
     def builds(self, cells_per_side: int, dim: int) -> bool:
         """Is the grid small enough to build networks for it?"""

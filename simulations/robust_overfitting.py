@@ -50,8 +50,7 @@ class Config(Repeated):
         super().__post_init__()
         if self.training.held_out < 10:
             raise UserError(
-                f"held_out is {self.training.held_out}: allowed are 10 or more, to choose the best checkpoint by; "
-                "raise it"
+                f"held_out must be at least 10, to choose the best checkpoint by, got {self.training.held_out}"
             )
 
 

@@ -65,8 +65,7 @@ class Attack:
     start: bool = True
 
     def __post_init__(self) -> None:
-        if self.loss not in get_args(LossName):
-            raise UserError(f"loss is {self.loss!r}: allowed are {', '.join(get_args(LossName))}; choose one of them")
+        one_of("loss", self.loss, get_args(LossName))
         integer("steps", self.steps, low=0)
         integer("restarts", self.restarts, low=1)
         above("relative_step", self.relative_step, 0)

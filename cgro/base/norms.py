@@ -9,7 +9,7 @@ import numpy as np
 import scipy  # its parts are imported when first used
 from jaxtyping import Float
 
-from cgro.base.errors import UserError
+from cgro.base.validate import one_of
 
 Norm = Literal["1", "2", "inf"]
 DUAL: dict[Norm, Norm] = {"1": "inf", "2": "2", "inf": "1"}
@@ -20,8 +20,7 @@ _METRIC = {"1": "cityblock", "2": "euclidean", "inf": "chebyshev"}
 
 def require_norm(norm: str) -> Norm:
     """The norm of that name. Raises: UserError for any other."""
-    if norm not in get_args(Norm):
-        raise UserError(f"norm is {norm!r}: allowed are '1', '2' and 'inf'; choose one of them")
+    one_of("norm", norm, get_args(Norm))
     return norm  # type: ignore[return-value]
 
 

@@ -94,7 +94,7 @@ def _construction(norm: Norm, options: argparse.Namespace) -> str:
     allowed = (*NORMS[norm], "grid_cells")
     name = options.construction or allowed[0]
     if name not in allowed:
-        raise UserError(f"construction is {name!r}: in l_{norm} allowed are {', '.join(allowed)}; choose one of them")
+        raise UserError(f"construction must be one of {', '.join(allowed)} in l_{norm}, got {name!r}")
     if name == "lipschitz" and options.readout == "label":
         raise UserError("readout is 'label': lipschitz reads the sign; take another construction")
     return str(name)

@@ -90,7 +90,7 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         if min(self.pad, self.cutout) < 0:
-            raise UserError(f"pad is {self.pad} and cutout is {self.cutout}: allowed are 0 or more pixels; raise them")
+            raise UserError(f"pad and cutout must be at least 0 pixels, got {self.pad} and {self.cutout}")
 
     def draw(self, count: int, size: int, generator: torch.Generator) -> Int[Tensor, "B 5"]:
         """For each of `count` images of side `size`: shift down and right, mirrored or not, centre of the square."""

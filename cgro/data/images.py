@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cgro.base.errors import UserError
-from cgro.base.validate import integer
+from cgro.base.validate import integer, one_of
 from cgro.data import downloads, official
 from cgro.data.catalog import ImageName
 from cgro.data.folder import data_folder
@@ -64,8 +64,7 @@ def load_images(name: str, folder: str | os.PathLike[str] | None = None) -> Imag
     Raises: UserError for an unknown name, a missing, truncated or altered file, which it names, and a download that
     fails.
     """
-    if name not in get_args(ImageName):
-        raise UserError(f"data is {name!r}: allowed are {', '.join(get_args(ImageName))}; choose one of them")
+    one_of("data", name, get_args(ImageName))
     if name == "digits":
         return _digits()
     place = _place(folder)
@@ -111,7 +110,7 @@ def stratified_subset(labels: Tensor, count: int, seed: int | np.random.SeedSequ
     Raises: UserError unless 1 <= count <= number of labels.
     """
     if not 1 <= integer("samples", count) <= len(labels):
-        raise UserError(f"samples is {count}: allowed are 1 to {len(labels)}; ask for fewer samples")
+        raise UserError(f"samples must be 1 to {len(labels)}, got {count}")
     rng = np.random.default_rng(seed)
     y = labels.cpu().numpy()
     # Each class is spread evenly over (0, 1) in random order; equal positions are ordered at random.

@@ -26,7 +26,7 @@ def noisy_labels(labels: Tensor, rate: float, classes: int, seed: int | np.rando
     """
     integer("classes", classes, low=1)
     if not 0 <= real("noise rate", rate) <= 1:
-        raise UserError(f"noise rate is {rate:g}: allowed are 0 to 1, the share of labels drawn anew; change it")
+        raise UserError(f"noise rate must be in [0, 1], the share of labels drawn anew, got {rate:g}")
     _require(labels, classes)
     rng = np.random.default_rng(seed)
     drawn = torch.from_numpy(rng.integers(0, classes, len(labels)))

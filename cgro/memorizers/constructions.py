@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cgro.base.errors import UserError
 from cgro.base.norms import Norm
+from cgro.base.validate import one_of
 from cgro.memorizers.ball_sum import ball_sum
 from cgro.memorizers.cells import grid_cells
 from cgro.memorizers.gated import cgro_classifier
@@ -71,6 +71,5 @@ def memorize(
 
 def build(task: Task, construction: str, options: dict[str, Any]) -> Memorizer:
     """The memorizer of that construction. Raises: UserError for an unknown name, and what the construction raises."""
-    if construction not in CONSTRUCTIONS:
-        raise UserError(f"construction is {construction!r}: allowed are {', '.join(CONSTRUCTIONS)}; choose one of them")
+    one_of("construction", construction, CONSTRUCTIONS)
     return CONSTRUCTIONS[construction](task, **options)

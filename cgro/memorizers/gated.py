@@ -54,7 +54,8 @@ def cgro_classifier(
     width = min(task.gap, task.radius / 4) if shell is None else float(shell)
     if not 0 < width <= task.gap:
         raise UserError(
-            f"shell is {width:g}: allowed are > 0 to {task.gap:g}, the distance between balls of different labels"
+            f"shell must be above 0 and at most {task.gap:g}, the distance between balls of different labels, got "
+            f"{width:g}"
         )
     found = indicators(task, width, parts, domain)
     classes = np.array([-1, 1]) if readout == "sign" else np.arange(network.outputs)

@@ -81,7 +81,7 @@ def parity_network(cells_per_side: int, dim: int, ratio: float) -> ReluNetwork:
     """
     require_sizes(least={"cells_per_side": 2, "dim": 2}, cells_per_side=cells_per_side, dim=dim)
     if not 0 < ratio < 1:
-        raise UserError(f"ratio is {ratio:g}: allowed are numbers between 0 and 1; balls meet at 1")
+        raise UserError(f"ratio must be between 0 and 1, got {ratio:g}; balls meet at 1")
     K, steps = cells_per_side, np.arange(1, cells_per_side)
     width = (1 - ratio) / K
     breaks = np.concatenate([steps + ratio / 2, steps + 1 - ratio / 2]) / K

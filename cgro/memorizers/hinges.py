@@ -69,7 +69,7 @@ def shared_hinges(task: Task, *, spacing: float | None = None, readout: Readout 
     low, high, gap = boxes(task, code.stored)
     step = gap / 2 if spacing is None else spacing
     if not 0 <= step < gap:
-        raise UserError(f"spacing is {step:g}: allowed are 0 to below the gap between balls, {gap:g}")
+        raise UserError(f"spacing must be at least 0 and below the gap between balls, {gap:g}, got {step:g}")
     if step > 0:
         # A spacing that is a power of two makes the sides of the grid exact.
         step = 2.0 ** math.floor(math.log2(step))

@@ -75,7 +75,7 @@ def separating_projection(
     basis = basis[singular > 1e-12 * singular[0]]
     largest = len(basis) if dim is None else dim
     if not 1 <= largest <= len(basis):
-        raise UserError(f"dim is {dim}: the points span {len(basis)} dimensions; allowed are 1 to {len(basis)}")
+        raise UserError(f"dim must be 1 to {len(basis)}, the dimension that the points span, got {dim}")
     inside = centred @ basis.T
 
     def keeps(projection: np.ndarray) -> bool:

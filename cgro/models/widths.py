@@ -23,4 +23,4 @@ def require_width(name: str, width: float) -> None:
     """Raises: UserError for a width that is no number of channels of the network."""
     whole = name in WHOLE
     if not (width > 0 and math.isfinite(width)) or (whole and width != int(width)):
-        raise UserError(f"width is {width:g}: allowed are {'whole ' if whole else ''}numbers above 0 with {name}")
+        raise UserError(f"width must be a {'whole ' if whole else ''}number above 0 with {name}, got {width:g}")

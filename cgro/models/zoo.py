@@ -9,7 +9,7 @@ from typing import get_args
 import torch
 from torch import nn
 
-from cgro.base.errors import UserError
+from cgro.base.validate import one_of
 from cgro.models.convolutional import LeNet, SmallCNN, parameter_count
 from cgro.models.residual import preact_resnet18, wide_resnet
 from cgro.models.widths import WHOLE, ModelName, require_width
@@ -25,8 +25,7 @@ def image_model(
 
     Raises: UserError for an unknown name, a width that is no number of channels, and images that are too small.
     """
-    if name not in get_args(ModelName):
-        raise UserError(f"model is {name!r}: allowed are {', '.join(get_args(ModelName))}; choose one of them")
+    one_of("model", name, get_args(ModelName))
     require_width(name, width)
     if name.startswith("wrn-"):
         return wide_resnet(channels, size, classes, width, depth=int(name[4:]), generator=generator)

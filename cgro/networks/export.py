@@ -25,7 +25,7 @@ from scipy import sparse
 from cgro.base.errors import UserError
 from cgro.base.files import require_writable, write_folder, write_whole
 from cgro.base.norms import Norm, require_norm
-from cgro.base.validate import above, as_array, real, real_array
+from cgro.base.validate import above, as_array, one_of, real, real_array
 from cgro.networks.readout import Readout, margin_rows
 from cgro.networks.relu import Matrix, PrecisionError, ReluNetwork, dense
 
@@ -276,10 +276,8 @@ def _weight(tensors: dict[str, np.ndarray], k: int, shape: tuple[int, ...]) -> M
 
 
 def _onnx_bytes(network: ReluNetwork, precision: str, rounding: str) -> bytes:
-    if precision not in ("float64", "float32"):
-        raise UserError(f"precision is {precision!r}: allowed are 'float64' and 'float32'")
-    if rounding not in ("exact", "nearest"):
-        raise UserError(f"rounding is {rounding!r}: allowed are 'exact' and 'nearest'")
+    one_of("precision", precision, ("float64", "float32"))
+    one_of("rounding", rounding, ("exact", "nearest"))
     try:
         import onnx
         from onnx import helper, numpy_helper

@@ -68,7 +68,7 @@ def square(levels: int) -> ReluNetwork:
     Raises: UserError for levels < 1 or beyond 25, where float64 holds no smaller error.
     """
     if not 1 <= levels <= 25:
-        raise UserError(f"levels is {levels}: allowed are 1 to 25; the error 4^-(levels+1) is below rounding beyond")
+        raise UserError(f"levels must be 1 to 25, got {levels}; the error 4^-(levels+1) is below rounding beyond")
     layers, _ = sawtooth(1, levels)
     weight, bias = layers[-1]
     # t - A, from the bottleneck (t, A).

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int, Int64
 
 from cgro.base.errors import UserError
-from cgro.base.validate import as_array, real_array
+from cgro.base.validate import as_array, one_of, real_array
 
 Readout = Literal["sign", "label", "argmax"]
 """sign: one output, label +1 if it is > 0 and -1 if it is < 0. label: one output, the nearest integer.
@@ -29,8 +29,7 @@ def margin_rows(
         integers of at most 2^51 in size.
     """
     labels = _integers(labels)
-    if readout not in get_args(Readout):
-        raise UserError(f"readout is {readout!r}: allowed are {', '.join(get_args(Readout))}; choose one of them")
+    one_of("readout", readout, get_args(Readout))
     if outputs < 1 or (readout == "argmax") != (outputs > 1):
         raise UserError(f"readout is {readout!r} for {outputs} outputs: sign and label read one, argmax at least two")
     if readout == "sign":

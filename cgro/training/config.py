@@ -269,7 +269,7 @@ class TrainingConfig:
         limits.require_drops(self)
         if self.objective == "free" and self.weight_perturbation > 0:
             raise UserError(
-                f"weight_perturbation is {self.weight_perturbation:g}: allowed is 0 with objective free, which takes "
+                f"weight_perturbation must be 0 with objective free, got {self.weight_perturbation:g}: it takes "
                 "both of its steps from one backward pass"
             )
 

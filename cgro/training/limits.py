@@ -31,7 +31,7 @@ def require_radius(radius: float, norm: Norm = "inf", pixels: int = 3072) -> Non
     most = cube_diameter(norm, pixels)
     if not 0 < radius <= most:
         raise UserError(
-            f"radius is {radius:g}: allowed are numbers above 0 up to {most:.3g} in l_{norm}, as pixels lie in "
+            f"radius must be above 0 and at most {most:.3g} in l_{norm}, got {radius:g}: pixels lie in "
             "[0, 1]; divide 8-bit values by 255, e.g. 8/255 = 0.0314"
         )
 
@@ -75,11 +75,11 @@ def require_images(config: TrainingConfig, most: int, known: int) -> None:
     """
     data, held_out = config.data, config.held_out
     if held_out > most - 10:
-        raise UserError(f"held_out is {held_out}: allowed are 0 to {most - 10} with {data}; change it")
+        raise UserError(f"held_out must be 0 to {most - 10} with {data}, got {held_out}")
     if config.samples is not None and not 10 <= config.samples <= most - held_out:
         raise UserError(
-            f"samples is {config.samples}: allowed are 10 to {most - held_out} with {data} and {held_out} held out, or "
-            "None for all; change it"
+            f"samples must be 10 to {most - held_out} with {data} and {held_out} held out, or None for all, got "
+            f"{config.samples}"
         )
     classes = config.classes
     if classes and (len(set(classes)) < max(2, len(classes)) or max(classes) >= known):

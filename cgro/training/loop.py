@@ -439,7 +439,7 @@ def _classes(network: nn.Module, data: Images) -> int:
         classes = network(data.scaled(data.pixels[:1])).shape[1]
     if int(data.labels.max()) >= classes:
         raise UserError(
-            f"labels run to {int(data.labels.max())}, the network has {classes} classes: allowed are 0 to "
+            f"labels run to {int(data.labels.max())}, the network has {classes} classes: they must be 0 to "
             f"{classes - 1}; renumber the labels or choose another network"
         )
     return int(classes)

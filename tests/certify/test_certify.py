@@ -455,7 +455,7 @@ POINTS = np.zeros((2, 3))
         ({"radius": 0.1 + 0j}, "radius must be a real number, got (0.1+0j)"),
         ({"labels": np.array([0, 1])}, "the sign reads -1 and +1"),
         ({"readout": "argmax"}, "readout is 'argmax' for 1 outputs"),
-        ({"norm": "linf"}, "norm is 'linf': allowed are '1', '2' and 'inf'"),
+        ({"norm": "linf"}, "norm must be one of 1, 2, inf, got 'linf'; did you mean inf?"),
         ({"radius": -0.1}, "radius is -0.1: it must be finite and >= 0"),
         ({"radius": math.nan}, "radius is nan"),
         ({"radius": math.inf}, "radius is inf"),

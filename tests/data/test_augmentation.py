@@ -57,7 +57,7 @@ def test_none_leaves_images_alone_and_impossible_sizes_are_named() -> None:
     pixels = images(3).pixels
     none = AUGMENTATIONS["none"]
     assert none.apply(pixels, none.draw(3, 8, generator()), grey=0) is pixels
-    with pytest.raises(UserError, match="pad is -1"):
+    with pytest.raises(UserError, match="pad and cutout must be at least 0 pixels, got -1 and 0"):
         Augmentation(pad=-1)
     wide = Augmentation(pad=8)
     with pytest.raises(UserError, match="pad is 8: a reflection needs less than the 8 pixels"):

@@ -124,7 +124,7 @@ def test_digits_split_is_fixed_stratified_and_exact() -> None:
 def test_unknown_name_and_missing_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         load_images("imagenet")
-    one_line(error, "'imagenet'", "digits, mnist, cifar10, cifar100")
+    assert str(error.value) == "data must be one of digits, mnist, cifar10, cifar100, got 'imagenet'"
     monkeypatch.delenv("CGRO_DATA", raising=False)
     monkeypatch.setattr(downloads, "cache", lambda: tmp_path / "cache")
     for hosts in ("MNIST_HOSTS", "CIFAR_HOSTS"):
@@ -444,7 +444,7 @@ def test_subsets_depend_on_the_seed_and_refuse_impossible_counts() -> None:
     y = torch.arange(100) % 10
     assert not torch.equal(stratified_subset(y, 20, 0), stratified_subset(y, 20, 1))
     for count in (0, 101):
-        with pytest.raises(UserError, match=f"samples is {count}: allowed are 1 to 100"):
+        with pytest.raises(UserError, match=f"samples must be .*got {count}"):
             stratified_subset(y, count, 0)
     for count in (2.5, True, "2"):
         with pytest.raises(UserError, match="samples must be an integer"):

@@ -229,7 +229,7 @@ def changed(owner: type, name: str, value: Any) -> Iterator[Any]:
         # The widths of small networks are whole numbers.
         yield value + 3 if name == "width" else value * 1.01 if value else 0.5
     elif value is None:
-        yield 0.5
+        yield 3 if int in get_args(kind) or name == "width" else 0.5
     elif isinstance(value, tuple):
         yield from [(*value, value[-1])] if value else [("base",), (0, 1), (1, 2)]
         if len(value) > 1:

@@ -347,7 +347,7 @@ def test_milp_certifies_what_linear_bounds_leave() -> None:
 
 def test_the_experiment_refuses_nonsense() -> None:
     for options, message in (
-        ({"ratio": 1.0}, "ratio is 1: allowed are"),
+        ({"ratio": 1.0}, "ratio must be .*got 1"),
         ({"norm": "1"}, "the attack knows 'inf' and '2'"),
         ({"labels": ("noisy",)}, "labels are 'noisy'"),
         ({"milp_nodes": -1}, "milp_nodes must be a non-negative integer, got -1"),

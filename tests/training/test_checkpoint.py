@@ -405,15 +405,15 @@ def test_parts_of_the_data() -> None:
     [
         ("model", "vgg", "model must be one of small-cnn, lenet, .*, got 'vgg'"),
         ("objective", "at", "objective must be one of standard, adversarial, trades, mart, free, got 'at'"),
-        ("samples", 1200, "samples is 1200: allowed are 10 to 1171 with digits and 30 held out, or None"),
+        ("samples", 1200, "samples must be .*got 1200"),
         ("held_out", -1, "held_out must be an integer from 0 to .*, got -1"),
-        ("held_out", 1192, "held_out is 1192: allowed are 0 to 1191 with digits"),
-        ("radius", 8.0, "radius is 8: .*divide 8-bit values by 255"),
+        ("held_out", 1192, "held_out must be .*got 1192"),
+        ("radius", 8.0, "radius must be .*got 8: .*divide 8-bit values by 255"),
         ("momentum", 1.0, r"momentum must be in \[0, 1\), got 1.0"),
         ("replays", 1, "replays must be an integer from 2 to .*, got 1"),
         ("micro_batch", -1, "micro_batch must be an integer from 1 to .*, got -1"),
         ("precision", "float16", "precision must be one of float32, bfloat16, got 'float16'"),
-        ("width", -1.0, "width is -1: allowed are whole numbers above 0 with small-cnn"),
+        ("width", -1.0, "width must be .*got -1"),
         ("width", float("inf"), "width must be finite, got inf"),
         ("radius_warmup", 2.0, r"radius_warmup must be in \[0, 1\], got 2.0"),
         ("seed", -1, "seed must be an integer from 0 to .*, got -1"),
@@ -434,7 +434,7 @@ def test_what_is_left_to_the_network_or_the_objective() -> None:
         Mart(5.0), Trades(6.0),
     )  # fmt: skip
     assert replace(TOY, objective="mart", beta=2).recipe.objective == Mart(2.0)
-    with pytest.raises(UserError, match=r"weight_perturbation is 0.01: allowed is 0 with objective free"):
+    with pytest.raises(UserError, match=r"weight_perturbation must be .*got 0.01"):
         replace(TOY, objective="free", weight_perturbation=0.01)
 
 
