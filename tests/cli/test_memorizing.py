@@ -120,7 +120,7 @@ def test_the_report_is_json_and_nothing_else(points: Path, tmp_path: Path, cgro:
     assert report["rows of the closest pair"] == [separation.pair[0] + 2, separation.pair[1] + 2]
     assert report["read"] == "12 points in 3 dimensions, labels from column label; header skipped"
     assert report["classes"] is None
-    numbers = ("parameters", "neurons", "depth", "width", "weight", "bits", "margin", "by structure", "refuted")
+    numbers = ("parameters", "neurons", "depth", "width", "weight", "bits", "margin on all balls", "by structure", "refuted")
     for word in numbers:
         assert [value for name, value in report.items() if name.endswith(word) and isinstance(value, int | float)], word
     assert report["all parameters by formula"] == report["all parameters"]
@@ -265,7 +265,10 @@ def test_properties_for_other_verifiers(points: Path, tmp_path: Path, cgro: Cgro
         (("--radius", 0.01, "--ratio", 0.5), "not allowed with argument"),
         (("--ratio", 1.5), r"--ratio must be in"),
         (("--norm", 3), "norm must be .*got '3'"),
-        (("--construction", "ball_sum"), "construction must be one of hinge_sum, .*grid_cells in l_inf, got 'ball_sum'"),
+        (
+            ("--construction", "ball_sum"),
+            "construction must be one of hinge_sum, .*grid_cells in l_inf, got 'ball_sum'",
+        ),
         (("--construction", "cgro_classifier"), "in l_inf, got 'cgro_classifier'"),
         (("--construction", "lipschitz", "--readout", "label"), "lipschitz reads the sign"),
         (("--verify", "some"), "--verify: must be a non-negative integer, got 'some'"),

@@ -51,7 +51,10 @@ def test_a_class_subset_keeps_indices_and_renumbers() -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: noisy_labels(TRUE, 1.5, 10, 0), "noise rate must be in [0, 1], the share of labels drawn anew, got 1.5"),
+        (
+            lambda: noisy_labels(TRUE, 1.5, 10, 0),
+            "noise rate must be in [0, 1], the share of labels drawn anew, got 1.5",
+        ),
         (lambda: noisy_labels(TRUE, 0.5, 5, 0), "labels run from 0 to 9"),
         (lambda: class_subset(TRUE, [3]), "need two or more different"),
         (lambda: class_subset(TRUE, [3, 11]), "class 11 has no samples"),

@@ -236,7 +236,11 @@ POINTS, LABELS = cloud(6, 2, 2, 0)
         ((POINTS, LABELS, "2", 1e-3), {"readout": "argmax"}, r"readout is 'argmax'"),
         ((POINTS, LABELS, "inf", 1e-3), {"construction": "even_power", "power": 3}, r"power is 3: it must be even"),
         ((POINTS, LABELS, "inf", 1e-3), {"construction": "shared_hinges", "spacing": 1.0}, r"spacing must be .*got 1"),
-        ((POINTS, LABELS, "2", 1e-3), {"construction": "projected_ball_sum", "dim": 3}, r"dim must be 1 to 2, the dimension that the points span, got 3"),
+        (
+            (POINTS, LABELS, "2", 1e-3),
+            {"construction": "projected_ball_sum", "dim": 3},
+            r"dim must be 1 to 2, the dimension that the points span, got 3",
+        ),
     ],
 )
 def test_what_is_excluded_is_refused_in_one_line(arguments: Any, options: dict[str, Any], message: str) -> None:
