@@ -1,4 +1,4 @@
-"""Accuracy against the number of parameters: constant answers, then robust memorization with a robust gap."""
+"""Accuracy against the number of parameters: a single class at first, then robust memorization with a robust gap."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ CURVES = {
 
 
 def caption(result: xr.Dataset) -> str:
-    """What was trained, the constant answer, and the gap of the largest network."""
+    """What was trained, the accuracy of a constant predictor, and the gap of the largest network."""
     a, seeds, last = result.attrs, result.sizes["seed"], result.isel(width=-1).mean("seed")
     train, test = (100 * float(last[f"robust_{part}_accuracy"]) for part in ("train", "test"))
     return (
         f"{method(a)} of {a['model']} at {ball(a)} on {a['train_images']:,} images "
         f"({a['data']}), all else equal but the width ({float(result['width'][0]):g} to "
         f"{float(result['width'][-1]):g}). Accuracy on training images (dashed) and {a['test_images']:,} test images "
-        f"(solid) under PGD, and on clean test images. The dotted line is a constant answer "
+        f"(solid) under PGD, and on clean test images. The dotted line is a constant predictor "
         f"({100 * a['most_frequent']:.1f} %). The largest network reaches {train:.1f} % robust training and {test:.1f} "
         f"% robust test accuracy, at {100 * float(last['clean_test_accuracy']):.1f} % on clean test images. Dots "
         f"are single runs, lines means over {seeds} seed{'s' if seeds > 1 else ''}."
@@ -39,11 +39,11 @@ def draw(result: xr.Dataset) -> Drawing:
     parameters = result["parameters"].values
     for name, (label, color, style) in CURVES.items():
         values = result[name].transpose("seed", "width").values
-        # Seeds are shown one by one: at some widths they stay at the constant answer or leave it, nothing between.
+        # Seeds are shown one by one: at some widths they predict a single class or learn, nothing in between.
         ax.plot(parameters, values.mean(0), color=COLORS[color], label=label, linestyle=style)
         ax.plot(parameters, values.T, "o", color=COLORS[color], ms=3.2, mew=0, alpha=0.7)
     ax.axhline(result.attrs["most_frequent"], color=COLORS["neutral"], lw=0.8, ls=":")
-    ax.text(parameters[-1], result.attrs["most_frequent"] + 0.015, "constant answer", ha="right", fontsize=7.5)
+    ax.text(parameters[-1], result.attrs["most_frequent"] + 0.015, "constant predictor", ha="right", fontsize=7.5)
     ax.set_xscale("log")
     ax.set(ylim=(0, 1.02), xlabel="parameters", ylabel="accuracy (% of images)")
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))

@@ -55,7 +55,7 @@ class Config(Repeated):
     def paper(cls) -> Config:
         """MNIST with LeNet at radius 0.2, 1,000 images, five seeds: five minutes of a CPU core for each.
 
-        The radius rises over the first twentieth: from the full radius at once LeNet stays at a constant answer.
+        The radius rises over the first twentieth: with the full radius from the start LeNet predicts a single class.
         """
         training = TrainingConfig(
             data="mnist",

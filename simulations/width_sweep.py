@@ -1,4 +1,4 @@
-"""Accuracy against the size of the network: small ones stay at a constant answer, larger ones memorize robustly.
+"""Accuracy against the size of the network: small ones predict a single class, larger ones memorize robustly.
 
 At large radius narrow networks trained adversarially predict one class for all images; beyond some width robust
 training accuracy rises to 1, robust test accuracy stays behind. Reference: Li & Li, ICML 2025, Table 1.

@@ -3,12 +3,12 @@
     y = P(z_k + eta s(grad f(z_k))),   z_{k+1} = P(z_k + 0.75 (y - z_k) + 0.25 (z_k - z_{k-1}))
 
 eta starts at 2 radii. At checkpoints 0.22 n, 0.41 n, 0.57 n, ... (gaps shrink by 0.03 n down to 0.06 n) eta is halved,
-and the search goes on from the best point, for each image whose loss rose in fewer than 3/4 of the steps since the
+and the search continues from the best point, for each image whose loss rose in fewer than 3/4 of the steps since the
 last checkpoint, or whose best loss and eta have not changed since.
 
 In l_1 there is no momentum and eta starts at the radius. Every 0.04 n steps the share of coordinates that a step moves
 becomes 2/3 of the share by which the best point differs from the image. Where that has shrunk by more than 5 %, eta is
-the radius again and the search goes on from the best point; elsewhere eta falls by a third, down to a tenth of the
+the radius again and the search continues from the best point; elsewhere eta falls by a third, down to a tenth of the
 radius.
 Sources: Croce & Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
 attacks", ICML 2020, Algorithm 1; "Mind the box", ICML 2021, for l_1.

@@ -20,7 +20,7 @@ from cgro.data.batches import Images
 
 
 def require_model(model: nn.Module, x: Tensor) -> None:
-    """Refuse what is no module, or lies on another device than the images. Raises: UserError."""
+    """Refuse anything but a module on the device of the images. Raises: UserError."""
     if not isinstance(model, nn.Module):
         raise UserError(f"model must be a torch.nn.Module that returns logits, got {type(model).__name__}; wrap it")
     weight = next(model.parameters(), None)

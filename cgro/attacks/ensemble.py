@@ -32,7 +32,7 @@ _PGD_STEPS = 20
 
 @dataclass(frozen=True)
 class AttackEnsemble:
-    """The ensemble: steps of APGD >= 1, classes to aim at and those of them that get all steps, both >= 1."""
+    """The ensemble: steps of APGD, target classes, and how many of these get all the steps; each >= 1."""
 
     budget: Budget
     steps: int = 100

@@ -136,7 +136,7 @@ def evaluate(
 def as_images(model: nn.Module, images: Tensor | np.ndarray, labels: Tensor | np.ndarray) -> Images:
     """Arrays or tensors as images on the device of the model, in float32, or in float64 for a model in float64.
 
-    Raises: UserError for what is no float images with a label each, or none at all.
+    Raises: UserError unless there are float images, at least one, with a label each.
     """
     pixels, y = (as_tensor(name, each) for name, each in (("images", images), ("labels", labels)))
     if not pixels.is_floating_point():

@@ -25,7 +25,7 @@ def spawn_streams(seed: int) -> dict[str, Stream]:
 def at(stream: Stream, *counters: int) -> Stream:
     """The part of a stream that belongs to these counters, an epoch or a step, say.
 
-    Raises: UserError for what is no stream.
+    Raises: UserError for anything but a stream.
     """
     if not isinstance(stream, np.random.SeedSequence):
         raise UserError(f"stream must be a numpy.random.SeedSequence, got {stream!r}; make one of a seed")

@@ -20,7 +20,7 @@ Tick = Callable[[float], None]
 
 @dataclass(frozen=True)
 class Progress:
-    """A tick of a cell whose unfinished work may be kept in the folder `scratch`, and be gone on with from there.
+    """A tick of a cell whose unfinished work may be kept in the folder `scratch`, to be resumed from there.
 
     The context removes the folder when the cell is finished.
     """

@@ -47,7 +47,7 @@ def layers_of(model: Any, root: str = "model") -> list[tuple[str, nn.Module]]:
 
     Modules of unknown classes are returned as they are, for the caller to refuse (`unknown`).
 
-    Raises: UserError for what is no module, hooks (global ones too), patched modules, layers in training mode whose
+    Raises: UserError for anything but a module, hooks (global ones too), patched modules, layers in training mode whose
         function depends on it, weights that are computed, of another type than float32 and float64, or of several
         types or devices.
     """

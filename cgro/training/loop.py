@@ -331,7 +331,7 @@ class Trainer:
     def state(self) -> dict[str, Tensor]:
         """Everything that the next updates depend on besides recipe, data and seed.
 
-        Raises: UserError where a loss was not finite, or a weight is not: there is nothing to go on from.
+        Raises: UserError where a loss was not finite, or a weight is not: such a run cannot continue.
         """
         self.require_finite()
         if not bool(torch.stack([p.detach().isfinite().all() for p in self.model.parameters()]).all()):

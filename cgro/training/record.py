@@ -68,7 +68,7 @@ def rows_of(path: Path, found: Checkpoint, names: Sequence[str], due: Sequence[i
 
 
 def last_epoch(path: Path, found: Checkpoint, config: TrainingConfig) -> int:
-    """The last epoch of its learning curves; 0 if there is none yet. Raises: UserError for what is no epoch."""
+    """The last epoch of its learning curves; 0 if there is none yet. Raises: UserError if the entry is not an epoch."""
     rows = _dicts(path, found, "rows")
     try:
         return integer("epoch", rows[-1].get("epoch"), low=1, high=config.epochs) if rows else 0
@@ -77,7 +77,8 @@ def last_epoch(path: Path, found: Checkpoint, config: TrainingConfig) -> int:
 
 
 def processes_of(path: Path, found: Checkpoint, epoch: int) -> int:
-    """How many processes measured an epoch, 1 unless it says more. Raises: UserError for what is no number of them."""
+    """How many processes measured an epoch, 1 unless the record says otherwise. Raises: UserError if it
+    is not a positive integer."""
     stored = found.record.get("processes", {})
     try:
         return integer("processes", stored.get(str(epoch), 1) if isinstance(stored, dict) else stored, low=1, high=MOST)

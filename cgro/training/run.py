@@ -4,7 +4,7 @@ Accuracies are those of the evaluation attack on at most `evaluation_images` ima
 has the largest robust accuracy on the held-out part, never on the test images; robust overfitting is measured as best
 minus last robust test accuracy (Rice, Wong & Kolter, ICML 2020). Without held-out images there is no best checkpoint.
 
-`last.safetensors` holds all that a run goes on from, the best network so far among it, and is the one file that counts:
+`last.safetensors` holds all that a run needs to resume, the best network included, and is the one file that counts:
 `best.safetensors` is written after it from what it holds, so that no kill between the two loses the best network.
 """
 
@@ -194,13 +194,13 @@ def make_trainer(config: TrainingConfig, data: Data, team: Team | None = None, o
 
 
 class NotResumableError(UserError):
-    """A checkpoint that a run cannot go on from: damaged, of another configuration, or of another version."""
+    """A checkpoint that a run cannot resume from: damaged, of another configuration, or of another version."""
 
 
 class TrainingRun:
     """A configuration being trained: `rows` holds the learning curves so far, `observed` what `run` was asked to watch.
 
-    folder: where `last.safetensors` and `best.safetensors` go; a run that is found there is gone on with. None keeps
+    folder: where `last.safetensors` and `best.safetensors` go; an existing run there is resumed. None keeps
     nothing. every: seconds between checkpoints, besides the end and an interruption. own: parts of yours, without a
     folder, because a checkpoint cannot tell whether they are the same.
     """
@@ -276,7 +276,7 @@ class TrainingRun:
         except UserError as error:
             raise UserError(f"checkpoint {path}: best network: {error}") from error
         self._kept = self.trainer.step
-        log.info("going on at step %d of %d", self.trainer.step, self.trainer.steps)
+        log.info("resumes at step %d of %d", self.trainer.step, self.trainer.steps)
 
     @property
     def _names(self) -> list[str]:
@@ -479,7 +479,7 @@ class TrainingRun:
 
 @single_thread()
 def train_cell(config: TrainingConfig, tick: Tick) -> xr.Dataset:
-    """The learning curves of one configuration, for a context to `map`; what is unfinished is gone on with."""
+    """The learning curves of one configuration, for a context to `map`; unfinished work is resumed."""
     return TrainingRun.of_cell(config, tick).run(tick)
 
 
