@@ -51,7 +51,7 @@ def train(options: argparse.Namespace, fields: Sequence[str]) -> int:
     config = parse_dataclass(
         TrainingConfig,
         "cgro train",
-        f"{TrainingConfig.__doc__} Defaults are those of --preset {options.preset}.",
+        f"{(TrainingConfig.__doc__ or '').partition(chr(10))[0]} Defaults are those of --preset {options.preset}.",
         options,
         fields,
         default=getattr(TrainingConfig, options.preset)(),

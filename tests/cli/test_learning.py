@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tools import ROOT, TRAINING, full_disk
+from tools import ROOT, TRAINING, finish, full_disk, start
 
 from cgro.data import images
 from cgro.runs import store
@@ -286,3 +286,10 @@ def test_torchrun_trains_the_same_network(trained: Path, tmp_path: Path) -> None
     curves = [store.load(folder / "curves.nc") for folder in (trained, tmp_path / "team")]
     np.testing.assert_allclose(curves[0]["train_loss"], curves[1]["train_loss"], rtol=1e-4)
     np.testing.assert_allclose(curves[0]["clean_test_accuracy"], curves[1]["clean_test_accuracy"], atol=0.03)
+
+
+def test_the_help_has_no_python() -> None:
+    """The docstring of a configuration has an example; its first line is what the command line shows."""
+    out = finish(start("train", "--preset", "digits", "--help")).out
+    assert "best and last checkpoint. Defaults are those of --preset digits." in " ".join(out.split())
+    assert ">>>" not in out
