@@ -5,13 +5,16 @@ Python's own `int` and `float` also take 1_0, digits of other scripts, spaces, a
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
+from fractions import Fraction
 
 from cgro.base.errors import UserError
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
+_DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _NOT_FINITE = re.compile(r"[+-]?(inf|infinity|nan)", re.IGNORECASE)
 LARGEST = 2**63 - 1
 """Of integers: what machines count with."""
@@ -35,3 +38,17 @@ def read_number(text: str) -> float:
     if math.isinf(value) and not _NOT_FINITE.fullmatch(text):
         raise UserError(f"must be a number that a float holds, got {text}")
     return value
+
+
+def read_fraction(text: str) -> float:
+    """The number that a text states: a decimal, or a quotient of two such as 8/255, rounded once.
+
+    Raises: UserError for anything else, also for inf, nan, 1_0 and a quotient by 0.
+    """
+    above, _, below = text.partition("/")
+    if _DECIMAL.fullmatch(above.strip()) and (_DECIMAL.fullmatch(below.strip()) or "/" not in text):
+        divisor = Fraction(below.strip() or 1)
+        if divisor:
+            with contextlib.suppress(OverflowError):
+                return float(Fraction(above.strip()) / divisor)
+    raise UserError(f"must be a decimal such as 0.03 or a fraction such as 8/255, got {text!r}")

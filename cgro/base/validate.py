@@ -5,12 +5,9 @@ Every message has the same shape: what the value is called, what is allowed, wha
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import math
-import re
 from collections.abc import Collection
-from fractions import Fraction
 from typing import Any, TypeVar
 
 import numpy as np
@@ -86,23 +83,6 @@ def one_of(name: str, value: Any, allowed: Collection[Any]) -> Any:
         hint = f"; did you mean {close[0]}?" if close else ""
         raise UserError(f"{name} must be one of {', '.join(str(known) for known in allowed)}, got {value!r}{hint}")
     return value
-
-
-def fraction(text: str) -> float:
-    """The number that a text states: a decimal, or a quotient of two such as 8/255, rounded once.
-
-    Raises: UserError for anything else, also for inf, nan, 1_0 and a quotient by 0.
-    """
-    above, _, below = text.partition("/")
-    if _DECIMAL.fullmatch(above.strip()) and (_DECIMAL.fullmatch(below.strip()) or "/" not in text):
-        divisor = Fraction(below.strip() or 1)
-        if divisor:
-            with contextlib.suppress(OverflowError):
-                return float(Fraction(above.strip()) / divisor)
-    raise UserError(f"{text!r} is not a number: give a decimal such as 0.03 or a fraction such as 8/255")
-
-
-_DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 
 
 def as_array(name: str, values: Any) -> np.ndarray:

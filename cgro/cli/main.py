@@ -1,26 +1,36 @@
-"""The console command `cgro`: list, simulate, check, train, evaluate, figure, memorize, reproduce."""
+"""The console command `cgro`: the first word names a command, a module beside this one with `Options` and `run`."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from importlib import import_module, metadata
 
 from cgro.base import interrupts, streams
 from cgro.base.errors import UserError
 from cgro.base.files import StorageError
 from cgro.base.machine import available_cores
-from cgro.cli.options import TRAIN_PRESETS, command_parsers
 from cgro.data.folder import reading_from
-from cgro.runs.registry import Kind, did_you_mean, require
+from cgro.runs.registry import did_you_mean
 
-OPEN_ENDED = ("simulate", "check", "train")
-"""Commands that take fields of a configuration or parameters of a check as options, too."""
-NAMED: dict[str, Kind] = {"simulate": "experiment", "check": "check", "figure": "figure"}
-"""Commands that name what they work on, and of which kind it is."""
+COMMANDS = {
+    "list": "experiments, checks and figures with a line on each",
+    "simulate": "run an experiment; fields of its configuration are options",
+    "check": "check claims of the theory; parameters of a single one are options",
+    "train": "train one network on images; fields of its configuration are options",
+    "evaluate": "clean and robust accuracy of a trained network",
+    "figure": "draw figures of stored results",
+    "memorize": "memorize a file of labelled points robustly",
+    "reproduce": "all experiments, checks and figures, and RESULTS/report.html",
+}
+HELP = """usage: cgro [-h] [--version] COMMAND ...
+
+Clean generalization and robust overfitting: simulate, check, draw.
+
+commands, `cgro COMMAND --help` shows their options:
+""" + "\n".join(f"  {name:<11}{words}" for name, words in COMMANDS.items())
 USER_ERROR, READER_LEFT = 2, 141
 KEPT = {"simulate": "finished cells are kept", "reproduce": "finished cells are kept", "train": "checkpoints are kept"}
 """What a command keeps when it is stopped; the others begin anew."""
@@ -57,9 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _flushed(arguments: list[str]) -> int:
-    """The command's exit code, once its output has left; --help raises SystemExit."""
+    """The command's exit code, once its output has left."""
     try:
         return _dispatch(arguments)
+    except SystemExit as stop:
+        if stop.code:
+            raise
+        return 0  # after a help page
     finally:
         sys.stdout.flush()
 
@@ -74,102 +88,39 @@ def _how_to_go_on(arguments: Sequence[str], error: BaseException) -> str:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    parser, commands = command_parsers()
-    options, rest = parser.parse_known_args(arguments)
-    own = commands[options.command]
-    options.own_options, options.typed = own.long_options(), arguments
-    if options.command in OPEN_ENDED:
-        # Their --help after a name is that of the experiment or check.
-        if {"-h", "--help"} & set(rest) and not (_names(options) or options.preset in TRAIN_PRESETS):
-            own.print_help()
+    """Read the command line and run the command; only what it needs is imported, so that help is immediate."""
+    match arguments:
+        case []:
+            raise UserError("the following arguments are required: COMMAND; see `cgro --help`")
+        case ["-h" | "--help", *_]:
+            print(HELP)
             return 0
-        if options.command == "simulate" and options.name is None:
-            raise UserError("the following arguments are required: NAME, an experiment; see `cgro list`")
-    elif rest:
-        hint = did_you_mean(rest[0].partition("=")[0], options.own_options, cutoff=0.6)
-        raise UserError(f"unrecognized arguments: {' '.join(rest)}; {hint}see `cgro {options.command} --help`")
-    if any("\0" in word for word in arguments):
-        raise UserError(f"{next(word for word in arguments if chr(0) in word)}: no name or path holds the character 0")
-    if options.command not in ("list", "figure"):
+        case ["--version", *_]:
+            print("cgro", _version())
+            return 0
+        case [name, *words]:
+            if name not in COMMANDS:
+                hint = did_you_mean(name, COMMANDS, cutoff=0.6)
+                raise UserError(f"invalid choice: {name!r}; {hint}choose one of {', '.join(COMMANDS)}")
+    if any("\0" in word for word in words):
+        raise UserError(f"{next(word for word in words if chr(0) in word)}: no name or path holds the character 0")
+    command = import_module(f"cgro.cli.{name}")
+    if name == "list" and not words:  # which takes less time than to import tyro
+        return int(command.run(command.Options(), None))
+    from cgro.cli.reading import Page, read
+
+    page = command.page(words) if hasattr(command, "page") else Page(f"cgro {name}")
+    options, rest = read(command.Options, words, page)
+    if name not in ("list", "figure"):
         available_cores()  # refuses a wrong CGRO_THREADS before any work
-    for name in _names(options):
-        _require_name(NAMED[options.command], name, options, rest)
     if getattr(options, "quiet", False):
         logging.getLogger("cgro").setLevel(logging.WARNING)
     with reading_from(getattr(options, "data_dir", None)):
-        return _run(options, rest)
+        return int(command.run(options, rest))
 
 
-def _names(options: argparse.Namespace) -> list[str]:
-    """The experiment, the checks or the figures that the command line names."""
-    names = [getattr(options, "name", None), *getattr(options, "names", [])]
-    return [name for name in names if name is not None]
-
-
-def _require_name(kind: Kind, name: str, options: argparse.Namespace, rest: list[str]) -> None:
-    """Refuse an unknown name; after an unknown option it is the value of that, and the option is the mistake."""
+def _version() -> str:
     try:
-        require(kind, name)
-    except UserError:
-        if not rest or not rest[0].startswith("-") or options.typed.index(rest[0]) > options.typed.index(name):
-            raise
-        hint = did_you_mean(rest[0].partition("=")[0], options.own_options, cutoff=0.6)
-        article = "an experiment" if kind == "experiment" else f"a {kind}"
-        raise UserError(
-            f"{rest[0]}: unknown; {hint}options of {article} follow its name, "
-            f"`cgro {options.command} NAME {rest[0]} ...`"
-        ) from None
-
-
-def _run(options: argparse.Namespace, rest: list[str]) -> int:
-    """Run the command; each imports what it needs only now, so that help and mistakes are immediate."""
-    match options.command:
-        case "list":
-            from cgro.cli import listing
-
-            return listing.show_list()
-        case "simulate":
-            from cgro.cli import commands
-
-            return commands.simulate(options, rest)
-        case "check":
-            from cgro.cli import commands
-
-            return commands.check(options, rest)
-        case "train":
-            from cgro.cli import learning
-
-            options.preset = options.preset or "digits"
-            return learning.train(options, rest)
-        case "evaluate":
-            from cgro.cli import learning
-
-            return learning.evaluate(options)
-        case "figure":
-            with _without_windows():
-                from cgro.cli import drawing
-
-                return drawing.figure(options)
-        case "memorize":
-            from cgro.cli import memorizing
-
-            return memorizing.run(options)
-        case _:
-            with _without_windows():
-                from cgro.cli import reproducing
-
-                return reproducing.reproduce(options)
-
-
-@contextmanager
-def _without_windows() -> Iterator[None]:
-    """Figures go to files: a user's backend, missing here perhaps, must not keep matplotlib from loading."""
-    before = os.environ.get("MPLBACKEND")
-    os.environ["MPLBACKEND"] = "agg"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["MPLBACKEND"]
-        else:
-            os.environ["MPLBACKEND"] = before
+        return metadata.version("cgro")
+    except metadata.PackageNotFoundError:
+        return "not installed"

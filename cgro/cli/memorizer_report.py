@@ -1,7 +1,8 @@
-"""What `cgro memorize` reports: numbers for programs, and the same numbers as rows for people."""
+"""What `cgro memorize` writes and reports: files, numbers for programs, and the same numbers as rows for people."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -12,8 +13,10 @@ from scipy import sparse
 from cgro.certify.affine import affine_margins
 from cgro.certify.certify import Certificate, certify
 from cgro.certify.structural import structural_margins
+from cgro.data.tables import Table
 from cgro.memorizers.bounds import lower_bound_total
 from cgro.memorizers.task import Memorizer
+from cgro.networks.export import Precision, in_float32, packed, require_exportable, vnnlib_files
 from cgro.networks.relu import ReluNetwork
 
 
@@ -125,3 +128,35 @@ def _number(value: float | None) -> str:
 
 def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
+
+
+def network_files(memorizer: Memorizer, table: Table) -> dict[str, bytes]:
+    """The network, and the names of the labels that it gives, if the file of points had names."""
+    if isinstance(memorizer.network, ReluNetwork):
+        files = {"network.safetensors": packed(memorizer.network)}
+    else:
+        files = {"network.json": memorizer.network.as_json().encode()}
+    if table.classes:
+        files["classes.json"] = (json.dumps(table.classes, indent=2) + "\n").encode()
+    return files
+
+
+def exported_as(
+    memorizer: Memorizer, precision: Precision, count: int, nodes: int
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Files for other verifiers, and what the report says of them: a rounded network gets a certificate of its own."""
+    if not count:
+        return {}, {"exported": None}
+    task, network = memorizer.task, memorizer.float_network
+    require_exportable(task.norm, network, precision)
+    points, labels = task.data.points[:count], task.data.labels[:count]
+    about: dict[str, Any] = {"precision": precision, "points": len(points)}
+    if precision == "float32":
+        rounded = in_float32(network)
+        found = certify(rounded, points, labels, task.norm, task.radius, readout=memorizer.readout, nodes=nodes)
+        about |= verdict(found) | {"largest change of a weight": largest_change(network, rounded)}
+        network = rounded
+    files = vnnlib_files(
+        network, points, labels, task.norm, task.radius, readout=memorizer.readout, precision=precision
+    )
+    return {f"verify/{name}": content for name, content in files.items()}, {"exported": about}

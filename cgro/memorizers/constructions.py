@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from cgro.base.machine import require_memory
 from cgro.base.norms import Norm
 from cgro.base.validate import one_of
+from cgro.data.separation import LabelledPoints
 from cgro.memorizers.ball_sum import ball_sum
 from cgro.memorizers.cells import grid_cells
 from cgro.memorizers.gated import cgro_classifier
@@ -43,6 +45,19 @@ NORMS: dict[Norm, tuple[str, ...]] = {
 """The constructions for each norm, the default first. For all: `grid_cells` at
 small radii, in exact arithmetic, and `cgro_classifier` around a clean classifier."""
 
+BYTES = {
+    "hinge_sum": 200,
+    "shared_hinges": 120,
+    "sequential": 360,
+    "lipschitz": 400,
+    "absolute_sum": 96,
+    "ball_sum": 24,
+    "shallow_ball_sum": 32,
+    "even_power": 24,
+}
+"""Memory for each coordinate of a stored point that building and certifying takes, measured and rounded down; the
+other constructions take less."""
+
 
 def memorize(
     points: Any, labels: Any, norm: str, radius: float, *, construction: str | None = None, **options: Any
@@ -73,3 +88,10 @@ def build(task: Task, construction: str, options: dict[str, Any]) -> Memorizer:
     """The memorizer of that construction. Raises: UserError for an unknown name, and what the construction raises."""
     one_of("construction", construction, CONSTRUCTIONS)
     return CONSTRUCTIONS[construction](task, **options)
+
+
+def require_room(construction: str, data: LabelledPoints) -> None:
+    """Refuse sizes whose points and networks memory cannot hold; the estimate is from below. Raises: UserError."""
+    stored = data.size - max((data.labels == label).sum() for label in data.classes)
+    needed = (float(BYTES.get(construction, 0)) * stored + 16.0 * data.size) * data.dim
+    require_memory(needed, f"{construction} for {data.size:,} points in {data.dim:,} dimensions")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import weakref
 from dataclasses import replace
 
@@ -10,7 +9,7 @@ import pytest
 import torch
 
 from cgro.base.machine import available_cores, computes_on_gpu, in_batches_that_fit, is_out_of_memory
-from cgro.cli import commands
+from cgro.cli.work import Work, worker_count
 from cgro.simulations import cgro_construction, reference_points, width_sweep
 from cgro.training.config import TrainingConfig
 
@@ -48,10 +47,10 @@ def test_what_no_batch_can_do_is_raised(error: Exception) -> None:
 
 
 def test_cells_on_one_core_have_a_process_each_unless_a_gpu_would_be_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = argparse.Namespace(jobs=None)
+    options = Work(jobs=None)
     sweep, training = width_sweep.Config.quick(), TrainingConfig()
     assert not computes_on_gpu(sweep)
-    assert commands.worker_count(options, width_sweep.EXPERIMENT, sweep) == available_cores()
+    assert worker_count(options, width_sweep.EXPERIMENT, sweep) == available_cores()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     for config, expected in (
         (training, True),
@@ -62,6 +61,6 @@ def test_cells_on_one_core_have_a_process_each_unless_a_gpu_would_be_shared(monk
         (cgro_construction.Config(), False),
     ):
         assert computes_on_gpu(config) is expected
-    assert commands.worker_count(options, width_sweep.EXPERIMENT, sweep) == 1
-    assert commands.worker_count(options, cgro_construction.EXPERIMENT, cgro_construction.Config()) == available_cores()
-    assert commands.worker_count(argparse.Namespace(jobs=3), width_sweep.EXPERIMENT, sweep) == 3
+    assert worker_count(options, width_sweep.EXPERIMENT, sweep) == 1
+    assert worker_count(options, cgro_construction.EXPERIMENT, cgro_construction.Config()) == available_cores()
+    assert worker_count(Work(jobs=3), width_sweep.EXPERIMENT, sweep) == 3

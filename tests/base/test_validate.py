@@ -9,6 +9,7 @@ import pytest
 from cgro.base import validate
 from cgro.base.errors import UserError
 from cgro.base.machine import in_words, require_memory
+from cgro.base.numerals import read_fraction
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_good_values_are_returned():
     ],
 )
 def test_fractions_are_read(text, value):
-    assert validate.fraction(text) == value
+    assert read_fraction(text) == value
 
 
 @pytest.mark.parametrize(
@@ -89,8 +90,8 @@ def test_fractions_are_read(text, value):
     ],
 )
 def test_what_is_no_fraction_is_refused(text):
-    with pytest.raises(UserError, match=r"is not a number: give a decimal such as 0\.03 or a fraction such as 8/255"):
-        validate.fraction(text)
+    with pytest.raises(UserError, match=r"must be a decimal such as 0\.03 or a fraction such as 8/255, got"):
+        read_fraction(text)
 
 
 def test_work_larger_than_the_machine_is_refused_with_the_memory_it_needs():

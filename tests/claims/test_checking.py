@@ -16,8 +16,7 @@ from tools import Outcome, files_below, finish, start
 from cgro.base.errors import UserError
 from cgro.claims import checking
 from cgro.claims.claim import Claim, Finding, Verdict
-from cgro.cli import commands
-from cgro.cli import main as cli
+from cgro.cli import check
 from cgro.plots.report import found_words, slack_words
 from cgro.runs.cell_store import Cells
 from cgro.runs.workers import processes
@@ -77,10 +76,9 @@ def one(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def put(**changes: Any) -> None:
         toy = claim(**changes)
-        for place in (checking, commands):
+        for place in (checking, check):
             monkeypatch.setattr(place, "find", lambda _kind, _name: toy)
-        monkeypatch.setattr(cli, "require", lambda _kind, _name: None)
-        monkeypatch.setattr(commands, "find_all", lambda _kind: {"toy": toy})
+        monkeypatch.setattr(check, "find_all", lambda _kind: {"toy": toy})
 
     return put
 
@@ -216,7 +214,7 @@ def test_an_unknown_check_and_parameters_of_several(cgro: Cgro, tmp_path: Path) 
     error = cgro("check", "square-eror", "--results", tmp_path).error
     assert "did you mean square-error" in error
     error = cgro("check", "--levels=3", "--results", tmp_path).error
-    assert "--levels=3: parameters belong to one check" in error
+    assert "unrecognized arguments: --levels=3; parameters belong to one check" in error
 
 
 def test_help_of_a_check_shows_its_parameters(capsys: pytest.CaptureFixture[str]) -> None:

@@ -139,6 +139,7 @@ TRAIN = [
     ("train --learning-rate -0.1", "learning_rate"),
     ("train --learning-rate inf", "learning_rate"),
     ("train --batch-size -1", "batch_size"),
+    ("train --drops 1 x", "--drops must be an integer in digits 0 to 9, got 'x'"),
     ("train --width -1", "width"),
     ("train --seed -1", "seed"),
     ("train --held-out -1", "held_out"),

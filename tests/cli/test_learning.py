@@ -203,11 +203,11 @@ def test_a_larger_radius_breaks_everything(cgro, trained: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (("--radius", 8), ["radius is 8", "8/255"]),
+        (("--radius", 8), ["radius must be", "got 8: ", "8/255"]),
         (("--modle", "lenet"), ["--modle", "did you mean --model"]),
         (("--model", "vgg"), ["vgg", "small-cnn"]),
         (("--preset", "imagenet"), ["imagenet", "digits", "mnist", "cifar10"]),
-        (("--width", 2.5), ["width is 2.5", "whole numbers"]),
+        (("--width", 2.5), ["width must be a whole number", "got 2.5"]),
         (("--checkpoint-every", 0), ["0", "seconds above 0"]),
     ],
 )
@@ -224,8 +224,8 @@ def test_mistakes_in_evaluation_are_one_line(cgro, trained: Path, tmp_path: Path
     norm = cgro("evaluate", path, "--norm", "2").error
     assert "trained in l_inf at radius 0.15" in norm
     assert "give --radius, too" in norm
-    assert "--images: must be a positive integer, got '0'" in cgro("evaluate", path, "--images", 0).error
-    assert "invalid choice" in cgro("evaluate", path, "--norm", "3").error
+    assert "--images must be a positive integer, got '0'" in cgro("evaluate", path, "--images", 0).error
+    assert "--norm must be one of '1', '2', 'inf', got '3'" in cgro("evaluate", path, "--norm", "3").error
     path.write_bytes(path.read_bytes()[:-10])
     assert "damaged or truncated" in cgro("evaluate", path).error
     assert "damaged or truncated" in cgro("train", "--output", trained, "--quiet", *TRAINING).error
@@ -291,5 +291,5 @@ def test_torchrun_trains_the_same_network(trained: Path, tmp_path: Path) -> None
 def test_the_help_has_no_python() -> None:
     """The docstring of a configuration has an example; its first line is what the command line shows."""
     out = finish(start("train", "--preset", "digits", "--help")).out
-    assert "best and last checkpoint. Defaults are those of --preset digits." in " ".join(out.split())
+    assert "best and last checkpoint. Repeat an interrupted command" in " ".join(out.split())
     assert ">>>" not in out

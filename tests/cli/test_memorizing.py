@@ -14,8 +14,10 @@ from tools import ROOT, Outcome, files_below
 
 from cgro.base.errors import UserError
 from cgro.certify.certify import NODES, certify
-from cgro.cli import memorizer_report, memorizing
+from cgro.cli import memorizer_report
+from cgro.data import separation
 from cgro.data.tables import read_table
+from cgro.memorizers import constructions
 from cgro.memorizers.constructions import CONSTRUCTIONS, NORMS, memorize
 from cgro.networks.exact import ExactNetwork
 from cgro.networks.export import load
@@ -169,7 +171,7 @@ def test_the_same_command_replaces_its_own_files(points: Path, tmp_path: Path, c
 def test_a_foreign_folder_is_refused_before_the_work(
     files: dict[str, str], message: str, points: Path, tmp_path: Path, cgro: Cgro, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memorizing, "build", lambda *_: pytest.fail("worked before it looked"))
+    monkeypatch.setattr(constructions, "build", lambda *_: pytest.fail("worked before it looked"))
     for name, text in files.items():
         place = tmp_path / "out" / name
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -182,7 +184,7 @@ def test_a_foreign_folder_is_refused_before_the_work(
 def test_a_folder_that_cannot_be_made_is_refused_before_the_work(
     points: Path, cgro: Cgro, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memorizing, "build", lambda *_: pytest.fail("worked before it looked"))
+    monkeypatch.setattr(constructions, "build", lambda *_: pytest.fail("worked before it looked"))
     assert "must name a folder, got the file" in small_memorizer(points, cgro, "--output", points).error
     assert "cannot write" in small_memorizer(points, cgro, "--output", points / "below").error
     monkeypatch.chdir(points.parent)
@@ -242,7 +244,7 @@ def test_sizes_beyond_memory_are_refused_before_the_work(
     tmp_path: Path, cgro: Cgro, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"total": 30e6})())
-    monkeypatch.setattr(memorizing, "opposite_separation", lambda *_: pytest.fail("worked before it looked"))
+    monkeypatch.setattr(separation, "opposite_separation", lambda *_: pytest.fail("worked before it looked"))
     path = tmp_path / "many.npz"
     np.savez(path, points=np.random.default_rng(0).random((1000, 500)), labels=np.arange(1000) % 2)
     message = r"hinge_sum for 1,000 points in 500 dimensions would need .* MiB of memory, this machine has 28\.6 MiB"
@@ -262,23 +264,26 @@ def test_properties_for_other_verifiers(points: Path, tmp_path: Path, cgro: Cgro
     ("arguments", "message"),
     [
         (("--radius", 5), r"radius is 5: points \d+ and \d+ with labels"),
-        (("--radius", 0.01, "--ratio", 0.5), "not allowed with argument"),
-        (("--ratio", 1.5), r"--ratio must be in"),
-        (("--norm", 3), "norm must be .*got '3'"),
+        (("--radius", 0.01, "--ratio", 0.5), "Arguments --radius and --ratio are not allowed together; see"),
+        (("--ratio", 1.5), r"--ratio must be in \(0, 1\), got 1\.5"),
+        (("--norm", 3), "--norm must be one of .*, got '3'"),
         (
             ("--construction", "ball_sum"),
             "construction must be one of hinge_sum, .*grid_cells in l_inf, got 'ball_sum'",
         ),
         (("--construction", "cgro_classifier"), "in l_inf, got 'cgro_classifier'"),
         (("--construction", "lipschitz", "--readout", "label"), "lipschitz reads the sign"),
-        (("--verify", "some"), "--verify: must be a non-negative integer, got 'some'"),
-        (("--nodes", 0), "--nodes: must be"),
+        (("--verify", "some"), "--verify must be a non-negative integer, got 'some'"),
+        (("--nodes", 0), "--nodes must be a positive integer, got '0'"),
         (("--norm", "2", "--export", 1), "only norm 'inf' can be exported"),
         (("--construction", "grid_cells", "--ratio", 0.02, "--export", 1), "exact weights: ONNX holds floats"),
         (("--colour", "red"), "unrecognized arguments"),
-        (("--radius", "1/0"), "argument --radius: '1/0' is not a number"),
-        (("--ratio", "1_0"), "argument --ratio: '1_0' is not a number"),
-        (("--export", 1, "--export-dtype", "float16"), "invalid choice: 'float16'"),
+        (("--radius", "1/0"), "--radius must be a decimal such as 0.03 or a fraction such as 8/255, got '1/0'"),
+        (("--ratio", "1_0"), "--ratio must be a decimal .*, got '1_0'"),
+        (
+            ("--export", 1, "--export-dtype", "float16"),
+            "--export-dtype must be one of 'float64', 'float32', got 'float16'",
+        ),
         (("--export-dtype", "float32"), "--export-dtype is for --export N; say how many points to export"),
         (("--label", "lable"), "--label must be one of a, b, c, label, got 'lable'; did you mean label?"),
     ],

@@ -19,7 +19,7 @@ from tools import SMALL, Outcome, finish, start
 from cgro.base import interrupts
 from cgro.claims import checking
 from cgro.claims.claim import Claim, Finding
-from cgro.cli import commands
+from cgro.cli import check
 from cgro.cli import main as cli
 from cgro.runs import store
 from cgro.runs.cell_store import Cells
@@ -242,9 +242,8 @@ def limited(
 ) -> Callable[[int, float], tuple[Outcome, float]]:
     """A check of that size under a time limit of 0.2 s."""
     claim = Claim("a", "b", "[D]", "exact", dropping_check, {})
-    for place in (checking, commands):
+    for place in (checking, check):
         monkeypatch.setattr(place, "find", lambda _kind, _name: claim)
-    monkeypatch.setattr(cli, "require", lambda _kind, _name: None)
 
     def run(size: int, limit: float) -> tuple[Outcome, float]:
         began = time.monotonic()

@@ -1,33 +1,43 @@
-"""What `cgro reproduce` does: every experiment, check and figure, and the report of them."""
+"""`cgro reproduce`: every experiment, check and figure, and the report of them."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 import time
+from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
-from typing import Literal
-
-import xarray as xr
+from typing import TYPE_CHECKING
 
 from cgro.base.files import remove_leftovers
 from cgro.base.machine import available_cores
-from cgro.claims import checking
-from cgro.cli.commands import CHECK_FAILED, obtain, stored_context, worker_count
-from cgro.plots.figure import Figure
-from cgro.plots.output import draw_figure
-from cgro.plots.report import Check, Section, write_report
+from cgro.cli.check import CHECK_FAILED
+from cgro.cli.check import Preset as CheckPreset
+from cgro.cli.reading import Rest
+from cgro.cli.work import Work, obtain, stored_context, worker_count
 from cgro.runs.registry import find, find_all
-from cgro.runs.workers import processes
+
+if TYPE_CHECKING:  # imported where work begins
+    import xarray as xr
+
+    from cgro.plots.figure import Figure
 
 log = logging.getLogger(__name__)
 
 
-def reproduce(options: argparse.Namespace) -> int:
-    """Every experiment, check and figure, and the report of them; 1 if a check fails."""
+@dataclass(frozen=True, kw_only=True)
+class Options(Work):
+    """Run every experiment and check, draw every figure, and write RESULTS/report.html."""
+
+
+def run(options: Options, _rest: Rest) -> int:
+    """Run, check, draw, write, and print where the report lies; 1 if a check fails."""
+    from cgro.claims import checking
+    from cgro.plots.report import Check, Section, write_report
+    from cgro.runs.workers import processes
+
     start = time.perf_counter()
-    preset: Literal["quick", "deep"] = "quick" if options.preset == "quick" else "deep"
+    preset: CheckPreset = "quick" if options.preset == "quick" else "deep"
     jobs = available_cores() if options.jobs is None else options.jobs
     results: dict[str, xr.Dataset] = {}
     for folder in (options.results, options.results / "figures"):
@@ -60,4 +70,6 @@ def reproduce(options: argparse.Namespace) -> int:
 
 
 def _draw(name: str, result: xr.Dataset, folder: Path) -> dict[str, Path]:
+    from cgro.plots.output import draw_figure
+
     return draw_figure(find("figure", name), name, result, folder)

@@ -1,17 +1,23 @@
-"""What `cgro list` does; no experiment, check or figure is imported."""
+"""`cgro list`: experiments, checks and figures; none of them is imported."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from cgro.runs.registry import Kind, titles
 
 KINDS: tuple[Kind, ...] = ("experiment", "check", "figure")
 
 
-def show_list() -> int:
-    """Print a line on every experiment, check and figure: a table on a terminal, else kind, name, title by tabs."""
+@dataclass(frozen=True)
+class Options:
+    """A line on every experiment, check and figure: a table on a terminal, else kind, name, title by tabs."""
+
+
+def run(_options: Options, _rest: object) -> int:
+    """Print them."""
     rows = [(kind, name, title) for kind in KINDS for name, title in titles(kind).items()]
     if sys.stdout.isatty():
         _print_table(rows)

@@ -1,28 +1,52 @@
-"""What `cgro figure` does: chooses a stored result, and draws."""
+"""`cgro figure`: chooses stored results, and draws."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import xarray as xr
+from typing import TYPE_CHECKING
 
 from cgro.base.errors import UserError
 from cgro.base.files import StorageError, remove_leftovers
-from cgro.plots.figure import Figure
-from cgro.plots.output import draw_figure
-from cgro.runs import store
-from cgro.runs.registry import find, find_all
+from cgro.cli.reading import Rest
+from cgro.cli.values import Choice, File, Folder, Names, Results
+from cgro.cli.work import Preset, results_folder
+from cgro.runs.registry import find, find_all, require
+
+if TYPE_CHECKING:  # imported where work begins
+    import xarray as xr
+
+    from cgro.plots.figure import Figure
 
 log = logging.getLogger(__name__)
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published"
 """Results that come with a checkout; an installed cgro has none."""
 
 
-def figure(options: argparse.Namespace) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Draw figures of stored results as PDF and PNG, with the numbers as CSV: of the newest stored result, or of a
+    published one where the checkout has it."""
+
+    names: Names = ()
+    """Figures, see `cgro list`; without them all that have a result."""
+    results: Results = field(default_factory=results_folder)
+    preset: Choice[Preset | None] = None
+    """Draw the result of this preset; without it the newest result."""
+    result: File[Path | None] = None
+    """Draw this result file."""
+    output: Folder[Path | None] = None
+    """Folder of figures; without it RESULTS/figures."""
+
+
+def run(options: Options, _rest: Rest) -> int:
     """Draw figures from stored results; says which on the error stream, and prints the files."""
+    for name in options.names:
+        require("figure", name)  # at once: importing takes longer
+    from cgro.plots.output import draw_figure
+
     if options.result is not None and len(options.names) != 1:
         raise UserError(f"--result {options.result}: one result belongs to one figure; name the figure")
     figures = {name: find("figure", name) for name in options.names} if options.names else find_all("figure")
@@ -52,11 +76,13 @@ def figure(options: argparse.Namespace) -> int:
     return 0
 
 
-def _chosen(figure: Figure, options: argparse.Namespace) -> Path | None:
+def _chosen(figure: Figure, options: Options) -> Path | None:
     """The file to draw: as asked for, or the newest stored result, or a published one."""
+    from cgro.runs import store
+
     experiment = figure.experiment
     if options.result is not None:
-        return Path(options.result)
+        return options.result
     if options.preset is None:
         stored = sorted((options.results / experiment).glob("*.nc"), key=lambda path: path.stat().st_mtime)
         return stored[-1] if stored else next(_published(experiment), None)
@@ -70,13 +96,15 @@ def _chosen(figure: Figure, options: argparse.Namespace) -> Path | None:
 
 def _published(experiment: str) -> Iterator[Path]:
     """Published results of an experiment: of its presets, the larger first, then others."""
+    from cgro.runs import store
+
     rank = {f"{experiment}-paper": 0, f"{experiment}-quick": 1}
     for path in sorted(PUBLISHED.glob(f"{experiment}-*.nc"), key=lambda path: (rank.get(path.stem, 2), path)):
         if store.load(path).attrs.get("experiment") == experiment:
             yield path
 
 
-def _missing(experiment: str, options: argparse.Namespace) -> UserError:
+def _missing(experiment: str, options: Options) -> UserError:
     preset = "" if options.preset is None else f" --preset {options.preset}"
     return UserError(
         f"results in {options.results / experiment}: none{preset and f' of{preset}'}; make one with "
@@ -85,6 +113,8 @@ def _missing(experiment: str, options: argparse.Namespace) -> UserError:
 
 
 def _loaded(path: Path, figure: Figure) -> xr.Dataset:
+    from cgro.runs import store
+
     try:
         return store.load_result(path, figure.experiment)
     except FileNotFoundError:
