@@ -50,7 +50,7 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "reproduced"
     with made_once(folder) as missing:
         if missing:
-            from toys import CONFIGS
+            from toy_configs import CONFIGS
 
             with pytest.MonkeyPatch.context() as patch:
                 for name, config in CONFIGS.items():

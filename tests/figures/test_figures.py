@@ -16,7 +16,7 @@ import pytest
 import xarray as xr
 from matplotlib.image import imread
 from tools import ROOT, files_below
-from toys import CONFIGS
+from toy_configs import CONFIGS
 
 from cgro.base.errors import UserError
 from cgro.cli.main import main

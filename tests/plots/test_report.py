@@ -13,16 +13,17 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure as Drawing
 from tools import TOY_VERDICT
-from toys import CONFIGS
+from toy_configs import CONFIGS
 
 from cgro.claims import checking
 from cgro.claims.claim import Claim
-from cgro.cli import reproducing
+from cgro.cli import reproduce
 from cgro.cli.main import main
 from cgro.dynamics.reference import AMENDMENTS, comparisons
 from cgro.plots.figure import Figure, Table
 from cgro.plots.report import Check, Section, write_report
 from cgro.plots.style import COLORS, band, figure
+from cgro.runs import workers
 from cgro.runs.registry import find_all
 from cgro.simulations import dimension
 
@@ -81,9 +82,9 @@ def test_reproduce_writes_everything(reproduced: Path, results: dict[str, xr.Dat
 def test_reproduce_fails_with_a_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toy = CONFIGS["dimension"]
     monkeypatch.setattr(dimension.Config, "quick", classmethod(lambda _cls: toy))
-    monkeypatch.setattr(reproducing, "processes", ThreadPoolExecutor)
+    monkeypatch.setattr(workers, "processes", ThreadPoolExecutor)
     monkeypatch.setattr(
-        reproducing, "find_all", lambda kind: {} if kind == "check" else {"dimension": find_all(kind)["dimension"]}
+        reproduce, "find_all", lambda kind: {} if kind == "check" else {"dimension": find_all(kind)["dimension"]}
     )
     for outcome, code in (("fails", 1), ("undecided", 1), ("holds", 0)):
         found = [(replace(TOY_VERDICT, outcome=outcome), xr.Dataset())]
