@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import typed  # noqa: F401  # isort: skip  (before anything of cgro)
+
 import os
 import signal
 from collections.abc import Callable, Iterator

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import xarray as xr
 
@@ -37,6 +37,7 @@ def scratch_of(tick: Tick) -> Path | None:
     return tick.scratch if isinstance(tick, Progress) else None
 
 
+@runtime_checkable
 class Cell(Protocol):
     """One piece of work, named completely by its (JSON-able) dataclass fields."""
 
@@ -49,6 +50,7 @@ C = TypeVar("C", bound=Cell)
 CellFunction = Callable[[C, Tick], xr.Dataset]
 
 
+@runtime_checkable
 class Context(Protocol):
     """What a run may ask of its caller."""
 

@@ -106,7 +106,7 @@ def test_a_watch_takes_the_first_time_of_a_level_that_is_crossed_twice() -> None
     watch = Watch(torch.tensor([2.0], dtype=torch.float64))
     memorized = [0.0, 0.0, 0.4, 0.0, 2.0, 0.0, 3.0]
     for step, V in enumerate(memorized):
-        state = torch.tensor([[0.1 * step, -0.1 * step]]), torch.full((1, 4), V, dtype=torch.float64)
+        state = torch.tensor([[0.1 * step, -0.1 * step]]).double(), torch.full((1, 4), V, dtype=torch.float64)
         watch.see(step, *state)
         watch.see(step, *state)  # the same step again
         if step == 2:

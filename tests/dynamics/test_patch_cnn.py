@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
 
 from cgro.dynamics.activations import activation, slope
 from cgro.dynamics.patch_cnn import PatchCNN, initial_filters, output_signs
@@ -48,3 +49,9 @@ def test_network_is_its_formula() -> None:
     ]
     np.testing.assert_allclose(network(X)[0].detach(), expected)
     assert signs.tolist() == [1, 1, -1, -1]
+
+
+def test_shapes_in_signatures_are_checked_here() -> None:
+    """While tests run, not in use: see `typed`."""
+    with pytest.raises(TypeCheckError, match="weights"):
+        PatchCNN(torch.zeros(2, 3, dtype=torch.float64), 3.0, "odd")  # a dimension is missing

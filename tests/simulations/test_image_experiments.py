@@ -89,7 +89,7 @@ def test_the_phases_come_in_order() -> None:
         (lambda: flatness.Config(TrainingConfig(norm="2", radius=0.5)), "norm is '2': flatness is measured in l_inf"),
         (lambda: flatness.Config(ratios=(0.0, 1.0)), "ratios are"),
         (lambda: flatness.Config(at_epochs=(5, 50)), "increase within 1 to 40"),
-        (lambda: flatness.Config(search_steps=0), "search_steps is 0"),
+        (lambda: flatness.Config(search_steps=0), "search_steps must be at least 1, got 0"),
         (lambda: image_phases.Config(points=2), "points must be .*got 2"),
         (lambda: image_phases.Config(TrainingConfig(samples=None)), "samples is None, all: some must be left"),
         (lambda: image_phases.Config(TrainingConfig(label_noise=0.1)), "label_noise must be .*got 0.1"),
