@@ -79,9 +79,12 @@ def between(name: str, value: T, low: float, high: float, *, open_low: bool = Fa
 def one_of(name: str, value: Any, allowed: Collection[Any]) -> Any:
     """One of the allowed values. Raises: UserError, suggesting the closest."""
     if value not in allowed:
-        close = difflib.get_close_matches(str(value), [str(known) for known in allowed], n=1)
+        known = [str(each) for each in allowed]
+        close = difflib.get_close_matches(value, known, n=1) if isinstance(value, str) else []
         hint = f"; did you mean {close[0]}?" if close else ""
-        raise UserError(f"{name} must be one of {', '.join(str(known) for known in allowed)}, got {value!r}{hint}")
+        if str(value) in known:  # 2 in place of '2'
+            known = [repr(each) for each in allowed]
+        raise UserError(f"{name} must be one of {', '.join(known)}, got {value!r}{hint}")
     return value
 
 

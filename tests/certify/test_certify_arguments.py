@@ -81,7 +81,11 @@ BAD: dict[str, list[tuple[Any, str]]] = {
         (True, "radius must be a real number, got True"),
         (0.1j, "radius must be a real number"),
     ],
-    "norm": [("linf", "'linf'"), (2, "norm is 2"), (None, "norm is None")],
+    "norm": [
+        ("linf", "'linf'"),
+        (2, "norm must be one of '1', '2', 'inf', got 2"),
+        (None, "norm must be one of 1, 2, inf, got None"),
+    ],
 }
 READ = [
     (np.array([1.5, -1.0]), "labels have type float64: need integers"),
@@ -147,10 +151,10 @@ def test_lists_and_other_real_types_are_read(name: str) -> None:
         (lambda: verified(PROBLEM, POINTS[:1]), "suspects have shape (1, 2)"),
         (lambda: exact_outputs(NETWORK, np.zeros(3)), "points have shape (1, 3)"),
         (lambda: exact_outputs(NETWORK, np.array([0.0, np.nan])), "point 0 has a NaN"),
-        (lambda: contains(POINTS[0], POINTS[1], "linf", 1.0), "norm is 'linf'"),
-        (lambda: inside(POINTS[0], POINTS[1], "linf", 1.0), "norm is 'linf'"),
-        (lambda: extreme(POINTS[1], "linf"), "norm is 'linf'"),
-        (lambda: uniform(RNG, (2, 2), "linf"), "norm is 'linf'"),
+        (lambda: contains(POINTS[0], POINTS[1], "linf", 1.0), "norm must be one of 1, 2, inf, got 'linf'"),
+        (lambda: inside(POINTS[0], POINTS[1], "linf", 1.0), "norm must be one of 1, 2, inf, got 'linf'"),
+        (lambda: extreme(POINTS[1], "linf"), "norm must be one of 1, 2, inf, got 'linf'"),
+        (lambda: uniform(RNG, (2, 2), "linf"), "norm must be one of 1, 2, inf, got 'linf'"),
         (lambda: closest_pair(np.ones(2), POINTS, LABELS, "2"), "weight has shape (2,)"),
         (lambda: margin_rows("sign", 0, LABELS), "readout is 'sign' for 0 outputs"),
         (lambda: margin_rows("label", 1, np.array([2**51 + 1])), "must be at most 2^51"),

@@ -125,7 +125,7 @@ def test_one_label_never_collides() -> None:
         ({"labels": np.zeros(3)}, "labels have shape (3,): need one label for each of the 2 points"),
         ({"radius": np.nan}, "radius is nan: it must be finite and >= 0"),
         ({"radius": -1.0}, "radius is -1.0"),
-        ({"norm": "3"}, "norm is '3'"),
+        ({"norm": "3"}, "norm must be one of 1, 2, inf, got '3'"),
     ],
 )
 def test_wrong_arguments_are_named(change, message) -> None:
