@@ -6,7 +6,7 @@ from jaxtyping import install_import_hook
 
 MODULES = {
     "dynamics": "crossings direct fresh_sample gram patch_cnn signal_attack",
-    "measures": "components flatness",
+    "measures": "components",
     "models": "convolutional residual",
     "networks": "gadgets",
 }
