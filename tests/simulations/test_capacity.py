@@ -349,7 +349,7 @@ def test_the_experiment_refuses_nonsense() -> None:
     for options, message in (
         ({"ratio": 1.0}, "ratio must be .*got 1"),
         ({"norm": "1"}, "the attack knows 'inf' and '2'"),
-        ({"labels": ("noisy",)}, "labels are 'noisy'"),
+        ({"labels": ("noisy",)}, "labels must be one of random, linear, prototypes, got 'noisy'"),
         ({"milp_nodes": -1}, "milp_nodes must be a non-negative integer, got -1"),
         ({"descents": -1}, "descents"),
         ({"device": "tpu"}, "device = 'tpu': must be"),
