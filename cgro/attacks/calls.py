@@ -19,10 +19,10 @@ from cgro.attacks.apgd import apgd_search
 from cgro.attacks.arguments import require_fits, right
 from cgro.attacks.ball import Budget, inside
 from cgro.attacks.gradient_masking import look
-from cgro.attacks.images import BOX, Attack, Goal, LossName, Search, pgd_search
+from cgro.attacks.images import BOX, Attack, Goal, LossName, Search, pgd_search, starts
 from cgro.attacks.modes import judging
 from cgro.base.errors import UserError
-from cgro.base.randomness import at, torch_generator
+from cgro.base.randomness import at
 from cgro.base.validate import integer, one_of
 from cgro.data.batches import Images
 
@@ -31,7 +31,43 @@ AttackCall = Callable[[nn.Module, Tensor, Tensor, Budget], Tensor]
 
 
 @dataclass(frozen=True)
-class PGD:
+class _Searching:
+    """What PGD and APGD have in common: a search, repeated on the images that it has not broken yet."""
+
+    steps: int
+    restarts: int = 1
+    loss: LossName = "ce"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        integer("steps", self.steps, low=1)
+        integer("restarts", self.restarts, low=1)
+        one_of("loss", self.loss, get_args(LossName))
+
+    def search(self, budget: Budget) -> Search:
+        """How points are looked for in a budget."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, budget: Budget) -> Tensor:
+        """Points near `x`, in the ball exactly; those that break the network where they were found."""
+        require_fits(budget, x.shape[1:])
+        search, stream, points = self.search(budget), np.random.SeedSequence(self.seed), x.clone()
+        left = torch.arange(len(x), device=x.device)
+        with judging(model):
+            aim = look(model, Images(x, y, 1), len(x)).aim(model)
+            for restart in range(self.restarts):
+                goal = Goal(model, x[left], y[left], self.loss)
+                generator = starts(budget, at(stream, restart), x.device, first=restart == 0)
+                points[left] = inside(search(goal.seen_by(aim), budget, generator), goal.x, budget, BOX)
+                left = left[right(model(points[left]), y[left])]
+                if not len(left):
+                    break
+        return points
+
+
+@dataclass(frozen=True)
+class PGD(_Searching):
     """Projected gradient ascent on the cross-entropy: `steps` that begin at the radius and shrink, from random starts.
 
     An image is left as soon as one of the `restarts` has broken it.
@@ -49,23 +85,13 @@ class PGD:
     """
 
     steps: int = 20
-    restarts: int = 1
-    loss: LossName = "ce"
-    seed: int = 0
 
-    def __post_init__(self) -> None:
-        integer("steps", self.steps, low=1)
-        integer("restarts", self.restarts, low=1)
-        one_of("loss", self.loss, get_args(LossName))
-
-    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, budget: Budget) -> Tensor:
-        """Points near `x`, in the ball exactly; those that break the network where they were found."""
-        search = pgd_search(Attack(budget, self.steps, relative_step=1.0, decay=True, loss=self.loss))
-        return _searched(search, self.loss, self.restarts, self.seed, model, x, y, budget)
+    def search(self, budget: Budget) -> Search:
+        return pgd_search(Attack(budget, self.steps, relative_step=1.0, decay=True, loss=self.loss))
 
 
 @dataclass(frozen=True)
-class APGD:
+class APGD(_Searching):
     """PGD with momentum whose steps shrink where they stop paying: the attack of AutoAttack.
 
         >>> import torch, cgro
@@ -81,46 +107,9 @@ class APGD:
     """
 
     steps: int = 100
-    restarts: int = 1
-    loss: LossName = "ce"
-    seed: int = 0
 
-    def __post_init__(self) -> None:
-        integer("steps", self.steps, low=1)
-        integer("restarts", self.restarts, low=1)
-        one_of("loss", self.loss, get_args(LossName))
-
-    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, budget: Budget) -> Tensor:
-        """Points near `x`, in the ball exactly; those that break the network where they were found."""
-        return _searched(apgd_search(self.steps), self.loss, self.restarts, self.seed, model, x, y, budget)
-
-
-@torch.no_grad()
-def _searched(
-    search: Search,
-    loss: LossName,
-    restarts: int,
-    seed: int,
-    model: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    budget: Budget,
-) -> Tensor:
-    require_fits(budget, x.shape[1:])
-    stream, points = np.random.SeedSequence(seed), x.clone()
-    left = torch.arange(len(x), device=x.device)
-    with judging(model):
-        aim = look(model, Images(x, y, 1), len(x)).aim(model)
-        for restart in range(restarts):
-            goal = Goal(model, x[left], y[left], loss)
-            generator = None
-            if restart or budget.norm != "1":  # in l_1 a random start costs many steps
-                generator = torch_generator(at(stream, restart), x.device)
-            points[left] = inside(search(goal.seen_by(aim), budget, generator), goal.x, budget, BOX)
-            left = left[right(model(points[left]), y[left])]
-            if not len(left):
-                break
-    return points
+    def search(self, budget: Budget) -> Search:
+        return apgd_search(self.steps)
 
 
 @torch.no_grad()

@@ -21,9 +21,9 @@ from cgro.attacks.apgd import apgd_search
 from cgro.attacks.arguments import require_images
 from cgro.attacks.ball import Budget
 from cgro.attacks.gradient_masking import Aim, look
-from cgro.attacks.images import Attack, Goal, LossName, Search, attacked, pgd_search
+from cgro.attacks.images import Attack, Goal, LossName, Search, attacked, pgd_search, starts
 from cgro.attacks.modes import judging
-from cgro.base.randomness import Stream, at, torch_generator
+from cgro.base.randomness import Stream, at
 from cgro.base.validate import integer
 from cgro.data.batches import Images
 
@@ -108,17 +108,14 @@ class _Left:
     def attack(
         self, search: Search, steps: int, stream: Stream, loss: LossName = "ce", targets: Tensor | None = None
     ) -> Tensor:
-        """Attack them in whole batches; the losses (N,) reached, -inf for images that are broken.
-
-        In l_1, where a random start costs many steps, the search begins at the images.
-        """
+        """Attack them in whole batches; the losses (N,) reached, -inf for images that are broken."""
         reached = torch.full((len(self.right),), -torch.inf, device=self.right.device)
         self.to_do -= steps
         left = self.right.nonzero()[:, 0]
         for number, indices in enumerate(left.split(self.batch_size) if len(left) else ()):
             x, y = next(self.data.batches(indices, len(indices)))
             goal = Goal(self.model, x, y, loss, None if targets is None else targets[indices])
-            generator = None if self.budget.norm == "1" else torch_generator(at(stream, number), x.device)
+            generator = starts(self.budget, at(stream, number), x.device, first=True)
             loss_there, broken = attacked(goal, search, self.budget, generator, self.aim)
             self.right[indices] = ~broken
             reached[indices] = loss_there.masked_fill(broken, -torch.inf)

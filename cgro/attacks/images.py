@@ -229,6 +229,12 @@ Search = Callable[[Goal, Budget, "torch.Generator | None"], Tensor]
 """Points (B, *shape) for a goal, one for each image, at which as many as possible are broken."""
 
 
+def starts(budget: Budget, stream: Stream, device: torch.device, *, first: bool) -> torch.Generator | None:
+    """What draws the random starts of a search; None in the `first` one in l_1, where a random start costs many steps
+    and the search begins at the images."""
+    return None if first and budget.norm == "1" else torch_generator(stream, device)
+
+
 def pgd_search(attack: Attack) -> Search:
     """PGD that leaves an image as soon as it is broken; the rest of the batch goes on without it."""
 
@@ -288,8 +294,9 @@ def correct(
                 if not len(left):
                     break
                 generator = None
-                if stream is not None and (restart or attack.budget.norm != "1"):
-                    generator = torch_generator(at(stream, number, restart), left.device)
+                if stream is not None:
+                    drawn = at(stream, number, restart)
+                    generator = starts(attack.budget, drawn, left.device, first=restart == 0)
                 x, y = next(data.batches(left, len(left)))
                 goal = Goal(model, x, y, attack.loss)
                 found[left] = ~attacked(goal, pgd_search(attack), attack.budget, generator, aim).broken
