@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar
 
 import xarray as xr
 
@@ -37,7 +37,6 @@ def scratch_of(tick: Tick) -> Path | None:
     return tick.scratch if isinstance(tick, Progress) else None
 
 
-@runtime_checkable
 class Cell(Protocol):
     """One piece of work, named completely by its (JSON-able) dataclass fields."""
 
@@ -50,7 +49,6 @@ C = TypeVar("C", bound=Cell)
 CellFunction = Callable[[C, Tick], xr.Dataset]
 
 
-@runtime_checkable
 class Context(Protocol):
     """What a run may ask of its caller."""
 

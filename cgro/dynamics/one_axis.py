@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import xarray as xr
 
@@ -13,7 +13,6 @@ from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.sweep import BLOCK, train_settings
 
 
-@runtime_checkable
 class OneAxisConfig(Protocol):
     """What the configurations of these experiments have in common."""
 

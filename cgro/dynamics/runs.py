@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -88,7 +88,6 @@ class State:
         return State(u=self.u[runs], v=self.v[runs], K=self.K[runs], labels=self.labels[runs])
 
 
-@runtime_checkable
 class Engine(Protocol):
     """Full-batch gradient descent on a batch of runs."""
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,6 @@ from torch.nn.functional import cross_entropy, log_softmax
 from cgro.attacks.images import divergence
 
 
-@runtime_checkable
 class Objective(Protocol):
     """Losses are in nats, one for each sample; `model` takes images (B, C, S, S) in [0, 1]."""
 
