@@ -27,6 +27,9 @@ from cgro.runs.workers import WorkersLostError, processes, require_jobs
 
 log = logging.getLogger(__name__)
 
+SHOWN_AFTER = 0.5
+"""Seconds until progress is shown: a mistake that the first cell finds is one line."""
+
 
 class StoredContext:
     """A context that stores every finished cell in `folder`/cells, so that a killed sweep can be resumed.
@@ -83,7 +86,7 @@ class StoredContext:
             unit_scale=True,
             disable=self.quiet or not missing,
             smoothing=0.1,
-            delay=0.5,  # a mistake that the first cell finds is one line
+            delay=SHOWN_AFTER,
             leave=False,
         ) as bar:
             for k, finished in self._computed(function, cells, names, missing, bar):

@@ -17,7 +17,7 @@ from tools import ROOT, SMALL, Outcome, files_below
 from cgro.base import streams
 from cgro.cli import main as cli
 from cgro.cli.main import main
-from cgro.runs import store
+from cgro.runs import context, store
 
 Cgro = Callable[..., Outcome]
 FULL = Path("/dev/full")
@@ -73,6 +73,7 @@ def test_an_output_that_nobody_reads_ends_quietly(
 
 @needs_full
 def test_progress_that_cannot_be_shown_ends_no_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context, "SHOWN_AFTER", 0)
     with FULL.open("w") as full:
         monkeypatch.setattr(sys, "stderr", full)
         shown = io.StringIO()
@@ -114,7 +115,8 @@ def test_all_streams_closed_damage_no_file(cgro: Cgro, tmp_path: Path) -> None:
     store.load(Path(outcome.out.strip()))
 
 
-def test_json_is_whole_beside_progress(cgro: Cgro, tmp_path: Path) -> None:
+def test_json_is_whole_beside_progress(cgro: Cgro, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context, "SHOWN_AFTER", 0)
     outcome = cgro("check", "square-error", "gate", "--json", "--jobs", 1, "--results", tmp_path)
     assert [verdict["name"] for verdict in json.loads(outcome.out)] == ["square-error", "gate"]
     assert "%|" in outcome.err, "no progress to be beside"
