@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typed  # noqa: F401  # isort: skip  (before anything of cgro)
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -31,6 +32,12 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as nohup does
 torch.set_num_threads(1)
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("CGRO_THREADS", "1")
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: collecting garbage need not look through all of it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

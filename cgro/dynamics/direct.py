@@ -114,22 +114,14 @@ def attack_samples(
     """
     delta = runs.values("radius", X.device)
     if attack in ("transfer", "worst"):
-        index = position[:, :, None, None].expand(-1, -1, 1, X.shape[3])
-        shift = torch.zeros_like(index, dtype=X.dtype)
-        signal = runs.values("signal", X.device)
-
-        def moved(c: Tensor) -> Tensor:
-            shift[..., 0] = (c[:, None] * labels)[:, :, None]
-            return X.scatter_add(2, index, shift)
-
         if attack == "transfer":
-            return moved(-delta)
+            return _moved(X, labels, position, -delta)
         with torch.no_grad():
             # End points of the segment, and the removal of the signal where the budget allows it.
-            ends = [-delta, delta, -torch.minimum(delta, signal)]
+            ends = [-delta, delta, -torch.minimum(delta, runs.values("signal", X.device))]
             if callable(runs.common.activation):
                 ends = list(points_of(torch.zeros_like(delta), delta))
-            options = [moved(c) for c in ends]
+            options = [_moved(X, labels, position, c) for c in ends]
             found = torch.stack([labels * network(option) for option in options])
             return torch.stack(options).gather(0, found.argmin(0)[None, :, :, None, None].expand(1, *X.shape))[0]
 
@@ -147,3 +139,13 @@ def attack_samples(
         moved_all = pgd(losses, X, budget, steps=PGD_STEPS, step_size=step, batch_dims=2)
         adversarial[chosen] = moved_all[chosen]
     return adversarial
+
+
+def _moved(
+    X: Float64[Tensor, "B N P d"], labels: Tensor, position: Tensor, c: Float64[Tensor, " B"]
+) -> Float64[Tensor, "B N P d"]:
+    """The samples with c y w* added to their signal patches."""
+    index = position[:, :, None, None].expand(-1, -1, 1, X.shape[3])
+    shift = torch.zeros_like(index, dtype=X.dtype)
+    shift[..., 0] = (c[:, None] * labels)[:, :, None]
+    return X.scatter_add(2, index, shift)
