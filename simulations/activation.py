@@ -1,4 +1,4 @@
-"""The transition does not depend on the cubic activation: exponents q, and ReLU^q with untied filters."""
+"""The transition does not depend on the cubic activation: other exponents q, and ReLU^q with untied filters."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Config:
     """Train with several activations, named `odd-q` and `relu-q`."""
 
     setting: Annotated[PatchSetting, tyro.conf.arg(name="")] = field(default_factory=PatchSetting)
-    """What all runs have in common (their activation and exponent are replaced)."""
+    """Setting of all runs; activation and exponent are replaced."""
     odd: tuple[float, ...] = (2.0, 2.5, 3.0, 4.0)
     """Exponents q >= 2 of sgn(z)|z|^q."""
     relu: tuple[float, ...] = (2.0, 3.0)
@@ -30,11 +30,11 @@ class Config:
     seeds: int = 5
     """Independent runs of each activation, >= 1."""
     records: int = 50
-    """Recorded steps, >= 2, spaced evenly in log(step)."""
+    """Number of recorded steps, >= 2, evenly spaced in log(step)."""
     test_samples: int = 2048
-    """Draws of the fresh-sample law for each test error, >= 1."""
+    """Monte Carlo draws of a fresh sample for each test error, >= 1."""
     device: str = "auto"
-    """auto, cpu or cuda."""
+    """Device: auto, cpu or cuda."""
 
     def __post_init__(self) -> None:
         require_sizes(seeds=self.seeds, test_samples=self.test_samples, activations=len(self.odd) + len(self.relu))
@@ -57,8 +57,7 @@ class Config:
 
     @classmethod
     def paper(cls) -> Config:
-        """Eleven activations, twenty seeds, five times the steps: an hour or so, because non-integer powers are
-        slow."""
+        """Eleven activations, twenty seeds, five times the steps: about an hour, since non-integer powers are slow."""
         return cls(
             setting=PatchSetting(steps=100_000),
             odd=(2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0),

@@ -1,8 +1,8 @@
-"""What the attack sees: training inside A (fixed or worst case) against PGD on the whole input, each judged under all.
+"""The effect of the attack: train inside A (fixed or worst case) or with PGD on the whole input, evaluate under all.
 
-The theorem of Li & Li is about A(X, delta), where only the signal patch moves. Full PGD may also move the noise
-patches, and then memorized noise no longer protects the training samples. Needs the patches themselves, so it runs
-on the direct engine.
+The theorem of Li & Li (ICML 2025, arXiv:2306.01271) is about A(X, delta), where only the signal patch moves. Full PGD
+may also move the noise patches; then memorized noise no longer protects the training samples. PGD needs the patches
+themselves, so the experiment runs on the direct engine.
 """
 
 from __future__ import annotations
@@ -37,39 +37,39 @@ class Training:
     """A training attack and its radius."""
 
     attack: Attack
-    """transfer, worst, pgd-l2 or pgd-linf."""
+    """Training attack: transfer, worst, pgd-l2 or pgd-linf."""
     radius_ratio: float | None = None
-    """Radius over signal strength, >= 0; None: the paper's."""
+    """Radius divided by the signal strength, >= 0; None: the paper's."""
 
     @property
     def name(self) -> str:
-        """How the training is called in results and figures."""
+        """Name of the training in results and figures."""
         return self.attack if self.radius_ratio is None else f"{self.attack}, {self.radius_ratio:g} alpha"
 
 
 @dataclass(frozen=True)
 class Config:
-    """Train with each attack, judge each network under every attack."""
+    """Train with each attack and evaluate each network under every attack."""
 
     setting: Annotated[PatchSetting, tyro.conf.arg(name="")] = field(
         default_factory=lambda: PatchSetting(steps=5_000, sampling="vectors")
     )
-    """What all runs have in common (their attack and radius are replaced)."""
+    """Setting of all runs; attack and radius are replaced."""
     trainings: tuple[Training, ...] = (
         Training("transfer"),
         Training("worst"),
         Training("pgd-l2", 0.25),
         Training("pgd-linf", 0.25),
     )
-    """Training attacks."""
+    """Training attacks and their radii."""
     seeds: int = 2
-    """Independent runs of each training, >= 1."""
+    """Independent runs of each training attack, >= 1."""
     records: int = 12
-    """Evaluated steps, >= 2, spaced evenly in log(step)."""
+    """Number of evaluated steps, >= 2, evenly spaced in log(step)."""
     test_samples: int = 250
     """Fresh d-dimensional test samples, >= 1."""
     device: str = "auto"
-    """auto, cpu or cuda."""
+    """Device: auto, cpu or cuda."""
 
     def __post_init__(self) -> None:
         require_sizes(seeds=self.seeds, test_samples=self.test_samples, trainings=len(self.trainings))
@@ -89,17 +89,17 @@ class Config:
 
     @property
     def settings(self) -> list[PatchSetting]:
-        """One setting for each training."""
+        """One setting for each training attack."""
         return [replace(self.setting, attack=t.attack, radius_ratio=t.radius_ratio) for t in self.trainings]
 
     @classmethod
     def quick(cls) -> Config:
-        """Four trainings, two seeds, 2,000 steps: under a minute."""
+        """Four training attacks, two seeds, 2,000 steps: under a minute."""
         return cls(setting=PatchSetting(steps=2_000, learning_rate=0.1, sampling="vectors"), records=6)
 
     @classmethod
     def paper(cls) -> Config:
-        """Six trainings, ten seeds, 20,000 steps, 2,000 test samples: a few hours on two cores, minutes on a GPU."""
+        """Six training attacks, ten seeds, 20,000 steps, 2,000 test samples: hours on two cores, minutes on a GPU."""
         more = (Training("pgd-l2", 0.5), Training("pgd-linf", 0.5))
         return cls(
             setting=PatchSetting(sampling="vectors"),
@@ -137,7 +137,7 @@ def train_attacked(cell: AttackCell, tick: Tick) -> xr.Dataset:
     steps = record_steps(cell.setting.steps, cell.records)
     train_error, test_error = [], []
     taken = 0
-    with threadpool_limits(1):  # small operations: waiting for other threads would cost more than it gains
+    with threadpool_limits(1):  # operations are too small to gain from several threads
         for step in steps:
             while taken < step:
                 part = min(20, int(step) - taken)
@@ -159,8 +159,7 @@ def train_attacked(cell: AttackCell, tick: Tick) -> xr.Dataset:
 
 
 def fresh_samples(runs: Runs, count: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Samples (B, count, P, d), labels and signal positions (B, count), independent of the training draw of any
-    seed."""
+    """Samples (B, count, P, d), labels and signal positions (B, count), independent of every seed's training draw."""
     import torch
 
     parts = []
@@ -173,7 +172,7 @@ def fresh_samples(runs: Runs, count: int, device: torch.device) -> tuple[torch.T
 
 
 def _errors(engine: DirectEngine, X: torch.Tensor, labels: torch.Tensor, position: torch.Tensor) -> np.ndarray:
-    """Error of every run under each of EVALUATIONS, shape (evaluation, seed); NaN where weights are no numbers."""
+    """Error of every run under each of EVALUATIONS, shape (evaluation, seed); NaN where weights are not finite."""
     import torch
 
     from cgro.dynamics.direct import attack_samples

@@ -1,8 +1,8 @@
 """The CGRO classifier on real images: a trained classifier, gated by certified memorization of its training set.
 
-An ordinarily trained convolutional network f_clean is not robust. The gate of Li & Li (ICML 2025, Theorem 4.4) makes
-it robust on every training image, certified, and changes nothing elsewhere: clean generalization and robust
-overfitting, by construction.
+A convolutional network f_clean with standard training is not robust. The gate of Li & Li (ICML 2025, arXiv:2306.01271,
+Theorem 4.4) makes it certifiably robust on every training image and changes nothing elsewhere: clean generalization and
+robust overfitting by construction.
 """
 
 from __future__ import annotations
@@ -40,31 +40,31 @@ CLASSIFIERS = ("clean", "cgro")
 
 @dataclass(frozen=True)
 class Config:
-    """Train a classifier on clean images, find the separation of its training set, gate it, certify, attack."""
+    """Train a classifier on clean images, measure the separation of its training set, gate it, certify, attack."""
 
     data: ImageName = "digits"
-    """Images: digits (8x8, part of scikit-learn), mnist (28x28) or cifar10 (32x32), from folder CGRO_DATA."""
+    """Data set: digits (8x8, bundled with scikit-learn), mnist (28x28) or cifar10 (32x32)."""
 
     samples: int = 1000
-    """Training images, a random subset of equal class shares; 10 to 1201 digits, 60000 mnist, 50000 cifar10."""
+    """Number of training images, a stratified random subset; 10 to 1201 digits, 60000 mnist, 50000 cifar10."""
 
     radius: float = 0.15
-    """l_inf radius of perturbations in units of pixels in [0, 1], above 0 and below half the separation."""
+    """l_inf perturbation radius for pixels in [0, 1], above 0 and below half the separation."""
 
     test_images: int = 500
-    """Test images to classify at most, >= 10; a fixed subset of equal class shares if there are more."""
+    """Maximum number of test images to classify, >= 10; a fixed stratified subset if there are more."""
 
     attacked_images: int = 500
-    """Training images and test images to attack at most, >= 10: f_clean is attacked by PGD."""
+    """Maximum number of training and of test images to attack, >= 10. PGD attacks f_clean."""
 
     verified_images: int = 20
-    """Training images whose certificate is proved once more, by interval bounds on the weights alone; 0 or more."""
+    """Number of training images certified a second time, by interval bounds from the weights alone; 0 or more."""
 
     width: int = 16
     """Channels of the first convolution of f_clean, 1 or more."""
 
     epochs: int = 15
-    """Passes of f_clean over the training images, 1 or more."""
+    """Training epochs of f_clean, 1 or more."""
 
     seeds: int = 1
     """Independent runs (training subset, weights, order), 1 or more."""
@@ -115,14 +115,14 @@ class Cell:
 
     @property
     def work(self) -> float:
-        """Epochs, and as many units again for everything after training."""
+        """Epochs of training, and the same again for everything after it."""
         return 2.0 * self.epochs
 
 
 def run(config: Config, context: Context | None = None) -> xr.Dataset:
-    """Accuracies of f_clean and the CGRO classifier, the certificate, and the size of the network, over seeds.
+    """Accuracies of f_clean and the CGRO classifier, certificates, and the size of the network, over seeds.
 
-    Raises: UserError for data that is not there, and a radius that the separation of the images does not admit.
+    Raises: UserError for missing data, or a radius too large for the separation of the images.
     """
     shared: dict[str, Any] = {k: v for k, v in asdict(config).items() if k != "seeds"}
     cells = [Cell(**shared, seed=seed) for seed in range(config.seeds)]
@@ -194,7 +194,7 @@ def _train(cell: Cell, data: ImageData, images: Images, tick: Tick) -> SmallCNN:
 
 
 def _verify(gated: Memorizer, count: int) -> int:
-    """Certificates of the first points by interval bounds, which know nothing of the construction."""
+    """Number of the first points certified by interval bounds, which do not use the construction."""
     if not count:
         return 0
     points, labels = gated.task.data.points[:count], gated.task.data.labels[:count]
@@ -205,7 +205,7 @@ def _verify(gated: Memorizer, count: int) -> int:
 
 
 def _attack(cell: Cell, model: SmallCNN, images: Images) -> torch.Tensor:
-    """The last point of the attack on f_clean for each image, float64, flat: against it both networks are tried."""
+    """The final point of the attack on f_clean for each image, float64, flat; both networks are tested on it."""
     import torch
 
     from cgro.attacks.ball import Budget

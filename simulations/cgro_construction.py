@@ -1,7 +1,8 @@
 """The CGRO classifier on synthetic data: clean error 0, certified robust training error 0, robust test error 1.
 
-The classes lie far apart, in the pattern of a checkerboard, but one weak coordinate tells them apart too. f_clean reads
-that coordinate: no clean error, and robust error 1 beyond its margin. Li & Li, ICML 2025, Theorem 4.4.
+The classes are far apart, in a checkerboard pattern, and one weak coordinate also tells them apart. f_clean reads only
+that coordinate: its clean error is 0, and its robust error is 1 beyond the margin. Reference: Li & Li, ICML 2025,
+arXiv:2306.01271, Theorem 4.4.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ VARIABLES = {
 
 @dataclass(frozen=True)
 class Config:
-    """f_clean and the CGRO classifier around it, in several dimensions and norms."""
+    """f_clean and the CGRO classifier built on it, in several dimensions and norms."""
 
     dims: tuple[int, ...] = (4, 6, 8, 16, 64, 256, 1024)
     """Dimensions D, each >= 2."""
@@ -51,17 +52,17 @@ class Config:
     margin: float = 0.02
     """Smallest margin of the weak coordinate, > 0."""
     spread: float = 0.1
-    """How much larger the margin may be, >= 0; f_clean has robust error 1 from margin + spread on."""
+    """Largest margin minus smallest margin, >= 0; f_clean has robust error 1 from radius margin + spread on."""
     separation: float = 0.5
-    """Distance of the classes in every norm, in (0, 1)."""
+    """Distance between the classes in every norm, in (0, 1)."""
     shell: float = 0.02
-    """Width of the shell around a ball in which the gate closes, > 0; 2 radius + shell must fit into the separation."""
+    """Width of the shell around each ball in which the gate closes, > 0; 2 radius + shell is at most the separation."""
     test_samples: int = 1000
     """Fresh points for each test error, >= 1."""
     attack_points: int = 20
-    """Points of each ball that the attack tries, >= 1."""
+    """Points that the attack tries in each ball, >= 1."""
     verified: int = 20
-    """Training points certified once more by interval bounds on the weights alone, in l_inf; 0 or more."""
+    """Number of training points certified a second time in l_inf, by interval bounds from the weights; 0 or more."""
     seeds: int = 3
     """Independent training and test sets, >= 1."""
 
@@ -88,7 +89,7 @@ class Config:
 
     @classmethod
     def quick(cls) -> Config:
-        """Seven dimensions, three norms, one data set of each; about ten seconds."""
+        """Seven dimensions, three norms, one data set each; about ten seconds."""
         return cls(samples=100, test_samples=200, attack_points=6, seeds=1)
 
     @classmethod
@@ -125,7 +126,7 @@ class Cell:
         return float(self.samples * self.dim)
 
     def draw(self, count: int, seed: np.random.SeedSequence) -> LabelledPoints:
-        """Points of the distribution."""
+        """Draw points from the distribution."""
         separated = min(self.dim - 1, 30)
         return weak_coordinate(
             count,
@@ -139,7 +140,7 @@ class Cell:
 
 
 def run(config: Config, context: Context | None = None) -> xr.Dataset:
-    """Errors, certificates and sizes over (norm, dim, seed)."""
+    """Errors, certificates and network sizes over (norm, dim, seed)."""
     cells = [
         config.cell(dim, norm, seed) for norm in config.norms for dim in config.dims for seed in range(config.seeds)
     ]
@@ -207,10 +208,10 @@ def clean_error(network: ReluNetwork, data: LabelledPoints) -> float:
 
 
 def attacked_error(network: ReluNetwork, data: LabelledPoints, cell: Cell, rng: np.random.Generator) -> float:
-    """Fraction of points with a wrong sign somewhere in the ball: at the points tried, so a lower bound.
+    """Fraction of points with the wrong sign at some tried point of their ball: a lower bound on the robust error.
 
-    The weak coordinate is moved by `moved` against the label, which deceives f_clean if anything does; what is left of
-    the radius goes to random directions, to leave the balls of training points that would say the right label.
+    The weak coordinate is moved by `moved` against the label, the strongest attack on f_clean. The rest of the radius
+    goes to random directions, to leave the balls of training points, where the gate gives the correct label.
     """
     wrong = np.zeros(data.size, dtype=bool)
     for k in range(cell.attack_points):
@@ -220,7 +221,7 @@ def attacked_error(network: ReluNetwork, data: LabelledPoints, cell: Cell, rng: 
         x, y = data.points[left], data.labels[left]
         noise = rng.standard_normal(x.shape) if k else np.zeros(x.shape)
         noise[:, 0] = 0
-        # Just over the boundary costs |x_0|; try that, and all of the radius.
+        # Crossing the boundary costs |x_0|; try just that, and the full radius.
         moved = cell.radius if k % 2 == 0 else np.minimum(np.abs(x[:, 0]) + 1e-6, cell.radius)
         z = x + _within(noise, cell.radius - (0 if cell.norm == "inf" else moved), cell)
         if cell.norm == "2":
@@ -231,7 +232,7 @@ def attacked_error(network: ReluNetwork, data: LabelledPoints, cell: Cell, rng: 
 
 
 def _within(noise: np.ndarray, radius: Any, cell: Cell) -> np.ndarray:
-    """Scaled to that norm; signs alone in l_inf."""
+    """The noise scaled to the radius; in l_inf only its signs are used."""
     radius = np.broadcast_to(radius, len(noise))[:, None] * (1 - 1e-12)
     if cell.norm == "inf":
         return np.sign(noise) * radius

@@ -1,11 +1,12 @@
-"""When does memorization stop being overfitting? Robust test error against how much of the support is covered.
+"""When does memorization stop being overfitting? Robust test error against coverage of the support.
 
-The CGRO classifier differs from f_clean near training points alone, so
+The CGRO classifier differs from f_clean only near training points, so
 
     robust error of f^  >=  robust error of f_clean - P[dist_p(X, {X_i}) <= 2 delta + gamma]
 
-and memorization turns into robust generalization only where the training balls cover the support: many points, few
-dimensions, a large radius. Derived here [D]; an open question of the reviewers of Li & Li, ICML 2025.
+and memorization becomes robust generalization only where the training balls cover the support: many points, few
+dimensions, a large radius. Derived here [D]; raised as an open question by the reviewers of Li & Li, ICML 2025,
+arXiv:2306.01271.
 """
 
 from __future__ import annotations
@@ -30,26 +31,27 @@ AXES = ("samples", "dim", "radius")
 
 @dataclass(frozen=True)
 class Config:
-    """One of N, D and the radius is varied at a time, in each norm."""
+    """Vary one of N, D and the radius at a time, in each norm."""
 
     samples: tuple[int, ...] = (10, 30, 100, 300, 1000, 3000)
     """Numbers of training points of the first axis, each >= 4."""
     dims: tuple[int, ...] = (2, 3, 4, 6, 8, 12, 16)
     """Dimensions D of the second axis, each >= 2."""
     radii: tuple[float, ...] = (0.02, 0.05, 0.08, 0.11, 0.14, 0.17, 0.2, 0.235)
-    """Perturbation radii of the third axis, > 0 and at most 0.24: two and a shell fit into the separation, 0.5."""
+    """Perturbation radii of the third axis, > 0 and at most 0.24: two radii and a shell must fit into the separation
+    0.5."""
     norms: tuple[Norm, ...] = ("1", "2", "inf")
     """Norms of the perturbation: 1, 2, inf."""
     fixed_samples: int = 300
-    """N where it is not varied, >= 4."""
+    """N when it is not varied, >= 4."""
     fixed_dim: int = 4
-    """D where it is not varied, >= 2."""
+    """D when it is not varied, >= 2."""
     fixed_radius: float = 0.15
-    """Radius where it is not varied."""
+    """Radius when it is not varied, > 0 and at most 0.24."""
     test_samples: int = 500
     """Fresh points for each test error, >= 1."""
     attack_points: int = 20
-    """Points of each ball that the attack tries, >= 1."""
+    """Points that the attack tries in each ball, >= 1."""
     seeds: int = 2
     """Independent training and test sets, >= 1."""
 

@@ -18,20 +18,20 @@ from cgro.runs.experiment import Experiment
 
 @dataclass(frozen=True)
 class Config:
-    """Train in several dimensions, with the paper's perturbation radius in each unless one is given."""
+    """Train in several dimensions, each with the paper's perturbation radius unless one is given."""
 
     setting: Annotated[PatchSetting, tyro.conf.arg(name="")] = field(default_factory=PatchSetting)
-    """What all runs have in common (their dim is replaced)."""
+    """Setting of all runs; dim is replaced."""
     dims: tuple[int, ...] = (50, 100, 200, 400, 1_000, 10_000, 100_000, 1_000_000)
     """Patch dimensions d, each >= 2."""
     seeds: int = 5
     """Independent runs of each dimension, >= 1."""
     records: int = 50
-    """Recorded steps, >= 2, spaced evenly in log(step)."""
+    """Number of recorded steps, >= 2, evenly spaced in log(step)."""
     test_samples: int = 2048
-    """Draws of the fresh-sample law for each test error, >= 1."""
+    """Monte Carlo draws of a fresh sample for each test error, >= 1."""
     device: str = "auto"
-    """auto, cpu or cuda."""
+    """Device: auto, cpu or cuda."""
 
     def __post_init__(self) -> None:
         require_sizes(seeds=self.seeds, test_samples=self.test_samples, dims=len(self.dims))

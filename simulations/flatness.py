@@ -1,8 +1,8 @@
 """The loss landscape around images during adversarial training: flat inside the training radius, sharp outside.
 
-At some epochs, on training and test images: the largest rise of the loss and the largest l_1 norm of its input gradient
-inside balls of growing radius (`cgro/measures/flatness.py`). Reference: Li & Li, ICML 2025, the loss landscapes of the
-experiments [S].
+At selected epochs, on training and test images, it measures the largest increase of the loss and the largest l_1 norm
+of its input gradient inside balls of growing radius (`cgro/measures/flatness.py`). Reference: Li & Li, ICML 2025,
+arXiv:2306.01271, the loss landscapes of the experiments [S].
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class Config(Repeated):
-    """Adversarial training, and flatness measured after some of its epochs on at most `evaluation_images` images."""
+    """Adversarial training, with flatness measured after some epochs on at most `evaluation_images` images."""
 
     ratios: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
-    """Radii at which flatness is measured, in units of the training radius, increasing from above 0."""
+    """Radii at which flatness is measured, in units of the training radius, increasing, each above 0."""
 
     at_epochs: tuple[int, ...] = (2, 10, 30)
-    """Epochs after which it is measured, increasing."""
+    """Epochs after which flatness is measured, increasing."""
 
     search_steps: int = 10
     """Steps of each search, 1 or more."""
 
     @classmethod
     def quick(cls) -> Config:
-        """Digits, two seeds: half a minute of one CPU core."""
+        """Digits, two seeds: half a minute on one CPU core."""
         return cls(TrainingConfig(held_out=0, epochs=30, evaluate_every=30, evaluation_images=80))
 
     @classmethod
     def paper(cls) -> Config:
-        """MNIST with LeNet at radius 0.1, 20 epochs, as in the paper, the radius rising at first; needs a GPU."""
+        """MNIST with LeNet at radius 0.1, 20 epochs, as in the paper but with radius warmup; needs a GPU."""
         training = TrainingConfig(
             data="mnist",
             samples=None,
@@ -72,7 +72,7 @@ class Config(Repeated):
 
     @property
     def cells(self) -> list[Cell]:
-        """One training run for each seed, and where it is measured."""
+        """One training run for each seed, with its measurements."""
         return [Cell(run, self.ratios, self.at_epochs, self.search_steps) for run in self.runs]
 
     def __post_init__(self) -> None:
@@ -96,7 +96,7 @@ class Config(Repeated):
 
 @dataclass(frozen=True)
 class Cell:
-    """One training run and where it is measured."""
+    """One training run and its measurements."""
 
     training: TrainingConfig
     ratios: tuple[float, ...]
@@ -110,16 +110,16 @@ class Cell:
 
 
 def run(config: Config, context: Context | None = None) -> xr.Dataset:
-    """Rise and steepness over (seed, epoch, part, ratio), means over images; the ratio is that of the radii.
+    """Rise and steepness over (seed, epoch, part, ratio), averaged over images; ratio = radius / training radius.
 
-    Raises: UserError for data or a device that is not there, and for training that diverges.
+    Raises: UserError for missing data, a missing device, or training that diverges.
     """
     return xr.concat((context or PlainContext()).map(measure_one, config.cells), dim="seed", combine_attrs="override")
 
 
 @single_thread()
 def measure_one(cell: Cell, tick: Tick) -> xr.Dataset:
-    """Train one network and measure it on the way."""
+    """Train one network and measure it during training."""
     import torch
 
     from cgro.base.randomness import spawn_streams, torch_generator

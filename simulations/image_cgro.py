@@ -1,8 +1,8 @@
 """Clean generalization and robust overfitting of a convolutional network on real images.
 
-Under PGD adversarial training a network comes to classify perturbed training images and clean test images
-well, but not perturbed test images: its robust generalization gap is large while its clean one is small.
-Reference: Rice, Wong, Kolter, "Overfitting in adversarially robust deep learning", ICML 2020, section 3.
+PGD adversarial training yields a network that classifies perturbed training images and clean test images well, but not
+perturbed test images: its robust generalization gap is large while its clean generalization gap is small. Reference:
+Rice, Wong & Kolter, "Overfitting in adversarially robust deep learning", ICML 2020, arXiv:2002.11569, section 3.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from cgro.training.config import Repeated, TrainingConfig
 
 @dataclass(frozen=True)
 class Config(Repeated):
-    """l_inf adversarial training of a small network, on few images, to interpolation.
+    """l_inf adversarial training of a small network on few images, until it interpolates.
 
-    The preset `quick` trains on 500 digits with radius 0.15. There the network fits nearly all perturbed
-    training images and its clean test accuracy is near 98 %, but a third of the test images can be perturbed
-    into errors. With radius 0.2 it takes longer to fit, and from 0.3 on this width does not fit any more.
+    The preset `quick` trains on 500 digits with radius 0.15. The network fits nearly all perturbed training images and
+    reaches a clean test accuracy near 98 %, but a third of the test images have adversarial perturbations. Fitting
+    takes longer with radius 0.2, and this width no longer fits from radius 0.3 on.
     """
 
     @classmethod
     def quick(cls) -> Config:
-        """Digits, two seeds; about a minute of one CPU core."""
+        """Digits, two seeds; about a minute on one CPU core."""
         return cls(TrainingConfig(held_out=0, evaluate_every=2))
 
     @classmethod
     def paper(cls) -> Config:
-        """2,000 images of MNIST against all of its test images; made for a GPU, hours on a CPU."""
+        """2,000 training images of MNIST and all test images; needs a GPU, hours on a CPU."""
         training = TrainingConfig(
             data="mnist",
             samples=2000,
@@ -58,9 +58,9 @@ class Config(Repeated):
 
 
 def run(config: Config, context: Context | None = None) -> xr.Dataset:
-    """Accuracies and loss over (seed, epoch); epochs are those of the evaluations, counted from 1.
+    """Accuracies and loss over (seed, epoch), for the evaluated epochs, counted from 1.
 
-    Raises: UserError for data or a device that is not there, and for training that diverges.
+    Raises: UserError for missing data, a missing device, or training that diverges.
     """
     from cgro.training.run import train_cell, with_seeds
 

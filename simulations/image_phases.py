@@ -1,9 +1,10 @@
 """Do the three phases of the theory appear on real images? Signal and memorized components of the margin over training.
 
-Margins of images that were drawn like the training images, but not trained on, show what the network has learned that
-generalizes, and what of it survives the attack; attacked training images have a larger margin by what is memorized
-(`cgro/measures/components.py`). In the patch model of Li & Li (ICML 2025, section 5) the first is learned at first,
-stalls below what would resist the attack, and memorization then takes the robust training loss to 0.
+Unseen images are drawn like the training images but not trained on. Their clean margin is the signal that the network
+has learned; their attacked margin is what survives the attack. The memorized component is how much larger the margin is
+on attacked training images (`cgro/measures/components.py`). In the patch model of Li & Li (ICML 2025, arXiv:2306.01271,
+section 5), the signal is learned first and stalls below the level that would resist the attack; memorization then
+drives the robust training loss to 0.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ _FEWEST = 50
 
 @dataclass(frozen=True)
 class Config(Repeated):
-    """Adversarial training watched at logarithmically spaced steps, on at most `evaluation_images` of each part."""
+    """Adversarial training measured at logarithmically spaced steps, on at most `evaluation_images` of each part."""
 
     points: int = 40
-    """Steps at which the network is watched, 5 or more, logarithmically spaced, besides step 0."""
+    """Number of measured steps besides step 0, logarithmically spaced, 5 or more."""
 
     @classmethod
     def quick(cls) -> Config:
-        """Digits, constant learning rate and radius, two seeds: half a minute of one CPU core."""
+        """Digits, constant learning rate and radius, two seeds: half a minute on one CPU core."""
         return cls(
             _constant(TrainingConfig(held_out=0, epochs=40, batch_size=50, evaluate_every=40, evaluation_images=300)),
             points=32,
@@ -53,9 +54,9 @@ class Config(Repeated):
 
     @classmethod
     def paper(cls) -> Config:
-        """MNIST with LeNet at radius 0.2, 1,000 images, five seeds: five minutes of a CPU core for each.
+        """MNIST with LeNet at radius 0.2, 1,000 images, five seeds: five minutes per seed on one CPU core.
 
-        The radius rises over the first twentieth: with the full radius from the start LeNet predicts a single class.
+        The radius rises over the first twentieth of training: at full radius from the start, LeNet predicts one class.
         """
         training = TrainingConfig(
             data="mnist",
@@ -92,13 +93,13 @@ class Config(Repeated):
 
 
 def _constant(training: TrainingConfig) -> TrainingConfig:
-    """With the radius and a small learning rate from beginning to end, as in the theory."""
+    """Keep the radius and a small learning rate constant throughout, as in the theory."""
     return replace(training, radius_warmup=0.0, schedule="constant", learning_rate=0.02)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One training run and the number of steps at which it is watched."""
+    """One training run and its number of measured steps."""
 
     training: TrainingConfig
     points: int
@@ -110,16 +111,16 @@ class Cell:
 
 
 def run(config: Config, context: Context | None = None) -> xr.Dataset:
-    """Margins and losses over (seed, step), components of the margin, and T_0 and T_1, when S and M reach 1.
+    """Margins and losses over (seed, step), components of the margin, and the times T_0 and T_1 when S and M reach 1.
 
-    Raises: UserError for data or a device that is not there, and for training that diverges.
+    Raises: UserError for missing data, a missing device, or training that diverges.
     """
     return xr.concat((context or PlainContext()).map(watch_one, config.cells), dim="seed", combine_attrs="override")
 
 
 @single_thread()
 def watch_one(cell: Cell, tick: Tick) -> xr.Dataset:
-    """Train one network and watch its margins."""
+    """Train one network and record its margins."""
     import torch
 
     from cgro.base.randomness import spawn_streams, torch_generator
@@ -140,7 +141,7 @@ def watch_one(cell: Cell, tick: Tick) -> xr.Dataset:
         for part in PARTS:
             images = getattr(data, part)
             images = images.take(torch.arange(min(len(images), config.evaluation_images)))
-            # The same random starts at every step: curves differ by the network alone.
+            # The same random starts at every step, so that only the network changes along a curve.
             generator = torch_generator(spawn_streams(config.seed)["evaluation"], images.labels.device)
             found[part] = margins_and_losses(model, images, attack, generator)
         return found

@@ -1,9 +1,9 @@
 """The smallest trained network that memorizes robustly, against the number of points and the dimension.
 
-Constructions say how many parameters suffice, counting arguments how many are needed: sqrt(N D) up to logarithms, at
-constant robustness ratio, and N D by construction. What does adversarial training find? Its answer is an upper bound of
-what is needed: a smaller network may exist and be missed. And it is an attacked answer: a network counts if neither
-PGD nor the certifier's falsifier breaks a point, and the share of points that bounds certify is reported beside it.
+At constant robustness ratio, counting arguments show that sqrt(N D) parameters are needed, up to logarithms, and
+constructions show that N D suffice. What does adversarial training find? It gives an upper bound on what is needed,
+since it may miss a smaller network. The bound is empirical: a network counts if neither PGD nor the certifier's
+falsifier breaks a point. The fraction of points certified by bounds is reported as well.
 """
 
 from __future__ import annotations
@@ -35,38 +35,39 @@ PROTOTYPES = 4
 
 @dataclass(frozen=True)
 class Config:
-    """N and D are varied one at a time; widths are found by bisection, many networks at once."""
+    """Vary N and D one at a time; bisect over widths, training many networks at once."""
 
     samples: tuple[int, ...] = (5, 10, 20, 40)
     """Numbers of points N of the first axis, each >= 2."""
     dims: tuple[int, ...] = (2, 4, 8, 16, 32)
     """Dimensions D of the second axis, each >= 1."""
     fixed_samples: int = 20
-    """N where it is not varied, >= 2."""
+    """N when it is not varied, >= 2."""
     fixed_dim: int = 8
-    """D where it is not varied, >= 1."""
+    """D when it is not varied, >= 1."""
     labels: tuple[Labels, ...] = ("random", "linear", "prototypes")
-    """random: coin tosses. linear: a hyperplane is robust. prototypes: clusters around four points, two of each."""
+    """Labels. random: coin tosses; linear: a hyperplane is robust; prototypes: clusters around four points, two of each
+    label."""
     ratio: float = 0.5
     """Robustness ratio rho = 2 radius / separation, in (0, 1)."""
     norm: Literal["inf", "2"] = "2"
     """Norm of the perturbation: inf or 2."""
     depth: int = 2
-    """Affine layers, >= 2."""
+    """Number of affine layers, >= 2."""
     largest_width: int = 63
-    """Widths 1 to this are searched, >= 1."""
+    """Largest width of the search, which starts at 1; >= 1."""
     restarts: int = 4
-    """Trainings of each candidate; one success is enough; >= 1."""
+    """Training runs of each candidate, >= 1; one success is enough."""
     descents: int = 4
     """Rounds after the bisection that try one neuron less than the best so far, 0 or more."""
     steps: int = 500
     """Steps of adversarial training, >= 1."""
     milp_nodes: int = 0
-    """MILP branch-and-bound nodes for each point that linear bounds leave undecided, 0 or more; 0 asks for no MILP."""
+    """MILP branch-and-bound nodes for each point that linear bounds leave undecided, 0 or more; 0 runs no MILP."""
     seeds: int = 3
     """Independent data sets, >= 1."""
     device: str = "auto"
-    """auto, cpu or cuda; on the CPU results depend on the seed alone."""
+    """Device: auto, cpu or cuda; on a CPU results depend only on the seed."""
 
     def __post_init__(self) -> None:
         require_sizes(
@@ -95,7 +96,7 @@ class Config:
 
     @classmethod
     def quick(cls) -> Config:
-        """Random and linear labels, four N and four D, two seeds: about fifteen seconds."""
+        """Random and linear labels, four values of N and D, two seeds: about fifteen seconds."""
         return cls(
             dims=(2, 4, 8, 16),
             labels=("random", "linear"),
@@ -108,7 +109,7 @@ class Config:
 
     @classmethod
     def paper(cls) -> Config:
-        """Up to 320 points and 128 dimensions, ten seeds, more training; made for a GPU."""
+        """Up to 320 points and 128 dimensions, ten seeds, more training; needs a GPU."""
         return cls(
             samples=(5, 10, 20, 40, 80, 160, 320),
             dims=(2, 4, 8, 16, 32, 64, 128),
@@ -131,7 +132,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Cell:
-    """All sizes of one kind of labels and one seed: one stack of networks."""
+    """All sizes for one kind of labels and one seed: one stack of networks."""
 
     kind: Labels
     sizes: tuple[tuple[int, int], ...]
@@ -162,7 +163,7 @@ class Cell:
 def run(config: Config, context: Context | None = None) -> xr.Dataset:
     """Smallest width, its parameters and accuracies over (labels, seed, place); -1 and NaN where the widest failed.
 
-    Power laws of the parameters along each axis over (labels, vary), NaN where fewer than three searches remain.
+    Also power laws of the parameters along each axis, over (labels, vary); NaN where fewer than three searches remain.
     """
     shared: dict[str, Any] = {
         k: v
@@ -189,9 +190,9 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
 
 
 def with_power_laws(result: xr.Dataset) -> xr.Dataset:
-    """With exponents of the parameters in N and in D, and their 95 % intervals.
+    """Add exponents of the parameters in N and D with 95 % intervals.
 
-    A place with a failed search in it is left out: its successes alone would be the smaller half.
+    A place with a failed search is left out: its successes alone would bias the fit towards small networks.
     """
     laws = np.full((result.sizes["labels"], len(AXES), 4), np.nan)
     for i in range(result.sizes["labels"]):
@@ -203,7 +204,7 @@ def with_power_laws(result: xr.Dataset) -> xr.Dataset:
             y = values[:, whole].ravel()
             if len(x) < 3 or len(np.unique(x)) < 2:
                 continue
-            if (y == y[0]).all():  # Regression has no error to speak of.
+            if (y == y[0]).all():  # The fit is exact and has no error to estimate.
                 laws[i, k] = 0.0, 0.0, 0.0, y[0]
                 continue
             law = power_law(x, y)
@@ -225,7 +226,7 @@ def with_power_laws(result: xr.Dataset) -> xr.Dataset:
 @threadpool_limits.wrap(limits=1)
 @single_thread()
 def search(cell: Cell, tick: Tick) -> xr.Dataset:
-    """Bisect over widths for every size at once, then attack and certify what was found."""
+    """Bisect over widths for all sizes at once, then attack and certify the networks found."""
     import torch
 
     from cgro.attacks.ball import Budget
@@ -286,7 +287,7 @@ def search(cell: Cell, tick: Tick) -> xr.Dataset:
 def draw(
     kind: Labels, samples: int, dim: int, norm: Literal["inf", "2"], ratio: float, seed: np.random.SeedSequence
 ) -> LabelledPoints:
-    """N points in D dimensions with labels of that kind; uniform in the unit cube unless they are prototypes."""
+    """N points in D dimensions with labels of a kind, uniform in the unit cube except for prototypes."""
     if kind == "prototypes":
         return clusters(samples, dim, norm, seed)
     data = random_points(samples, dim, seed=seed)
@@ -294,10 +295,10 @@ def draw(
 
 
 def linear(data: LabelledPoints, norm: Literal["inf", "2"], ratio: float) -> LabelledPoints:
-    """The same points on two sides of a hyperplane that is robust at the robustness ratio (1 + ratio) / 2.
+    """The points, moved to the two sides of a hyperplane that is robust at the robustness ratio (1 + ratio) / 2.
 
-    Both halves are moved away from x_1 + ... + x_D = D / 2 until the hyperplane's margin in the norm suffices.
-    One ReLU then memorizes robustly, whatever N and D are.
+    Both halves are moved away from x_1 + ... + x_D = D / 2 until the hyperplane's margin in the norm is large enough.
+    One ReLU then memorizes robustly for any N and D.
     """
     dim = data.dim
     normal = np.ones(dim) / np.sqrt(dim)
@@ -318,7 +319,7 @@ def linear(data: LabelledPoints, norm: Literal["inf", "2"], ratio: float) -> Lab
 
 
 def clusters(samples: int, dim: int, norm: Literal["inf", "2"], seed: np.random.SeedSequence) -> LabelledPoints:
-    """Points within a tenth of the prototypes' separation of one of four prototypes, which have labels in turn."""
+    """Points near four prototypes with alternating labels, within a tenth of the prototypes' separation."""
     places, noise = seed.spawn(2)
     apart = 0.8 * largest_separation(PROTOTYPES, dim, norm)
     prototypes = random_separated(PROTOTYPES, dim, norm, apart, seed=places).points

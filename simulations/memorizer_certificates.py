@@ -1,8 +1,8 @@
-"""Every construction on a grid of sizes, norms and radii: certified at every point, and what happens to broken ones.
+"""Certificates of every construction on a grid of sizes, norms and radii, and of memorizers with one changed weight.
 
-A memorizer is certified by its structure at any size, and by the general tiers (interval bounds, linear bounds, MILP),
-which know nothing but weights, at small ones. Then single weights are changed by a tenth: the certifier must find a
-counterexample where brute force in the plane finds one.
+Memorizers of any size are certified by their structure; small ones also by the general tiers (interval bounds, linear
+bounds, MILP), which use only the weights. Then single weights are changed by a tenth: the certifier must find a
+counterexample wherever brute force in the plane finds one.
 """
 
 from __future__ import annotations
@@ -36,27 +36,27 @@ TIERS = ("interval", "linear", "milp", "attack", "")
 
 @dataclass(frozen=True)
 class Config:
-    """Uniform points with random labels, at fractions of the admissible radius."""
+    """Certify memorizers of uniform points with random labels, at fractions of the admissible radius."""
 
     samples: tuple[int, ...] = (10, 100)
     """Numbers of points N, each >= 2."""
     dims: tuple[int, ...] = (2, 10)
     """Dimensions D, each >= 1."""
     ratios: tuple[float, ...] = (0.5, 0.9, 0.99)
-    """Radii as fractions of the largest that the construction admits, in (0, 1)."""
+    """Radii as fractions of the largest radius that the construction admits, in (0, 1)."""
     seeds: int = 1
     """Independent point sets, >= 1."""
     general_samples: int = 10
-    """Point sets of at most this many points also go to the general tiers."""
+    """Largest number of points for which the general tiers run too."""
     general_dim: int = 2
-    """Point sets of at most this many dimensions also go to the general tiers."""
+    """Largest dimension for which the general tiers run too."""
     general_neurons: int = 1000
-    """Networks of at most this many ReLUs also go to the general tiers."""
+    """Largest number of ReLUs for which the general tiers run too."""
     nodes: int = 1000
     """MILP branch-and-bound nodes for each point, >= 1."""
     broken: int = 12
-    """Broken networks of each construction: one weight of a memorizer of 8 points in the plane times 0.9 or 1.1,
-    0 or more."""
+    """Broken networks of each construction, 0 or more: memorizers of 8 points in the plane with one weight multiplied
+    by 0.9 or 1.1."""
 
     def __post_init__(self) -> None:
         require_sizes(
@@ -82,12 +82,12 @@ class Config:
 
     @classmethod
     def paper(cls) -> Config:
-        """N of 10, 100, 1000, D of 2, 10, 100, three seeds, 100 broken networks of each construction."""
+        """N up to 1000, D up to 100, three seeds, 100 broken networks of each construction."""
         return cls(samples=(10, 100, 1000), dims=(2, 10, 100), seeds=3, general_dim=10, broken=100)
 
     @property
     def cells(self) -> list[Cell]:
-        """Whole networks first, then broken ones."""
+        """Intact networks first, then broken ones."""
         limits = (self.general_samples, self.general_dim, self.general_neurons, self.nodes)
         pairs = [(norm, name) for norm, names in NORMS.items() for name in names]
         whole = [
@@ -108,7 +108,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Cell:
-    """Some memorizers of one construction and size, maybe with one weight changed."""
+    """Memorizers of one construction and size, possibly with one changed weight."""
 
     norm: Norm
     construction: str
@@ -129,7 +129,7 @@ class Cell:
 
     @property
     def general(self) -> bool:
-        """Small enough for the general tiers?"""
+        """Whether the point set is small enough for the general tiers."""
         return self.samples <= self.general_samples and self.dim <= self.general_dim
 
 
@@ -149,7 +149,7 @@ def examine(cell: Cell, tick: Tick) -> xr.Dataset:
 
 
 def examine_one(cell: Cell, ratio: float, seed: int) -> dict[str, Any]:
-    """Build, break if asked, certify; brute force in the plane for broken ones."""
+    """Build a memorizer, break it if asked, and certify it; search broken ones by brute force in the plane."""
     memorizer = make(cell, ratio, seed)
     network = break_weight(memorizer.float_network, seed) if cell.broken else memorizer.float_network
     task = memorizer.task
@@ -193,7 +193,7 @@ def examine_one(cell: Cell, ratio: float, seed: int) -> dict[str, Any]:
 
 
 def make(cell: Cell, ratio: float, seed: int) -> Memorizer:
-    """One memorizer, before it is broken."""
+    """One intact memorizer."""
     streams = np.random.SeedSequence(seed, spawn_key=(cell.samples, cell.dim))
     data = random_points(cell.samples, cell.dim, seed=streams)
     wide = memorization_task(data, None, cell.norm, 1e-12)
@@ -203,12 +203,12 @@ def make(cell: Cell, ratio: float, seed: int) -> Memorizer:
 
 
 def admissible_radius(separation: float, dim: int, construction: str) -> float:
-    """Half of the separation; for squares in place of the l_inf norm the radius at which D mu^2 = (lambda - mu)^2."""
+    """Half the separation; with squares instead of l_inf (even_power), the mu that solves D mu^2 = (lambda - mu)^2."""
     return separation / (1 + np.sqrt(dim)) if construction == "even_power" else separation / 2
 
 
 def break_weight(network: ReluNetwork, seed: int) -> ReluNetwork:
-    """The network with one of its non-zero weights times 0.9 or 1.1; all are equally likely."""
+    """The network with one random non-zero weight multiplied by 0.9 or 1.1."""
     rng = np.random.default_rng(seed)
     weights = [dense(w).copy() for w in network.weights]
     places = [(k, *place) for k, weight in enumerate(weights) for place in np.argwhere(weight)]
@@ -218,8 +218,7 @@ def break_weight(network: ReluNetwork, seed: int) -> ReluNetwork:
 
 
 def brute_force(network: ReluNetwork, memorizer: Memorizer, side: int = 161) -> np.ndarray:
-    """Which balls of the plane hold a point of a fine grid, or of the circle around, with a wrong label;
-    booleans (N,)."""
+    """Which balls in the plane have a wrong label at a point of a fine grid or on their boundary; booleans (N,)."""
     task = memorizer.task
     axis = np.linspace(-1, 1, side)
     square = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
@@ -232,7 +231,7 @@ def brute_force(network: ReluNetwork, memorizer: Memorizer, side: int = 161) -> 
         margins(memorizer.readout, network(x + task.radius * unit), np.full(len(unit), y)).min()
         for x, y in zip(task.data.points, labels, strict=True)
     ]
-    # Rounding of this evaluation must not look like an error.
+    # Rounding in this evaluation must not count as an error.
     return np.array(worst) < -1e-9 * max(1.0, network.largest_weight)
 
 

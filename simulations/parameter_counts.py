@@ -1,4 +1,4 @@
-"""How many parameters robust memorization takes: every construction against its formula and against lower bounds."""
+"""How many parameters robust memorization needs: every construction against its formula and the lower bounds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ AXES = ("samples", "dim", "ratio", "norm")
 
 @dataclass(frozen=True)
 class Config:
-    """Uniform points in the unit cube with random labels; one of N, D, rho and p is varied at a time."""
+    """Uniform points in the unit cube with random labels; vary one of N, D, rho and p at a time."""
 
     samples: tuple[int, ...] = (10, 30, 100, 300, 1000)
     """Numbers of points N of the first axis, each >= 2."""
@@ -37,11 +37,11 @@ class Config:
     ratios: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 0.97, 0.99)
     """Robustness ratios rho = 2 radius / separation of the third axis, in (0, 1)."""
     fixed_samples: int = 40
-    """N where it is not varied, >= 2."""
+    """N when it is not varied, >= 2."""
     fixed_dim: int = 200
-    """D where it is not varied, >= 1."""
+    """D when it is not varied, >= 1."""
     fixed_ratio: float = 0.5
-    """rho where it is not varied, in (0, 1)."""
+    """rho when it is not varied, in (0, 1)."""
     seeds: int = 1
     """Independent point sets, >= 1."""
 
@@ -84,7 +84,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Cell:
-    """One point set, with every memorizer."""
+    """One point set and all its memorizers."""
 
     axis: str
     samples: int
@@ -108,16 +108,16 @@ COUNTS = {
 
 
 def run(config: Config, context: Context | None = None) -> xr.Dataset:
-    """One record for each memorizer: measured and claimed counts, lower bound and published scaling."""
+    """One record per memorizer: measured and claimed counts, lower bound and published scaling."""
     return xr.concat((context or PlainContext()).map(count, config.cells), dim="record", combine_attrs="override")
 
 
 @threadpool_limits.wrap(limits=1)
 def count(cell: Cell, tick: Tick) -> xr.Dataset:
-    """Build every network of a point set and count; all counts are 0 where float64 cannot carry one."""
+    """Build every memorizer of a point set and count its parameters; 0 where float64 is not precise enough."""
     streams = np.random.SeedSequence(cell.seed, spawn_key=(cell.samples, cell.dim))
     data = random_points(cell.samples, cell.dim, seed=streams)
-    # Powers in place of the l_inf norm serve small ratios only.
+    # even_power, which replaces the l_inf norm by powers, works for small ratios only.
     rows = [
         count_one(cell, data, norm, name) for norm, names in NORMS.items() for name in names if name != "even_power"
     ]

@@ -1,4 +1,4 @@
-"""Where clean generalization and robust overfitting begin: the end of training over two axes of the setting."""
+"""Where clean generalization and robust overfitting begin: the end of training, over two fields of the setting."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from cgro.runs.experiment import Experiment
 
 @dataclass(frozen=True)
 class Config:
-    """Train a grid of settings with several seeds and keep the last step of each."""
+    """Train a grid of settings with several seeds and keep the last step of each run."""
 
     setting: Annotated[PatchSetting, tyro.conf.arg(name="")] = field(default_factory=PatchSetting)
-    """What all cells have in common."""
+    """Setting of all cells; the fields of both axes are replaced."""
     x: Axis = field(default_factory=lambda: Axis("radius_ratio", 0.7, 1.5, 49))
     """Horizontal axis."""
     y: Axis = field(default_factory=lambda: Axis("noise_norm", 0.5, 2.0, 32, log=True))
@@ -32,15 +32,15 @@ class Config:
     seeds: int = 5
     """Independent runs of each cell, >= 1, seeded 0, 1, ..."""
     test_samples: int = 1024
-    """Draws of the fresh-sample law for each test error, >= 1."""
+    """Monte Carlo draws of a fresh sample for each test error, >= 1."""
     device: str = "auto"
-    """auto, cpu or cuda."""
+    """Device: auto, cpu or cuda."""
 
     def __post_init__(self) -> None:
         require_sizes(seeds=self.seeds, test_samples=self.test_samples)
         if self.x.name == self.y.name:
             raise UserError(f"axes x and y are both {self.x.name}; choose two different fields")
-        # Sizes along the axes end with the largest; no other field of a setting takes memory.
+        # Each axis ends with its largest value; no other field of a setting affects memory.
         largest = vary(vary(self.setting, self.x.name, self.x.high), self.y.name, self.y.high)
         require_sweep(
             [largest],
@@ -68,8 +68,7 @@ class Config:
 
 
 def run(config: Config, context: Context | None = None) -> xr.Dataset:
-    """Every recorded quantity at the end of training, dimensions (y, x, seed); coordinates x and y hold the axis
-    values."""
+    """Every recorded quantity at the end of training over (y, x, seed); x and y hold the axis values."""
     settings = [
         vary(vary(config.setting, config.x.name, x), config.y.name, y) for y in config.y.values for x in config.x.values
     ]

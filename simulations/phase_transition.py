@@ -1,4 +1,7 @@
-"""Three phases of adversarial training: signal growth, signal stall, noise memorization (Li & Li, ICML 2025, 5.9)."""
+"""Three phases of adversarial training: signal growth, signal stall, noise memorization.
+
+Reference: Li & Li, ICML 2025, arXiv:2306.01271, Theorem 5.9.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +29,13 @@ class Config:
     seeds: int = 10
     """Independent runs, >= 1, seeded 0, 1, ..."""
     records: int = 120
-    """Recorded steps, >= 2, spaced evenly in log(step)."""
+    """Number of recorded steps, >= 2, evenly spaced in log(step)."""
     test_samples: int = 2048
-    """Draws of the fresh-sample law for each test error, >= 1."""
+    """Monte Carlo draws of a fresh sample for each test error, >= 1."""
     engine: EngineName = "gram"
-    """gram: reduced variables, cost independent of d. direct: d-dimensional weights and autograd."""
+    """Engine. gram: reduced variables, cost independent of d; direct: d-dimensional weights and autograd."""
     device: str = "auto"
-    """auto, cpu or cuda."""
+    """Device: auto, cpu or cuda."""
 
     def __post_init__(self) -> None:
         require_sizes(seeds=self.seeds, test_samples=self.test_samples)

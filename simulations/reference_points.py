@@ -23,15 +23,15 @@ class Config:
     seeds: int = 10
     """Independent runs of each setting, >= 2, seeded 0, 1, ..."""
     test_samples: int = 2048
-    """Draws of the fresh-sample law for each test error, >= 1."""
+    """Monte Carlo draws of a fresh sample for each test error, >= 1."""
     points: tuple[str, ...] = ()
-    """Names of reference points to train; none: all of them."""
+    """Names of the reference points to train; by default all."""
     records: int = 40
-    """Recorded steps, >= 2, spaced evenly in log(step)."""
+    """Number of recorded steps, >= 2, evenly spaced in log(step)."""
     engine: EngineName = "gram"
-    """gram: reduced variables. direct: d-dimensional weights and autograd, some hundred times slower."""
+    """Engine. gram: reduced variables; direct: d-dimensional weights and autograd, some hundred times slower."""
     device: str = "auto"
-    """auto, cpu or cuda."""
+    """Device: auto, cpu or cuda."""
 
     def __post_init__(self) -> None:
         require_sizes(seeds=self.seeds, test_samples=self.test_samples)
@@ -66,7 +66,7 @@ class Config:
 
 
 def run(config: Config, context: Context | None = None) -> xr.Dataset:
-    """Measured quantities with dimensions (point, seed): accuracies, alpha^q U, mean V_i, std Z, T_0 and T_1."""
+    """Measured quantities over (point, seed): accuracies, alpha^q U, mean V_i, std Z, T_0 and T_1."""
     points = config.chosen
     trained = train_settings(
         context or PlainContext(),

@@ -1,11 +1,13 @@
-"""The grid family: a hyperplane classifies it cleanly, a robust classifier must realize the labels of all cells.
+"""The grid family: a hyperplane classifies it cleanly, but a robust classifier must realize the labels of all cells.
 
-Points (i / K, 1/2 + offset phi(i)) for i in {1..K}^(D-1), any labels phi: the last coordinate tells the label, a radius
-of `offset` hides it. What is left are K^(D-1) cells with arbitrary labels. Li et al., NeurIPS 2022, Theorem 4.3.
+Points (i / K, 1/2 + offset phi(i)) for i in {1..K}^(D-1), any labels phi: the last coordinate gives the label, and a
+radius of `offset` hides it. What remains is K^(D-1) cells with arbitrary labels. Reference: Li et al., NeurIPS 2022,
+arXiv:2205.13863, Theorem 4.3.
 
-Four kinds of records: "grid", random labels; "parity", the labels (-1)^(i_1 + ... + i_(D-1)), which are cheap; "line",
-all labels of up to `line_cells` cells in D = 2, solved exactly; "square", all labels of four cells in D = 3, K = 2,
-where `needed` is proved and `neurons` is what training from many starts finds, certified: there may be smaller ones.
+Four kinds of records: "grid", random labels; "parity", the labels (-1)^(i_1 + ... + i_(D-1)), which need few
+parameters; "line", all labellings of up to `line_cells` cells in D = 2, solved exactly; "square", all labellings of
+four cells in D = 3, K = 2, where `needed` is proved and `neurons` is the smallest certified network that training from
+many starts finds; a smaller one may exist.
 """
 
 from __future__ import annotations
@@ -46,24 +48,24 @@ _KINDS = Literal["grid", "parity", "line", "square"]
 
 @dataclass(frozen=True)
 class Config:
-    """Our smallest robust network for random labels of the grid, beside what any two-layer network needs."""
+    """Compare our smallest robust network for random labels of the grid with what any two-layer network needs."""
 
     cells_per_side: tuple[int, ...] = (2, 3, 10)
-    """Cells K in each coordinate, each >= 2."""
+    """Numbers of cells K per coordinate, each >= 2."""
     largest_dim: int = 9
-    """Dimensions D from 2 to this; sizes of more than `largest_grid` cells are counted, not built."""
+    """Largest dimension D, from 2 on; grids of more than `largest_grid` cells are counted, not built."""
     largest_grid: int = 300
     """Largest number of cells K^(D-1) for which networks are built, >= 2."""
     ratio: float = 0.5
-    """l_inf radius over 1/(2 K), half the distance of cells, in (0, 1)."""
+    """l_inf radius divided by half the distance between cells, 1/(2 K), in (0, 1)."""
     line_cells: int = 7
-    """All labellings of up to this many cells on a line are solved exactly, 2 to 10."""
+    """Largest number of cells on a line for which all labellings are solved exactly, 2 to 10."""
     seeds: int = 2
     """Random labellings of each grid, >= 1."""
     square_restarts: int = 16
-    """Trainings of each labelling of the square and each width, >= 1."""
+    """Training runs for each width and labelling of the square, >= 1."""
     square_width: int = 6
-    """Widths 1 to this are searched for the square, >= 1."""
+    """Largest width of the search for the square, which starts at 1; >= 1."""
 
     def __post_init__(self) -> None:
         require_sizes(
@@ -75,7 +77,7 @@ class Config:
             square_restarts=self.square_restarts,
             square_width=self.square_width,
         )
-        # Exact counts have D digits, and each D is a cell.
+        # Exact counts have about D digits, and each D is one cell of work.
         require_cells(cells_per_side=len(self.cells_per_side), largest_dim=self.largest_dim, digits=self.largest_dim)
         require_cells(seeds=self.seeds)
         require_networks(3, self.square_width, 2, square_restarts=self.square_restarts)
@@ -85,7 +87,7 @@ class Config:
             raise UserError(f"ratio must be between 0 and 1, got {self.ratio:g}; balls meet at 1")
 
     def builds(self, cells_per_side: int, dim: int) -> bool:
-        """Is the grid small enough to build networks for it?"""
+        """Whether the grid is small enough to build networks for it."""
         cells: int = cells_per_side ** (dim - 1)
         return cells <= self.largest_grid
 
@@ -102,7 +104,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Cell:
-    """One grid with several random labellings or with parity, or all labellings of a line or of the square."""
+    """One grid with several random labellings or with parity, or all labellings of a line or the square."""
 
     kind: _KINDS
     cells_per_side: int
@@ -115,12 +117,12 @@ class Cell:
 
     @property
     def work(self) -> float:
-        """Cells of the grid that are built."""
+        """Number of grid cells that are built."""
         return float(self.cells_per_side ** (self.dim - 1)) * self.seeds if self.build else 1.0
 
 
 def run(config: Config, context: Context | None = None) -> xr.Dataset:
-    """One record for each grid and labelling, and for each labelling of a line and of the square."""
+    """One record for each grid and labelling, including every labelling of the lines and the square."""
     sizes = [(K, D) for K in config.cells_per_side for D in range(2, config.largest_dim + 1)]
     grids = [Cell("grid", K, D, config.ratio, config.seeds, build=config.builds(K, D)) for K, D in sizes]
     regular = [Cell("parity", K, D, config.ratio, 1, build=True) for K, D in sizes if config.builds(K, D)]
@@ -132,7 +134,7 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
 
 @threadpool_limits.wrap(limits=1)
 def examine(cell: Cell, tick: Tick) -> xr.Dataset:
-    """Build the smallest networks that we know, certify them, and say what is needed."""
+    """Build the smallest networks we know, certify them, and compare with what is needed."""
     if cell.kind == "grid":
         rows = [solve_grid(cell, seed) for seed in range(cell.seeds)]
     elif cell.kind == "parity":
@@ -140,7 +142,7 @@ def examine(cell: Cell, tick: Tick) -> xr.Dataset:
     elif cell.kind == "square":
         rows = solve_squares(cell)
     else:
-        # A labelling and its negative need as much.
+        # A labelling and its negative need equally many.
         rest = product((-1, 1), repeat=cell.cells_per_side - 1)
         rows = [solve_line(cell, (1, *labels)) for labels in rest if -1 in labels]
     tick(cell.work)
@@ -148,10 +150,10 @@ def examine(cell: Cell, tick: Tick) -> xr.Dataset:
 
 
 def _row(cell: Cell, **found: Any) -> dict[str, Any]:
-    """A record; what is not known is -1.
+    """One record; unknown values are -1.
 
-    needed: neurons of two layers; needed_parameters: parameters of two layers of that width. needed_at_depth and
-    needed_with_errors: parameters of one graph as deep as the network found, for all cells, and for all but a tenth.
+    needed: neurons of a two-layer network; needed_parameters: its parameters. needed_at_depth and needed_with_errors:
+    parameters of one architecture as deep as the network found, for all cells and for all but a tenth.
     """
     return {
         "kind": cell.kind,
@@ -175,7 +177,7 @@ def _row(cell: Cell, **found: Any) -> dict[str, Any]:
 
 
 def solve_grid(cell: Cell, seed: int) -> dict[str, Any]:
-    """The smallest of our l_inf constructions for random labels, and what networks need for some labelling."""
+    """The smallest of our l_inf constructions for random labels, and what networks need for the worst labelling."""
     cells = cell.cells_per_side ** (cell.dim - 1)
     needed = neurons_for_all_labellings(cells, cell.dim)
     known = {"needed": needed, "needed_parameters": needed * (cell.dim + 2) + 1}
@@ -204,13 +206,13 @@ def smallest(task: Task) -> Memorizer:
     for name in NORMS[task.norm]:
         try:
             found.append(build(task, name, {}))
-        except (UserError, PrecisionError):  # It does not serve this ratio.
+        except (UserError, PrecisionError):  # The construction does not allow this ratio.
             continue
     return min(found, key=lambda m: m.network.size.nonzero)
 
 
 def solve_parity(cell: Cell) -> dict[str, Any]:
-    """The parity network, certified by linear bounds: no lower bound for all labellings is one for this labelling."""
+    """The parity network, certified by linear bounds. Lower bounds over all labellings do not apply to this one."""
     labels = parity(cell.cells_per_side, cell.dim)
     data = grid_family(cell.cells_per_side, cell.dim, offset(cell), labelling=labels)
     network = parity_network(cell.cells_per_side, cell.dim, cell.ratio)
@@ -229,9 +231,9 @@ def solve_parity(cell: Cell) -> dict[str, Any]:
 
 @single_thread()
 def solve_squares(cell: Cell) -> list[dict[str, Any]]:
-    """For the labellings of four cells up to sign: the smallest width at which some training is certified, all tiers.
+    """For the labellings of four cells up to sign, the smallest width at which all tiers certify some training run.
 
-    A labelling and its negative need as much; equal labels need no neuron.
+    A labelling and its negative need equally many neurons; equal labels need none.
     """
     import torch
 
@@ -300,12 +302,12 @@ def solve_line(cell: Cell, labelling: tuple[int, ...]) -> dict[str, Any]:
 
 
 def radius(cell: Cell) -> float:
-    """Of the l_inf balls: the ratio times half the distance of cells."""
+    """Radius of the l_inf balls: the ratio times half the distance between cells."""
     return cell.ratio / (2 * cell.cells_per_side)
 
 
 def offset(cell: Cell) -> float:
-    """How far the last coordinate is moved by the label: a tenth of the radius."""
+    """How far the label moves the last coordinate: a tenth of the radius."""
     return 0.1 * radius(cell)
 
 

@@ -1,9 +1,8 @@
-"""Robust overfitting: once the learning rate has fallen, robust training accuracy goes on rising, robust test accuracy
-falls.
+"""Robust overfitting: after the learning rate drops, robust training accuracy keeps rising, robust test accuracy falls.
 
 Learning curves of PGD adversarial training with a piecewise constant learning rate. The checkpoint that is best on
 held-out images beats the last one on perturbed test images; the difference measures robust overfitting. Reference:
-Rice, Wong & Kolter, "Overfitting in adversarially robust deep learning", ICML 2020, section 3.
+Rice, Wong & Kolter, "Overfitting in adversarially robust deep learning", ICML 2020, arXiv:2002.11569, section 3.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ from cgro.training.config import Repeated, TrainingConfig
 
 @dataclass(frozen=True)
 class Config(Repeated):
-    """Adversarial training past the decay of the learning rate."""
+    """Adversarial training well past the first drop of the learning rate."""
 
     @classmethod
     def quick(cls) -> Config:
-        """300 digits, a fifth of their labels drawn anew, two seeds: a minute of one CPU core.
+        """300 digits with a fifth of their labels redrawn, two seeds: a minute on one CPU core.
 
-        With true labels 8x8 digits are too easy to overfit: perturbed test accuracy never falls.
+        With true labels, 8x8 digits are too easy to overfit: robust test accuracy never falls.
         """
         training = TrainingConfig(
             samples=300,
@@ -43,7 +42,7 @@ class Config(Repeated):
 
     @classmethod
     def paper(cls) -> Config:
-        """CIFAR-10 with PreActResNet-18 and the recipe of Rice et al., 200 epochs; needs a GPU."""
+        """CIFAR-10 with PreActResNet-18 and the recipe of Rice et al. over 200 epochs; needs a GPU."""
         return cls(replace(TrainingConfig.cifar10(), epochs=200, evaluate_every=2))
 
     def __post_init__(self) -> None:
@@ -55,9 +54,9 @@ class Config(Repeated):
 
 
 def run(config: Config, context: Context | None = None) -> xr.Dataset:
-    """Accuracies and loss over (seed, epoch), and for each seed the epoch that is best on the held-out part.
+    """Accuracies and loss over (seed, epoch), and for each seed the best epoch on the held-out part.
 
-    Raises: UserError for data or a device that is not there, and for training that diverges.
+    Raises: UserError for missing data, a missing device, or training that diverges.
     """
     from cgro.training.run import train_cell, with_seeds
 

@@ -1,4 +1,4 @@
-"""Memorization is caused by adversarial training: the weight of the adversarial loss from 0 (standard) to 1."""
+"""Adversarial training causes memorization: the weight of the adversarial loss varies from 0 (standard) to 1."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class Config:
     """Train with several weights of the adversarial loss."""
 
     setting: Annotated[PatchSetting, tyro.conf.arg(name="")] = field(default_factory=PatchSetting)
-    """What all runs have in common (their adversarial_weight is replaced)."""
+    """Setting of all runs; adversarial_weight is replaced."""
     weights: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
     """Adversarial weights lambda, each in [0, 1]."""
     seeds: int = 5
     """Independent runs of each weight, >= 1."""
     records: int = 50
-    """Recorded steps, >= 2, spaced evenly in log(step)."""
+    """Number of recorded steps, >= 2, evenly spaced in log(step)."""
     test_samples: int = 2048
-    """Draws of the fresh-sample law for each test error, >= 1."""
+    """Monte Carlo draws of a fresh sample for each test error, >= 1."""
     device: str = "auto"
-    """auto, cpu or cuda."""
+    """Device: auto, cpu or cuda."""
 
     def __post_init__(self) -> None:
         require_sizes(seeds=self.seeds, test_samples=self.test_samples, weights=len(self.weights))

@@ -1,7 +1,8 @@
-"""Accuracy against the size of the network: small ones predict a single class, larger ones memorize robustly.
+"""Accuracy against network size: small networks predict a single class, larger ones memorize robustly.
 
-At large radius narrow networks trained adversarially predict one class for all images; beyond some width robust
-training accuracy rises to 1, robust test accuracy stays behind. Reference: Li & Li, ICML 2025, Table 1.
+At large radius, narrow networks trained adversarially predict one class for all images. Beyond some width robust
+training accuracy rises to 1 while robust test accuracy lags behind. Reference: Li & Li, ICML 2025, arXiv:2306.01271,
+Table 1.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ KEPT = ("clean_train_accuracy", "robust_train_accuracy", "clean_test_accuracy", 
 
 @dataclass(frozen=True)
 class Config(Repeated):
-    """One training run for each width and seed, all else equal; the training's own width is not used."""
+    """One training run for each width and seed, all else equal; `widths` replaces the width of the training."""
 
     widths: tuple[float, ...] = (1, 2, 4, 8, 16, 32)
-    """Widths of the network, two or more, increasing."""
+    """Network widths, two or more, increasing."""
 
     @classmethod
     def quick(cls) -> Config:
-        """Digits, six widths, two seeds: half a minute of one CPU core."""
+        """Digits, six widths, two seeds: half a minute on one CPU core."""
         return cls(TrainingConfig(samples=400, held_out=0, radius_warmup=0.0, epochs=25, evaluate_every=25))
 
     @classmethod
     def paper(cls) -> Config:
-        """Table 1 on MNIST: LeNet at radius 0.3, all images, no warmup of the radius; needs a GPU."""
+        """Table 1 on MNIST: LeNet at radius 0.3, all images, no radius warmup; needs a GPU."""
         training = replace(
             TrainingConfig.mnist(), held_out=0, radius_warmup=0.0, epochs=30, evaluate_every=30, evaluation_steps=40
         )
@@ -42,20 +43,20 @@ class Config(Repeated):
 
     @property
     def cells(self) -> list[TrainingConfig]:
-        """One training run for each width and seed, widths first."""
+        """One training run for each width and seed, grouped by width."""
         return [replace(run, width=width) for width in self.widths for run in self.runs]
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.widths) < 2 or list(self.widths) != sorted(set(self.widths)) or self.widths[0] <= 0:
             raise UserError(f"widths are {list(self.widths)}: need two or more that increase from above 0; change them")
-        _ = self.cells  # refuses what a training run refuses
+        _ = self.cells  # validates every training configuration
 
 
 def run(config: Config, context: Context | None = None) -> xr.Dataset:
     """Accuracies after the last epoch over (width, seed), and parameters over width.
 
-    Raises: UserError for data or a device that is not there, and for training that diverges.
+    Raises: UserError for missing data, a missing device, or training that diverges.
     """
     found = (context or PlainContext()).map(train_end, config.cells)
     shape = (len(config.widths), config.seeds)
@@ -77,7 +78,7 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
 
 
 def train_end(cell: TrainingConfig, tick: Tick) -> xr.Dataset:
-    """What a run has reached in its last epoch."""
+    """The results of a run after its last epoch."""
     from cgro.training.run import train_cell
 
     return train_cell(cell, tick).isel(epoch=-1)

@@ -1,7 +1,7 @@
 """Adversarial training of many small ReLU networks at once, to find the smallest that memorizes robustly.
 
-B networks of one depth are one tensor program: weights are stacked (B, outputs, inputs), widths are masks, data sets
-are padded. Training finds an upper bound of the capacity that a data set needs: smaller networks may be missed.
+B networks of equal depth are one tensor program: weights are stacked (B, outputs, inputs), widths are masked and data
+sets padded. Training gives an upper bound on the capacity that a data set needs: it may miss smaller networks.
 
 Letters: B networks, N points, D dimensions, m neurons of a hidden layer.
 """
@@ -25,7 +25,7 @@ from cgro.networks.relu import ReluNetwork
 
 @dataclass(frozen=True)
 class Stack:
-    """B binary data sets, padded to one shape; coordinates are in units of each set's perturbation radius."""
+    """B binary data sets, padded to a common shape; coordinates are in units of each set's perturbation radius."""
 
     x: Float[Tensor, "B N D"]
     y: Float[Tensor, "B N"]
@@ -33,11 +33,11 @@ class Stack:
     radius: Float[Tensor, " B"]
     """Perturbation radius, in input units."""
     dims: Int[Tensor, " B"]
-    """Coordinates that are not padding."""
+    """Number of coordinates that are not padding."""
 
     @classmethod
     def of(cls, sets: list[tuple[np.ndarray, np.ndarray, float]], device: torch.device | str = "cpu") -> Stack:
-        """From (points, labels -1 and +1, radius) of each set."""
+        """A stack from (points, labels -1 and +1, radius) of each set."""
         N, D = (max(points.shape[k] for points, *_ in sets) for k in (0, 1))
         x, y = torch.zeros(len(sets), N, D), torch.zeros(len(sets), N)
         for b, (points, labels, radius) in enumerate(sets):
@@ -48,12 +48,12 @@ class Stack:
         return cls(x.to(device), y.to(device), radii.float().to(device), dims.to(device))
 
     def repeat(self, times: int) -> Stack:
-        """Every set that many times, one after the other."""
+        """Repeat each set `times` times in a row."""
         return Stack(*(part.repeat_interleave(times, 0) for part in (self.x, self.y, self.radius, self.dims)))
 
 
 class StackedNetworks:
-    """B networks with hidden layers of `widths[b]` neurons; neurons beyond are masked and never matter."""
+    """B networks with hidden layers of `widths[b]` neurons; the other neurons are masked out."""
 
     def __init__(self, data: Stack, widths: Int[Tensor, " B"], depth: int, generator: torch.Generator) -> None:
         B, _, D = data.x.shape
@@ -73,7 +73,7 @@ class StackedNetworks:
             self.biases.append((0.5 * shift if k < depth - 1 else 0 * shift).requires_grad_(True))
 
     def __call__(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N"]:
-        """Outputs; the inputs are in units of the radius. Points of the unit cube are centred at 0."""
+        """Outputs for inputs in units of the radius; points of the unit cube are centred at 0."""
         h = (x * self.radius[:, None, None] - 0.5) * 3.0
         for k, (weight, bias, mask) in enumerate(zip(self.weights, self.biases, self.masks, strict=True)):
             h = torch.baddbmm(bias, h * mask[:, None, :], weight.transpose(1, 2))
@@ -82,7 +82,7 @@ class StackedNetworks:
         return h[..., 0]
 
     def network(self, b: int) -> ReluNetwork:
-        """One of them in input units, without masked neurons."""
+        """Network b in input units, without masked neurons."""
         layers = []
         for k in range(self.depth):
             kept_in = self.masks[k][b].bool()
@@ -108,9 +108,9 @@ def train_robustly(
 ) -> tuple[StackedNetworks, Float[Tensor, " B"]]:
     """Networks trained on PGD points, and the attacked training accuracy of each.
 
-    Adam on the logistic loss of perturbed points, its rate falling to 0 as a cosine; training ends early when every
-    network has attacked accuracy 1. Attacked accuracy is that of a stronger attack: 20 steps, or as
-    many as in training, from three starts.
+    Adam on the logistic loss of perturbed points with a cosine learning rate; training stops early once every network
+    has attacked accuracy 1. Attacked accuracy uses a stronger attack: 20 steps, or as many as in training if more, from
+    three starts.
     """
     networks = StackedNetworks(data, widths, depth, generator)
     optimizer = torch.optim.Adam([*networks.weights, *networks.biases], lr=learning_rate)
@@ -143,7 +143,7 @@ def robust_accuracy(
     starts: int = 3,
     steps: int = 20,
 ) -> Float[Tensor, " B"]:
-    """Share of points of each set that no attack point moves to the other side."""
+    """Fraction of each set's points whose prediction no attack point changes to the wrong side."""
     right = networks(data.x) * data.y > 0
     for k in range(starts):
         z = _attack(networks, data, norm, steps, generator if k else None)
@@ -180,13 +180,13 @@ def smallest_widths(
     accept: Callable[[int, ReluNetwork], bool] = lambda _b, _network: True,
     after_round: Callable[[], None] = lambda: None,
 ) -> tuple[Int[np.ndarray, " B"], list[ReluNetwork | None]]:
-    """For each data set the smallest width of the ladder at which some restart memorizes robustly, and that network.
+    """For each data set, the smallest width of the ladder at which some restart memorizes robustly, and that network.
 
-    Bisection for all sets at once, then `descents` rounds that try the rung below the best so far: whether training
-    succeeds is chance, and a failure on the way must not be the last word. A restart succeeds if its attacked accuracy
-    is 1 and `accept(b, network)` agrees for its float64 network, say because a second attack finds nothing either.
+    Bisection for all sets at once, then `descents` rounds that retry the rung below the best so far: training succeeds
+    by chance, so one failure in the bisection is not final. A restart succeeds if its attacked accuracy is 1 and
+    `accept(b, network)` accepts its float64 network, e.g. because a second attack also fails.
 
-    Returns: widths and networks; -1 and None where the widest fails.
+    Returns: widths and networks; -1 and None where even the widest fails.
     """
     B = len(data.x)
     low, high = np.full(B, -1), np.full(B, len(ladder))
@@ -196,7 +196,7 @@ def smallest_widths(
     for k in range(bisections + descents):
         middle = (low + high) // 2 if k < bisections else high - 1
         open_: Bool[np.ndarray, " B"] = (high - low > 1) if k < bisections else high > 0
-        # Where it is decided already, the narrowest network keeps the program's shape at little cost.
+        # Sets that are already decided train the narrowest network, which keeps the shapes at little cost.
         widths = torch.tensor([ladder[m] if o else ladder[0] for m, o in zip(middle, open_, strict=True)])
         networks, accuracy = train_robustly(
             many, widths.repeat_interleave(restarts), norm=norm, depth=depth, steps=steps, generator=generator
@@ -214,7 +214,7 @@ def smallest_widths(
 
 
 def rounds(ladder: tuple[int, ...]) -> int:
-    """Rounds of training of a bisection: between failure before the first rung and success after the last."""
+    """Training rounds of a bisection over the ladder, including the outcomes below and above it."""
     return len(ladder).bit_length()
 
 
@@ -228,10 +228,10 @@ def attacked_accuracy(
     starts: int = 5,
     generator: torch.Generator,
 ) -> float:
-    """Share of points that no attack point moves to the other side, for the float64 network in input units.
+    """Fraction of points that PGD cannot move to the wrong side, for the float64 network in input units.
 
-    An upper bound of robust accuracy, measured anew on the network that is handed over: PGD from the point itself and
-    from `starts` - 1 random points of its ball.
+    An upper bound on robust accuracy, measured on the given network: PGD starts at the point itself and at `starts` - 1
+    random points of its ball.
     """
     module = network.module()
     x, y = torch.tensor(points), torch.tensor(labels)

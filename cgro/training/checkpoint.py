@@ -1,8 +1,8 @@
-"""Checkpoints: one safetensors file each, tensors and a JSON record in its header; no pickle is read or written.
+"""Checkpoints: one safetensors file each, with a JSON record in its header; no pickle is read or written.
 
-Written whole or not at all. The header's metadata has one entry, `cgro`: the SHA-256 digest of the whole file, taken
-with zeros in its own place, and the record. So no byte of the file can change unseen, and every reader of safetensors
-reads it.
+Files are written atomically. The header's metadata has one entry, `cgro`: the SHA-256 digest of the whole file, with
+zeros in place of the digest, then the record. Any changed byte is therefore detected, and any safetensors reader can
+read the file.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from cgro.base.errors import UserError
 from cgro.base.files import write_whole
 
 FORMAT = 2
-"""Raise it when older checkpoints can no longer be read."""
+"""Increase it when older checkpoints can no longer be read."""
 _BEFORE = b'{"__metadata__":{"cgro":"'
 _HEADER = 8
-"""Bytes that hold the length of the header, which follows."""
+"""Bytes that hold the length of the header that follows."""
 _PLACE = slice(_HEADER + len(_BEFORE), _HEADER + len(_BEFORE) + 2 * hashlib.sha256().digest_size)
-"""Where the digest lies, in hexadecimal digits."""
+"""Position of the digest, in hexadecimal digits."""
 _ZEROS = b"0" * (_PLACE.stop - _PLACE.start)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Tensors by name, and a record of JSON values: the configuration and what was measured."""
+    """Tensors by name and a record of JSON values: the configuration and the measurements."""
 
     tensors: dict[str, Tensor]
     record: dict[str, Any]
 
     def content(self) -> bytes:
-        """The file, byte by byte a function of tensors and record."""
+        """Content of the file: the same tensors and record give the same bytes."""
         tensors = {name: value.detach().cpu().contiguous().clone() for name, value in self.tensors.items()}
         about = json.dumps({"format": FORMAT, "record": self.record}, sort_keys=True)
         content = bytearray(save(tensors, {"cgro": _ZEROS.decode() + about}))
@@ -48,12 +48,12 @@ class Checkpoint:
         return bytes(content)
 
     def save(self, path: Path) -> None:
-        """Raises: StorageError where the folder cannot be written or the disk is full."""
+        """Write the file. Raises: StorageError if the folder cannot be written or the disk is full."""
         write_whole(path, self.content())
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
-        """Raises: UserError for a file that is missing, truncated, altered, or of another program or version."""
+        """Read a file. Raises: UserError if it is missing, truncated, altered, or of another program or version."""
         try:
             content = path.read_bytes()
         except FileNotFoundError as error:
@@ -65,7 +65,7 @@ class Checkpoint:
         try:
             tensors, about = load(content), json.loads(_metadata(content)[len(_ZEROS) :])
         except _UNREADABLE as error:
-            # The digest is right, so it was written like this.
+            # The digest is correct, so the file was written like this.
             raise UserError(f"checkpoint {path}: not written by cgro ({type(error).__name__}); train again") from error
         if not isinstance(about, dict) or about.get("format") != FORMAT or not isinstance(about.get("record"), dict):
             raise UserError(f"checkpoint {path}: not written by cgro (it has no record); train again")
@@ -73,7 +73,7 @@ class Checkpoint:
 
 
 def _digest(content: bytes | bytearray) -> bytes:
-    """Of the content with zeros in place of its digest, in hexadecimal digits."""
+    """Digest of the content with zeros in place of the digest, in hexadecimal digits."""
     found = hashlib.sha256(content[: _PLACE.start])
     found.update(_ZEROS)
     found.update(memoryview(content)[_PLACE.stop :])
@@ -85,13 +85,13 @@ def _is_whole(content: bytes) -> bool:
 
 
 def _metadata(content: bytes) -> str:
-    """The entry `cgro`; empty if there is none."""
+    """The metadata entry `cgro`; empty if there is none."""
     header = json.loads(content[_HEADER : _HEADER + int.from_bytes(content[:_HEADER], "little")])
     return str(header.get("__metadata__", {}).get("cgro", ""))
 
 
 def _what_is_wrong(content: bytes) -> str:
-    """With a file whose digest does not fit."""
+    """Why a file with a wrong digest cannot be read."""
     try:
         load(content)
         about = _metadata(content)
@@ -108,4 +108,4 @@ def _what_is_wrong(content: bytes) -> str:
 _UNREADABLE = (
     SafetensorError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError, AssertionError,
 )  # fmt: skip
-"""What readers of safetensors and JSON raise for nonsense: RecursionError is a RuntimeError."""
+"""Exceptions of the safetensors and JSON readers on invalid input; RecursionError is a RuntimeError."""

@@ -1,4 +1,4 @@
-"""The words that options of a training take."""
+"""The values that training options can take."""
 
 from __future__ import annotations
 

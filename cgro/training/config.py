@@ -1,4 +1,4 @@
-"""A training run on images as one frozen configuration: what `cgro train` and the experiments on images are made of."""
+"""The frozen configuration of a training run on images, shared by `cgro train` and the image experiments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cgro.training import limits
 from cgro.training.choices import AttackMode, AttackStart, AugmentationName, Averaging, ObjectiveName, Precision
 from cgro.training.schedules import ScheduleName
 
-if TYPE_CHECKING:  # what it leads to is imported there: a configuration is read without torch
+if TYPE_CHECKING:  # imported where it is used, so that reading a configuration does not import torch
     from cgro.attacks.ball import Budget
     from cgro.attacks.images import Attack
     from cgro.training.loop import Recipe
@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # what it leads to is imported there: a configuration is read
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Adversarial training of one network on images, with learning curves and the best and last checkpoint.
+    """Adversarial training of one network on images, with learning curves and the best and last checkpoints.
 
     >>> import cgro
     >>> config = cgro.TrainingConfig(data="digits", samples=200, radius=0.1, epochs=10, objective="trades")
@@ -35,82 +35,84 @@ class TrainingConfig:
     """
 
     data: TrainingImages = "digits"
-    """Images: digits (8x8, part of scikit-learn), mnist, cifar10 or cifar100, from folder CGRO_DATA; own: arrays that
-    are given to cgro.train in Python."""
+    """Data set: digits (8x8, bundled with scikit-learn), mnist, cifar10 or cifar100; own: arrays passed to cgro.train
+    in Python."""
 
     samples: int | None = 500
-    """Training images, a random subset of equal class shares, at least 10; None: all that are not held out."""
+    """Number of training images, a stratified random subset, at least 10; None: all that are not held out."""
 
     held_out: int = 300
-    """Images at the end of the official training set that are held out to choose the best checkpoint by, 0 or more."""
+    """Images held out from the end of the official training set to select the best checkpoint, 0 or more."""
 
     classes: tuple[int, ...] = ()
-    """Train on these classes alone, renumbered 0, 1, ...; none: all."""
+    """Train on these classes only, renumbered 0, 1, ...; by default all."""
 
     label_noise: float = 0.0
-    """Share of training labels drawn anew, 0 to 1; 1 gives random labels."""
+    """Fraction of training labels that are redrawn at random, 0 to 1; 1 gives random labels."""
 
     model: ModelName = "small-cnn"
-    """Network."""
+    """Network architecture."""
 
     width: float | None = None
-    """Its width, above 0: channels of a small CNN, a multiplier of the others; None: small-cnn 24, lenet 16, resnet 1,
-    wrn 10."""
+    """Width of the network, above 0: channels of a small CNN, a multiplier of the others; None: small-cnn 24, lenet 16,
+    resnet 1, wrn 10."""
 
     objective: ObjectiveName = "adversarial"
-    """What is minimized; adversarial is PGD-AT, with --attack-steps 1 it is fast training."""
+    """Training objective; adversarial is PGD-AT, and fast adversarial training with --attack-steps 1."""
 
     beta: float | None = None
-    """Weight of the second term of trades and mart, above 0; None: that of their papers, 6 and 5."""
+    """Weight of the second term of trades and mart, above 0; None: the values of their papers, 6 and 5."""
 
     replays: int = 8
-    """How often objective free trains on a batch, 2 or more; an epoch takes that many times its updates."""
+    """Number of times that objective free replays each batch, 2 or more; an epoch has that many times the updates."""
 
     weight_perturbation: float = 0.0
-    """gamma of adversarial weight perturbation (AWP), 0 or more; 0.005 in the paper, 0 is without."""
+    """Size gamma of adversarial weight perturbation (AWP), 0 or more; 0.005 in the paper, 0 turns it off."""
 
     norm: Norm = "inf"
-    """Norm of perturbations."""
+    """Norm of the perturbations."""
 
     radius: float = 0.15
-    """Radius of perturbations in units of pixels in [0, 1], e.g. 0.0314 = 8/255 in l_inf, 0.5 in l_2, 12 in l_1."""
+    """Perturbation radius for pixels in [0, 1], e.g. 0.0314 = 8/255 in l_inf, 0.5 in l_2, 12 in l_1."""
 
     attack_steps: int = 5
-    """PGD steps for each training batch, 1 or more."""
+    """PGD steps on each training batch, 1 or more."""
 
     step_size: float | None = None
-    """Length of a PGD step in radii, above 0; None: 2.5 / attack_steps, which crosses the ball, and 1.25 for a single
-    step."""
+    """PGD step size in units of the radius, above 0; None: 2.5 / attack_steps, enough to cross the ball, or 1.25 for a
+    single step."""
 
     attack_mode: AttackMode = "evaluation"
-    """Batch norms during the attack: evaluation (running statistics) or training (those of the batch)."""
+    """Batch norm during the attack: evaluation (running statistics) or training (batch statistics)."""
 
     attack_start: AttackStart = "uniform"
-    """Start of the attack: uniform in the ball, or normal: the image plus 0.001 N(0, 1), as in TRADES and MART."""
+    """Starting point of the attack: uniform in the ball, or normal: the image plus 0.001 N(0, 1), as in TRADES and
+    MART."""
 
     radius_warmup: float = 0.4
-    """Share of the training over which the radius rises to its full size, 0 to 1."""
+    """Fraction of training over which the radius rises to its full value, 0 to 1."""
 
     epochs: int = 40
     """Passes over the training images, 1 or more."""
 
     batch_size: int = 32
-    """Images in a batch, 1 or more."""
+    """Images per batch, 1 or more."""
 
     micro_batch: int | None = None
-    """Images worked on at once, in training and evaluation, their gradients added up, at least 1; None: all of a batch.
+    """Images processed at once in training and evaluation, at least 1; gradients are accumulated. None: a whole batch.
 
-    With batch norms that is not quite the gradient of the batch: each piece has its own statistics.
+    With batch norm the result differs slightly from the gradient of the batch: each piece has its own statistics.
     """
 
     schedule: ScheduleName = "cyclic"
-    """Learning rate: cyclic (up for a fifth, then down), piecewise (a tenth at each drop), cosine or constant."""
+    """Learning-rate schedule: cyclic (up for a fifth, then down), piecewise (divided by 10 at each drop), cosine or
+    constant."""
 
     drops: tuple[int, ...] = ()
-    """Epochs after which schedule piecewise takes a tenth of the rate, increasing; none: at 1/2 and 3/4 of all."""
+    """Epochs after which schedule piecewise divides the rate by 10, increasing; by default 1/2 and 3/4 of all."""
 
     learning_rate: float = 0.05
-    """Largest learning rate of SGD, above 0."""
+    """Peak learning rate of SGD, above 0."""
 
     momentum: float = 0.9
     """Momentum of SGD, at least 0 and below 1."""
@@ -119,47 +121,47 @@ class TrainingConfig:
     """Weight decay, 0 or more; 0.0005 is usual for CIFAR-10."""
 
     augmentation: AugmentationName = "none"
-    """Random crops, mirror images and grey squares, anew in every epoch."""
+    """Random crops, horizontal flips and cutout, redrawn in every epoch."""
 
     averaging: Averaging = "none"
-    """Evaluate an average of the weights: ema (0.999 an update, at first less) or swa (ends of the last epochs)."""
+    """Evaluate averaged weights: ema (decay 0.999 per update, less at first) or swa (mean over the last epochs)."""
 
     precision: Precision = "float32"
-    """Precision of forward and backward passes; weights are float32."""
+    """Precision of the forward and backward passes; weights stay float32."""
 
     compile: bool = False
-    """Compile the network with torch.compile, for a GPU: minutes at the start; on a CPU it was slower."""
+    """Compile the network with torch.compile. For GPUs only: it takes minutes at the start, and CPUs were slower."""
 
     deterministic: bool = False
-    """Use deterministic GPU algorithms alone: the same bits on the same GPU, slower; on a CPU bits repeat anyway."""
+    """Use only deterministic GPU algorithms: slower, but bit-identical on the same GPU. CPU runs always are."""
 
     evaluate_every: int = 1
-    """Epochs between evaluations, 1 or more; the first and the last epoch are always evaluated."""
+    """Epochs between evaluations, 1 or more; the first and last epochs are always evaluated."""
 
     evaluation_images: int = 1000
-    """Images of each part (training, held out, test) to evaluate at most, 10 or more."""
+    """Maximum number of images to evaluate in each part (training, held-out, test), 10 or more."""
 
     evaluation_steps: int = 10
-    """PGD steps of the evaluation, 1 or more, and never fewer than attack_steps: they begin at the radius and shrink,
-    from 2 starts."""
+    """PGD steps of the evaluation, 1 or more and never fewer than attack_steps. Two starts; the step size begins at the
+    radius and shrinks."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute: auto (a GPU if there is one), cpu or cuda; bits repeat on a CPU only."""
+    """Device: auto (a GPU if there is one), cpu or cuda; results are bit-identical on CPUs only."""
 
     seed: int = 0
-    """Seed of everything that is drawn, 0 or more."""
+    """Seed of all random draws, 0 or more."""
 
     @classmethod
     def digits(cls) -> TrainingConfig:
-        """500 images of 8x8 pixels and a small network: half a minute of one CPU core."""
+        """500 images of 8x8 pixels and a small network: half a minute on one CPU core."""
         return cls()
 
     @classmethod
     def mnist(cls) -> TrainingConfig:
-        """LeNet at the radius of the MNIST challenge: minutes on a GPU; on a CPU, ask for fewer samples.
+        """LeNet at the radius of the MNIST challenge: minutes on a GPU; use fewer samples on a CPU.
 
-        The recipe is ours: SGD with a cyclic rate, a radius that rises, 10 steps of a quarter of the radius, and the
-        best checkpoint on 10,000 images held out.
+        The recipe is ours: SGD with a cyclic learning rate, a rising radius, 10 steps of a quarter of the radius, and
+        the best checkpoint on 10,000 held-out images.
         """
         return cls(
             data="mnist", samples=None, held_out=10_000, model="lenet", radius=0.3, attack_steps=10, epochs=20,
@@ -168,11 +170,11 @@ class TrainingConfig:
 
     @classmethod
     def cifar10(cls) -> TrainingConfig:
-        """PreActResNet-18 at radius 8/255 with the learning rates of Rice et al. (ICML 2020); made for a GPU.
+        """PreActResNet-18 at radius 8/255 with the learning rates of Rice et al. (ICML 2020); needs a GPU.
 
-        Not as there: 40 epochs in place of 200; 10,000 training images held out to choose the best checkpoint by;
-        batch norms in evaluation mode during the attack (--attack-mode training is theirs); bfloat16; pixels
-        normalized by 1/2; He initialization.
+        Differences: 40 epochs instead of 200; 10,000 training images held out to select the best checkpoint; batch norm
+        in evaluation mode during the attack (theirs is --attack-mode training); bfloat16; pixels normalized by 1/2; He
+        initialization.
         """
         return cls(
             data="cifar10", samples=None, held_out=10_000, model="preact-resnet18", radius=8 / 255,
@@ -182,12 +184,12 @@ class TrainingConfig:
 
     @property
     def own_width(self) -> float:
-        """The width, or that of the network where it is left to it."""
+        """The width; the default width of the network if none is given."""
         return WIDTHS[self.model] if self.width is None else self.width
 
     @property
     def method(self) -> str:
-        """How it trains, in words."""
+        """The training method in words."""
         fast = "Fast" if self.attack_steps == 1 else "PGD"
         names = {"standard": "Standard", "trades": "TRADES", "mart": "MART", "free": "Free adversarial"}
         name = names.get(self.objective, f"{fast} adversarial")
@@ -200,14 +202,14 @@ class TrainingConfig:
 
     @property
     def budget(self) -> Budget:
-        """The perturbations that are trained and evaluated against."""
+        """The perturbation budget of training and evaluation."""
         from cgro.attacks.ball import Budget
 
         return Budget(self.norm, self.radius)
 
     @property
     def recipe(self) -> Recipe:
-        """How to train."""
+        """The recipe of the training loop."""
         from cgro.attacks.images import Attack
         from cgro.data.batches import AUGMENTATIONS
         from cgro.training.loop import Recipe
@@ -248,7 +250,7 @@ class TrainingConfig:
 
     @property
     def stronger(self) -> Attack:
-        """The attack of the evaluation: its steps are at least those of the training, and it has two starts."""
+        """The evaluation attack: at least as many steps as in training, from two starts."""
         from cgro.attacks.images import evaluation_attack
 
         trained = 0 if self.objective == "standard" else self.attack_steps
@@ -257,7 +259,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for each in fields(self):
             object.__setattr__(self, each.name, limits.checked(self, each.name))
-        if self.data != "own":  # whose sizes are known, and checked, when the training begins
+        if self.data != "own":  # sizes of own arrays are known, and checked, only when training begins
             limits.require_images(self, TRAINING_IMAGES[self.data], SHAPES[self.data][2])
             limits.require_radius(self.radius, self.norm, limits.pixels_of(self))
         limits.require_sizes(self)
@@ -276,10 +278,10 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class Repeated:
-    """Training runs that differ by their seed alone."""
+    """Training runs that differ only in their seed."""
 
     training: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=TrainingConfig)
-    """Data, network, objective and optimizer; its seed is that of the first run."""
+    """Data, network, objective and optimizer; its seed is the seed of the first run."""
 
     seeds: int = 2
     """Independent runs (training subset, weights, order, attacks), 1 or more."""

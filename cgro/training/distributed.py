@@ -1,8 +1,8 @@
-"""Processes that train one model together, started by `torchrun`; one process alone is a team of one.
+"""Data-parallel training of one model by several processes, started by `torchrun`; a single process is a team of one.
 
-Each takes its part of every batch, and gradients are summed before the update. They are summed here, once for each
-update, and not by torch's DistributedDataParallel, because an update of adversarial training calls the model many times
-between two sums; what that wrapper would overlap with the last backward pass is a twelfth of the work.
+Each process takes its share of every batch, and gradients are summed once before the update. We sum them here instead
+of using torch's DistributedDataParallel because an update of adversarial training calls the model many times between
+two sums, and only a twelfth of the work, the last backward pass, could overlap with communication.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Team:
 
     @classmethod
     def joined(cls, device: torch.device) -> Team:
-        """The team that torchrun has started, or a team of one. GPU processes talk by NCCL, others by Gloo.
+        """The team started by torchrun, or a team of one. GPU processes communicate through NCCL, others through Gloo.
 
-        Raises: UserError for more processes than GPUs.
+        Raises: UserError if there are more processes than GPUs.
         """
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls()
@@ -43,7 +43,7 @@ class Team:
         return cls(dist.get_rank(), dist.get_world_size())
 
     def sum_in_place(self, tensors: Sequence[Tensor]) -> None:
-        """Every tensor becomes the sum of those of all processes."""
+        """Replace every tensor by its sum over all processes."""
         if self.size == 1 or not tensors:
             return
         together = torch.cat([t.flatten() for t in tensors])
@@ -52,17 +52,17 @@ class Team:
             tensor.copy_(part.view_as(tensor))
 
     def share(self, items: Tensor) -> Tensor:
-        """The part of the items that belongs to this process."""
+        """The items that belong to this process."""
         return items[self.rank :: self.size]
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait for all processes."""
         if self.size > 1:
             dist.barrier()
 
 
 def synchronized(model: nn.Module, team: Team, device: torch.device) -> nn.Module:
-    """Batch norms take the statistics of the whole batch. Raises: UserError on CPUs, for which torch has none."""
+    """Let batch norm use the statistics of the whole batch. Raises: UserError on CPUs, where torch cannot."""
     if team.size == 1:
         return model
     if device.type == "cuda":

@@ -1,7 +1,7 @@
-"""The accuracies of a trained network that `cgro evaluate` reports, none by an attack weaker than its training saw.
+"""The accuracies that `cgro evaluate` reports for a trained network; no attack is weaker than the one in training.
 
-The attack of the learning curves comes first, with the random starts that it had there; each further attack is tried
-on the images that those before have left. So every number is at most that of the learning curve on the same images.
+The attack of the learning curves comes first, with the same random starts. Each further attack is tried on the images
+that survived the earlier ones. Every reported accuracy is thus at most that of the learning curve on the same images.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ def evaluate_network(
     batch_size: int = 256,
     tick: Tick = lambda _done: None,
 ) -> Evaluation:
-    """Clean, under PGD of `steps` or as many as training took, and after each stage of the strong ensemble.
+    """Accuracy on clean images, under PGD, and after each attack of the strong ensemble.
 
-    images: of `part` of the data, beginning with those of the learning curve; epoch: of the checkpoint, from 1;
-    processes: how many measured it. `tick` is told how many images are done: each once under PGD, and unless `fast`
-    once under the ensemble.
+    steps: of PGD, raised to those of training if they are fewer; images: from `part` of the data, starting with those
+    of the learning curve; epoch: of the checkpoint, from 1; processes: how many measured it; fast: PGD only. `tick` is
+    called with the number of images done: each counts once under PGD and, unless `fast`, once under the ensemble.
     """
     return evaluated(
         model,
@@ -61,7 +61,7 @@ def evaluate_network(
 def _as_in_training(
     model: nn.Module, config: TrainingConfig, images: Images, budget: Budget, part: str, epoch: int, processes: int
 ) -> Tensor:
-    """Which images are correct under the attack of the learning curve, in its batches and from its starts."""
+    """Which images are correct under the attack of the learning curve, with its batches and starts."""
     attack, found = replace(config.stronger, budget=budget), torch.zeros_like(images.labels, dtype=torch.bool)
     everything = torch.arange(len(images), device=found.device).split(min(config.evaluation_images, len(images)))
 
@@ -73,7 +73,7 @@ def _as_in_training(
         )
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AccuracyWarning)  # told once, by `Evaluation.complaints`
+        warnings.simplefilter("ignore", AccuracyWarning)  # `Evaluation.complaints` reports it once
         for rank in range(processes):
             team = Team(rank, processes)
             if len(own := team.share(everything[0])):

@@ -1,4 +1,4 @@
-"""What a training configuration may be: types and ranges of its fields, and sizes that data and memory allow."""
+"""Valid training configurations: types and ranges of the fields, and sizes allowed by data and memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def pixels_of(config: TrainingConfig) -> int:
 
 
 def require_radius(radius: float, norm: Norm = "inf", pixels: int = 3072) -> None:
-    """Refuse radii that are not in units of pixels in [0, 1], or beyond the diameter of all images. Raises: UserError.
+    """Require a radius above 0 and at most the diameter of the image space, for pixels in [0, 1]. Raises: UserError.
 
     pixels: of an image, over all channels.
     """
@@ -37,9 +37,9 @@ def require_radius(radius: float, norm: Norm = "inf", pixels: int = 3072) -> Non
 
 
 def checked(config: TrainingConfig, name: str) -> Any:
-    """The value of a field, of its type and in its range: 16 and 16.0 are one configuration. Raises: UserError."""
+    """The value of a field, converted to its type (16 and 16.0 are the same) and checked. Raises: UserError."""
     kind, value = _kinds()[name], getattr(config, name)
-    if type(None) in get_args(kind):  # None: as its docstring says
+    if type(None) in get_args(kind):  # None means what the field's docstring says
         if value is None:
             return None
         (kind,) = set(get_args(kind)) - {type(None)}
@@ -69,10 +69,7 @@ def _kinds() -> dict[str, Any]:
 
 
 def require_images(config: TrainingConfig, most: int, known: int) -> None:
-    """Refuse numbers of images, and classes, that the data does not have: `most` images, `known` classes.
-
-    Raises: UserError.
-    """
+    """Refuse more images than the `most` that the data has, and classes beyond the `known`. Raises: UserError."""
     data, held_out = config.data, config.held_out
     if held_out > most - 10:
         raise UserError(f"held_out must be 0 to {most - 10} with {data}, got {held_out}")
@@ -87,7 +84,7 @@ def require_images(config: TrainingConfig, most: int, known: int) -> None:
 
 
 def require_sizes(config: TrainingConfig) -> None:
-    """Refuse, before anything is made, what the memory of this machine cannot hold. Raises: UserError."""
+    """Refuse configurations that exceed the memory of this machine, before allocating. Raises: UserError."""
     require_width(config.model, config.own_width)
     own = config.data == "own"
     if not own and config.own_width > _FITTING[config.model]:
@@ -108,7 +105,7 @@ def require_sizes(config: TrainingConfig) -> None:
 
 
 def require_drops(config: TrainingConfig) -> None:
-    """Refuse drops of the learning rate that never come. Raises: UserError."""
+    """Refuse drops of the learning rate that would never happen. Raises: UserError."""
     drops = list(config.drops)
     if drops and config.schedule != "piecewise":
         raise UserError(
@@ -121,19 +118,19 @@ def require_drops(config: TrainingConfig) -> None:
 
 
 _FITTING = WIDTHS | {"small-cnn": 240}
-"""Widths up to which a network takes less than a gigabyte in training; others are counted, which takes torch."""
+"""Widths up to which training takes less than a gigabyte; parameters of wider networks are counted, with torch."""
 _FLOAT = 4
 """Bytes of a float32."""
 _COPIES = 3
-"""Of a network in training: weights, gradients, momentum. Of a batch: images, where they are moved, gradients."""
+"""Copies of a network in training (weights, gradients, momentum) or a batch (clean, perturbed, gradients)."""
 ROW = 1000
 """Bytes of a row of the learning curves, or of a configuration."""
 MANY = 10**12
-"""Beyond it a number of images, epochs or replays is a slip of the hand."""
+"""A larger number of images, epochs or replays is a typing error."""
 LOWEST = {"held_out": 0, "replays": 2, "evaluation_images": 10, "seed": 0}
-"""Smallest integers that are allowed; 1 for the others."""
+"""Smallest allowed integers; 1 for the others."""
 _LARGEST = {"seed": 2**63 - 1, "attack_steps": 100_000, "evaluation_steps": 100_000}
-"""Largest integers: Ctrl-C is answered between updates, so that an update must end."""
+"""Largest allowed integers. Ctrl-C takes effect between updates, so an update must not take forever."""
 _INTERVALS: dict[str, tuple[float, float, str]] = {
     "label_noise": (0, 1, "[]"),
     "beta": (0, 1e6, "(]"),
@@ -144,4 +141,4 @@ _INTERVALS: dict[str, tuple[float, float, str]] = {
     "momentum": (0, 1, "[)"),
     "weight_decay": (0, 1e6, "[]"),
 }
-"""Lowest and highest numbers, and whether they are included."""
+"""Smallest and largest allowed numbers, and whether they are included."""

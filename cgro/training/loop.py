@@ -1,14 +1,14 @@
-"""The training loop: one update after another, each a function of the state, the seed and its number.
+"""The training loop: each update is a function of the state, the seed and the number of the update.
 
-min over weights of E max over |z - x| <= radius of a loss, the inner maximum by PGD (Madry et al., ICLR 2018), with the
-variants of `objectives.py`; besides
-- free training (Shafahi et al., NeurIPS 2019): each batch is replayed m times, and every backward pass moves both the
+It minimizes E max over |z - x| <= radius of a loss over the weights. PGD solves the inner maximum (Madry et al., ICLR
+2018, arXiv:1706.06083); `objectives.py` has the losses. The loop adds
+- free training (Shafahi et al., NeurIPS 2019): each batch is replayed m times, and every backward pass updates both the
   weights and a perturbation that is kept from batch to batch;
 - fast training (Wong et al., ICLR 2020): PGD-AT with one step of 1.25 radii from a random start;
-- AWP (`weight_perturbation.py`), and averages of the weights (EMA, SWA).
+- AWP (`weight_perturbation.py`) and weight averaging (EMA, SWA).
 
-Random numbers are addressed by the number of the update, so that a run that is interrupted and resumed, or shared by
-several processes, draws what a run in one piece draws.
+Random numbers are indexed by the number of the update. An interrupted and resumed run, or one shared by several
+processes, therefore draws the same numbers as an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -39,26 +39,28 @@ from cgro.training.schedules import ScheduleName, factor
 from cgro.training.weight_perturbation import kept_buffers, perturbed_weights
 
 NORMAL_START = 1e-3
-"""Standard deviation of normal starts, in pixels, as TRADES and MART have it."""
+"""Standard deviation of normal starts, in pixels, as in TRADES and MART."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train: SGD with momentum on the images that `attack` perturbs, or on clean ones.
+    """How to train: SGD with momentum on images perturbed by `attack`, or on clean images.
 
-    Learning rates follow `schedule` of `schedules.py` from `learning_rate` > 0. The radius rises linearly to that of
-    `attack` over the fraction `radius_warmup` in [0, 1] of the updates: from the full radius at once, some networks
-    come to predict a single class on images larger than digits. Epochs, batch size and replays are >= 1; weight decay
-    and `weight_perturbation`, the gamma of AWP, are >= 0. Batches are worked on in pieces of `micro_batch` images
-    (None: whole), whose gradients add up to that of the batch, if no batch norms take the statistics of each piece.
-    `ema` decays 0.999 an update, at update t less: (1 + t) / (10 + t); `swa` averages the ends of the epochs of the
-    last quarter. Both average the running statistics of batch norms, too: they are those of perturbed images.
+    The learning rate is `learning_rate` > 0 times the factor of `schedule` (`schedules.py`); `drops` are the epochs
+    after which schedule piecewise divides it by 10, by default at 1/2 and 3/4. The radius rises linearly to that of
+    `attack` over the fraction `radius_warmup` in [0, 1] of the updates: at full radius from the start, some networks
+    collapse to a single class on images larger than digits. Epochs, batch size and replays are >= 1; weight decay and
+    `weight_perturbation`, the gamma of AWP, are >= 0.
 
-    In `attack_mode` training, batch norms use the statistics of the batch while it is attacked, and every step of the
-    attack moves their running statistics. `drops`: epochs after which schedule piecewise takes a tenth of the rate;
-    none: at the half and at three quarters. With `compile` every piece has one shape, as each other one would be
-    compiled for: a smaller piece, of an epoch's last batch say, is filled with its own images at weight 0. Gradients
-    are those of the piece alone; batch norms see its images several times.
+    Batches are processed in pieces of `micro_batch` images (None: whole). Their gradients add up to the gradient of the
+    batch unless batch norm takes the statistics of each piece. With `compile` all pieces have one shape, since every
+    new shape would be compiled again: a smaller piece, e.g. of an epoch's last batch, is padded with its own images at
+    weight 0. This leaves its gradients unchanged, but batch norm sees those images several times.
+
+    `ema` decays by 0.999 per update, and by (1 + t) / (10 + t) at update t if that is less; `swa` averages the weights
+    at the ends of the epochs of the last quarter. Both also average the running statistics of batch norm, which come
+    from perturbed images. In `attack_mode` training, batch norm uses batch statistics during the attack, and every step
+    of the attack updates its running statistics.
     """
 
     attack: Attack | None
@@ -83,7 +85,7 @@ class Recipe:
     attack_mode: AttackMode = "evaluation"
     attack_start: AttackStart = "uniform"
     search: AttackCall | None = None
-    """Finds the points in place of `attack`, with its norm and radius; None: PGD."""
+    """Finds the perturbed images within the budget of `attack`; None: PGD."""
 
     def attack_at(self, progress: float) -> Attack | None:
         """The attack of an update at `progress` in (0, 1] through the training."""
@@ -98,10 +100,10 @@ class Recipe:
 
 
 class Trainer:
-    """A model in training; `step` updates are done.
+    """A model in training, after `step` updates.
 
-    targets: what each training image is trained towards, labels (N,) or probabilities (N, classes); weights: of the
-    losses of the images (N,). Both may be changed between updates, and belong to the state.
+    targets: the targets of the training images, labels (N,) or probabilities (N, classes); weights: the weights of
+    their losses (N,). Both may be changed between updates and are part of the state.
     """
 
     def __init__(
@@ -137,7 +139,7 @@ class Trainer:
 
     @property
     def epoch(self) -> int:
-        """Whole epochs done."""
+        """Number of completed epochs."""
         return self.step // self.steps_per_epoch
 
     @property
@@ -146,9 +148,9 @@ class Trainer:
         return self.averaged.module if self.averaged is not None and self.averaged.n_averaged > 0 else self.model
 
     def advance(self, to: int, after_step: Callable[[], object] = lambda: None) -> None:
-        """Updates until `step` is `to`. Ctrl-C is raised between two updates.
+        """Update until `step` is `to`. Ctrl-C takes effect between two updates.
 
-        Raises: UserError when a loss was not finite, or memory did not suffice.
+        Raises: UserError if a loss was not finite or memory ran out.
         """
         self.model.train()
         while self.step < to:
@@ -159,12 +161,12 @@ class Trainer:
             after_step()
 
     def mean_loss(self) -> float:
-        """Mean loss of the images since `reset_loss`, each just before its update, in nats."""
+        """Mean loss per image since `reset_loss`, each taken just before its update, in nats."""
         total, count = self._loss.tolist()
         return total / max(count, 1.0)
 
     def reset_loss(self) -> None:
-        """Begin a new mean."""
+        """Start a new mean."""
         self._loss.zero_()
 
     def require_finite(self) -> None:
@@ -188,12 +190,12 @@ class Trainer:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-        if losses is None:  # outside of `except`, where the memory of the failed pass is free again
+        if losses is None:  # outside `except`, where the memory of the failed pass has been freed
             raise UserError(self._memory_advice(batch))
         self.optimizer.step()
         total = losses.double().sum()
         seen = torch.stack([total, torch.full_like(total, len(losses))])
-        # Of the whole batch: what one process stores is the state of all, and all stop at the same step.
+        # Sum over the whole batch: the state is the same in every process, and all stop at the same step.
         self.team.sum_in_place([seen])
         total, count = seen
         self._loss += seen
@@ -203,7 +205,7 @@ class Trainer:
         self._average()
 
     def _gradients(self, batch: _Batch) -> Tensor:
-        """Attack the batch and leave the gradient of its mean loss in the model; the losses of this process."""
+        """Attack the batch, leave the gradient of its mean loss in the model, return the losses of this process."""
         recipe, count = self.recipe, len(batch.indices)
         pieces = [self._attacked(batch, piece) for piece in self._split(count)]
         if recipe.weight_perturbation > 0:
@@ -224,7 +226,7 @@ class Trainer:
             self.averaged.update_parameters(self.model)
 
     def _batch(self) -> _Batch:
-        """The batch of the next update: all of it, with the draws for every image."""
+        """The whole batch of the next update, with the random draws for every image."""
         recipe = self.recipe
         epoch, index = divmod(self.step, self.steps_per_epoch)
         number = index // recipe.replays
@@ -247,13 +249,13 @@ class Trainer:
         return _Batch(indices, drawn, attack, start)
 
     def _split(self, count: int) -> tuple[Tensor, ...]:
-        """Positions in the batch that this process works on, in pieces: as many in every process, some may be empty."""
+        """Positions in the batch that belong to this process, in pieces: equally many in each process, some empty."""
         mine, most = self.team.share(torch.arange(count, device=self.device)), math.ceil(count / self.team.size)
         size = self.recipe.micro_batch or most
         return tuple(mine[start : start + size] for start in range(0, most, size))
 
     def _filled(self, piece: Tensor) -> Tensor:
-        """The piece, repeated up to the one size that the network is compiled for."""
+        """The piece, repeated to fill the size that the network is compiled for."""
         whole = math.ceil(min(self.recipe.batch_size, len(self.data)) / self.team.size)
         size = min(self.recipe.micro_batch or whole, whole)
         if len(piece) == size:
@@ -262,7 +264,7 @@ class Trainer:
         return piece[turns % len(piece)] if len(piece) else torch.zeros_like(turns)
 
     def _attacked(self, batch: _Batch, piece: Tensor, *, fill: bool = True) -> _Piece:
-        """Images of a piece of the batch, and where the attack moves them."""
+        """Clean and attacked images of a piece of the batch."""
         recipe = self.recipe
         rows = self._filled(piece) if recipe.compile and fill else piece
         indices = batch.indices[rows]
@@ -284,7 +286,7 @@ class Trainer:
         return _Piece(piece, x, z, y, weights)
 
     def _differentiate(self, pieces: list[_Piece], count: int) -> Tensor:
-        """Losses of the images of this process; afterwards the model holds the gradient of the mean over the batch."""
+        """Losses of the images of this process; leaves the gradient of the batch mean in the model."""
         self.optimizer.zero_grad()
         found = []
         for piece in pieces:
@@ -305,10 +307,10 @@ class Trainer:
             self._free[piece.positions] = project(moved, piece.x[own], budget, None)
 
     def _memory_advice(self, batch: _Batch) -> str:
-        """What to tell after memory ran out: the largest number of images, of halves, that one pass can take."""
+        """Advice after memory ran out: the largest number of images that fits, found by halving."""
         size = min(self.recipe.micro_batch or len(batch.indices), len(batch.indices))
         said = f"out of memory with {size} images at once"
-        if self.team.size > 1:  # a try would wait for the other processes
+        if self.team.size > 1:  # a trial pass would wait for the other processes
             return f"{said} on {self.team.size} processes; use --micro-batch {max(1, size // self.team.size // 2)}"
 
         def fits(size: int) -> int:
@@ -329,9 +331,9 @@ class Trainer:
         return f"{said}, and a single one does not fit; use a smaller network"
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that the next updates depend on besides recipe, data and seed.
+        """Everything that later updates depend on besides recipe, data and seed.
 
-        Raises: UserError where a loss was not finite, or a weight is not: such a run cannot continue.
+        Raises: UserError if a loss or a weight is not finite: such a run cannot continue.
         """
         self.require_finite()
         if not bool(torch.stack([p.detach().isfinite().all() for p in self.model.parameters()]).all()):
@@ -352,12 +354,12 @@ class Trainer:
         return {name: value.detach() for name, value in (found | {f"loop.{k}": v for k, v in loop.items()}).items()}
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Go on from a state. Raises: UserError where it is of another model or recipe; then nothing is changed."""
+        """Resume from a state. Raises: UserError for a state of another model or recipe; then nothing is changed."""
         own = {name: value for name, value in self.state().items() if not name.startswith("momentum.")}
         step = state.get("loop.step", torch.tensor(0))
         if self.recipe.momentum > 0 and not torch.equal(step, torch.tensor(0)):
             own |= {f"momentum.{name}": p.detach() for name, p in self.model.named_parameters()}
-        # Targets may have become probabilities.
+        # Targets may have been replaced by probabilities.
         soft = torch.zeros(len(self.data), self.classes)
         require_alike(state, own | ({"loop.targets": soft} if state.get("loop.targets", soft).ndim == 2 else {}))
         targets = state["loop.targets"]
@@ -382,7 +384,7 @@ class Trainer:
 
 @dataclass(frozen=True)
 class _Batch:
-    """A whole batch, the same in every process: images, draws of the augmentation, the attack and its starts."""
+    """A whole batch, the same in every process: image indices, augmentation draws, the attack and its starts."""
 
     indices: Tensor
     drawn: Tensor
@@ -392,7 +394,7 @@ class _Batch:
 
 @dataclass(frozen=True)
 class _Piece:
-    """Images at some positions of the batch: as they are, attacked, targets and weights."""
+    """Images at some positions of the batch: clean, attacked, targets and weights."""
 
     positions: Tensor
     x: Tensor
@@ -402,7 +404,7 @@ class _Piece:
 
 
 class _Bfloat16(nn.Module):
-    """The model computed in bfloat16 where torch finds that safe; logits are float32. Signs need no loss scaling."""
+    """The model in bfloat16 wherever torch considers that safe, with float32 logits. No loss scaling is needed."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -414,7 +416,7 @@ class _Bfloat16(nn.Module):
 
 
 def _moved_average(share: Callable[[int], float]) -> Callable[[Any, Any, Any], None]:
-    """For AveragedModel: the average moves towards the current tensors by a share of the way; counts are copied."""
+    """For AveragedModel: moves the average a fraction of the way to the current tensors; counts are copied."""
 
     @torch.no_grad()
     def move(averaged: Any, current: Any, done: Any) -> None:
@@ -434,7 +436,7 @@ _AVERAGES: dict[str, Callable[[Any, Any, Any], None]] = {
 
 @torch.no_grad()
 def _classes(network: nn.Module, data: Images) -> int:
-    """Logits of the network. Raises: UserError for labels that it has no logit for."""
+    """Number of logits of the network. Raises: UserError for labels beyond them."""
     with evaluating(network):
         classes = network(data.scaled(data.pixels[:1])).shape[1]
     if int(data.labels.max()) >= classes:
@@ -447,7 +449,7 @@ def _classes(network: nn.Module, data: Images) -> int:
 
 @contextmanager
 def _frozen(model: nn.Module) -> Iterator[None]:
-    """Inside, gradients do not reach the weights; the mode stays."""
+    """Weights take no gradients inside; the mode is unchanged."""
     free = [p for p in model.parameters() if p.requires_grad]
     for p in free:
         p.requires_grad_(False)
@@ -463,7 +465,7 @@ def _below(kind: str, state: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def require_alike(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    """Tensors of the same names, shapes and types, and finite. Raises: UserError naming the first that is not."""
+    """Require finite tensors of the same names, shapes and types. Raises: UserError naming the first that differs."""
     for name in sorted(found.keys() | expected.keys()):
         ours, theirs = expected.get(name), found.get(name)
         if ours is None or theirs is None or ours.shape != theirs.shape or ours.dtype != theirs.dtype:

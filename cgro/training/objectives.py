@@ -1,4 +1,4 @@
-"""What adversarial training minimizes: what the attack ascends, and the loss of each sample at the points found.
+"""Objectives of adversarial training: what the attack maximizes, and the loss of each sample at the points it finds.
 
     standard     CE(f(x), y)
     PGD-AT       CE(f(z), y),                                         z = argmax CE(f(z), y) in the ball
@@ -6,10 +6,10 @@
     MART         BCE(f(z), y) + beta KL(f(x) || f(z)) (1 - p_y(x)),   z as in PGD-AT,
                  BCE(f(z), y) = -log p_y(z) - log(1 - max_{k != y} p_k(z))
 
-KL(f(x) || f(z)) compares the softmax p of both. Targets y are labels (B,) or, for cross-entropy, probabilities (B, C),
-so that each sample may have a target of its own; weights of samples multiply the losses, and the loop takes their
-mean. Free and fast training minimize the loss of PGD-AT at other points z, see `cgro/training/loop.py`. Sources:
-Madry et al., ICLR 2018; Zhang et al. (TRADES), ICML 2019; Wang et al. (MART), ICLR 2020.
+KL(f(x) || f(z)) compares the softmax outputs p. Targets y are labels (B,) or, for cross-entropy, probabilities (B, C),
+one for each sample. The loop multiplies the losses by sample weights and averages them. Free and fast training minimize
+the PGD-AT loss at other points z, see `cgro/training/loop.py`. Sources: Madry et al., ICLR 2018, arXiv:1706.06083;
+Zhang et al. (TRADES), ICML 2019; Wang et al. (MART), ICLR 2020.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from cgro.attacks.images import divergence
 
 
 class Objective(Protocol):
-    """Losses are in nats, one for each sample; `model` takes images (B, C, S, S) in [0, 1]."""
+    """Losses are in nats, one per sample; `model` takes images (B, C, S, S) in [0, 1]."""
 
     @property
     def attacks(self) -> bool:
-        """Whether points z are searched at all."""
+        """Whether an attack is needed at all."""
 
     def ascent(self, model: nn.Module, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
-        """What the attack makes large: points z -> values (B,). To be called in evaluation mode."""
+        """What the attack maximizes: points z -> values (B,). Call it in evaluation mode."""
 
     def losses(self, model: nn.Module, x: Tensor, z: Tensor, y: Tensor) -> Tensor:
-        """Losses (B,) of the update, in the mode that the model is in."""
+        """Losses (B,) of the update, in the current mode of the model."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Standard:
 
 @dataclass(frozen=True)
 class Adversarial:
-    """PGD-AT: cross-entropy of the perturbed images."""
+    """PGD-AT: cross-entropy on the perturbed images."""
 
     attacks = True
 
@@ -67,9 +67,9 @@ class Adversarial:
 
 @dataclass(frozen=True)
 class Trades:
-    """TRADES with its weight beta of the boundary term; 6 in the paper.
+    """TRADES; beta weights the boundary term, 6 in the paper.
 
-    The attack must start away from x, at random: at x the divergence is 0 and has no gradient.
+    The attack must start at a random point away from x: at x the divergence is 0 and has no gradient.
     """
 
     beta: float = 6.0
@@ -88,7 +88,7 @@ class Trades:
 
 @dataclass(frozen=True)
 class Mart:
-    """MART with its weight beta of the consistency term; 5 in the paper. Labels only."""
+    """MART; beta weights the consistency term, 5 in the paper. Targets must be labels."""
 
     beta: float = 5.0
     attacks = True
@@ -99,7 +99,7 @@ class Mart:
     def losses(self, model: nn.Module, x: Tensor, z: Tensor, y: Tensor) -> Tensor:
         clean, attacked = (log_softmax(model(points), dim=1) for points in (x, z))
         own = y[:, None]
-        # log(1 - p_k) by the sum of the other probabilities, which stays exact as p_k nears 1.
+        # log(1 - p_k) as the log of the sum of the other probabilities, which stays accurate as p_k nears 1.
         wrong = attacked.scatter(1, own, -torch.inf).argmax(dim=1, keepdim=True)
         others = attacked.scatter(1, wrong, -torch.inf).logsumexp(dim=1)
         boosted = -attacked.gather(1, own)[:, 0] - others

@@ -1,4 +1,4 @@
-"""What checkpoints say besides their tensors, read with suspicion: a file with a right digest may hold anything."""
+"""The records of checkpoints, validated on reading: a file with a correct digest may still hold anything."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from cgro.training.checkpoint import Checkpoint
 from cgro.training.config import TrainingConfig
 
 MOST = 2**16
-"""Processes that can have trained one network."""
+"""Largest number of processes that can have trained one network."""
 
 
 def plain(config: TrainingConfig) -> dict[str, Any]:
-    """A configuration as it comes back from JSON."""
+    """The configuration as JSON would return it."""
     return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}
 
 
 def config_of(path: Path, found: Checkpoint, **changes: Any) -> TrainingConfig:
-    """The configuration of a checkpoint, with other values for some fields.
+    """The configuration of a checkpoint, with some fields replaced.
 
-    Raises: UserError where there is none, or it is of another version of cgro, or not possible here.
+    Raises: UserError if there is none, or it is of another version of cgro, or not valid here.
     """
     stored, names = found.record.get("config"), {each.name for each in fields(TrainingConfig)}
     if not isinstance(stored, dict):
@@ -35,7 +35,7 @@ def config_of(path: Path, found: Checkpoint, **changes: Any) -> TrainingConfig:
         raise UserError(f"checkpoint {path}: of another version of cgro ({', '.join(wrong)[:200]}); train again")
     try:
         return TrainingConfig(**stored | changes)
-    except (UserError, RecursionError) as error:  # the latter from a value too deep to be printed
+    except (UserError, RecursionError) as error:  # RecursionError: a value nested too deeply to print
         raise UserError(f"checkpoint {path}: its configuration cannot be: {error}") from error
 
 
@@ -49,9 +49,9 @@ def require_config(path: Path, found: Checkpoint, config: TrainingConfig) -> Non
 
 
 def rows_of(path: Path, found: Checkpoint, names: Sequence[str], due: Sequence[int]) -> list[dict[str, float]]:
-    """Its learning curves: the values of `names` at the epochs `due`, of which the last may not be there yet.
+    """The learning curves of a checkpoint: `names` at the epochs `due`; the last epoch may be missing.
 
-    Raises: UserError for others.
+    Raises: UserError otherwise.
     """
     rows = _dicts(path, found, "rows")
     try:
@@ -68,7 +68,7 @@ def rows_of(path: Path, found: Checkpoint, names: Sequence[str], due: Sequence[i
 
 
 def last_epoch(path: Path, found: Checkpoint, config: TrainingConfig) -> int:
-    """The last epoch of its learning curves; 0 if there is none yet. Raises: UserError if the entry is not an epoch."""
+    """The last epoch of the learning curves, 0 if there is none yet. Raises: UserError if the entry is not an epoch."""
     rows = _dicts(path, found, "rows")
     try:
         return integer("epoch", rows[-1].get("epoch"), low=1, high=config.epochs) if rows else 0
@@ -77,8 +77,7 @@ def last_epoch(path: Path, found: Checkpoint, config: TrainingConfig) -> int:
 
 
 def processes_of(path: Path, found: Checkpoint, epoch: int) -> int:
-    """How many processes measured an epoch, 1 unless the record says otherwise. Raises: UserError if it
-    is not a positive integer."""
+    """How many processes measured an epoch, by default 1. Raises: UserError if it is not a positive integer."""
     stored = found.record.get("processes", {})
     try:
         return integer("processes", stored.get(str(epoch), 1) if isinstance(stored, dict) else stored, low=1, high=MOST)
@@ -87,7 +86,7 @@ def processes_of(path: Path, found: Checkpoint, epoch: int) -> int:
 
 
 def observed_of(path: Path, found: Checkpoint, steps: int) -> list[dict[str, Any]]:
-    """What was watched, after at most that many steps. Raises: UserError where it is not in order."""
+    """The watched values up to the given step. Raises: UserError if their steps do not increase."""
     observed = _dicts(path, found, "observed")
     try:
         at = [integer("step", row.get("step"), low=0, high=steps) for row in observed]

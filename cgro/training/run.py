@@ -1,11 +1,12 @@
-"""A training run from start to end: its parts of the data, its learning curves, its checkpoints.
+"""A training run from start to end: data, learning curves, checkpoints.
 
-Accuracies are those of the evaluation attack on at most `evaluation_images` images of each part. The best checkpoint
-has the largest robust accuracy on the held-out part, never on the test images; robust overfitting is measured as best
-minus last robust test accuracy (Rice, Wong & Kolter, ICML 2020). Without held-out images there is no best checkpoint.
+Robust accuracy is measured by the evaluation attack on at most `evaluation_images` images of each part. The best
+checkpoint has the largest robust accuracy on the held-out part, never on the test images; without held-out images there
+is none. Robust overfitting is the best minus the last robust test accuracy (Rice, Wong & Kolter, ICML 2020,
+arXiv:2002.11569).
 
-`last.safetensors` holds all that a run needs to resume, the best network included, and is the one file that counts:
-`best.safetensors` is written after it from what it holds, so that no kill between the two loses the best network.
+`last.safetensors` holds everything needed to resume, including the best network. `best.safetensors` is written after it
+with the same content, so a run killed between the two does not lose the best network.
 """
 
 from __future__ import annotations
@@ -49,10 +50,10 @@ from cgro.training.record import config_of, observed_of, plain, processes_of, re
 log = logging.getLogger(__name__)
 
 PARTS = {"train": "training", "held_out": "held-out", "test": "test"}
-"""Parts of the data that are evaluated, and what to call them."""
+"""Evaluated parts of the data and their names in print."""
 
 _BEST = "best."
-"""Of the names of tensors: the best network so far."""
+"""Prefix of tensor names of the best network so far."""
 _CHOSEN_BY = "robust_held_out_accuracy"
 
 VARIABLES = {
@@ -63,25 +64,25 @@ VARIABLES = {
         for part, name in PARTS.items()
     },
 }
-"""Variables of the result: long name and unit. Those of the held-out part are absent where nothing is held out."""
+"""Variables of the result: long name and unit. Held-out variables are absent if nothing is held out."""
 
 
 CURVE_BATCH = 512
-"""Images that the learning curves attack at once, unless `micro_batch` says."""
+"""Images attacked at once for the learning curves, unless `micro_batch` is given."""
 
 
 def evaluation_stream(seed: int, epoch: int, part: str, team: Team) -> Stream:
-    """The random starts of the attack of one process on a part of the data after an epoch, counted from 1."""
+    """Random starts of one process's attack on a part of the data after an epoch, counted from 1."""
     stream = at(spawn_streams(seed)["evaluation"], epoch, list(PARTS).index(part))
     return at(stream, team.rank) if team.size > 1 else stream
 
 
 @dataclass(frozen=True)
 class Data:
-    """What a run trains on and is evaluated on; `held_out` may be empty.
+    """Training and evaluation data of a run; `held_out` may be empty.
 
-    unseen: at most `evaluation_images` images drawn as the training images were, from what those have left. They are
-    exchangeable with them, which the held-out end of a file is not: other people wrote those digits.
+    unseen: at most `evaluation_images` images drawn like the training images from those that are left. They are
+    exchangeable with the training images. The held-out end of the file is not: other people wrote those digits.
     """
 
     train: Images
@@ -90,15 +91,15 @@ class Data:
     test: Images
     classes: int
     test_name: str
-    """What to call the test images in print."""
+    """Name of the test images in print."""
     files: str | None
-    """Which files were read, where their name does not tell."""
+    """Which files were read, if the name of the data set does not say."""
 
     @classmethod
     def of(cls, config: TrainingConfig, own: ImageData | None = None) -> Data:
-        """The parts that a configuration asks for, on its device; `own` takes the place of its data set.
+        """The data of a configuration, on its device; `own` replaces its data set.
 
-        Raises: UserError for data or a device that is not there, and classes that do not exist.
+        Raises: UserError for missing data, a missing device, or classes that do not exist.
         """
         device, streams = resolve_device(config.device), spawn_streams(config.seed)
         if (config.data == "own") != (own is not None):
@@ -120,9 +121,9 @@ class Data:
             most = (config.samples or len(kept)) if name == "train" else min(config.evaluation_images, len(kept))
             if most > len(kept):
                 raise UserError(f"samples is {most}: the classes {config.classes} have {len(kept)}; lower it")
-            # By the true classes: label noise must not change which images are chosen.
+            # Stratified by the true classes: label noise must not change which images are chosen.
             if name == "train":
-                # Subsets are nested: what would come next was drawn in the same way.
+                # Subsets are nested: the images after the subset are drawn like those in it.
                 longer = stratified_subset(labels, min(len(kept), most + config.evaluation_images), streams["subset"])
                 part, rest = longer[:most], longer[most:]
                 parts["unseen"] = Images(images[kept[rest]], labels[rest], data.white).to(device)
@@ -137,13 +138,13 @@ class Data:
 
 
 Watch = Callable[[nn.Module, Data], Mapping[str, Any]]
-"""(model in evaluation mode, data) -> JSON values to keep, by name."""
+"""(model in evaluation mode, data) -> JSON values to record, by name."""
 
 
 def make_model(config: TrainingConfig, data: Data) -> nn.Module:
-    """The network of a configuration, with the weights that its seed draws.
+    """The network of a configuration, with weights drawn from its seed.
 
-    Raises: UserError for a width that is not possible, or too much for the memory.
+    Raises: UserError for a width that is impossible or does not fit into memory.
     """
     channels, size, width = data.train.pixels.shape[1:]
     if width != size:
@@ -161,10 +162,7 @@ def make_model(config: TrainingConfig, data: Data) -> nn.Module:
 
 @dataclass(frozen=True)
 class Own:
-    """What is handed over in Python in place of what a configuration names; None: as the configuration says.
-
-    Raises: UserError where the objective of the configuration leaves no place for it, see `recipe`.
-    """
+    """Parts passed in Python that replace those of a configuration; None: as in the configuration."""
 
     data: ImageData | None = None
     model: nn.Module | None = None
@@ -172,7 +170,10 @@ class Own:
     attack: AttackCall | None = None
 
     def recipe(self, config: TrainingConfig) -> Recipe:
-        """The recipe of a configuration with objective and attack of this. Raises: UserError."""
+        """The recipe of a configuration with this objective and attack.
+
+        Raises: UserError if the objective of the configuration does not allow them.
+        """
         recipe = config.recipe
         if self.objective is None and self.attack is None:
             return recipe
@@ -194,15 +195,15 @@ def make_trainer(config: TrainingConfig, data: Data, team: Team | None = None, o
 
 
 class NotResumableError(UserError):
-    """A checkpoint that a run cannot resume from: damaged, of another configuration, or of another version."""
+    """The checkpoint cannot be resumed: damaged, of another configuration, or of another version."""
 
 
 class TrainingRun:
-    """A configuration being trained: `rows` holds the learning curves so far, `observed` what `run` was asked to watch.
+    """A configuration in training: `rows` holds the learning curves so far, `observed` the values that `run` watched.
 
-    folder: where `last.safetensors` and `best.safetensors` go; an existing run there is resumed. None keeps
-    nothing. every: seconds between checkpoints, besides the end and an interruption. own: parts of yours, without a
-    folder, because a checkpoint cannot tell whether they are the same.
+    folder: where `last.safetensors` and `best.safetensors` are saved; an existing run there is resumed. None: nothing
+    is saved. every: seconds between checkpoints; the run also saves at its end and when interrupted. own: your own
+    parts; they exclude a folder, since a checkpoint cannot tell whether they are the same.
     """
 
     def __init__(
@@ -224,11 +225,11 @@ class TrainingRun:
         self.rows: list[dict[str, float]] = []
         self.observed: list[dict[str, Any]] = []
         self._processes: dict[int, int] = {}
-        """How many measured an epoch, where there was more than one: each has random starts of its own."""
+        """How many processes measured an epoch, if more than one: each has its own random starts."""
         self._best: dict[str, Tensor] = {}
         self._written_best, self._saved = 0, time.monotonic()
         self._kept = 0
-        """The step of the checkpoint in the folder; 0: there is none."""
+        """Step of the checkpoint in the folder; 0 if there is none."""
         if folder is not None and self.team.rank == 0:
             remove_leftovers(folder)
         if folder is not None and (folder / "last.safetensors").exists():
@@ -236,24 +237,24 @@ class TrainingRun:
 
     @classmethod
     def of_cell(cls, config: TrainingConfig, tick: Tick) -> TrainingRun:
-        """The run of a cell of a sweep; like damaged cells, unfinished ones that cannot be resumed begin anew."""
+        """The run of one cell of a sweep. A cell that cannot be resumed starts over, like a damaged one."""
         folder = scratch_of(tick)
         try:
             return cls(config, folder)
         except NotResumableError as error:
-            log.warning("%s; this cell begins anew", error)
+            log.warning("%s; this cell starts over", error)
         assert folder is not None
         (folder / "last.safetensors").unlink()
         return cls(config, folder)
 
     def _resume(self, path: Path) -> None:
-        """Go on from a checkpoint. Raises: NotResumableError for one that this run did not write."""
+        """Resume from a checkpoint. Raises: NotResumableError for one that this run did not write."""
         try:
-            self._go_on(path)
+            self._restore(path)
         except UserError as error:
             raise NotResumableError(str(error)) from error
 
-    def _go_on(self, path: Path) -> None:
+    def _restore(self, path: Path) -> None:
         found = Checkpoint.load(path)
         require_config(path, found, self.config)
         theirs = found.record.get("image_files", self.data.files)
@@ -276,11 +277,11 @@ class TrainingRun:
         except UserError as error:
             raise UserError(f"checkpoint {path}: best network: {error}") from error
         self._kept = self.trainer.step
-        log.info("resumes at step %d of %d", self.trainer.step, self.trainer.steps)
+        log.info("resuming at step %d of %d", self.trainer.step, self.trainer.steps)
 
     @property
     def _names(self) -> list[str]:
-        """What a row of the learning curves holds besides the epoch."""
+        """Names in a row of the learning curves besides the epoch."""
         parts = [part for part in PARTS if len(getattr(self.data, part))]
         return ["train_loss", *(f"{kind}_{part}_accuracy" for part in parts for kind in ("clean", "robust"))]
 
@@ -288,18 +289,18 @@ class TrainingRun:
         return epoch % self.config.evaluate_every == 0 or epoch in (1, self.config.epochs)
 
     def run(self, tick: Tick, watch: Watch | None = None, at_steps: Collection[int] = ()) -> xr.Dataset:
-        """Train to the end and return the learning curves; `watch` looks at the model after each of `at_steps` updates.
+        """Train to the end and return the learning curves. Ctrl-C saves a checkpoint of the last completed update.
 
-        What it returns is gathered in `observed`. Ctrl-C keeps a checkpoint of the last whole update.
+        `watch` is called with the model after each of `at_steps` updates; `observed` collects what it returns.
         """
         trainer, began = self.trainer, self._position
         tick(trainer.step / trainer.steps_per_epoch)
         before = torch.are_deterministic_algorithms_enabled()
         if self.config.deterministic:
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it matrix products are refused
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it torch refuses matrix products
         torch.use_deterministic_algorithms(self.config.deterministic or before)
         try:
-            # What was due when an earlier process was interrupted.
+            # A measurement may be due from before an interruption.
             self._measure(watch, at_steps)
             while trainer.step < trainer.steps:
                 ends = (trainer.epoch + 1) * trainer.steps_per_epoch
@@ -312,7 +313,7 @@ class TrainingRun:
         except KeyboardInterrupt:
             self._save_in_any_case()
             raise
-        except UserError:  # diverged, say: what was best so far is worth having
+        except UserError:  # e.g. diverged: the best network so far is worth keeping
             self._write_best()
             raise
         except RuntimeError as error:
@@ -337,7 +338,7 @@ class TrainingRun:
             self.save()
 
     def _save_in_any_case(self) -> None:
-        """Save, however many signals arrive meanwhile. Raises: StorageError that says what is kept where it cannot."""
+        """Save, even if more signals arrive. Raises: StorageError saying what is kept if saving fails."""
         saved = False
         while not saved:
             with suppress(KeyboardInterrupt), interrupts.postponed():
@@ -349,7 +350,7 @@ class TrainingRun:
                 saved = True
 
     def _measure(self, watch: Watch | None, at_steps: Collection[int]) -> None:
-        """Measure what is due after this update and was not measured yet."""
+        """Take the measurements that are due after this update, unless they exist."""
         step, (epoch, rest) = self.trainer.step, divmod(self.trainer.step, self.trainer.steps_per_epoch)
         if watch is not None and step in at_steps and step not in (row["step"] for row in self.observed):
             with evaluating(self.trainer.evaluated):
@@ -385,7 +386,7 @@ class TrainingRun:
         mine = images.take(self.team.share(torch.arange(len(images))))
         attack = self.config.stronger if robust else None
         with warnings.catch_warnings():
-            # Dead units of a network in training have no gradients; `cgro evaluate` tells how many at the end.
+            # A network in training may have zero gradients; `cgro evaluate` warns about them at the end.
             warnings.simplefilter("ignore", AccuracyWarning)
             mask = in_batches_that_fit(
                 lambda size: correct(self.trainer.evaluated, mine, attack, stream, batch_size=size),
@@ -401,7 +402,7 @@ class TrainingRun:
         return bool(values) and values.index(max(values)) == len(self.rows) - 1
 
     def _checkpoint(self, tensors: dict[str, Tensor], rows: int, step: int) -> Checkpoint:
-        """Of the state of the record after a number of rows and steps."""
+        """A checkpoint of these tensors with the record up to the given row and step."""
         observed = [seen for seen in self.observed if seen["step"] <= step]
         record = {"config": plain(self.config), "rows": self.rows[:rows], "observed": observed}
         if self.data.files:
@@ -411,7 +412,7 @@ class TrainingRun:
         return Checkpoint(tensors, record)
 
     def save(self) -> None:
-        """Keep the state of the run, if it has a folder and this process is the one that writes."""
+        """Save the state of the run, if it has a folder and this is the process that writes."""
         state = self.trainer.state() | {f"{_BEST}{name}": value for name, value in self._best.items()}
         if self.folder is not None and self.team.rank == 0:
             self._checkpoint(state, len(self.rows), self.trainer.step).save(self.folder / "last.safetensors")
@@ -420,7 +421,7 @@ class TrainingRun:
         self._saved = time.monotonic()
 
     def _write_best(self) -> None:
-        """Write the best network so far, unless its file is there."""
+        """Write the best network so far, unless its file exists."""
         if self.folder is None or self.team.rank > 0 or not self._best:
             return
         chosen = [row[_CHOSEN_BY] for row in self.rows]
@@ -435,7 +436,7 @@ class TrainingRun:
             write_whole(path, content)
         self._written_best = epoch
 
-    def _called(self) -> dict[str, Any]:
+    def _method(self) -> dict[str, Any]:
         """Network and method, for the attributes of the learning curves."""
         config, own = self.config, self.own
         found: dict[str, Any] = {"model": config.model, "width": config.own_width}
@@ -453,7 +454,7 @@ class TrainingRun:
         return self._best
 
     def curves(self) -> xr.Dataset:
-        """The learning curves with dimension epoch, counted from 1; attributes say what was trained."""
+        """The learning curves over epoch, counted from 1; the attributes describe the training."""
         epochs = ("epoch", [int(row["epoch"]) for row in self.rows], {"long_name": "Epoch", "units": "epoch"})
         names = [name for name in self.rows[-1] if name != "epoch"]
         config, best = self.config, max(self.rows, key=lambda r: r.get("robust_held_out_accuracy", r["epoch"]))
@@ -463,7 +464,7 @@ class TrainingRun:
             coords={"epoch": epochs},
             attrs={
                 "data": config.data,
-                **self._called(),
+                **self._method(),
                 "norm": config.norm,
                 "radius": config.radius,
                 "label_noise": config.label_noise,
@@ -479,12 +480,12 @@ class TrainingRun:
 
 @single_thread()
 def train_cell(config: TrainingConfig, tick: Tick) -> xr.Dataset:
-    """The learning curves of one configuration, for a context to `map`; unfinished work is resumed."""
+    """The learning curves of one configuration, to be mapped by a context; unfinished work is resumed."""
     return TrainingRun.of_cell(config, tick).run(tick)
 
 
 def with_seeds(curves: Sequence[xr.Dataset], first: int = 0) -> xr.Dataset:
-    """Learning curves of the seeds first, first + 1, ... along the dimension seed, with the best epoch of each."""
+    """Learning curves of seeds first, first + 1, ... along the dimension seed, with the best epoch of each."""
     seeds = xr.DataArray(
         range(first, first + len(curves)), dims="seed", name="seed", attrs={"long_name": "Seed", "units": "1"}
     )
@@ -501,9 +502,9 @@ def with_seeds(curves: Sequence[xr.Dataset], first: int = 0) -> xr.Dataset:
 def load_model(
     path: Path, *, images: int | None = None, device: str | None = None
 ) -> tuple[nn.Module, TrainingConfig, Data]:
-    """The network of a checkpoint in evaluation mode, its configuration and its data.
+    """The network of a checkpoint in evaluation mode, with its configuration and data.
 
-    images: evaluation images of each part, and device: where to compute, in place of those of the configuration.
+    images and device replace `evaluation_images` and `device` of the configuration.
 
     Raises: UserError for a checkpoint or data that cannot be read.
     """
@@ -527,7 +528,7 @@ def _name(part: object) -> str:
 
 
 def _words(row: dict[str, float]) -> str:
-    """A row of the learning curves in a line."""
+    """A row of the learning curves as one line of text."""
     parts = [part for part in PARTS if f"clean_{part}_accuracy" in row]
     found = []
     for kind in ("clean", "robust"):

@@ -1,4 +1,4 @@
-"""Learning-rate schedules of the literature: factors in [0, 1] of the largest rate, by progress in [0, 1]."""
+"""Learning-rate schedules from the literature: factors in [0, 1] of the peak rate, against progress in [0, 1]."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ ScheduleName = Literal["cyclic", "piecewise", "cosine", "constant"]
 
 
 def factor(name: ScheduleName, progress: float, drops: Sequence[float] = (0.5, 0.75)) -> float:
-    """The factor of the largest learning rate at `progress` through the training.
+    """The learning rate at `progress` through the training, as a fraction of its peak.
 
-    - cyclic: from 0 up to 1 at a fifth, then down to 0, linearly.
-    - piecewise: a tenth at each of `drops`, shares of the training; by default at the half and at three quarters
-      (Rice et al., ICML 2020: epochs 100 and 150 of 200).
+    - cyclic: linearly from 0 up to 1 at a fifth of the training, then down to 0.
+    - piecewise: divided by 10 at each of `drops`, fractions of the training; by default 1/2 and 3/4
+      (Rice et al., ICML 2020, arXiv:2002.11569: epochs 100 and 150 of 200).
     - cosine: (1 + cos(pi progress)) / 2.
     - constant: 1.
     """
@@ -30,5 +30,5 @@ def factor(name: ScheduleName, progress: float, drops: Sequence[float] = (0.5, 0
 
 
 def triangle(progress: float, peak: float = 0.2) -> float:
-    """0 at progress 0, 1 at `peak`, 0 at progress 1, linear in between."""
+    """0 at progress 0, 1 at `peak`, 0 at progress 1, and linear in between."""
     return progress / peak if progress < peak else (1 - progress) / (1 - peak)

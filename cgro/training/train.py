@@ -1,5 +1,5 @@
-"""Adversarial training on images in one call: of a configuration, or with a network, images, objective or attack of
-yours."""
+"""Adversarial training on images in one call, from a configuration or with your own network, images, objective or
+attack."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Array = Tensor | np.ndarray
 
 
 class Trained(NamedTuple):
-    """What a training returns."""
+    """The result of a training run."""
 
     curves: xr.Dataset
-    """Loss, and clean and robust accuracy on training, held-out and test images, with dimension epoch."""
+    """Loss, and clean and robust accuracy on training, held-out and test images, over epoch."""
     model: nn.Module
-    """The network at the end, or the average of its weights where the configuration asks for one."""
+    """The final network, with averaged weights if the configuration asks for them."""
     best: dict[str, Tensor]
-    """Weights of the network that was most robust on held-out images, for `load_state_dict`; empty without any."""
+    """Weights with the best robust accuracy on held-out images, for `load_state_dict`; empty if none are held out."""
 
 
 def train(
@@ -46,7 +46,7 @@ def train(
     folder: Path | str | None = None,
     tick: Tick = lambda _done: None,
 ) -> Trained:
-    """Train one network on images, adversarially.
+    """Train one network adversarially on images.
 
         >>> import cgro
         >>> config = cgro.TrainingConfig(samples=40, held_out=20, epochs=1, width=2, attack_steps=1)
@@ -56,21 +56,21 @@ def train(
 
     Args:
         config: everything that is not given below; None: the digits of scikit-learn.
-        model: a classifier of yours, in place of the network that the configuration names. It is trained in place, on
-            the device of the configuration.
-        train_set: images and labels of yours, with data="own" in the configuration: floats in [0, 1] of shape
+        model: your own classifier, replacing the network of the configuration. It is trained in place, on the device of
+            the configuration.
+        train_set: your own images and labels, with data="own" in the configuration: floats in [0, 1] of shape
             (N, C, H, W), integers (N,). `samples`, `held_out` (from the end), `classes` and `label_noise` apply to
-            them as to a data set.
-        test_set: the same for test images; with `train_set`.
-        objective: one of yours, see `cgro.training.objectives.Objective`.
-        attack: a function (model, x, y, budget) -> points that finds the perturbed training images in place of PGD.
-            The budget is that of the configuration, its radius rising over the warmup. Robust accuracies are under
-            PGD, as always.
-        folder: keeps checkpoints there, and resumes from them; only without parts of yours, since a checkpoint cannot
+            them as to any data set.
+        test_set: the same for test images; requires `train_set`.
+        objective: your own objective, see `cgro.training.objectives.Objective`.
+        attack: a function (model, x, y, budget) -> points that finds the perturbed training images instead of PGD. Its
+            budget is that of the configuration, with the radius rising during warmup. Robust accuracy is always
+            measured with PGD.
+        folder: where checkpoints are saved and resumed from; not allowed with your own parts, since a checkpoint cannot
             tell whether they are the same.
-        tick: called with the share of an epoch just done.
+        tick: called with the fraction of an epoch just completed.
 
-    Raises: UserError for parts that do not go together, and where the training diverges.
+    Raises: UserError for incompatible arguments or training that diverges.
     """
     config = config or TrainingConfig()
     own = Own(_data(train_set, test_set), model, objective, attack)
@@ -80,7 +80,7 @@ def train(
 
 
 def _data(train_set: tuple[Array, Array] | None, test_set: tuple[Array, Array] | None) -> ImageData | None:
-    """Arrays as a data set. Raises: UserError for one of both without the other, and for what are no images."""
+    """Arrays as a data set. Raises: UserError if one of the two is missing or does not hold images."""
     if train_set is None and test_set is None:
         return None
     if train_set is None or test_set is None:

@@ -1,6 +1,6 @@
-"""Adversarial weight perturbation (AWP): the update is taken at weights that are moved to where the loss is larger.
+"""Adversarial weight perturbation (AWP): the gradient is taken at weights perturbed to increase the loss.
 
-    v_l = gamma |w_l| g_l / |g_l| for each weight l of two or more dims, g = gradient of the mean loss at w;
+    v_l = gamma |w_l| g_l / |g_l| for each weight l of two or more dimensions, g = gradient of the mean loss at w;
     w <- w - eta (gradient at w + v)
 
 gamma is 5e-3 for PGD-AT and TRADES on CIFAR-10. Source: Wu, Xia & Wang, "Adversarial weight perturbation helps robust
@@ -18,7 +18,7 @@ from torch import nn
 
 @contextmanager
 def perturbed_weights(model: nn.Module, gamma: float) -> Iterator[None]:
-    """Inside, the weights are w + v for the gradients that the model holds; afterwards they are w, bit for bit."""
+    """The weights are w + v inside, from the gradients that the model holds, and bit-identical to w afterwards."""
     moved = [(p, p.detach().clone()) for p in model.parameters() if p.ndim > 1 and p.grad is not None]
     with torch.no_grad():
         for p, _ in moved:
@@ -34,7 +34,7 @@ def perturbed_weights(model: nn.Module, gamma: float) -> Iterator[None]:
 
 @contextmanager
 def kept_buffers(model: nn.Module) -> Iterator[None]:
-    """Running statistics of batch norms are afterwards what they were before."""
+    """Restore the running statistics of batch norm on exit."""
     before = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
         yield

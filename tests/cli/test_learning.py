@@ -291,5 +291,5 @@ def test_torchrun_trains_the_same_network(trained: Path, tmp_path: Path) -> None
 def test_the_help_has_no_python() -> None:
     """The docstring of a configuration has an example; its first line is what the command line shows."""
     out = finish(start("train", "--preset", "digits", "--help")).out
-    assert "best and last checkpoint. Repeat an interrupted command" in " ".join(out.split())
+    assert "best and last checkpoints. Repeat an interrupted command" in " ".join(out.split())
     assert ">>>" not in out

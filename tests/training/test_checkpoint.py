@@ -81,7 +81,7 @@ def test_no_pickle_and_no_strange_file_is_read(tmp_path: Path) -> None:
         Checkpoint.load(tmp_path / "nothing.safetensors")
 
 
-def test_a_run_does_not_go_on_with_other_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_does_not_resume_with_other_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for files, refused in (("3 test images", False), ("3 test images", False), ("2 test images", True)):
         monkeypatch.setattr(ImageData, "files", files)
         if refused:
@@ -146,7 +146,7 @@ def test_an_interruption_during_the_evaluation_loses_nothing(tmp_path: Path, mon
     xr.testing.assert_identical(TrainingRun(TOY, tmp_path).run(lambda _done: None), whole)
 
 
-def test_cells_use_their_scratch_folder_and_go_on(tmp_path: Path) -> None:
+def test_cells_use_their_scratch_folder_and_resume(tmp_path: Path) -> None:
     whole = train_cell(TOY, lambda _done: None)
 
     def stop(done: float) -> None:
@@ -174,7 +174,7 @@ def test_a_cell_whose_unfinished_work_is_damaged_begins_anew(tmp_path: Path, cap
         caplog.clear()
         xr.testing.assert_identical(train_cell(TOY, Progress(lambda _done: None, tmp_path)), whole)
         assert reason in caplog.text
-        assert caplog.text.rstrip().endswith("this cell begins anew")
+        assert caplog.text.rstrip().endswith("this cell starts over")
         assert Checkpoint.load(path).record["config"] == running.plain(TOY)
 
 
