@@ -89,7 +89,7 @@ def balanced_signal(setting: PatchSetting) -> float:
     def pull(s: float) -> float:
         return float((1 - lam) * scipy.special.expit(-s) - lam * r * scipy.special.expit(r * s))
 
-    return float(scipy.optimize.brentq(pull, 0.0, math.log(2 * (1 - lam) / (lam * r)) + 1))
+    return float(scipy.optimize.brentq(pull, 0.0, math.log(2 * (1 - lam)) - math.log(lam * r) + 1))
 
 
 def stalled_push(setting: PatchSetting) -> float:

@@ -19,6 +19,8 @@ from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.trajectory import STATUS, record_steps, train
 
 BASE = PatchSetting(samples=12, patches=3, dim=40, filters=6, steps=2000, sampling="vectors", learning_rate=0.1)
+FAST = replace(BASE, steps=120, learning_rate=1.0)
+"""The same phases in a tenth of the steps: the direct engine takes most of the time."""
 VARIANTS = {
     "base": {},
     "transfer": {"attack": "transfer"},
@@ -33,6 +35,12 @@ VARIANTS = {
     "adversarial only": {"adversarial_weight": 1.0},
     "robust": {"radius_ratio": 0.3},
 }
+PHASES = {
+    "standard": (True, False, False),
+    "robust": (True, False, False),
+    "adversarial only": (False, True, True),
+}
+"""The phases that end where not all of them do: there is nothing to memorize, or no signal to learn."""
 
 
 def _difference(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -40,19 +48,19 @@ def _difference(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_engines_agree_after_2000_steps(name: str) -> None:
-    setting = replace(BASE, **VARIANTS[name])
-    runs = Runs.product([setting, replace(setting, signal=1.5, noise_norm=1.3, learning_rate=0.05)], [0])
+def test_engines_agree_through_all_phases(name: str) -> None:
+    setting = replace(FAST, **VARIANTS[name])
+    runs = Runs.product([setting, replace(setting, signal=1.5, noise_norm=1.3, learning_rate=0.5)], [0])
     engines = [DirectEngine(runs), GramEngine(runs), GramEngine(runs, compiled=False)]
     for engine in engines:
         engine.advance(setting.steps)
     reference, *others = (engine.state() for engine in engines)
-    start = GramEngine(runs).state()
-    learned = max(_difference(reference.u, start.u), _difference(reference.v, start.v))
-    assert learned > 0.1, "nothing was learned"
+    # Ends of the phases: signal learned, noise begins to be memorized, noise memorized.
+    ended = ~np.isnan(engines[0].times())
+    assert (ended == PHASES.get(name, (True, True, True))).all()
     for state in others:
         for quantity in ("u", "v", "K"):
-            assert _difference(getattr(state, quantity), getattr(reference, quantity)) < 1e-8, quantity
+            assert _difference(getattr(state, quantity), getattr(reference, quantity)) < 1e-10, quantity
 
 
 def _engine(setting: PatchSetting = BASE, seeds: int = 1, **options: object) -> GramEngine:
@@ -96,15 +104,15 @@ def test_permuting_samples_permutes_their_margins(seed: int, order: list[int]) -
 @settings(max_examples=5)
 @given(seed=st.integers(0, 1000))
 def test_margins_do_not_change_under_rotation_of_the_noise_space(seed: int) -> None:
-    runs = Runs((BASE,), (seed,))
+    runs = Runs((FAST,), (seed,))
     one, two = DirectEngine(runs), DirectEngine(runs)
     rotation = torch.eye(BASE.dim, dtype=torch.float64)
     random = torch.randn(39, 39, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     rotation[1:, 1:] = torch.linalg.qr(random)[0]
     two.X, two.noise = two.X @ rotation, two.noise @ rotation
     two.network.weights.data = two.network.weights.data @ rotation
-    one.advance(200)
-    two.advance(200)
+    one.advance(80)
+    two.advance(80)
     torch.testing.assert_close(two.network(two.X), one.network(one.X), rtol=1e-9, atol=1e-11)
 
 
@@ -116,8 +124,8 @@ def test_margins_do_not_change_under_rotation_of_the_noise_space(seed: int) -> N
     exponent=st.sampled_from([2.0, 2.5, 3.0]),
 )
 def test_signal_components_never_decrease(seed: int, ratio: float, weight: float, exponent: float) -> None:
-    setting = replace(BASE, radius_ratio=ratio, adversarial_weight=weight, exponent=exponent, steps=300)
-    u = train(Runs((setting,), (seed,)), records=20, test_samples=2)["signal_component"].values[0]
+    setting = replace(FAST, radius_ratio=ratio, adversarial_weight=weight, exponent=exponent)
+    u = train(Runs((setting,), (seed,)), records=10, test_samples=2)["signal_component"].values[0]
     assert (np.diff(u, axis=0) >= 0).all()
 
 
@@ -162,7 +170,7 @@ def test_overflow_ends_a_run_with_a_status_and_never_as_a_number(engine: str) ->
 
 
 def test_both_engines_record_the_same_trajectory() -> None:
-    runs = Runs.product([replace(BASE, steps=300)], range(2))
+    runs = Runs.product([FAST], range(2))
     gram, direct = (train(runs, engine=name, records=12, test_samples=64) for name in ("gram", "direct"))  # type: ignore[arg-type]
     for name in ("signal_margin", "noise_memorization", "clean_loss", "adversarial_loss", "noise_response_std"):
         np.testing.assert_allclose(gram[name], direct[name], rtol=1e-8, atol=1e-10)

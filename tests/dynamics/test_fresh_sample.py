@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,14 +18,12 @@ from cgro.dynamics.signal_attack import attacked_margin, signal_learning, signal
 from cgro.dynamics.trajectory import train
 
 TEST_POINTS = 20_000
+BASE = PatchSetting(samples=20, patches=3, dim=30, filters=6)
 CASES = {
-    "odd": (
-        PatchSetting(samples=20, patches=3, dim=30, filters=6, radius_ratio=0.99, learning_rate=0.1),
-        3000,
-    ),
-    "odd, q=2": (PatchSetting(samples=20, patches=3, dim=30, filters=6, exponent=2.0, radius_ratio=0.9), 60),
-    "relu": (PatchSetting(samples=20, patches=3, dim=30, filters=6, activation="relu", adversarial_weight=1.0), 3000),
-    "rho above 1": (PatchSetting(samples=20, patches=3, dim=30, filters=6, radius_ratio=1.5, learning_rate=0.1), 3000),
+    "odd": (replace(BASE, radius_ratio=0.99, learning_rate=1.0), 300),
+    "odd, q=2": (replace(BASE, exponent=2.0, radius_ratio=0.9), 60),
+    "relu": (replace(BASE, activation="relu", adversarial_weight=1.0, learning_rate=1.0), 200),
+    "rho above 1": (replace(BASE, radius_ratio=1.5, learning_rate=0.4), 500),
 }
 
 

@@ -16,7 +16,7 @@ from cgro.dynamics.setting import Attack, PatchSetting
 from cgro.dynamics.signal_attack import GRID, margins, worst_margins
 from cgro.dynamics.trajectory import train
 
-SMALL = PatchSetting(samples=6, patches=3, dim=20, filters=4, steps=300, radius_ratio=0.9)
+SMALL = PatchSetting(samples=6, patches=3, dim=20, filters=4, steps=60, radius_ratio=0.9, learning_rate=0.25)
 
 
 def cubic(z: torch.Tensor) -> torch.Tensor:

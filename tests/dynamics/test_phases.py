@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import norm
@@ -146,6 +146,7 @@ def test_noise_that_wins_for_every_radius_has_a_critical_ratio_of_0(
     assert phases.predicted_times(replace(setting, radius_ratio=0.0)).memorized < math.inf
 
 
+@example(signal=1.0, noise_norm=1.0, samples=2, weight=2e-309, ratio=2.0, exponent=2.0)
 @given(
     signal=st.floats(0.01, 20),
     noise_norm=st.floats(0.01, 20),
