@@ -10,3 +10,10 @@ Averaging = Literal["none", "ema", "swa"]
 Precision = Literal["float32", "bfloat16"]
 AttackMode = Literal["evaluation", "training"]
 AttackStart = Literal["uniform", "normal"]
+CureName = Literal[
+    "none", "temporal-ensembling", "self-adaptive", "label-smoothing", "awp", "ema", "swa", "weight-decay", "cutout"
+]
+STRENGTHS = {"temporal-ensembling": 300.0, "label-smoothing": 0.1, "awp": 0.005, "weight-decay": 0.005}
+"""Remedies against robust overfitting that have a strength, and what it is by default."""
+CURES_OF_OBJECTIVES = ("temporal-ensembling", "self-adaptive")
+"""Remedies that change PGD-AT and TRADES from some epoch on."""

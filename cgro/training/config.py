@@ -14,7 +14,16 @@ from cgro.base.validate import integer
 from cgro.data.catalog import SHAPES, TRAINING_IMAGES, TrainingImages
 from cgro.models.widths import WIDTHS, ModelName
 from cgro.training import limits
-from cgro.training.choices import AttackMode, AttackStart, AugmentationName, Averaging, ObjectiveName, Precision
+from cgro.training.choices import (
+    AttackMode,
+    AttackStart,
+    AugmentationName,
+    Averaging,
+    CureName,
+    ObjectiveName,
+    Precision,
+)
+from cgro.training.cures import require_cure, with_cure
 from cgro.training.schedules import ScheduleName
 
 if TYPE_CHECKING:  # imported where it is used, so that reading a configuration does not import torch
@@ -126,6 +135,21 @@ class TrainingConfig:
     averaging: Averaging = "none"
     """Evaluate averaged weights: ema (decay 0.999 per update, less at first) or swa (mean over the last epochs)."""
 
+    cure: CureName = "none"
+    """Remedy against robust overfitting; the best checkpoint on held-out images is early stopping."""
+
+    cure_strength: float | None = None
+    """How much of it, 0 or more; None: temporal-ensembling 300, label-smoothing 0.1, awp 0.005, weight-decay 0.005."""
+
+    cure_start: int | None = None
+    """Epochs before temporal-ensembling or self-adaptive begins, 0 or more; None: 0.45 of all."""
+
+    cure_end: int | None = None
+    """Epochs before the weight of temporal-ensembling is whole, above cure_start; None: 0.75 of all."""
+
+    cure_momentum: float = 0.9
+    """Momentum of the averaged predictions of temporal-ensembling and self-adaptive, at least 0 and below 1."""
+
     precision: Precision = "float32"
     """Precision of the forward and backward passes; weights stay float32."""
 
@@ -193,7 +217,13 @@ class TrainingConfig:
         fast = "Fast" if self.attack_steps == 1 else "PGD"
         names = {"standard": "Standard", "trades": "TRADES", "mart": "MART", "free": "Free adversarial"}
         name = names.get(self.objective, f"{fast} adversarial")
-        return f"{name} training{' with AWP' if self.weight_perturbation > 0 else ''}"
+        with_awp = " with AWP" if self.weight_perturbation > 0 else ""
+        return f"{name} training{with_awp}{'' if self.cure == 'none' else f' with {_CURES[self.cure]}'}"
+
+    @property
+    def side(self) -> int:
+        """Pixels of the side of an image; 0 for own arrays, whose size is known when the training begins."""
+        return 0 if self.data == "own" else SHAPES[self.data][1]
 
     @property
     def work(self) -> float:
@@ -226,7 +256,7 @@ class TrainingConfig:
             "free": Adversarial(),
         }
         attack = None if self.objective == "standard" else Attack(self.budget, self.attack_steps, relative_step=step)
-        return Recipe(
+        recipe = Recipe(
             attack,
             self.epochs,
             self.batch_size,
@@ -247,6 +277,7 @@ class TrainingConfig:
             attack_mode=self.attack_mode,
             attack_start=self.attack_start,
         )
+        return with_cure(recipe, self)
 
     @property
     def stronger(self) -> Attack:
@@ -269,11 +300,25 @@ class TrainingConfig:
                 f"take more than all of the weights; give one below {1 / self.learning_rate:.4g}"
             )
         limits.require_drops(self)
+        require_cure(self)
         if self.objective == "free" and self.weight_perturbation > 0:
             raise UserError(
                 f"weight_perturbation must be 0 with objective free, got {self.weight_perturbation:g}: it takes "
                 "both of its steps from one backward pass"
             )
+
+
+_CURES = {
+    "temporal-ensembling": "temporal ensembling",
+    "self-adaptive": "self-adaptive targets",
+    "label-smoothing": "label smoothing",
+    "awp": "AWP",
+    "ema": "EMA",
+    "swa": "SWA",
+    "weight-decay": "more weight decay",
+    "cutout": "cutout",
+}
+"""Remedies in captions."""
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ ROW = 1000
 """Bytes of a row of the learning curves, or of a configuration."""
 MANY = 10**12
 """A larger number of images, epochs or replays is a typing error."""
-LOWEST = {"held_out": 0, "replays": 2, "evaluation_images": 10, "seed": 0}
+LOWEST = {"held_out": 0, "cure_start": 0, "replays": 2, "evaluation_images": 10, "seed": 0}
 """Smallest allowed integers; 1 for the others."""
 _LARGEST = {"seed": 2**63 - 1, "attack_steps": 100_000, "evaluation_steps": 100_000}
 """Largest allowed integers. Ctrl-C takes effect between updates, so an update must not take forever."""
@@ -135,6 +135,8 @@ _INTERVALS: dict[str, tuple[float, float, str]] = {
     "label_noise": (0, 1, "[]"),
     "beta": (0, 1e6, "(]"),
     "weight_perturbation": (0, 1, "[]"),
+    "cure_strength": (0, 1e6, "[]"),
+    "cure_momentum": (0, 1, "[)"),
     "step_size": (0, 100, "(]"),
     "radius_warmup": (0, 1, "[]"),
     "learning_rate": (0, 1e6, "(]"),

@@ -14,9 +14,9 @@ processes, therefore draws the same numbers as an uninterrupted run.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -35,6 +35,7 @@ from cgro.data.batches import Augmentation, Images
 from cgro.training.choices import AttackMode, AttackStart, Averaging, Precision
 from cgro.training.distributed import Team
 from cgro.training.objectives import Adversarial, Objective
+from cgro.training.observers import Batch, Kept, Observer, Remembering, Seen, Weighted
 from cgro.training.schedules import ScheduleName, factor
 from cgro.training.weight_perturbation import kept_buffers, perturbed_weights
 
@@ -79,6 +80,8 @@ class Recipe:
     replays: int = 1
     """More than 1: free training."""
     averaging: Averaging = "none"
+    label_smoothing: float = 0.0
+    """s in [0, 1): targets (1 - s) one-hot + s / classes."""
     precision: Precision = "float32"
     compile: bool = False
     drops: tuple[int, ...] = ()
@@ -86,6 +89,8 @@ class Recipe:
     attack_start: AttackStart = "uniform"
     search: AttackCall | None = None
     """Finds the perturbed images within the budget of `attack`; None: PGD."""
+    observers: tuple[Observer, ...] = ()
+    """What looks at every update, besides the objective if that is an observer."""
 
     def attack_at(self, progress: float) -> Attack | None:
         """The attack of an update at `progress` in (0, 1] through the training."""
@@ -116,11 +121,12 @@ class Trainer:
         if recipe.attack_mode == "training" and self.team.size > 1:
             raise UserError("attack_mode training needs whole batches: run it on one process, or in mode evaluation")
         model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network: nn.Module = model
+        network: nn.Module = model
         if recipe.compile:
-            self.network = torch.compile(self.network)  # type: ignore[assignment]
+            network = torch.compile(network)  # type: ignore[assignment]
         if recipe.precision == "bfloat16":
-            self.network = _Bfloat16(self.network)
+            network = _Bfloat16(network)
+        self.network = Remembering(network)
         self.optimizer = torch.optim.SGD(
             model.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
         )
@@ -128,7 +134,11 @@ class Trainer:
         self.averaged: AveragedModel | None = None
         if recipe.averaging != "none":
             self.averaged = AveragedModel(model, multi_avg_fn=_AVERAGES[recipe.averaging], use_buffers=True)
-        self.targets, self.weights = data.labels.clone(), torch.ones(len(data), device=self.device)
+        of_objective = (recipe.objective,) if isinstance(recipe.objective, Observer) else ()
+        self.kept = Kept((*of_objective, *recipe.observers), data.labels, self.classes)
+        if recipe.label_smoothing > 0:
+            one_hot = nn.functional.one_hot(data.labels, self.classes)
+            self.targets = (1 - recipe.label_smoothing) * one_hot + recipe.label_smoothing / self.classes
         self.step = 0
         self.steps_per_epoch = math.ceil(len(data) / recipe.batch_size) * recipe.replays
         self.steps = recipe.epochs * self.steps_per_epoch
@@ -136,6 +146,20 @@ class Trainer:
         self._bad = torch.full((2,), -1.0, dtype=torch.float64, device=self.device)
         self._free = torch.zeros(min(recipe.batch_size, len(data)), *data.pixels.shape[1:], device=self.device)
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
+
+    @property
+    def targets(self) -> Tensor:
+        """Labels (N,) or probabilities (N, classes) that the images are trained towards."""
+        return self.kept.targets
+
+    @targets.setter
+    def targets(self, targets: Tensor) -> None:
+        self.kept.targets = targets
+
+    @property
+    def weights(self) -> Tensor:
+        """Of the losses of the images (N,)."""
+        return self.kept.weights
 
     @property
     def epoch(self) -> int:
@@ -170,13 +194,14 @@ class Trainer:
         self._loss.zero_()
 
     def require_finite(self) -> None:
-        """Raises: UserError naming the first update whose loss was not finite."""
+        """Raises: UserError naming the first update whose loss was not finite, or what an observer returned."""
         step, loss = self._bad.tolist()
         if step >= 0:
             raise UserError(
                 f"training diverged at step {int(step) + 1}, in epoch {int(step) // self.steps_per_epoch + 1}: the "
                 f"loss is {loss}; lower the learning rate (it is {self.recipe.learning_rate:g})"
             )
+        self.kept.require_valid()
 
     def _update(self) -> None:
         recipe = self.recipe
@@ -193,6 +218,7 @@ class Trainer:
         if losses is None:  # outside `except`, where the memory of the failed pass has been freed
             raise UserError(self._memory_advice(batch))
         self.optimizer.step()
+        self.kept.share(self.team, batch.indices)
         total = losses.double().sum()
         seen = torch.stack([total, torch.full_like(total, len(losses))])
         # Sum over the whole batch: the state is the same in every process, and all stop at the same step.
@@ -212,7 +238,7 @@ class Trainer:
             with kept_buffers(self.model):
                 self._differentiate(pieces, count)
             with perturbed_weights(self.model, recipe.weight_perturbation):
-                return self._differentiate(pieces, count)
+                return self._differentiate(pieces, count, observed=False)
         losses = self._differentiate(pieces, count)
         if recipe.replays > 1:
             self._move_free(pieces, batch)
@@ -272,6 +298,10 @@ class Trainer:
         x, y, weights = self.data.scaled(pixels), self.targets[indices], self.weights[indices]
         if len(rows) > len(piece):
             weights[len(piece) :] = 0
+        self.network.begin(x)
+        seen = self._prepared(Batch(x, y, indices, self.epoch), len(piece))
+        if recipe.attack_mode == "training":
+            self.network.begin(x)
         z = x
         if batch.attack is not None and recipe.replays > 1:
             z = (x + self._free[rows]).clamp(*BOX).requires_grad_(True)
@@ -279,22 +309,57 @@ class Trainer:
             with evaluating(self.network) if recipe.attack_mode == "evaluation" else _frozen(self.network):
                 start = None if batch.start is None else batch.start[rows]
                 if recipe.search is None:
-                    z = batch.attack.ascend(recipe.objective.ascent(self.network, x, y), x, start, check=False)
+                    z = batch.attack.ascend(recipe.objective.ascent(self.network, seen), x, start, check=False)
                 else:
                     budget = batch.attack.budget
-                    z = inside(require_points(recipe.search(self.network, x, y, budget), x), x, budget, BOX)
-        return _Piece(piece, x, z, y, weights)
+                    z = inside(require_points(recipe.search(self.network.network, x, y, budget), x), x, budget, BOX)
+        return _Piece(piece, seen, z, weights)
 
-    def _differentiate(self, pieces: list[_Piece], count: int) -> Tensor:
+    def _prepared(self, batch: Batch, count: int) -> Batch:
+        """The batch with what the objective keeps, after every observer has seen its first `count` images."""
+        if len(batch.indices) and self.kept.observers:
+            with evaluating(self.network), torch.no_grad():
+                for observer in self.kept.observers:
+                    own = replace(batch, state=self.kept.rows(observer, batch.indices))
+                    self._write(observer, observer.prepare(self.network, own), batch.indices[:count])
+        return replace(batch, state=self.kept.rows(self.recipe.objective, batch.indices))
+
+    def _write(self, observer: Observer, rows: Mapping[str, Tensor], indices: Tensor) -> None:
+        self.kept.write(observer, rows, indices, self.step)
+
+    def _differentiate(self, pieces: list[_Piece], count: int, *, observed: bool = True) -> Tensor:
         """Losses of the images of this process; leaves the gradient of the batch mean in the model."""
         self.optimizer.zero_grad()
-        found = []
+        found, weighted = [], False
+        weight = torch.zeros((), device=self.device)
         for piece in pieces:
-            losses = self.recipe.objective.losses(self.network, piece.x, piece.z, piece.y) * piece.weights
+            self.network.begin(piece.batch.x, piece.z)
+            answer = self.recipe.objective.losses(self.network, piece.batch, piece.z)
+            weights, weighted = piece.weights, isinstance(answer, Weighted)
+            if isinstance(answer, Weighted):
+                answer, own = answer
+                weights = weights * own
+                weight += weights.sum()
+            losses = answer * weights
             (losses.sum() / count).backward()
             found.append(losses.detach()[: len(piece.positions)])
-        self.team.sum_in_place([p.grad for p in self.model.parameters() if p.grad is not None])
+            if observed:
+                self._observe(piece, answer.detach())
+        self.network.begin()
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        self.team.sum_in_place([*gradients, weight] if weighted else gradients)
+        if weighted:
+            torch._foreach_mul_(gradients, count / weight.clamp_min(torch.finfo(weight.dtype).tiny))
         return torch.cat(found)
+
+    def _observe(self, piece: _Piece, losses: Tensor) -> None:
+        if not len(piece.positions):
+            return
+        clean, attacked = self.network.recall(piece.batch.x), self.network.recall(piece.z)
+        for observer in self.kept.observers:
+            batch = replace(piece.batch, state=self.kept.rows(observer, piece.batch.indices))
+            seen = Seen(batch, clean, None if piece.z is piece.batch.x else attacked, losses, self.step)
+            self._write(observer, observer.observe(seen), piece.batch.indices[: len(piece.positions)])
 
     def _move_free(self, pieces: list[_Piece], batch: _Batch) -> None:
         assert batch.attack is not None
@@ -304,10 +369,11 @@ class Trainer:
             own = slice(len(piece.positions))
             direction = steepest(piece.z.grad[own], budget.norm, piece.z.detach()[own], BOX)
             moved = self._free[piece.positions] + budget.radius * direction
-            self._free[piece.positions] = project(moved, piece.x[own], budget, None)
+            self._free[piece.positions] = project(moved, piece.batch.x[own], budget, None)
 
     def _memory_advice(self, batch: _Batch) -> str:
         """Advice after memory ran out: the largest number of images that fits, found by halving."""
+        self.network.begin()  # it holds activations of the failed pass
         size = min(self.recipe.micro_batch or len(batch.indices), len(batch.indices))
         said = f"out of memory with {size} images at once"
         if self.team.size > 1:  # a trial pass would wait for the other processes
@@ -348,6 +414,7 @@ class Trainer:
                 found[f"momentum.{name}"] = buffer
         if self.averaged is not None:
             found |= {f"averaged.{name}": value for name, value in self.averaged.state_dict().items()}
+        found |= {f"observer.{name}": value for name, value in self.kept.state().items()}
         loop = {"step": torch.tensor(self.step), "loss": self._loss, "targets": self.targets, "weights": self.weights}
         if self.recipe.replays > 1:
             loop["free"] = self._free
@@ -367,7 +434,7 @@ class Trainer:
             targets.ndim == 1 and not 0 <= targets.min() <= targets.max() < self.classes
         ):
             raise UserError("a state that no training reaches: its step or its targets are out of range; train again")
-        part = {kind: _below(kind, state) for kind in ("model", "momentum", "averaged", "loop")}
+        part = {kind: _below(kind, state) for kind in ("model", "momentum", "averaged", "observer", "loop")}
         self.model.load_state_dict(part["model"])
         if self.averaged is not None:
             self.averaged.load_state_dict(part["averaged"])
@@ -377,7 +444,9 @@ class Trainer:
         loop = part["loop"]
         self.step = int(loop["step"])
         self._loss = loop["loss"].to(self._loss)
-        self.targets, self.weights = loop["targets"].to(self.device), loop["weights"].to(self.device)
+        self.targets = loop["targets"].to(self.device)
+        self.weights.copy_(loop["weights"])
+        self.kept.load(part["observer"])
         if "free" in loop:
             self._free = loop["free"].to(self.device)
 
@@ -394,12 +463,11 @@ class _Batch:
 
 @dataclass(frozen=True)
 class _Piece:
-    """Images at some positions of the batch: clean, attacked, targets and weights."""
+    """Images at some positions of the batch, perhaps more to fill it up: clean, attacked, and their weights."""
 
     positions: Tensor
-    x: Tensor
+    batch: Batch
     z: Tensor
-    y: Tensor
     weights: Tensor
 
 

@@ -23,20 +23,26 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax
 
 from cgro.attacks.images import divergence
+from cgro.base.errors import UserError
+from cgro.training.observers import Batch, Weighted
 
 
 class Objective(Protocol):
-    """Losses are in nats, one per sample; `model` takes images (B, C, S, S) in [0, 1]."""
+    """Losses are in nats, one per sample; `model` takes images (B, C, S, S) in [0, 1].
+
+    In `losses` the network passes batch.x and z through itself once each, however often they are asked for. An
+    objective that keeps something for each image is an `Observer`, too.
+    """
 
     @property
     def attacks(self) -> bool:
         """Whether an attack is needed at all."""
 
-    def ascent(self, model: nn.Module, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
+    def ascent(self, model: nn.Module, batch: Batch) -> Callable[[Tensor], Tensor]:
         """What the attack maximizes: points z -> values (B,). Call it in evaluation mode."""
 
-    def losses(self, model: nn.Module, x: Tensor, z: Tensor, y: Tensor) -> Tensor:
-        """Losses (B,) of the update, in the current mode of the model."""
+    def losses(self, model: nn.Module, batch: Batch, z: Tensor) -> Tensor | Weighted:
+        """Losses (B,) of the update at attacked images z, in the current mode of the model."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +51,11 @@ class Standard:
 
     attacks = False
 
-    def ascent(self, model: nn.Module, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
-        return lambda z: cross_entropy(model(z), y, reduction="none")
+    def ascent(self, model: nn.Module, batch: Batch) -> Callable[[Tensor], Tensor]:
+        return lambda z: cross_entropy(model(z), batch.y, reduction="none")
 
-    def losses(self, model: nn.Module, x: Tensor, z: Tensor, y: Tensor) -> Tensor:
-        return cross_entropy(model(x), y, reduction="none")
+    def losses(self, model: nn.Module, batch: Batch, z: Tensor) -> Tensor:
+        return cross_entropy(model(batch.x), batch.y, reduction="none")
 
 
 @dataclass(frozen=True)
@@ -58,11 +64,11 @@ class Adversarial:
 
     attacks = True
 
-    def ascent(self, model: nn.Module, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
-        return lambda z: cross_entropy(model(z), y, reduction="none")
+    def ascent(self, model: nn.Module, batch: Batch) -> Callable[[Tensor], Tensor]:
+        return lambda z: cross_entropy(model(z), batch.y, reduction="none")
 
-    def losses(self, model: nn.Module, x: Tensor, z: Tensor, y: Tensor) -> Tensor:
-        return cross_entropy(model(z), y, reduction="none")
+    def losses(self, model: nn.Module, batch: Batch, z: Tensor) -> Tensor:
+        return cross_entropy(model(z), batch.y, reduction="none")
 
 
 @dataclass(frozen=True)
@@ -75,15 +81,15 @@ class Trades:
     beta: float = 6.0
     attacks = True
 
-    def ascent(self, model: nn.Module, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
+    def ascent(self, model: nn.Module, batch: Batch) -> Callable[[Tensor], Tensor]:
         with torch.no_grad():
-            clean = log_softmax(model(x), dim=1)
+            clean = log_softmax(model(batch.x), dim=1)
         return lambda z: divergence(clean, log_softmax(model(z), dim=1))
 
-    def losses(self, model: nn.Module, x: Tensor, z: Tensor, y: Tensor) -> Tensor:
-        logits = model(x)
+    def losses(self, model: nn.Module, batch: Batch, z: Tensor) -> Tensor:
+        logits = model(batch.x)
         boundary = divergence(log_softmax(logits, dim=1), log_softmax(model(z), dim=1))
-        return cross_entropy(logits, y, reduction="none") + self.beta * boundary
+        return cross_entropy(logits, batch.y, reduction="none") + self.beta * boundary
 
 
 @dataclass(frozen=True)
@@ -93,12 +99,14 @@ class Mart:
     beta: float = 5.0
     attacks = True
 
-    def ascent(self, model: nn.Module, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
-        return lambda z: cross_entropy(model(z), y, reduction="none")
+    def ascent(self, model: nn.Module, batch: Batch) -> Callable[[Tensor], Tensor]:
+        return lambda z: cross_entropy(model(z), batch.y, reduction="none")
 
-    def losses(self, model: nn.Module, x: Tensor, z: Tensor, y: Tensor) -> Tensor:
-        clean, attacked = (log_softmax(model(points), dim=1) for points in (x, z))
-        own = y[:, None]
+    def losses(self, model: nn.Module, batch: Batch, z: Tensor) -> Tensor:
+        if batch.y.ndim > 1:
+            raise UserError("MART needs labels, not probabilities: choose another objective")
+        clean, attacked = (log_softmax(model(points), dim=1) for points in (batch.x, z))
+        own = batch.y[:, None]
         # log(1 - p_k) as the log of the sum of the other probabilities, which stays accurate as p_k nears 1.
         wrong = attacked.scatter(1, own, -torch.inf).argmax(dim=1, keepdim=True)
         others = attacked.scatter(1, wrong, -torch.inf).logsumexp(dim=1)

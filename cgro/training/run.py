@@ -41,6 +41,7 @@ from cgro.models.convolutional import parameter_count
 from cgro.models.zoo import image_model
 from cgro.training import limits
 from cgro.training.checkpoint import Checkpoint
+from cgro.training.choices import CURES_OF_OBJECTIVES
 from cgro.training.config import TrainingConfig
 from cgro.training.distributed import Team, synchronized
 from cgro.training.loop import Recipe, Trainer, require_alike
@@ -181,6 +182,8 @@ class Own:
             raise UserError(
                 f"objective is {config.objective}: must be adversarial with an objective or attack of yours"
             )
+        if self.objective is not None and config.cure in CURES_OF_OBJECTIVES:
+            raise UserError(f"cure must be none with an objective of yours, got {config.cure}: it would replace it")
         recipe = replace(recipe, objective=self.objective or recipe.objective, search=self.attack)
         if self.attack is not None and not recipe.objective.attacks:
             raise UserError(f"objective {type(recipe.objective).__name__} trains on clean images: give no attack")

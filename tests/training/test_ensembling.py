@@ -36,6 +36,9 @@ def test_weights_of_the_recipe() -> None:
     assert weight(89.9) == 0
     assert weight(90) == pytest.approx(300 * math.exp(-5))
     assert weight(120) == pytest.approx(300 * math.exp(-1.25))
+    published = {90: 2.0, 100: 9.3, 110: 32.5, 120: 86, 130: 172, 150: 300}  # [S]
+    for epoch, value in published.items():
+        assert weight(epoch) == pytest.approx(value, rel=0.012), epoch
     assert weight(150) == weight(200) == 300
     assert weight(5, largest=30, start=5, end=10) == pytest.approx(30 * math.exp(-5))
 
@@ -48,7 +51,7 @@ def test_weights_rise(a: float, b: float) -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: updated(torch.zeros(1, 2), torch.zeros(1, 2), 1.0), "momentum is 1"),
+        (lambda: updated(torch.zeros(1, 2), torch.zeros(1, 2), 1.0), "momentum must be in [0, 1), got 1.0"),
         (lambda: weight(1, start=5, end=5), "must end after it starts"),
     ],
 )

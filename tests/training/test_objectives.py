@@ -15,6 +15,7 @@ from cgro.attacks.ball import Budget
 from cgro.attacks.images import divergence
 from cgro.attacks.pgd import pgd
 from cgro.training.objectives import Adversarial, Mart, Objective, Standard, Trades
+from cgro.training.observers import Batch
 
 OBJECTIVES: dict[str, Objective] = {
     "standard": Standard(),
@@ -46,7 +47,10 @@ def shifted(_loss, x: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
 
 def losses(objective: Objective, f: nn.Module, x: Tensor, y: Tensor, perturb) -> Tensor:  # type: ignore[no-untyped-def]
     """Losses at the points that `perturb` finds for the objective's ascent."""
-    return objective.losses(f, x, perturb(objective.ascent(f, x, y), x), y)
+    images = Batch(x, y, torch.arange(len(x)))
+    found = objective.losses(f, images, perturb(objective.ascent(f, images), x))
+    assert isinstance(found, Tensor)
+    return found
 
 
 def test_formulas() -> None:

@@ -17,6 +17,7 @@ from cgro.base.errors import UserError
 from cgro.data.images import load_images
 from cgro.training.config import TrainingConfig
 from cgro.training.objectives import Adversarial, Standard
+from cgro.training.observers import Batch
 from cgro.training.run import TrainingRun
 from cgro.training.train import Trained
 
@@ -109,8 +110,8 @@ def test_own_arrays_may_be_rectangular_with_an_own_model() -> None:
 class Doubled(Adversarial):
     """Twice the loss: as twice the learning rate, without momentum and decay."""
 
-    def losses(self, model: nn.Module, x: Tensor, z: Tensor, y: Tensor) -> Tensor:
-        return 2 * cross_entropy(model(z), y, reduction="none")
+    def losses(self, model: nn.Module, batch: Batch, z: Tensor) -> Tensor:
+        return 2 * cross_entropy(model(z), batch.y, reduction="none")
 
 
 def test_an_own_objective_is_what_is_minimized() -> None:

@@ -30,7 +30,10 @@ from cgro.models.residual import preact_resnet18
 from cgro.training.distributed import Team, synchronized
 from cgro.training.loop import Recipe, Trainer
 from cgro.training.objectives import Adversarial, Mart, Standard, Trades
+from cgro.training.observers import Batch
 from cgro.training.schedules import factor, triangle
+from cgro.training.self_adaptive import SelfAdaptive
+from cgro.training.temporal_ensembling import TemporalEnsembling
 from cgro.training.weight_perturbation import kept_buffers, perturbed_weights
 
 ATTACK = Attack(Budget("inf", 0.1), 2, 1.0)
@@ -49,6 +52,12 @@ RECIPES = {
     "pieces": replace(BASE, micro_batch=3),
     "training mode": replace(BASE, attack_mode="training"),
     "normal": replace(BASE, attack_start="normal"),
+    "ensembling": replace(
+        BASE, objective=TemporalEnsembling(start=0, end=1.5), augmentation=AUGMENTATIONS["crop-flip"]
+    ),
+    "ensembling trades": replace(BASE, objective=TemporalEnsembling(Trades(6.0), start=1, end=2), micro_batch=3),
+    "self-adaptive": replace(BASE, objective=SelfAdaptive(start=1)),
+    "smoothed": replace(BASE, label_smoothing=0.2),
     "l2": replace(BASE, attack=Attack(Budget("2", 0.5), 2, 1.0)),
 }
 
@@ -361,9 +370,9 @@ class Held(nn.Module):
 class Doubled(Adversarial):
     """Needs the activations of two passes at once."""
 
-    def losses(self, model: nn.Module, x: Tensor, z: Tensor, y: Tensor) -> Tensor:
-        first, second = model(x), model(z)
-        return torch.nn.functional.cross_entropy(first + second, y, reduction="none")
+    def losses(self, model: nn.Module, batch: Batch, z: Tensor) -> Tensor:
+        first, second = model(batch.x), model(z)
+        return torch.nn.functional.cross_entropy(first + second, batch.y, reduction="none")
 
 
 def test_the_memory_of_the_failed_pass_does_not_count_in_the_advice() -> None:
@@ -482,10 +491,11 @@ from test_training import RECIPES, trainer, weights
 from cgro.training.distributed import Team, synchronized
 team = Team.joined(torch.device("cpu"))
 found = {{}}
-for name in ("adversarial", "trades", "awp", "augmented", "ema"):
+for name in {together!r}:
     t = trainer(RECIPES[name], team=team)
     t.advance(t.steps)
     found[name] = weights(t)
+    found |= {{f"{{name}}-{{key}}": value for key, value in t.kept.state().items()}}
     found[name + "-loss"] = torch.tensor(t.mean_loss(), dtype=torch.float64)
 t = trainer(RECIPES["adversarial"], team=team)
 t.advance(t.steps // 2)
@@ -504,19 +514,28 @@ dist.destroy_process_group()
 """
 
 
+TOGETHER = ("adversarial", "trades", "awp", "augmented", "ema", "ensembling", "self-adaptive")
+
+
 def test_two_processes_train_as_one(tmp_path) -> None:
     """torchrun with two Gloo processes: weights within 1e-5 of those of one process, and the same mean loss; a run that
     is resumed from the state of one of them has it, too."""
     script, output = tmp_path / "team.py", tmp_path / "weights.safetensors"
-    script.write_text(TEAM.format(tests=str(ROOT / "tests"), here=str(ROOT / "tests" / "training"), output=str(output)))
+    script.write_text(
+        TEAM.format(
+            tests=str(ROOT / "tests"), here=str(ROOT / "tests" / "training"), output=str(output), together=TOGETHER
+        )
+    )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=240)
     assert done.returncode == 0, done.stderr
     found = load_file(output)
-    for name in ("adversarial", "trades", "awp", "augmented", "ema"):
+    for name in TOGETHER:
         t = trainer(RECIPES[name])
         t.advance(t.steps)
         torch.testing.assert_close(found[name], weights(t), rtol=0, atol=1e-5)
+        for key, value in t.kept.state().items():
+            torch.testing.assert_close(found[f"{name}-{key}"], value, rtol=0, atol=1e-6)
         assert float(found[f"{name}-loss"]) == pytest.approx(t.mean_loss(), rel=1e-5)
 
 

@@ -1,0 +1,66 @@
+"""Self-adaptive training: targets follow the predictions of the network, and images that it doubts count less.
+
+    t_i <- e t_i + (1 - e) softmax f,   w_i = max_k t_ik,
+    loss  sum_i w_i l_i(t_i) / sum_i w_i,   l_i(t) that of PGD-AT or TRADES with target t in the cross-entropy
+
+t_i is one-hot until epoch E_s, and moves with every later visit by the prediction of the update itself: on the attacked
+image in PGD-AT, on the clean one in TRADES. The attack uses labels. No forward pass is added.
+
+Source: Huang, Zhang & Zhang, "Self-adaptive training: beyond empirical risk minimization", NeurIPS 2020, arXiv
+2002.10319; the form for PGD-AT, and that weights are those of the moved targets, is [R].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from cgro.base.validate import at_least, between, one_of
+from cgro.training.objectives import Adversarial, Trades
+from cgro.training.observers import Batch, Observer, Seen, Weighted
+
+
+@dataclass(frozen=True)
+class SelfAdaptive(Observer):
+    """PGD-AT or TRADES with targets that adapt from epoch `start` >= 0 on, with momentum e in [0, 1).
+
+    Raises: UserError for numbers outside of these ranges.
+    """
+
+    base: Adversarial | Trades = field(default_factory=Adversarial)
+    momentum: float = 0.9
+    start: float = 70.0
+    attacks = True
+
+    def __post_init__(self) -> None:
+        one_of("base", type(self.base).__name__, ("Adversarial", "Trades"))
+        between("momentum", self.momentum, 0, 1, open_high=True)
+        at_least("start", self.start, 0)
+
+    def initial(self, labels: Tensor, classes: int) -> dict[str, Tensor]:
+        return {"target": nn.functional.one_hot(labels, classes).float()}
+
+    def ascent(self, model: nn.Module, batch: Batch) -> Callable[[Tensor], Tensor]:
+        return self.base.ascent(model, batch)
+
+    def losses(self, model: nn.Module, batch: Batch, z: Tensor) -> Weighted:
+        moved = self._moved(batch, model(batch.x if isinstance(self.base, Trades) else z))
+        losses = self.base.losses(model, replace(batch, y=moved), z)
+        assert isinstance(losses, Tensor)
+        return Weighted(losses, moved.max(dim=1).values)
+
+    def observe(self, seen: Seen) -> Mapping[str, Tensor]:
+        logits = seen.clean if isinstance(self.base, Trades) else seen.attacked
+        assert logits is not None
+        return {"target": self._moved(seen.batch, logits)}
+
+    @torch.no_grad()
+    def _moved(self, batch: Batch, logits: Tensor) -> Tensor:
+        """Targets after this visit."""
+        before = batch.state["target"]
+        if batch.epoch < self.start:
+            return before
+        return self.momentum * before + (1 - self.momentum) * logits.softmax(dim=1)
