@@ -46,6 +46,7 @@ from cgro.training.config import TrainingConfig
 from cgro.training.distributed import Team, synchronized
 from cgro.training.loop import Recipe, Trainer, require_alike
 from cgro.training.objectives import Objective
+from cgro.training.observers import Observer
 from cgro.training.record import config_of, observed_of, plain, processes_of, require_config, rows_of
 
 log = logging.getLogger(__name__)
@@ -169,13 +170,14 @@ class Own:
     model: nn.Module | None = None
     objective: Objective | None = None
     attack: AttackCall | None = None
+    observers: tuple[Observer, ...] = ()
 
     def recipe(self, config: TrainingConfig) -> Recipe:
-        """The recipe of a configuration with this objective and attack.
+        """The recipe of a configuration with this objective, attack and these observers.
 
         Raises: UserError if the objective of the configuration does not allow them.
         """
-        recipe = config.recipe
+        recipe = replace(config.recipe, observers=self.observers)
         if self.objective is None and self.attack is None:
             return recipe
         if config.objective != "adversarial":

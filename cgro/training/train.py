@@ -3,6 +3,7 @@ attack."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from cgro.data.batches import Images
 from cgro.data.images import ImageData
 from cgro.training.config import TrainingConfig
 from cgro.training.objectives import Objective
+from cgro.training.observers import Observer
 from cgro.training.run import Own, TrainingRun
 
 Array = Tensor | np.ndarray
@@ -43,6 +45,7 @@ def train(
     test_set: tuple[Array, Array] | None = None,
     objective: Objective | None = None,
     attack: AttackCall | None = None,
+    observers: Sequence[Observer] = (),
     folder: Path | str | None = None,
     tick: Tick = lambda _done: None,
 ) -> Trained:
@@ -66,6 +69,8 @@ def train(
         attack: a function (model, x, y, budget) -> points that finds the perturbed training images instead of PGD. Its
             budget is that of the configuration, with the radius rising during warmup. Robust accuracy is always
             measured with PGD.
+        observers: your own observers, which look at every update and may change targets and weights of images; see
+            `cgro.training.observers.Observer`.
         folder: where checkpoints are saved and resumed from; not allowed with your own parts, since a checkpoint cannot
             tell whether they are the same.
         tick: called with the fraction of an epoch just completed.
@@ -73,7 +78,7 @@ def train(
     Raises: UserError for incompatible arguments or training that diverges.
     """
     config = config or TrainingConfig()
-    own = Own(_data(train_set, test_set), model, objective, attack)
+    own = Own(_data(train_set, test_set), model, objective, attack, tuple(observers))
     run = TrainingRun(config, None if folder is None else Path(folder), own=own)
     curves = run.run(tick)
     return Trained(curves, run.trainer.evaluated.eval(), run.best)

@@ -55,6 +55,10 @@ COMMANDS: dict[str, tuple[str, int]] = {
     "cgro train --preset mnist --samples 10000 --width 8": (CNN, 0),
     "cgro train --preset cifar10": (CNN, 0),
     "cgro train --preset cifar10 --objective trades --weight-perturbation 0.005 --averaging ema": (CNN, 0),
+    "cgro train --cure temporal-ensembling --samples 300 --label-noise 0.4 --schedule piecewise": (
+        f"{CNN} --epochs 2",
+        0,
+    ),
     "torchrun --nproc-per-node 4 -m cgro train --preset cifar10": (f"{CNN} --seed 7", 0),
 }
 """Commands of the docs: the options that make them small, and the exit code."""
@@ -142,9 +146,9 @@ def test_the_python_of_the_docs_runs(path: Path, block: str, tmp_path: Path) -> 
 
 
 def test_what_is_your_own_takes_at_most_ten_lines() -> None:
-    """A model with images, an evaluation, an attack, an objective and an activation."""
+    """A model with images, an evaluation, an attack, an objective, an observer and an activation."""
     shown = [block for path, block in blocks("python") if path.name == "python.md"]
-    assert len(shown) == 5
+    assert len(shown) == 6
     assert max(sum(bool(line.strip()) for line in block.splitlines()) for block in shown) <= 10
 
 
