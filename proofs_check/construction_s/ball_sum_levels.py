@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 import sympy as sp
@@ -59,6 +60,7 @@ def built_cases(farthest: float) -> Iterator[Built]:
                     yield name, dim, ratio, offset
 
 
+@lru_cache(maxsize=256)
 def memorizer(case: Built, seed: int) -> Memorizer:
     """Of 2 D + 2 random points; every second coordinate, from the last on, is moved by the offset."""
     name, dim, ratio, offset = case

@@ -82,12 +82,12 @@ CLAIM = Claim(
         "1 - rho* 1.6 times as large": {
             "law": lambda s: 1 - 1.6 * (1 - phases.critical_ratio(s)),
             "noise_norms": (1.0,),
-            "runs": 2,
+            "runs": 1,
         },
         "1 - rho* half as large": {
             "law": lambda s: 1 - 0.5 * (1 - phases.critical_ratio(s)),
             "noise_norms": (1.0,),
-            "runs": 2,
+            "runs": 1,
         },
     },
 )

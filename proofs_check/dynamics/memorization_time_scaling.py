@@ -52,7 +52,7 @@ CLAIM = Claim(
     hypotheses={"runs >= 2": lambda runs: runs >= 2},
     deep={"runs": 40},
     controls={
-        "N^(1/2)": {"powers": {"samples": 0.5}},
+        "N^(1/2)": {"powers": {"samples": 0.5}, "runs": 5},
         "lambda^-2": {"powers": {"adversarial_weight": -2.0}, "runs": 3},
         "(sigma sqrt d)^-2": {"powers": {"noise_norm": -2.0}, "runs": 3},
     },

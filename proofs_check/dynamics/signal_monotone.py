@@ -79,5 +79,5 @@ CLAIM = Claim(
         "largest_ratio > 0": lambda largest_ratio: largest_ratio > 0,
     },
     deep={"settings": 400},
-    controls={"rho up to 2": {"largest_ratio": 2.0, "settings": 6}},
+    controls={"rho up to 2": {"largest_ratio": 2.0, "settings": 2}},
 )

@@ -79,7 +79,7 @@ CLAIM = Claim(
     },
     deep={"runs": 1000, "probability": 0.98},
     controls={
-        "nor does training with lambda = 0.2": {"weight": 0.2},
-        "to within 0.001": {"unlearned": 0.001},
+        "nor does training with lambda = 0.2": {"weight": 0.2, "runs": 60},
+        "to within 0.001": {"unlearned": 0.001, "runs": 60},
     },
 )
