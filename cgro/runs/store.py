@@ -48,18 +48,20 @@ def result_path(folder: Path, experiment: str, config: Any) -> Path:
 
 def provenance(config: Any, wall_seconds: float) -> dict[str, str | float]:
     """What is needed to make a result again, as NetCDF attributes."""
-    import torch
-
     from cgro.base.machine import computes_on_gpu
 
-    on_gpu, files = computes_on_gpu(config), image_files_of(config)
+    device, files = f"{platform.machine()} CPU, {os.cpu_count()} cores", image_files_of(config)
+    if computes_on_gpu(config):
+        import torch  # not for work that needs none: it takes a second
+
+        device = torch.cuda.get_device_name()
     told: dict[str, str | float] = {"image_files": files} if files else {}
     return told | {
         "config": as_json(config),
         "cgro_version": _version("cgro"),
         "library_versions": json.dumps({name: _version(name) for name in _LIBRARIES}, sort_keys=True),
         "git_commit": git_commit(),
-        "device": torch.cuda.get_device_name() if on_gpu else f"{platform.machine()} CPU, {os.cpu_count()} cores",
+        "device": device,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "wall_seconds": round(wall_seconds, 3),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -50,12 +51,15 @@ def processes(jobs: int) -> Iterator[Executor]:
             yield pool
         except BaseException:  # Ctrl-C, a full disk, or a sweep that is given up
             # First, for a pool that loses its workers cannot deal with cancelled work.
+            manager = getattr(pool, "_executor_manager_thread", None)
             pool.shutdown(wait=False, cancel_futures=True)
             workers = set(active_children()) - set(others)
             for worker in workers:
                 worker.terminate()
             for worker in workers:
                 worker.join()
+            if manager is not None:  # a process that ended before it would leave semaphores behind
+                manager.join()
             raise
 
 
@@ -70,14 +74,20 @@ def _begin(threads: int) -> None:
     """What a worker does first: take its share of the cores, and see to it that it does not outlive its parent."""
     Thread(target=_end_with_parent, daemon=True).start()
     os.environ["CGRO_THREADS"] = str(threads)
-    # BLAS reads these when it is loaded: with a thread for each core in every worker they would wait for each other.
+    # Read where torch and BLAS are loaded: with a thread for each core in every worker they would wait for each other.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, str(threads))
-    import torch
+        os.environ[name] = str(min(threads, _number(os.environ.get(name, ""), threads)))
     from threadpoolctl import threadpool_limits
 
-    torch.set_num_threads(threads)
-    threadpool_limits(threads)  # what was loaded before, and is limited by none of these
+    threadpool_limits(threads)  # what was loaded before
+    if "torch" in sys.modules:  # which takes a second to import, and not every cell needs it
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _number(text: str, default: int) -> int:
+    return int(text) if text.isascii() and text.isdecimal() and int(text) > 0 else default
 
 
 def _end_with_parent() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,8 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+import threadpoolctl
+import torch
 from tools import ROOT
 
+from cgro.runs import workers
 from cgro.runs.workers import processes
 
 PROGRAM = """
@@ -60,8 +64,6 @@ def threads_in_use() -> dict[str, int]:
     """The threads of every library that computes on several."""
     import numpy
     import scipy.linalg
-    import threadpoolctl
-    import torch
 
     numpy.linalg.svd(numpy.ones((2, 2)))
     scipy.linalg.svd(numpy.ones((2, 2)))
@@ -69,13 +71,27 @@ def threads_in_use() -> dict[str, int]:
     return pools | {"torch": torch.get_num_threads()}
 
 
-@pytest.mark.parametrize(("jobs", "share"), [(2, 1), (1, 2)])
-def test_a_worker_computes_on_its_share_of_the_cores(jobs: int, share: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_computes_on_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """BLAS too: several workers with a thread for each core take turns, and several times as long."""
     monkeypatch.setenv("CGRO_THREADS", "2")
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
-    with processes(jobs) as pool:
+    with processes(2) as pool:
         used = pool.submit(threads_in_use).result()
     assert len(used) >= 3
-    assert max(used.values()) <= share, used
+    assert set(used.values()) == {1}, used
+
+
+def test_a_user_may_limit_a_worker_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And libraries that are loaded before a worker begins, as a script may do, are limited as well."""
+    given = {"CGRO_THREADS": "8", "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "none", "MKL_NUM_THREADS": "0"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    limits: list[int] = []
+    monkeypatch.setattr(workers, "_end_with_parent", lambda: None)
+    monkeypatch.setattr(threadpoolctl, "threadpool_limits", limits.append)
+    monkeypatch.setattr(torch, "set_num_threads", limits.append)
+    workers._begin(3)
+    assert [os.environ[name] for name in given] == ["3", "2", "3", "3"]
+    assert limits == [3, 3]
