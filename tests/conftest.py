@@ -14,7 +14,7 @@ import pytest
 import torch
 import xarray as xr
 from hypothesis import settings
-from tools import STARTED, TOY_VERDICT, Outcome, made_once
+from tools import STARTED, TOY_VERDICT, TOYS, Outcome, made_once
 
 from cgro.claims import checking
 from cgro.cli.main import main
@@ -50,6 +50,12 @@ def cgro(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
         return Outcome(code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The experiment `naps` here, too."""
+    monkeypatch.syspath_prepend(TOYS)
 
 
 @pytest.fixture(scope="session")

@@ -44,26 +44,45 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "site", wheel
 
 
+ALL = """
+import contextlib, io, json, sys
+from cgro.cli.main import main
+outcomes = []
+for line in sys.stdin:
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        code = main(json.loads(line))
+    outcomes.append((code, out.getvalue()))
+print(json.dumps(outcomes))
+"""
+
+
 @pytest.fixture
 def run(installed: tuple[Path, Path], tmp_path: Path):
-    """A command in a folder that holds a user's own `figures`, `simulations` and the like."""
+    """Commands, one after the other in one process, in a folder that holds a user's own `figures`, `simulations` and
+    the like."""
     for name in ("figures", "simulations", "proofs_check", "tests", "results"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise RuntimeError('the user has a folder of that name')\n")
 
-    def command(*arguments: object, code: int = 0) -> str:
+    def process(*arguments: str, typed: str = "") -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "cgro", *map(str, arguments)],
+            [sys.executable, *arguments],
+            input=typed,
             capture_output=True,
             text=True,
             cwd=tmp_path,
             env=os.environ | {"PYTHONPATH": str(installed[0]), "CGRO_THREADS": "1"},
-            timeout=120,
+            timeout=240,
         )
-        assert done.returncode == code, done.stderr
+        assert done.returncode == 0, done.stderr
         return done.stdout
 
-    return command
+    def commands(*lines: str) -> list[tuple[int, str]]:
+        typed = "\n".join(json.dumps(line.split()) for line in lines)
+        return [tuple(outcome) for outcome in json.loads(process("-c", ALL, typed=typed))]
+
+    assert "experiment\tphase-diagram\t" in process("-m", "cgro", "list")
+    return commands
 
 
 def test_the_wheel_owns_one_name(installed: tuple[Path, Path]) -> None:
@@ -84,26 +103,26 @@ def test_every_folder_is_packaged() -> None:
 
 
 def test_all_commands_work_beside_the_users_own_folders(run, tmp_path: Path) -> None:
-    listed = run("list")
-    assert "experiment\tphase-diagram\t" in listed
-    small = ("--samples", 6, "--patches", 2, "--filters", 4, "--dim", 50, "--steps", 20, "--seeds", 1, "--quiet")
-    result = run("simulate", "phase-transition", *small, "--records", 4, "--test-samples", 8).strip()
-    assert result.startswith("results/phase-transition/")
-    assert len(run("figure", "phase-transition").split()) == 3
-    assert json.loads(run("check", "square-error", "--json", "--quiet"))[0]["outcome"] == "holds"
-    trained = ("--samples", 40, "--held-out", 30, "--epochs", 1, "--width", 3, "--attack-steps", 1, "--device", "cpu")
-    run("train", *trained, "--output", "run", "--quiet")
-    run("evaluate", "run", "--images", 20, "--steps", 1, "--fast")
+    """Those of a package that is installed beside it, too."""
     (tmp_path / "points.csv").write_text("0.5,0,-1\n0,1,1\n")
-    run("memorize", "points.csv")
-
-
-def test_an_installed_package_adds_experiments_checks_and_figures(run) -> None:
-    listed = run("list").splitlines()
+    outcomes = run(
+        "list",
+        "simulate coin-flips --coins 5 --quiet",
+        "figure coin-flips",
+        "check best-share --json --quiet",
+        "check best-share --factor 0.5 --json --quiet",
+        "simulate parameter-counts --samples 6 10 --dims 2 3 --ratios 0.3 --fixed-samples 8 --fixed-dim 4 --seeds 1",
+        "figure parameter-counts",
+        "check square-error --json --quiet --jobs 1",
+        "train --samples 40 --held-out 30 --epochs 1 --width 3 --attack-steps 1 --device cpu --output run --quiet",
+        "evaluate run --images 20 --steps 1 --fast",
+        "memorize points.csv",
+    )
+    assert [code for code, _ in outcomes] == [0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]
+    listed, flips, drawn, best, worst, counts, figure, holds, *_ = (out for _, out in outcomes)
     for kind, name in (("experiment", "coin-flips"), ("check", "best-share"), ("figure", "coin-flips")):
-        assert [line for line in listed if line.startswith(f"{kind}\t{name}\t")]
-    result = run("simulate", "coin-flips", "--coins", 5, "--quiet").strip()
-    assert result.startswith("results/coin-flips/")
-    assert len(run("figure", "coin-flips").split()) == 3
-    assert json.loads(run("check", "best-share", "--json", "--quiet"))[0]["outcome"] == "holds"
-    assert json.loads(run("check", "best-share", "--factor", 0.5, "--json", "--quiet", code=1))[0]["outcome"] == "fails"
+        assert [line for line in listed.splitlines() if line.startswith(f"{kind}\t{name}\t")]
+    assert flips.startswith("results/coin-flips/")
+    assert counts.startswith("results/parameter-counts/")
+    assert len(drawn.split()) == len(figure.split()) == 3
+    assert [json.loads(out)[0]["outcome"] for out in (best, worst, holds)] == ["holds", "fails", "holds"]

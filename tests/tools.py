@@ -8,7 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -27,6 +27,9 @@ from cgro.networks.relu import ReluNetwork
 ROOT = Path(__file__).resolve().parents[1]
 PATHS = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
 """PYTHONPATH of a process that imports a test or these tools."""
+TOYS = ROOT / "tests" / "toys"
+"""On the path, it adds the experiment `naps`: what needs a sweep, but none of its numbers, takes that one."""
+NAPS, NAP_COUNT = ("simulate", "naps", "--quiet"), 6
 SMALL = ("--samples", 6, "--patches", 2, "--filters", 4, "--dim", 50)
 """A patch setting that trains fast."""
 TRAINING = (
@@ -71,22 +74,27 @@ STARTED: list[subprocess.Popen[str]] = []
 
 
 def start(
-    *arguments: object, threads: int = 1, new_session: bool = False, ignored: signal.Signals | None = None
+    *arguments: object, threads: int = 1, new_session: bool = False, ignored: Sequence[signal.Signals] = ()
 ) -> subprocess.Popen[str]:
-    """The command line as a process of its own; with a group of processes of its own in a new session; with a signal
-    that is ignored as it begins."""
+    """The command line as a process of its own; with a group of processes of its own in a new session; with signals
+    that are ignored as it begins."""
     process = subprocess.Popen(
         [sys.executable, "-m", "cgro", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env=os.environ | {"CGRO_THREADS": str(threads)},
+        env=os.environ | {"CGRO_THREADS": str(threads), "PYTHONPATH": with_toys()},
         start_new_session=new_session,
-        preexec_fn=None if ignored is None else lambda: signal.signal(ignored, signal.SIG_IGN),
+        preexec_fn=(lambda: [signal.signal(number, signal.SIG_IGN) for number in ignored]) if ignored else None,
     )
     STARTED.append(process)
     return process
+
+
+def with_toys() -> str:
+    """PYTHONPATH of a process that knows the experiment `naps`."""
+    return os.pathsep.join([str(TOYS), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
 
 
 def finish(process: subprocess.Popen[str], timeout: float = 120) -> Outcome:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from tools import SMALL, Outcome, finish, start
+from tools import NAPS, SMALL, Outcome, finish, start
 
 from cgro.base import interrupts
 from cgro.claims import checking
@@ -29,8 +29,8 @@ Cgro = Callable[..., Outcome]
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 RESUME = "\ncgro: interrupted; finished cells are kept, repeat the command to resume\n"
 AGAIN = "\ncgro: interrupted; repeat the command to start again\n"
-SAMPLES = ("--x.name", "samples", "--x.low", 3, "--x.high", 8, "--x.count", 6, "--y.count", 2, "--seeds", 1)
-SWEEP = ("simulate", "phase-diagram", "--quiet", *SMALL, *SAMPLES, "--steps", 300_000, "--test-samples", 16)
+DIAGRAM = ("simulate", "phase-diagram", "--quiet", *SMALL, "--steps", 300_000, "--test-samples", 16)
+"""Imports all that computes."""
 needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks signals up in /proc")
 
 
@@ -40,7 +40,7 @@ def until(met: Callable[[], object], process: subprocess.Popen[str]) -> None:
     while not met():
         assert time.monotonic() < end
         assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
+        time.sleep(0.02)
 
 
 def listens(process: subprocess.Popen[str]) -> bool:
@@ -61,13 +61,13 @@ def none_is_left(processes: list[psutil.Process]) -> bool:
 
 def cells(folder: Path) -> int:
     """How many cells are finished."""
-    return len(Cells(folder / "phase-diagram" / "cells").names())
+    return len(Cells(folder / "naps" / "cells").names())
 
 
 @needs_proc
 @pytest.mark.parametrize("number", STOPS, ids=lambda number: number.name)
 def test_as_the_command_begins(number: signal.Signals, tmp_path: Path) -> None:
-    process = start(*SWEEP, "--results", tmp_path)
+    process = start(*DIAGRAM, "--results", tmp_path)
     until(lambda: listens(process), process)
     time.sleep(random.uniform(0, 1))
     process.send_signal(number)
@@ -75,10 +75,11 @@ def test_as_the_command_begins(number: signal.Signals, tmp_path: Path) -> None:
     assert (outcome.code, outcome.out, outcome.err) == (128 + number, "", RESUME)
 
 
+@pytest.mark.usefixtures("toys")
 @pytest.mark.parametrize("number", STOPS, ids=lambda number: number.name)
 def test_a_sweep_in_processes(number: signal.Signals, tmp_path: Path, cgro: Cgro) -> None:
     """As from a terminal or a batch system: all processes get the signal. Then the sweep is resumed to its end."""
-    process = start(*SWEEP, "--results", tmp_path, "--jobs", 2, new_session=True)
+    process = start(*NAPS, "--results", tmp_path, "--jobs", 2, new_session=True)
     until(lambda: cells(tmp_path), process)
     time.sleep(random.uniform(0, 0.3))
     workers = below(process)
@@ -87,13 +88,13 @@ def test_a_sweep_in_processes(number: signal.Signals, tmp_path: Path, cgro: Cgro
     outcome = finish(process)
     assert (outcome.code, outcome.out, outcome.err) == (128 + number, "", RESUME)
     assert none_is_left(workers)
-    again = cgro(*SWEEP, "--results", tmp_path)
+    again = cgro(*NAPS, "--results", tmp_path)
     assert (again.code, again.err) == (0, "")
     store.load(Path(again.out.strip()))
 
 
 def test_as_processes_begin(tmp_path: Path) -> None:
-    process = start(*SWEEP, "--results", tmp_path, "--jobs", 2, new_session=True)
+    process = start(*NAPS, "--results", tmp_path, "--jobs", 2, new_session=True)
     until(lambda: below(process), process)
     time.sleep(random.uniform(0, 1))
     workers = below(process)
@@ -103,22 +104,21 @@ def test_as_processes_begin(tmp_path: Path) -> None:
     assert none_is_left(workers)
 
 
-@pytest.mark.parametrize(
-    ("number", "jobs"), [(signal.SIGHUP, 2), (signal.SIGINT, 1)], ids=["nohup", "background job of a shell"]
-)
-def test_what_is_ignored_at_the_start_stays_ignored(number: signal.Signals, jobs: int, tmp_path: Path) -> None:
-    process = start(*SWEEP, "--results", tmp_path, "--jobs", jobs, new_session=True, ignored=number)
+def test_what_is_ignored_at_the_start_stays_ignored(tmp_path: Path) -> None:
+    """As under `nohup`, which ignores SIGHUP, and in a background job of a shell, which ignores Ctrl-C."""
+    ignored = (signal.SIGHUP, signal.SIGINT)
+    process = start(*NAPS, "--results", tmp_path, "--jobs", 2, new_session=True, ignored=ignored)
     until(lambda: cells(tmp_path), process)
-    os.killpg(process.pid, number)
+    for number in ignored:
+        os.killpg(process.pid, number)
     outcome = finish(process)
     assert (outcome.code, outcome.err) == (0, "")
     store.load(Path(outcome.out.strip()))
 
 
 def test_a_training_keeps_a_checkpoint(tmp_path: Path) -> None:
-    process = start(
-        "train", "--epochs", 500, "--checkpoint-every", 0.1, "--device", "cpu", "--quiet", "--output", tmp_path
-    )
+    long = ("--samples", 40, "--held-out", 0, "--evaluation-images", 20, "--epochs", 100_000, "--attack-steps", 1)
+    process = start("train", *long, "--checkpoint-every", 0.1, "--device", "cpu", "--quiet", "--output", tmp_path)
     last = tmp_path / "last.safetensors"
     until(last.exists, process)
     process.send_signal(signal.SIGTERM)

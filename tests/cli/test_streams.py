@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tools import ROOT, SMALL, Outcome, files_below
+from tools import ROOT, SMALL, Outcome, files_below, with_toys
 
 from cgro.base import streams
 from cgro.cli import main as cli
@@ -85,7 +85,8 @@ def test_progress_that_cannot_be_shown_ends_no_work(tmp_path: Path, monkeypatch:
 
 
 def shell(line: str, **more: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"CGRO": f"{sys.executable} -m cgro", "CGRO_THREADS": "1"} | more
+    known = {"CGRO": f"{sys.executable} -m cgro", "CGRO_THREADS": "1", "PYTHONPATH": with_toys()}
+    environment = os.environ | known | more
     return subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=ROOT, env=environment, timeout=120)
 
 
@@ -97,7 +98,7 @@ def shell(line: str, **more: str) -> subprocess.CompletedProcess[str]:
         pytest.param("$CGRO list >/dev/full; echo $?", "2", FULL_LINE, marks=needs_full),
         ("$CGRO list --sedes 2>&-; echo $?", "2", ""),
         pytest.param("$CGRO list --sedes 2>/dev/full; echo $?", "2", "", marks=needs_full),
-        ("$CGRO check square-error --json --quiet --jobs 1 --results $0/a <&- >/dev/null; echo $?", "0", ""),
+        ("$CGRO simulate naps --naps 1 --seconds 0 --quiet --results $0/a <&- >/dev/null; echo $?", "0", ""),
     ],
 )
 def test_a_process_ends_as_it_should(line: str, out: str, err: str, tmp_path: Path) -> None:
@@ -105,12 +106,14 @@ def test_a_process_ends_as_it_should(line: str, out: str, err: str, tmp_path: Pa
     assert (done.stdout.strip(), done.stderr) == (out, err)
 
 
+@pytest.mark.usefixtures("toys")
 def test_all_streams_closed_damage_no_file(cgro: Cgro, tmp_path: Path) -> None:
     """A file that took the number of a closed stream would get what is written to that."""
-    line = f"exec $CGRO simulate phase-diagram {' '.join(map(str, TINY))} --jobs 2 --results {tmp_path} <&- >&- 2>&-"
+    few = ("simulate", "naps", "--naps", 3, "--seconds", 0.1, "--results", tmp_path)
+    line = f"exec $CGRO {' '.join(map(str, few))} --jobs 2 <&- >&- 2>&-"
     assert shell(line).returncode == 0
     assert len(files_below(tmp_path)) >= 2
-    outcome = cgro("simulate", "phase-diagram", *TINY, "--results", tmp_path, "--quiet")
+    outcome = cgro(*few, "--quiet")
     assert (outcome.code, outcome.err) == (0, "")
     store.load(Path(outcome.out.strip()))
 

@@ -1,0 +1,61 @@
+"""Cells that sleep: a sweep that takes time, but no library that takes a second to import, and no core."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from cgro.base.work import Context, PlainContext, Tick
+from cgro.runs.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class Nap:
+    """One of them."""
+
+    number: int
+    seconds: float
+
+    @property
+    def work(self) -> float:
+        """Naps."""
+        return 1.0
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sleep several times."""
+
+    naps: int = 6
+    """Cells."""
+    seconds: float = 0.3
+    """Of each."""
+
+    @classmethod
+    def quick(cls) -> Config:
+        """Two seconds."""
+        return cls()
+
+    @classmethod
+    def paper(cls) -> Config:
+        """The same."""
+        return cls()
+
+
+def sleep(cell: Nap, tick: Tick) -> xr.Dataset:
+    """Draws of the cell's own."""
+    time.sleep(cell.seconds)
+    tick(cell.work)
+    return xr.Dataset({"dream": ("k", np.random.default_rng(cell.number).normal(size=50))})
+
+
+def run(config: Config, context: Context | None = None) -> xr.Dataset:
+    """Draws over (nap, k)."""
+    cells = [Nap(number, config.seconds) for number in range(config.naps)]
+    return xr.concat((context or PlainContext()).map(sleep, cells), dim="nap")
+
+
+EXPERIMENT = Experiment("Naps: cells that sleep", Config, run)
