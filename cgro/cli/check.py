@@ -1,4 +1,4 @@
-"""`cgro check`: verdicts on claims of the theory; the parameters of a single check are options."""
+"""`cgro check`: check claims of the theory; the parameters of a single check are options."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cgro.base.machine import available_cores
+from cgro.cli.help_texts import reflowed
 from cgro.cli.reading import Page, Rest, preset_in
 from cgro.cli.values import Choice, Count, Flag, Jobs, Names, Quiet, Results, Seconds
 from cgro.cli.work import results_folder
@@ -30,26 +31,26 @@ Preset = Literal["quick", "deep"]
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Check claims of the theory: one row for each, with source, evidence, where it was tested, slack and verdict."""
+    """Check claims of the theory. Prints one row per claim: source, evidence, tested range, slack and verdict."""
 
     names: Names = ()
-    """Checks, see `cgro list`; without them all. `cgro check NAME --help` shows the parameters of one."""
+    """Checks to run, see `cgro list`; by default all. `cgro check NAME --help` shows the parameters of a check."""
     results: Results = field(default_factory=results_folder)
     preset: Choice[Preset] = "quick"
-    """quick: a minute or two for all; deep: more cases."""
+    """quick: all checks in a minute or two; deep: more cases."""
     json: Flag = False
     """Print the verdicts as JSON."""
     jobs: Jobs[int | None] = None
-    """Worker processes; without it one for each core."""
+    """Number of worker processes; by default one per core."""
     time_limit: Seconds[float] = math.inf
-    """Seconds after which a check is undecided."""
+    """Time limit per check in seconds; a check that exceeds it is undecided."""
     seeds: Count[int] = 0
-    """Repeat checks that draw with so many other seeds."""
+    """Repeat randomized checks with this many additional seeds."""
     quiet: Quiet = False
 
 
 def page(words: Sequence[str]) -> Page:
-    """The parameters of the check, if one is named, first and alone, at the values of the preset."""
+    """The parameters of the check, if exactly one is named, with the values of the preset."""
     names = list(takewhile(lambda word: not word.startswith("-"), words))
     if len(names) != 1:
         return Page("cgro check", advice="parameters belong to one check, `cgro check NAME --parameter ...`; ")
@@ -62,11 +63,11 @@ def page(words: Sequence[str]) -> Page:
 
 
 def _parameters(claim: Claim, preset: Any) -> type:
-    """A dataclass of what a user may set, described as in the docstring of the check."""
+    """A dataclass of the parameters, described as in the docstring of the check."""
     from docstring_parser import parse
 
     hints = get_type_hints(claim.check)
-    helps = {entry.arg_name: entry.description for entry in parse(claim.check.__doc__ or "").params}
+    helps = {entry.arg_name: reflowed(entry.description or "") for entry in parse(claim.check.__doc__ or "").params}
     fields = [
         (name, Annotated[hints.get(name, type(value)), tyro.conf.arg(help=helps.get(name, ""))], value)
         for name, value in claim.preset(preset).items()
@@ -75,7 +76,7 @@ def _parameters(claim: Claim, preset: Any) -> type:
 
 
 def run(options: Options, rest: Rest) -> int:
-    """Run checks and print a table of verdicts, or JSON; 1 if one is not as expected."""
+    """Run checks and print a table of verdicts, or JSON; returns 1 if a verdict is not as expected."""
     claims = {name: find("check", name) for name in options.names} if options.names else find_all("check")
     from cgro.claims import checking
 
@@ -96,7 +97,7 @@ def run(options: Options, rest: Rest) -> int:
 
 
 def _print_verdicts(verdicts: Sequence[Verdict], *, in_full: bool) -> None:
-    """The table; below it what was found, of all or of those that did not simply hold."""
+    """Print the table, and below it the findings: all of them, or only for claims that do not simply hold."""
     from cgro.plots.words import found_words, slack_words
 
     console = Console()

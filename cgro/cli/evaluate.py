@@ -37,41 +37,41 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Accuracy with Wilson intervals: clean, under PGD, and after each stage of a strong ensemble (PGD, APGD, targeted
-    APGD). Radius and norm are those of the training unless given."""
+    """Clean and robust accuracy with Wilson intervals: under PGD, and after each attack of a strong ensemble (PGD,
+    APGD, targeted APGD). Norm and radius are those of training unless given."""
 
     checkpoints: Annotated[
         tuple[File[Path], ...],
         tyro.conf.Positional,
         tyro.conf.arg(metavar="FILE [FILE ...]", help_behavior_hint="(required)"),
     ]
-    """Checkpoints of `cgro train`, or its folders: the best one of each."""
+    """Checkpoints of `cgro train`, or its folders, of which the best checkpoint is taken."""
     part: Choice[Literal["test", "held_out", "train"]] = "test"
-    """Images."""
+    """Part of the data to evaluate."""
     images: Positive[int] = 1000
-    """Evaluate at most so many images, 10 or more."""
+    """Maximum number of images, 10 or more."""
     steps: Positive[int] = 20
-    """Steps of PGD, at least those of training."""
+    """PGD steps; raised to those of training if they are fewer."""
     fast: Flag = False
-    """Leave the strong ensemble out."""
+    """Skip the strong ensemble."""
     norm: Choice[Literal["1", "2", "inf"] | None] = None
-    """Another norm than that of the training."""
+    """Norm of the perturbations, by default that of training."""
     radius: Fraction[float | None] = None
-    """Another radius, in pixels in [0, 1], e.g. 8/255; needed with another norm."""
+    """Radius for pixels in [0, 1], e.g. 8/255, by default that of training; required with another norm."""
     batch: Positive[int] = 256
-    """Images attacked at once."""
+    """Number of images attacked at once."""
     device: Choice[Literal["auto", "cpu", "cuda"]] = "auto"
-    """Where to compute."""
+    """Device: auto (a GPU if there is one), cpu or cuda."""
     seed: Count[int] = 0
-    """Seed of random starts."""
+    """Seed of the random starts."""
     json: Flag = False
-    """Print JSON in place of the table."""
+    """Print JSON instead of the table."""
     quiet: Quiet = False
     data_dir: DataDir = None
 
 
 def run(options: Options, _rest: Rest) -> int:
-    """Accuracies of every checkpoint: print tables or JSON, an array of several."""
+    """Evaluate every checkpoint and print tables or JSON; an array for several checkpoints."""
     if not options.checkpoints:
         raise UserError("the following arguments are required: FILE; see `cgro evaluate --help`")
     import torch
@@ -88,8 +88,8 @@ def run(options: Options, _rest: Rest) -> int:
 
 
 def _evaluated(checkpoint: Path, options: Options) -> dict[str, Any]:
-    """Clean and robust accuracies of a checkpoint, with Wilson intervals; print a table unless JSON is wanted, and
-    keep the JSON under a name that belongs to this checkpoint and these settings alone."""
+    """Clean and robust accuracy of a checkpoint with Wilson intervals. Prints a table unless JSON is asked for, and
+    saves the JSON under a name unique to this checkpoint and these settings."""
     import numpy as np
     import torch
 
@@ -170,40 +170,40 @@ def _evaluated(checkpoint: Path, options: Options) -> dict[str, Any]:
 
 
 def _compare(stored: Checkpoint, config: TrainingConfig, part: str, epoch: int, left: torch.Tensor) -> None:
-    """Warn where the images of the learning curve resist better than there: on another device starts are others."""
+    """Warn if robust accuracy exceeds that of the learning curve on the same images: its starts were not reproduced."""
     there = stored.record["rows"][-1].get(f"robust_{part}_accuracy") if stored.record["rows"] else None
     here, measured = float(left.double().mean()), "loop.step" not in stored.tensors or epoch == config.epochs
     if measured and isinstance(there, float) and here > there + 1e-9:
         log.warning(
-            "warning: the learning curve has a robust accuracy of %.2f %%, the same attack leaves %.2f %% here: its "
-            "random starts could not be replayed (another device, or other image files)",
+            "warning: the learning curve has a robust accuracy of %.2f %%, but the same attack leaves %.2f %% here; "
+            "its random starts could not be reproduced (another device, or other image files)",
             100 * there,
             100 * here,
         )
 
 
 def _checkpoint(path: Path) -> Path:
-    """The file that is meant, the best checkpoint where a run's folder is given. Raises: UserError for what is none."""
+    """The checkpoint at a path; in the folder of a run, the best one. Raises: UserError if there is none."""
     try:
         if path.is_dir():
             for name in ("best.safetensors", "last.safetensors"):
                 if (path / name).is_file():
                     log.info("%s: taking %s", path, name)
                     return path / name
-            raise UserError(f"checkpoint {path}: {what_is(path)} and no checkpoint; give the folder of a `cgro train`")
+            raise UserError(f"checkpoint {path}: {what_is(path)}, not a checkpoint; give a folder of `cgro train`")
         if not path.exists():
             raise UserError(f"checkpoint {path}: not found; give a file that `cgro train` wrote")
         kind = what_is(path)
     except OSError as error:
         raise UserError(f"checkpoint {path}: cannot be read ({error.strerror or error})") from error
-    # What claims to be a checkpoint, or nothing known, is read, and its reader says what is wrong.
+    # Files that look like checkpoints, or like nothing known, are read; the reader says what is wrong.
     if kind not in ("a checkpoint of `cgro train`", "a file of an unknown format"):
         raise UserError(f"checkpoint {path}: is {kind}; give best.safetensors or last.safetensors of `cgro train`")
     return path
 
 
 def _budget(config: TrainingConfig, options: Options) -> Budget:
-    """That of the training unless another one is asked for. Raises: UserError."""
+    """The budget of training, unless another one is asked for. Raises: UserError."""
     from cgro.attacks.ball import Budget
     from cgro.training.limits import pixels_of, require_radius
 
@@ -212,8 +212,8 @@ def _budget(config: TrainingConfig, options: Options) -> Budget:
     norm = options.norm or config.norm
     if norm != config.norm and options.radius is None:
         raise UserError(
-            f"--norm {norm}: the network was trained in l_{config.norm} at radius {config.radius:.4g}, which means "
-            f"something else in l_{norm}; give --radius, too"
+            f"--norm {norm} requires --radius: the network was trained at radius {config.radius:.4g} in "
+            f"l_{config.norm}, which does not carry over to l_{norm}"
         )
     radius = config.radius if options.radius is None else options.radius
     require_radius(radius, norm, pixels_of(config))
@@ -221,7 +221,7 @@ def _budget(config: TrainingConfig, options: Options) -> Budget:
 
 
 def _print_accuracy(accuracy: dict[str, dict[str, float]], evaluation: Evaluation) -> None:
-    """The table of accuracies, and below it whatever speaks against them."""
+    """Print the table of accuracies, and below it all reasons to distrust them."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("attack", "accuracy, %", f"{CONFIDENCE:.0%} interval"):
         table.add_column(heading, justify="left" if heading == "attack" else "right")
@@ -234,7 +234,7 @@ def _print_accuracy(accuracy: dict[str, dict[str, float]], evaluation: Evaluatio
         console.print(f"warning: {complaint}", style="yellow", highlight=False, soft_wrap=True)
     clean = evaluation.clean
     console.print(
-        f"gradients vanish at {clean.vanishing} of {int(clean.right.sum())} correct images; without a limit "
+        f"gradients vanish at {clean.vanishing} of {int(clean.right.sum())} correct images; with an unlimited radius "
         f"{evaluation.resisting} of {evaluation.tried} stay correct",
         highlight=False,
         soft_wrap=True,

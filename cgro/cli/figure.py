@@ -1,4 +1,4 @@
-"""`cgro figure`: chooses stored results, and draws."""
+"""`cgro figure`: choose stored results and draw them."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ if TYPE_CHECKING:  # imported where work begins
 
 log = logging.getLogger(__name__)
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published"
-"""Results that come with a checkout; an installed cgro has none."""
+"""Results that come with the repository; an installed cgro has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Draw figures of stored results as PDF and PNG, with the numbers as CSV: of the newest stored result, or of a
-    published one where the checkout has it."""
+    """Draw figures as PDF and PNG, with their numbers as CSV, from the newest stored results; without any, from the
+    published results in the repository."""
 
     names: Names = ()
-    """Figures, see `cgro list`; without them all that have a result."""
+    """Figures to draw, see `cgro list`; by default all that have a result."""
     results: Results = field(default_factory=results_folder)
     preset: Choice[Preset | None] = None
-    """Draw the result of this preset; without it the newest result."""
+    """Draw the result of this preset; by default the newest result."""
     result: File[Path | None] = None
     """Draw this result file."""
     output: Folder[Path | None] = None
-    """Folder of figures; without it RESULTS/figures."""
+    """Folder for the figures; by default RESULTS/figures."""
 
 
 def run(options: Options, _rest: Rest) -> int:
-    """Draw figures from stored results; says which on the error stream, and prints the files."""
+    """Draw figures, log which results they come from, and print the files."""
     for name in options.names:
-        require("figure", name)  # at once: importing takes longer
+        require("figure", name)  # refuse unknown names at once: imports take longer
     from cgro.plots.output import draw_figure
 
     if options.result is not None and len(options.names) != 1:
@@ -55,7 +55,7 @@ def run(options: Options, _rest: Rest) -> int:
     if missing and (options.names or len(missing) == len(chosen)):
         raise _missing(figures[missing[0]].experiment, options)
     for name in missing:
-        log.info("%s: no result yet, make it with `cgro simulate %s`", name, figures[name].experiment)
+        log.info("%s: no result yet; run `cgro simulate %s`", name, figures[name].experiment)
     output = options.output or options.results / "figures"
     remove_leftovers(output)
     results = {name: (path, _loaded(path, figures[name])) for name, path in chosen.items() if path is not None}
@@ -67,9 +67,9 @@ def run(options: Options, _rest: Rest) -> int:
             raise
         except UserError as error:
             raise UserError(f"result file {path}: {error}") from error
-        except Exception as error:  # values that no experiment makes: text for numbers, say
+        except Exception as error:  # values that no experiment makes, e.g. text instead of numbers
             raise UserError(
-                f"result file {path}: figure {name} cannot be drawn of it ({type(error).__name__}: {error}); make it "
+                f"result file {path}: figure {name} cannot be drawn from it ({type(error).__name__}: {error}); make it "
                 f"again with `cgro simulate {figures[name].experiment}`"
             ) from error
         print(*files.values(), sep="\n")
@@ -77,7 +77,7 @@ def run(options: Options, _rest: Rest) -> int:
 
 
 def _chosen(figure: Figure, options: Options) -> Path | None:
-    """The file to draw: as asked for, or the newest stored result, or a published one."""
+    """The file to draw: the one asked for, else the newest stored result, else a published one."""
     from cgro.runs import store
 
     experiment = figure.experiment
@@ -95,7 +95,7 @@ def _chosen(figure: Figure, options: Options) -> Path | None:
 
 
 def _published(experiment: str) -> Iterator[Path]:
-    """Published results of an experiment: of its presets, the larger first, then others."""
+    """Published results of an experiment: presets first, the larger before the smaller, then the others."""
     from cgro.runs import store
 
     rank = {f"{experiment}-paper": 0, f"{experiment}-quick": 1}
@@ -107,7 +107,7 @@ def _published(experiment: str) -> Iterator[Path]:
 def _missing(experiment: str, options: Options) -> UserError:
     preset = "" if options.preset is None else f" --preset {options.preset}"
     return UserError(
-        f"results in {options.results / experiment}: none{preset and f' of{preset}'}; make one with "
+        f"results in {options.results / experiment}: none{preset and f' for{preset}'}; make one with "
         f"`cgro simulate {experiment}{preset} --results {options.results}`, or give a file with --result FILE"
     )
 

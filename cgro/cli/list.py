@@ -1,4 +1,4 @@
-"""`cgro list`: experiments, checks and figures; none of them is imported."""
+"""`cgro list`: list experiments, checks and figures without importing them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ KINDS: tuple[Kind, ...] = ("experiment", "check", "figure")
 
 @dataclass(frozen=True)
 class Options:
-    """A line on every experiment, check and figure: a table on a terminal, else kind, name, title by tabs."""
+    """List all experiments, checks and figures: a table on a terminal, otherwise lines of kind, name and title,
+    separated by tabs."""
 
 
 def run(_options: Options, _rest: object) -> int:
-    """Print them."""
+    """Print the list."""
     rows = [(kind, name, title) for kind in KINDS for name, title in titles(kind).items()]
     if sys.stdout.isatty():
         _print_table(rows)

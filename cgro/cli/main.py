@@ -16,31 +16,31 @@ from cgro.data.folder import reading_from
 from cgro.runs.registry import did_you_mean
 
 COMMANDS = {
-    "list": "experiments, checks and figures with a line on each",
-    "simulate": "run an experiment; fields of its configuration are options",
-    "check": "check claims of the theory; parameters of a single one are options",
-    "train": "train one network on images; fields of its configuration are options",
-    "evaluate": "clean and robust accuracy of a trained network",
+    "list": "list experiments, checks and figures",
+    "simulate": "run an experiment; the fields of its configuration are options",
+    "check": "check claims of the theory; the parameters of a single check are options",
+    "train": "train one network on images; the fields of its configuration are options",
+    "evaluate": "measure the clean and robust accuracy of trained networks",
     "figure": "draw figures of stored results",
-    "memorize": "memorize a file of labelled points robustly",
-    "reproduce": "all experiments, checks and figures, and RESULTS/report.html",
+    "memorize": "memorize a file of labelled points robustly, and certify the network",
+    "reproduce": "run all experiments, checks and figures, and write RESULTS/report.html",
 }
 HELP = """usage: cgro [-h] [--version] COMMAND ...
 
 Clean generalization and robust overfitting: simulate, check, draw.
 
-commands, `cgro COMMAND --help` shows their options:
+commands (`cgro COMMAND --help` shows the options):
 """ + "\n".join(f"  {name:<11}{words}" for name, words in COMMANDS.items())
 USER_ERROR, READER_LEFT = 2, 141
 KEPT = {"simulate": "finished cells are kept", "reproduce": "finished cells are kept", "train": "checkpoints are kept"}
-"""What a command keeps when it is stopped; the others begin anew."""
+"""What a command keeps when it is interrupted; the other commands start over."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code.
 
-    0 done, 1 a check failed or all runs of a simulation diverged, 2 a user's mistake or an output that cannot be
-    written, 130, 143 and 129 stopped by Ctrl-C, SIGTERM and SIGHUP, 141 nobody reads standard output.
+    0: success. 1: a check failed, or all runs of a simulation diverged. 2: user error, or output that cannot be
+    written. 130, 143, 129: stopped by Ctrl-C, SIGTERM, SIGHUP. 141: standard output was closed by its reader.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     with streams.guarded(), interrupts.answered() as stop:
@@ -49,10 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             return _flushed(arguments)
         except (Exception, KeyboardInterrupt) as error:
-            # What a signal stops may end in any error: that of a worker that it ended, say.
+            # Work stopped by a signal may end in any error, e.g. that of a worker that the signal killed.
             if stop.number is not None or isinstance(error, KeyboardInterrupt):
                 stop.given = True
-                print(f"\ncgro: interrupted; {_how_to_go_on(arguments, error)}", file=sys.stderr)
+                print(f"\ncgro: interrupted; {_how_to_resume(arguments, error)}", file=sys.stderr)
                 return stop.code
             if isinstance(error, streams.OutputLostError):
                 if error.reader_left:
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _flushed(arguments: list[str]) -> int:
-    """The command's exit code, once its output has left."""
+    """Run the command and flush its output; returns the exit code."""
     try:
         return _dispatch(arguments)
     except SystemExit as stop:
@@ -78,7 +78,7 @@ def _flushed(arguments: list[str]) -> int:
         sys.stdout.flush()
 
 
-def _how_to_go_on(arguments: Sequence[str], error: BaseException) -> str:
+def _how_to_resume(arguments: Sequence[str], error: BaseException) -> str:
     if isinstance(error, StorageError):  # it says what is kept
         return streams.clean(str(error))
     kept = KEPT.get(arguments[0]) if arguments else None
@@ -88,7 +88,7 @@ def _how_to_go_on(arguments: Sequence[str], error: BaseException) -> str:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    """Read the command line and run the command; only what it needs is imported, so that help is immediate."""
+    """Read the command line and run the command. Imports only what it needs, so that help is immediate."""
     match arguments:
         case []:
             raise UserError("the following arguments are required: COMMAND; see `cgro --help`")
@@ -103,16 +103,16 @@ def _dispatch(arguments: list[str]) -> int:
                 hint = did_you_mean(name, COMMANDS, cutoff=0.6)
                 raise UserError(f"invalid choice: {name!r}; {hint}choose one of {', '.join(COMMANDS)}")
     if any("\0" in word for word in words):
-        raise UserError(f"{next(word for word in words if chr(0) in word)}: no name or path holds the character 0")
+        raise UserError(f"{next(word for word in words if chr(0) in word)}: a null character is not allowed")
     command = import_module(f"cgro.cli.{name}")
-    if name == "list" and not words:  # which takes less time than to import tyro
+    if name == "list" and not words:  # faster than importing tyro
         return int(command.run(command.Options(), None))
     from cgro.cli.reading import Page, read
 
     page = command.page(words) if hasattr(command, "page") else Page(f"cgro {name}")
     options, rest = read(command.Options, words, page)
     if name not in ("list", "figure"):
-        available_cores()  # refuses a wrong CGRO_THREADS before any work
+        available_cores()  # refuses an invalid CGRO_THREADS before any work
     if getattr(options, "quiet", False):
         logging.getLogger("cgro").setLevel(logging.WARNING)
     with reading_from(getattr(options, "data_dir", None)):

@@ -1,4 +1,4 @@
-"""`cgro memorize`: from a file of labelled points to a network, its certificate, its size and files."""
+"""`cgro memorize`: from a file of labelled points to a robust memorizer with its certificate and files."""
 
 from __future__ import annotations
 
@@ -27,38 +27,38 @@ _SIZE = tyro.conf.create_mutex_group(required=False, title="size of the balls")
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """A ReLU network that robustly memorizes labelled points, its certificate and its size."""
+    """Build a ReLU network that robustly memorizes labelled points; certify it and report its size."""
 
     points: Annotated[File[Path], tyro.conf.Positional]
-    """.csv table with a label in each row, or .npz with points and labels."""
+    """A .csv table with one label per row, or an .npz file with arrays points and labels."""
     label: Name[str | None] = None
-    """Column of the label; without it label, class, target or y, else the last."""
+    """Column of the labels; by default label, class, target or y, else the last column."""
     norm: Choice[Literal["1", "2", "inf"]] = "inf"
-    """Norm of the perturbation."""
+    """Norm of the perturbations."""
     radius: Annotated[Fraction[float | None], _SIZE] = None
     """Perturbation radius in input units, e.g. 0.03 or 8/255."""
     ratio: Annotated[Fraction[float], _SIZE] = 0.5
-    """Radius over half the separation, in (0, 1)."""
+    """Perturbation radius divided by half the separation, in (0, 1)."""
     construction: Name[str | None] = None
-    """Which construction; without it the first for the norm."""
+    """Construction to use; by default the first one for the norm."""
     readout: Choice[Literal["sign", "label"] | None] = None
-    """How labels are read off; without it sign for the labels -1 and 1, label for others."""
+    """How to read off labels; by default sign for labels -1 and 1, label for others."""
     verify: Count[int] = 5
-    """Points certified again from the weights alone."""
+    """Number of points certified a second time from the weights alone."""
     nodes: Positive[int] = 10_000
-    """MILP branch-and-bound nodes for each of them; 10000 take seconds to minutes."""
+    """MILP branch-and-bound nodes for each of these points; 10000 nodes take seconds to minutes."""
     export: Count[int] = 0
-    """Write ONNX and VNN-LIB properties of so many points, the first ones."""
+    """Export ONNX and VNN-LIB properties of this many points, the first ones."""
     export_dtype: Choice[Literal["float64", "float32"] | None] = None
-    """Numbers of the ONNX file, float64 without it; a network rounded to float32 is certified again."""
+    """Number type of the ONNX file, by default float64; a network rounded to float32 is certified again."""
     output: Folder[Path | None] = None
-    """Folder of the files; without it FILE without suffix, -memorizer."""
+    """Output folder; by default the name of FILE without its suffix, plus -memorizer."""
     json: Flag = False
-    """Print the report as JSON, which report.json holds too."""
+    """Print the report as JSON (also saved as report.json)."""
 
 
 def run(options: Options, _rest: Rest) -> int:
-    """Build, certify, write, print a report; 0 if every point is certified, 1 otherwise."""
+    """Build, certify, save and report; returns 0 if every point is certified, 1 otherwise."""
     from cgro.base.validate import between
     from cgro.cli.memorizer_report import examine, exported_as, network_files, shown
     from cgro.data.separation import opposite_separation
@@ -76,7 +76,7 @@ def run(options: Options, _rest: Rest) -> int:
     separation = opposite_separation(table.data, options.norm)
     radius = options.radius if options.radius is not None else options.ratio * separation.distance / 2
     task = memorization_task(table.data, None, options.norm, radius, separation=separation)
-    reads_labels = options.readout is not None and construction != "lipschitz"  # which reads the sign alone
+    reads_labels = options.readout is not None and construction != "lipschitz"  # lipschitz always reads the sign
     memorizer = build(task, construction, {"readout": options.readout} if reads_labels else {})
     files, exported = exported_as(memorizer, precision, options.export, options.nodes)
     report = examine(memorizer, options.verify, options.nodes) | exported
@@ -94,12 +94,12 @@ def run(options: Options, _rest: Rest) -> int:
         Console().print(grid)
         print(folder)
     proved = report["certified by structure"] == table.data.size and report["refuted"] == 0
-    rounded = exported["exported"] if precision == "float32" else None  # which has a certificate of its own
+    rounded = exported["exported"] if precision == "float32" else None  # has its own certificate
     return 0 if proved and (rounded is None or rounded["certified"] == rounded["points"]) else NOT_CERTIFIED
 
 
 def _about(path: Path, table: Table, report: dict[str, Any]) -> dict[str, Any]:
-    """The report, with what was read."""
+    """The report, with a description of the input."""
     i, j = report["closest pair"]
     return {
         "points file": str(path),
@@ -111,7 +111,7 @@ def _about(path: Path, table: Table, report: dict[str, Any]) -> dict[str, Any]:
 
 
 def _construction(options: Options) -> str:
-    """The construction asked for, or the first of the norm. Raises: UserError for one that is not for it."""
+    """The construction asked for, or the first one for the norm. Raises: UserError if it is not for this norm."""
     from cgro.memorizers.constructions import NORMS
 
     allowed = (*NORMS[options.norm], "grid_cells")
@@ -119,18 +119,18 @@ def _construction(options: Options) -> str:
     if name not in allowed:
         raise UserError(f"construction must be one of {', '.join(allowed)} in l_{options.norm}, got {name!r}")
     if name == "lipschitz" and options.readout == "label":
-        raise UserError("readout is 'label': lipschitz reads the sign; take another construction")
+        raise UserError("readout must be sign with construction lipschitz, got 'label'; choose another construction")
     return name
 
 
 def _precision(construction: str, options: Options) -> Precision:
-    """Numbers of the ONNX file. Raises: UserError, before any work, for what cannot be exported."""
+    """Number type of the ONNX file. Raises: UserError, before any work, if the network cannot be exported."""
     from cgro.networks.export import require_exportable
 
     if options.export:
         if construction == "grid_cells":
-            raise UserError(f"construction {construction} has exact weights: ONNX holds floats; do not export")
+            raise UserError(f"construction {construction} has exact weights, which ONNX cannot hold; omit --export")
         require_exportable(options.norm)
     elif options.export_dtype:
-        raise UserError("--export-dtype is for --export N; say how many points to export")
+        raise UserError("--export-dtype requires --export N, the number of points to export")
     return options.export_dtype or "float64"

@@ -1,4 +1,4 @@
-"""The folder that `cgro memorize` writes: new, or written by itself before; never one of the user's."""
+"""The output folder of `cgro memorize`: new, or from an earlier run; never a folder with other files."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _OURS = re.compile(
 
 
 def own_folder(folder: Path) -> Path:
-    """The folder, if it can be written whole: it is not there, is empty, or holds the files of an earlier run only.
+    """The folder, if it may be replaced: it does not exist, is empty, or holds only files of an earlier run.
 
-    Raises: UserError for another folder, naming a file; StorageError where nothing can be written.
+    Raises: UserError for any other folder, naming a file in it; StorageError if it cannot be written.
     """
     place = folder.resolve()
     if place.exists() and not place.is_dir():
@@ -37,7 +37,7 @@ def own_folder(folder: Path) -> Path:
 
 
 def _foreign(folder: Path) -> str | None:
-    """Some file there that is not of an earlier run, or None."""
+    """A file in the folder that is not from an earlier run, or None."""
     some = None
     for root, _, names in os.walk(folder):
         for name in sorted(names):

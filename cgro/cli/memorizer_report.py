@@ -1,4 +1,4 @@
-"""What `cgro memorize` writes and reports: files, numbers for programs, and the same numbers as rows for people."""
+"""Files and report of `cgro memorize`: numbers for programs, and the same numbers as a table for people."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from cgro.networks.relu import ReluNetwork
 
 
 def examine(memorizer: Memorizer, verify: int, nodes: int) -> dict[str, Any]:
-    """Everything worth knowing of a memorizer: hypotheses, sizes beside formula and lower bound, certificates.
+    """The report on a memorizer: hypotheses, sizes with formula and lower bound, certificates.
 
-    Values are numbers, texts, lists and dictionaries, as JSON has them; a number that is not finite is None.
+    Values are JSON types; numbers that are not finite are None.
     """
     task, network, size, claimed = memorizer.task, memorizer.network, memorizer.network.size, memorizer.claimed
     weights = _by_weights(memorizer, verify, nodes)
@@ -56,7 +56,7 @@ def examine(memorizer: Memorizer, verify: int, nodes: int) -> dict[str, Any]:
 
 
 def _by_weights(memorizer: Memorizer, verify: int, nodes: int) -> dict[str, Any]:
-    """The verdict on the first `verify` points from the weights alone."""
+    """Certification of the first `verify` points from the weights alone."""
     task, network = memorizer.task, memorizer.network
     points, labels = task.data.points[:verify], task.data.labels[:verify]
     if not len(points):
@@ -76,19 +76,19 @@ def _by_weights(memorizer: Memorizer, verify: int, nodes: int) -> dict[str, Any]
 
 
 def verdict(found: Certificate) -> dict[str, Any]:
-    """A certificate's counts."""
+    """The counts of a certificate."""
     return {"points": len(found.status), **found.by_status, "by tier": found.by_tier}
 
 
 def largest_change(network: ReluNetwork, rounded: ReluNetwork) -> float:
-    """Largest difference of two weights or biases at the same place."""
+    """Largest difference between corresponding weights or biases."""
     pairs = zip(network.layers, rounded.layers, strict=True)
     parts = [(v - w, c - b) for (w, b), (v, c) in pairs]
     return max(float(np.abs(d.data if sparse.issparse(d) else d).max(initial=0.0)) for part in parts for d in part)
 
 
 def shown(report: Mapping[str, Any]) -> dict[str, str]:
-    """Rows for people."""
+    """The report as rows of a table."""
     i, j = report["closest pair"]
     rows = report["rows of the closest pair"]
     where = f" (rows {rows[0]:,} and {rows[1]:,} of the file)" if rows else ""
@@ -131,7 +131,7 @@ def _finite(value: float) -> float | None:
 
 
 def network_files(memorizer: Memorizer, table: Table) -> dict[str, bytes]:
-    """The network, and the names of the labels that it gives, if the file of points had names."""
+    """The network, and the names of its labels if the input file had names."""
     if isinstance(memorizer.network, ReluNetwork):
         files = {"network.safetensors": packed(memorizer.network)}
     else:
@@ -144,7 +144,7 @@ def network_files(memorizer: Memorizer, table: Table) -> dict[str, bytes]:
 def exported_as(
     memorizer: Memorizer, precision: Precision, count: int, nodes: int
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """Files for other verifiers, and what the report says of them: a rounded network gets a certificate of its own."""
+    """Files for other verifiers, and their entry in the report; a rounded network is certified separately."""
     if not count:
         return {}, {"exported": None}
     task, network = memorizer.task, memorizer.float_network

@@ -1,4 +1,4 @@
-"""How a command line is read: options and fields are dataclasses, read together; a mistake becomes one line."""
+"""Reading the command line: options and configuration are dataclasses, parsed together; errors take one line."""
 
 from __future__ import annotations
 
@@ -16,35 +16,37 @@ from typing import Annotated, Any, NamedTuple
 import tyro
 
 from cgro.base.errors import UserError
+from cgro.cli.help_texts import dataclass_fields
 from cgro.cli.values import REGISTRY
 from cgro.runs.registry import did_you_mean
 
-COMMON = "How it runs, and where its results are kept."
+REGISTRY.struct_rule(dataclass_fields)
+COMMON = "How to run it and where to store results."
 
 
 @dataclass(frozen=True)
 class Page:
-    """What a command takes besides its own options, and how its help page begins."""
+    """The configuration that a command takes besides its own options, and the start of its help page."""
 
     call: str
-    """What `--help` follows."""
+    """The command as typed, without options."""
     fields: Any = None
     """A frozen dataclass, or None."""
     preset: Any = None
-    """An instance of it: the defaults."""
+    """An instance of it with the defaults."""
     about: str | None = None
-    """None: the docstring of the command's options."""
+    """Description on the help page; None: the docstring of the command's options."""
     advice: str = ""
-    """Follows the complaint about words that nothing takes."""
+    """Advice in the message about unrecognized arguments."""
 
 
 class Rest(NamedTuple):
-    """What was typed besides a command's own options."""
+    """The command line without the command's own options."""
 
     fields: Any
     """An instance of the page's dataclass, or None."""
     words: tuple[str, ...]
-    """As they were typed."""
+    """The arguments as typed."""
 
 
 def read(options: type, words: Sequence[str], page: Page) -> tuple[Any, Rest]:
@@ -54,7 +56,7 @@ def read(options: type, words: Sequence[str], page: Page) -> tuple[Any, Rest]:
     columns = shutil.get_terminal_size().columns
     how: dict[str, Any] = {
         "prog": page.call,
-        # tyro breaks lines only before what is no letter.
+        # tyro keeps a line break only before a character that is not a letter.
         "description": textwrap.fill(about, min(120, columns), initial_indent="  ", subsequent_indent="  "),
         "registry": REGISTRY,
     }
@@ -67,7 +69,7 @@ def read(options: type, words: Sequence[str], page: Page) -> tuple[Any, Rest]:
             raise
         raise UserError(f"{_complaint(stop, box.getvalue())}; see `{page.call} --help`") from None
     if unknown:
-        # A flag's value, --quiet=1, comes back without the flag.
+        # The value of a flag, e.g. of --quiet=1, comes back without the flag.
         shown = [next((word for word in words if word.endswith(f"={part}")), part) for part in unknown]
         hint = did_you_mean(shown[0].partition("=")[0], _option_names(kind, how), cutoff=0.6)
         raise UserError(f"unrecognized arguments: {' '.join(shown)}; {hint}{page.advice}see `{page.call} --help`")
@@ -78,12 +80,12 @@ def read(options: type, words: Sequence[str], page: Page) -> tuple[Any, Rest]:
 
 
 def summary(kind: type) -> str:
-    """The first paragraph of its docstring, in one line."""
+    """The first paragraph of the docstring, as one line."""
     return " ".join((kind.__doc__ or "").partition("\n\n")[0].split())
 
 
 def preset_in(words: Sequence[str], allowed: Sequence[str]) -> str:
-    """The preset that is typed; the first one where none is, or where it is wrong, which reading refuses."""
+    """The preset on the command line; the first allowed one if none or an invalid one is given (`read` refuses it)."""
     asked = allowed[0]
     for word, after in pairwise([*words, ""]):
         option, equals, value = word.partition("=")
@@ -93,7 +95,7 @@ def preset_in(words: Sequence[str], allowed: Sequence[str]) -> str:
 
 
 def _together(options: type, page: Page) -> type:
-    """A dataclass of both: fields by their own names, the command's options below them on the help page."""
+    """A dataclass of both; the help page shows the fields first, then the command's options."""
     return make_dataclass(
         "Together",
         [
@@ -107,19 +109,19 @@ def _together(options: type, page: Page) -> type:
 
 def _option_names(kind: Any, how: dict[str, Any]) -> list[str]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the only public way to a parser's options
+        warnings.simplefilter("ignore", DeprecationWarning)  # the only public access to a parser's options
         parser = tyro.extras.get_parser(kind, **how)
     return [name for action in parser._actions for name in action.option_strings if name.startswith("--")]
 
 
 def _complaint(stop: SystemExit, box: str) -> str:
-    """What is wrong, in one line: in the words of whoever refused a value, else in tyro's."""
+    """The error in one line: our own message if one of our types refused the value, else tyro's."""
     lines = [line.strip("│ ") for line in box.splitlines()[1:]]
-    # On terminals that are not UTF-8 the frame is of blanks and hyphens.
+    # On terminals without UTF-8 the frame consists of blanks and hyphens.
     text = " ".join(takewhile(lambda line: not _is_rule(line), dropwhile(_is_rule, lines))).rstrip(" .!")
     cause: BaseException | None = stop.__context__
     while cause is not None:
-        if isinstance(cause, UserError):  # of one of our dataclasses
+        if isinstance(cause, UserError):  # raised by one of our dataclasses
             raise cause from None
         if type(cause) is ValueError and (name := re.match(r"Error parsing (\S+):", text)):
             return f"{name[1]} {cause}"

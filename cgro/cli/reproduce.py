@@ -1,4 +1,4 @@
-"""`cgro reproduce`: every experiment, check and figure, and the report of them."""
+"""`cgro reproduce`: run every experiment, check and figure, and write the report."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Options(Work):
 
 
 def run(options: Options, _rest: Rest) -> int:
-    """Run, check, draw, write, and print where the report lies; 1 if a check fails."""
+    """Run, check, draw, write the report and print its path; returns 1 if a check fails."""
     from cgro.claims import checking
     from cgro.plots.report import Check, Section, write_report
     from cgro.runs.workers import processes
@@ -42,7 +42,7 @@ def run(options: Options, _rest: Rest) -> int:
     results: dict[str, xr.Dataset] = {}
     for folder in (options.results, options.results / "figures"):
         remove_leftovers(folder)
-    with processes(jobs) as pool:  # once for everything: starting them takes seconds
+    with processes(jobs) as pool:  # one pool for everything: starting it takes seconds
         for name, experiment in find_all("experiment").items():
             config = experiment.preset(options.preset)
             own = worker_count(options, experiment, config)

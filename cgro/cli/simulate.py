@@ -1,4 +1,4 @@
-"""`cgro simulate`: one experiment, whose fields are options."""
+"""`cgro simulate`: run one experiment; the fields of its configuration are options."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ ALL_DIVERGED = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Work):
-    """Run an experiment, whose fields are options: `cgro simulate NAME --help` shows them."""
+    """Run an experiment. The fields of its configuration are options; `cgro simulate NAME --help` shows them."""
 
     name: Annotated[Name[str], tyro.conf.Positional]
-    """Experiment, see `cgro list`."""
+    """Name of the experiment, see `cgro list`."""
 
 
 def page(words: Sequence[str]) -> Page:
-    """The fields of the experiment that is named first, at the values of the preset."""
+    """The configuration of the named experiment, with the values of the preset."""
     if not words or words[0].startswith("-"):
         if {"-h", "--help"} & set(words):
             return Page("cgro simulate")
-        raise UserError("required: NAME of an experiment, before its options; see `cgro list`")
+        raise UserError("required: NAME of an experiment, before the options; see `cgro list`")
     experiment: Experiment[Any] = find("experiment", words[0])
     preset = preset_in(words, get_args(Preset))
     about = f"{summary(experiment.Config)} Defaults are those of --preset {preset}."
@@ -43,7 +43,7 @@ def page(words: Sequence[str]) -> Page:
 
 
 def run(options: Options, rest: Rest) -> int:
-    """Run it, store its result and say where it lies; 1 if all of its runs diverged."""
+    """Run the experiment, store the result and print its path; returns 1 if all runs diverged."""
     from cgro.base.work import count_diverged
 
     name, config = options.name, rest.fields
@@ -54,7 +54,7 @@ def run(options: Options, rest: Rest) -> int:
     diverged, runs = count_diverged(result)
     if diverged:
         log.warning(
-            "warning: %s runs diverged: a number overflowed, and records from there on are missing (NaN); "
+            "warning: %s runs diverged: a number overflowed, and later records are missing (NaN); "
             "give a smaller learning rate",
             f"all {runs:,}" if diverged == runs else f"{diverged:,} of {runs:,}",
         )

@@ -1,4 +1,4 @@
-"""`cgro train`: one network on images; the fields of its configuration are options."""
+"""`cgro train`: train one network on images; the fields of its configuration are options."""
 
 from __future__ import annotations
 
@@ -29,40 +29,40 @@ if TYPE_CHECKING:  # imported where work begins
 log = logging.getLogger(__name__)
 Preset = Literal["digits", "mnist", "cifar10"]
 FILES = ("curves.nc", "best.safetensors", "last.safetensors")
-"""What a training run leaves; the best network, if images were held out to choose it by."""
+"""Files of a training run; the best network exists only if images were held out to select it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How the command trains."""
+    """How to train, and where to save checkpoints."""
 
     results: Results = field(default_factory=results_folder)
     preset: Choice[Preset] = "digits"
     """Data set, network and recipe."""
     output: Folder[Path | None] = None
-    """Folder of the checkpoints; without it RESULTS/train/HASH."""
+    """Folder for the checkpoints; by default RESULTS/train/HASH."""
     fresh: Flag = False
-    """Begin anew, deleting the checkpoints of this configuration."""
+    """Start over and delete the checkpoints of this configuration."""
     checkpoint_every: Seconds[float] = 120.0
-    """Seconds between checkpoints, besides the last."""
+    """Seconds between checkpoints; one is always saved at the end."""
     quiet: Quiet = False
     data_dir: DataDir = None
 
 
 def page(words: Sequence[str]) -> Page:
-    """The fields of the configuration, at the values of the preset."""
+    """The fields of the configuration, with the values of the preset."""
     from cgro.training.config import TrainingConfig
 
     preset = preset_in(words, get_args(Preset))
     about = (
         f"{summary(TrainingConfig)} Repeat an interrupted command to resume it; `torchrun --nproc-per-node N -m cgro "
-        f"train ...` shares it among N processes. Defaults are those of --preset {preset}."
+        f"train ...` trains on N processes. Defaults are those of --preset {preset}."
     )
     return Page("cgro train", TrainingConfig, getattr(TrainingConfig, preset)(), about)
 
 
 def run(options: Options, rest: Rest) -> int:
-    """Train, or go on with, one network; print its files and its best and last accuracies."""
+    """Train one network, resuming if possible; print its files and its best and last accuracies."""
     import torch
     from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -72,7 +72,7 @@ def run(options: Options, rest: Rest) -> int:
     from cgro.training.run import TrainingRun
 
     config: TrainingConfig = rest.fields
-    # Processes of one machine share its cores.
+    # Processes on one machine share its cores.
     torch.set_num_threads(max(1, available_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     team = Team.joined(resolve_device(config.device))
     folder = options.output or options.results / "train" / store.content_hash("train", store.as_json(config))
@@ -84,11 +84,11 @@ def run(options: Options, rest: Rest) -> int:
     curves = _finished(folder, config)
     if curves is not None:
         if team.rank == 0:
-            log.info("trained already; --fresh trains anew")
+            log.info("already trained; --fresh trains again")
             _print_curves(curves)
             _print_files(folder)
         return 0
-    store.git_commit()  # remembered as it is now
+    store.git_commit()  # cached, so that it is the commit at the start of the run
     start = time.perf_counter()
     run = TrainingRun(config, folder, team=team, every=options.checkpoint_every)
     before = run.trainer.step
@@ -102,16 +102,16 @@ def run(options: Options, rest: Rest) -> int:
     store.save(curves.assign_attrs(store.provenance(config, seconds), experiment="train"), folder / "curves.nc")
     images = (run.trainer.step - before) * config.batch_size
     if images:
-        log.info("%.0f s, %.0f images/s with evaluations", seconds, images / seconds)
+        log.info("%.0f s, %.0f images/s including evaluations", seconds, images / seconds)
     _print_curves(curves)
     _print_files(folder)
     return 0
 
 
 def _finished(folder: Path, config: TrainingConfig) -> xr.Dataset | None:
-    """The learning curves of a run of this configuration that is finished, and whose files are all there.
+    """The learning curves of a finished run of this configuration, if all its files exist.
 
-    Raises: UserError for a file that is damaged, or of another configuration.
+    Raises: UserError for a file that is damaged or of another configuration.
     """
     from cgro.runs import store
     from cgro.training.checkpoint import Checkpoint
@@ -131,12 +131,12 @@ def _finished(folder: Path, config: TrainingConfig) -> xr.Dataset | None:
 
 def _print_files(folder: Path) -> None:
     if not (folder / "best.safetensors").exists():
-        log.info("no images are held out to choose a best checkpoint by: there is the last one alone")
+        log.info("no images were held out to select the best checkpoint: only the last one is saved")
     print(*(folder / name for name in FILES if (folder / name).exists()), sep="\n")
 
 
 def _print_curves(curves: xr.Dataset) -> None:
-    """Accuracies at the best and at the last epoch."""
+    """Print the accuracies at the best and the last epoch."""
     from cgro.training.run import PARTS
 
     epochs = {"last": int(curves["epoch"][-1])}
@@ -157,7 +157,7 @@ def _print_curves(curves: xr.Dataset) -> None:
 
 @contextmanager
 def bar_of(total: float, unit: str, *, quiet: bool) -> Iterator[tqdm]:
-    """A bar that ends with its work."""
+    """A progress bar that closes when the block ends."""
     bar_format = "{l_bar}{bar}| {n:.1f}/{total:.0f} {unit} [{elapsed}<{remaining}, {rate_fmt}]"
     with tqdm(total=total, unit=unit, disable=quiet, leave=False, smoothing=0.1, bar_format=bar_format) as bar:
         yield bar

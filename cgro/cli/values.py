@@ -1,6 +1,6 @@
-"""How the values of options are read from text: each type says what it takes, and refuses the rest in one line.
+"""Types of option values: how each is read from text, with errors of one line.
 
-A command writes `jobs: Jobs[int | None] = None`; fields of configurations need nothing, `REGISTRY` reads their numbers.
+A command writes `jobs: Jobs[int | None] = None`. Fields of configurations need no annotation: `REGISTRY` reads numbers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _type(read: Callable[[str], Any], metavar: str) -> PrimitiveConstructorSpec[
             return read(words[0])
         except UserError as error:
             problem = str(error)
-        raise ValueError(problem)  # no UserError: what is wrong lacks the name of the option
+        raise ValueError(problem)  # not a UserError: the message lacks the name of the option
 
     return PrimitiveConstructorSpec(
         nargs=1,
@@ -61,7 +61,7 @@ def _folder(text: str) -> Path:
 
 
 def _count(text: str, low: int = 0) -> int:
-    # Digits of other scripts are decimal, too.
+    # Digits of other scripts are decimal too.
     if not (text.isascii() and text.isdecimal()) or len(text) > 18 or int(text) < low:
         raise UserError(f"must be a {'positive' if low else 'non-negative'} integer, got {text!r}")
     return int(text)
@@ -81,7 +81,7 @@ def _seconds(text: str) -> float:
 
 _DEFAULT = tyro.conf.arg(help_behavior_hint=lambda value: "" if value == "None" else f"(default: {value})")
 Name = Annotated[T, _type(_text, "NAME"), _DEFAULT]
-"""Text that is not empty."""
+"""Non-empty text."""
 Address = Annotated[T, _type(_text, "ADDRESS"), _DEFAULT]
 File = Annotated[T, _type(_file, "FILE"), _DEFAULT]
 Folder = Annotated[T, _type(_folder, "DIR"), _DEFAULT]
@@ -91,25 +91,25 @@ Positive = Annotated[T, _type(partial(_count, low=1), "N"), _DEFAULT]
 """1, 2, ..."""
 Jobs = Annotated[T, _type(_jobs, "N"), _DEFAULT]
 Fraction = Annotated[T, _type(read_fraction, "X"), _DEFAULT]
-"""A number, or a quotient like 8/255."""
+"""A number or a quotient such as 8/255."""
 Seconds = Annotated[T, _type(_seconds, "S"), _DEFAULT]
 """A finite time above 0."""
 Choice = Annotated[T, _DEFAULT]
-"""A Literal, or None, which nobody can type."""
+"""A Literal, or None as a default."""
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")]
-"""False unless it is typed."""
-Results = Annotated[Folder[Path], tyro.conf.arg(help="Folder of results; CGRO_RESULTS sets the default.")]
-DataDir = Annotated[Folder[Path | None], tyro.conf.arg(help="Folder of image data sets; without it CGRO_DATA.")]
-Quiet = Annotated[Flag, tyro.conf.arg(help="No progress, only the result.")]
+"""False unless given."""
+Results = Annotated[Folder[Path], tyro.conf.arg(help="Folder for results; $CGRO_RESULTS sets the default.")]
+DataDir = Annotated[Folder[Path | None], tyro.conf.arg(help="Folder of image data sets; by default $CGRO_DATA.")]
+Quiet = Annotated[Flag, tyro.conf.arg(help="Show no progress, only the result.")]
 Names = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[NAME ...]", help_behavior_hint="")]
-"""Words without an option."""
+"""Positional arguments."""
 
 REGISTRY = ConstructorRegistry()
 
 
 @REGISTRY.primitive_rule
 def _choices(about: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    """One of the texts of a Literal."""
+    """One of the values of a Literal."""
     literal = next((kind for kind in (about.type, *get_args(about.type)) if get_origin(kind) is Literal), None)
     if literal is None:
         return None
@@ -125,12 +125,12 @@ def _choices(about: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
 
 @REGISTRY.primitive_rule
 def _series(about: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    """Any number of values; tyro's own rule does not say which one is wrong."""
+    """Any number of values; unlike tyro's own rule, it says which one is wrong."""
     kinds = get_args(about.type)
     if get_origin(about.type) is not tuple or kinds[1:] != (...,):
         return None
     one = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(kinds[0], about.markers))
-    if not isinstance(one, PrimitiveConstructorSpec):  # a dataclass, say
+    if not isinstance(one, PrimitiveConstructorSpec):  # e.g. a dataclass
         return None
     return PrimitiveConstructorSpec(
         nargs="*",
@@ -143,7 +143,7 @@ def _series(about: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
 
 @REGISTRY.primitive_rule
 def _numbers(about: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    """Integers and real numbers as `cgro.base.numerals` reads them, the latter also as quotients; or None."""
+    """Integers and real numbers as `cgro.base.numerals` reads them, real numbers also as quotients; or None."""
     kinds = set(get_args(about.type)) or {about.type}
     if kinds - {NoneType} not in ({int}, {float}):
         return None

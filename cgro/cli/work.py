@@ -1,4 +1,4 @@
-"""What `cgro simulate` and `cgro reproduce` share: options, and how a result is obtained."""
+"""Options and computation shared by `cgro simulate` and `cgro reproduce`."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ Preset = Literal["quick", "paper"]
 
 
 def results_folder() -> Path:
-    """The default of --results; empty is as good as unset."""
+    """The default of --results; an empty variable counts as unset."""
     return Path(os.environ.get("CGRO_RESULTS") or "results")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """How experiments are run."""
+    """How to run experiments."""
 
     results: Results = field(default_factory=results_folder)
     preset: Choice[Preset] = "quick"
-    """quick: a minute; paper: full scale."""
+    """quick: about a minute; paper: full scale."""
     jobs: Jobs[int | None] = None
-    """Worker processes; without it one for each core if a cell of the experiment uses one core, else 1."""
+    """Number of worker processes; by default one per core if each cell uses a single core, else 1."""
     dask: Address[str | None] = None
-    """Compute on the Dask cluster with this scheduler address."""
+    """Compute on the Dask cluster with this scheduler address, e.g. tcp://HOST:8786."""
     fresh: Flag = False
     """Recompute stored results."""
     quiet: Quiet = False
@@ -57,18 +57,18 @@ def obtain(
     options: Work,
     fields: Sequence[str] = (),
 ) -> tuple[Path, xr.Dataset]:
-    """The stored result of a configuration, computed now if it is not there; `fields` is what was typed of it."""
+    """The stored result of a configuration, or a new one; `fields` are its options as typed."""
     from cgro.runs import store
 
     path = store.result_path(options.results, name, config)
     remove_leftovers(path.parent)
     if path.exists() and not options.fresh:
-        log.info("%s: stored already, %s", name, path)
+        log.info("%s: already stored in %s", name, path)
         stored = store.load_result(path, name, config)
         store.require_same_files(f"result file {path}", stored.attrs, config)
         return path, stored
     log.info("%s: computing", name)
-    store.git_commit()  # remembered as it is now
+    store.git_commit()  # cached, so that it is the commit at the start of the run
     start = time.perf_counter()
     result = experiment.run(config, context)
     preset = ("--preset", options.preset) if options.preset != "quick" else ()
@@ -81,7 +81,7 @@ def obtain(
 
 @contextmanager
 def stored_context(options: Work, name: str, jobs: int, executor: Executor | None = None) -> Iterator[StoredContext]:
-    """Where its cells are computed and kept."""
+    """The context that computes and stores the cells of an experiment."""
     from cgro.runs.cluster import dask_cluster
     from cgro.runs.context import StoredContext
 
@@ -97,7 +97,7 @@ def stored_context(options: Work, name: str, jobs: int, executor: Executor | Non
 
 
 def worker_count(options: Work, experiment: Experiment[Any], config: Any) -> int:
-    """Worker processes: as asked for, else one for each core where cells use one core; on a GPU they would share it."""
+    """Number of worker processes: as asked for, else one per core if cells use one core each and no GPU."""
     if options.jobs is not None:
         return options.jobs
     return available_cores() if experiment.one_core_cells and not computes_on_gpu(config) else 1

@@ -1,7 +1,7 @@
 """Activations of the patch network, sgn(z)|z|^q and max(z, 0)^q, and their slopes, for numpy and torch alike.
 
-A function phi of yours, from torch tensors to torch tensors of the same shape, may take their place in the direct
-engine. All output weights are +1 then, as with "odd"; the exponent is without meaning.
+The direct engine also takes your own function phi, from torch tensors to torch tensors of the same shape. All output
+weights are then +1, as with "odd", and the exponent is ignored.
 """
 
 from __future__ import annotations

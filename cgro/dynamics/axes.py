@@ -25,14 +25,14 @@ LABELS = {
     "adversarial_weight": r"adversarial weight $\lambda$",
     "learning_rate": r"learning rate $\eta$",
 }
-"""Fields of a setting that an axis may name, with their labels."""
+"""Fields of a setting that an axis may vary, with their labels."""
 _VALUE = 100.0
-"""Bytes that a value of an axis takes while the axis is made."""
+"""Bytes per value while an axis is made."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of a diagram."""
+    """One axis of a phase diagram."""
 
     name: str
     """Field of the setting that varies, e.g. radius_ratio, noise_norm, samples."""
@@ -43,7 +43,7 @@ class Axis:
     count: int
     """Number of values, >= 2."""
     log: bool = False
-    """Space the values evenly in their logarithm."""
+    """Space the values evenly on a logarithmic scale."""
 
     def __post_init__(self) -> None:
         require_axis(self.name)
@@ -63,7 +63,7 @@ class Axis:
 
     @property
     def values(self) -> list[float]:
-        """The values, rounded to distinct integers for a size."""
+        """The values; for integer fields, rounded to distinct integers."""
         spaced = (np.geomspace if self.log else np.linspace)(self.low, self.high, self.count)
         if self.is_integer:
             spaced = np.unique(spaced.round())
@@ -71,22 +71,22 @@ class Axis:
 
     @property
     def size(self) -> int:
-        """At least the number of values, found without making them."""
+        """An upper bound on the number of values, found without making them."""
         return min(self.count, int(self.high) - int(self.low) + 1) if self.is_integer else self.count
 
     @property
     def is_integer(self) -> bool:
-        """Whether the field counts something."""
+        """Whether the field is an integer."""
         return is_integer(self.name)
 
 
 def is_integer(name: str) -> bool:
-    """Whether a field of the setting counts something."""
+    """Whether a field of the setting is an integer."""
     return {f.name: f.type for f in fields(PatchSetting)}[name] == "int"
 
 
 def require_axis(name: str) -> None:
-    """Refuse a name that no axis can have, suggesting the closest one. Raises: UserError."""
+    """Refuse the name of a field that cannot vary, suggesting the closest one. Raises: UserError."""
     if name not in LABELS:
         close = difflib.get_close_matches(name, LABELS, n=1)
         hint = f"did you mean {close[0]}? " if close else ""

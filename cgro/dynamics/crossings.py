@@ -1,11 +1,12 @@
-"""When the phases of a run end, exactly: every step is looked at, whatever is recorded (Li & Li, ICML 2025, section 5).
+"""The exact ends of the phases of a run: every step is checked, not only recorded ones.
 
     T_0   end of signal growth          alpha max_r |u_r| reaches 1
-    T_n   begin of noise memorization   the median over training samples of V_i reaches 0.1
+    T_n   start of noise memorization   the median over training samples of V_i reaches 0.1
     T_1   noise memorized               the median of V_i reaches 1
 
-A time is where the straight line between the last step below the level and the first step at or above it meets the
-level: between two whole numbers, as phases of a few steps need it. The compiled loop does the same (`kernel`).
+Times are interpolated linearly between the last step below the level and the first step at or above it, so that phases
+of a few steps are resolved. The compiled loop does the same (`kernel`). Reference: Li & Li, ICML 2025,
+arXiv:2306.01271, section 5.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from torch import Tensor
 
 NAMES = ("T_0", "T_n", "T_1")
 LEVELS = (1.0, 0.1, 1.0)
-LONG_NAMES = ("end of signal growth", "begin of noise memorization", "noise memorized")
+LONG_NAMES = ("end of signal growth", "start of noise memorization", "noise memorized")
 _TOGETHER = 64
-"""States that are looked at in one go: a GPU spends more on starting operations than on them."""
+"""States checked together: on a GPU, launching an operation costs more than computing it."""
 
 
 class Watch:
-    """Finds the first time at which each run of a batch reaches each level, from the states that it is shown."""
+    """Finds the first time at which each run of a batch reaches each level."""
 
     def __init__(self, signal: Float64[Tensor, " B"]) -> None:
         self._signal = signal
@@ -34,7 +35,7 @@ class Watch:
         self._waiting: list[tuple[Tensor, Tensor]] = []
 
     def see(self, step: int, u: Float64[Tensor, "B F"], V: Float64[Tensor, "B N"]) -> None:
-        """The state after `step` steps; steps come in order, one by one. The tensors must not be changed later."""
+        """Record the state after `step` steps. Steps must come one by one; the tensors must not be changed later."""
         if step == self._step:
             return
         self._step = step
@@ -43,12 +44,12 @@ class Watch:
             self._settle()
 
     def times(self) -> Float64[np.ndarray, "B 3"]:
-        """T_0, T_n and T_1 of each run; NaN for what has not been reached."""
+        """T_0, T_n and T_1 of each run; NaN if not reached yet."""
         self._settle()
         return self._times.cpu().numpy().copy()
 
     def keep(self, chosen: Int64[Tensor, " kept"]) -> None:
-        """Go on with these runs only."""
+        """Continue with these runs only."""
         self._settle()
         self._signal, self._times = self._signal[chosen], self._times[chosen]
         self._last = None if self._last is None else self._last[chosen]
@@ -59,7 +60,7 @@ class Watch:
         u, V = (torch.stack(tensors) for tensors in zip(*self._waiting, strict=True))
         median = _median(V)
         now = torch.stack([self._signal * u.abs().amax(-1), median, median], dim=-1)
-        # What is true of the first of all states came about at its step.
+        # A level that the very first state has reached counts as reached at its step.
         before = torch.cat([now[:1] if self._last is None else self._last[None], now[:-1]])
         weight = torch.where(before < self._levels, (self._levels - before) / (now - before), 1.0)
         last_steps = torch.arange(self._step - len(now), self._step, dtype=now.dtype, device=now.device)
@@ -70,6 +71,6 @@ class Watch:
 
 
 def _median(V: Float64[Tensor, "*steps N"]) -> Float64[Tensor, "*steps"]:
-    """Middle value, or the mean of the two in the middle."""
+    """The middle value, or the mean of the two middle values."""
     N = V.shape[-1]
     return V.sort(-1).values[..., (N - 1) // 2 : N // 2 + 1].mean(-1)

@@ -1,6 +1,6 @@
-"""The `direct` engine: the network with d-dimensional weights, autograd and gradient descent, as one would write it.
+"""The `direct` engine: the network with d-dimensional weights, trained by autograd and plain gradient descent.
 
-The readable reference for the reduced dynamics, and the engine for attacks that leave the set A.
+It is the readable reference for the reduced dynamics, and the engine for attacks that leave the set A.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PGD_STEPS = 10
 class DirectEngine:
     """Trains a batch of runs (of one dimension d) on the samples themselves.
 
-    Raises: UserError where the dimensions differ or only the Gram matrix is to be drawn.
+    Raises: UserError if the setting draws only the Gram matrix; ValueError if the dimensions differ.
     """
 
     def __init__(self, runs: Runs, device: torch.device | str = "cpu") -> None:
@@ -70,7 +70,7 @@ class DirectEngine:
             self._see(self.network(self.X))
 
     def _see(self, outputs: Float64[Tensor, "B N"]) -> None:
-        """Show the current state to the watch: what the noise adds to the margins is what the signal does not."""
+        """Show the current state to the watch; the noise part of a margin is the margin minus its signal part."""
         setting, u = self.runs.common, self.network.weights.detach()[:, :, 0].clone()
         alpha = self.runs.values("signal", self.device)
         signal = margins(alpha, u, self.network.signs, setting.exponent, setting.activation)
@@ -107,17 +107,17 @@ def attack_samples(
     runs: Runs,
     attack: Attack,
 ) -> Float64[Tensor, "B N P d"]:
-    """Adversarial samples: inside A by trying its end points, or PGD on the whole input.
+    """Adversarial samples: inside A by trying its end points, or by PGD on the whole input.
 
     The l_2 budget is delta; the l_inf budget is delta / sqrt(P d), the largest cube inside that ball. PGD takes
-    PGD_STEPS steps of 2.5 delta / PGD_STEPS from the sample itself.
+    PGD_STEPS steps of 2.5 delta / PGD_STEPS, starting from the sample itself.
     """
     delta = runs.values("radius", X.device)
     if attack in ("transfer", "worst"):
         if attack == "transfer":
             return _moved(X, labels, position, -delta)
         with torch.no_grad():
-            # End points of the segment, and the removal of the signal where the budget allows it.
+            # End points of the segment, and no signal at all if the budget allows it.
             ends = [-delta, delta, -torch.minimum(delta, runs.values("signal", X.device))]
             if callable(runs.common.activation):
                 ends = list(points_of(torch.zeros_like(delta), delta))

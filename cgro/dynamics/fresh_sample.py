@@ -1,11 +1,11 @@
-"""Clean and robust test error from the law of a fresh sample [D], not from d-dimensional test points.
+"""Clean and robust test error from the distribution of a fresh sample [D], without d-dimensional test points.
 
 Given the filters, the vector (<w_r, xi>)_r of a fresh noise patch is N(0, sigma^2 K), so a fresh sample has margin
 
     y f(X) = h_y(t) + y Z,    Z = sum_{j<P} sum_r a_r phi(g_jr),    g_j ~ N(0, sigma^2 K) independent,
 
-with h_y(alpha) clean and min_t h_y(t) under attack. Only Z is sampled, S times; each draw serves both labels, which
-for the odd activation is the antithetic pair Z, -Z.
+with h_y(alpha) clean and min_t h_y(t) under attack. Only Z is sampled, S times. Each draw is used for both labels; for
+the odd activation this is the antithetic pair Z, -Z.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def noise_response(
 ) -> Float64[Tensor, " S"]:
     """S = `draws` independent values of Z for one network; the same seed gives the same underlying normals."""
     eigenvalues, vectors = torch.linalg.eigh(K)
-    # K is positive semidefinite, singular where there are more filters than dimensions.
+    # K is positive semidefinite, and singular if there are more filters than dimensions.
     root = vectors * eigenvalues.clamp(min=0.0).sqrt()
     normal = _normals(seed, draws * noise_patches, len(K), str(K.device))
     g = sigma * normal @ root.T
@@ -51,7 +51,7 @@ def noise_response(
 
 @lru_cache(maxsize=16)
 def _normals(seed: int, rows: int, columns: int, device: str) -> Float64[Tensor, "rows columns"]:
-    """Standard normals of a seed's test stream; kept, because every step and setting of a seed uses the same."""
+    """Standard normals of a seed's test stream; cached, since all steps and settings of a seed use the same ones."""
     stream = int(np.random.SeedSequence([seed, 1]).generate_state(1, np.uint64)[0] >> 1)
     generator = torch.Generator(device).manual_seed(stream)
     return torch.randn(rows, columns, dtype=torch.float64, device=device, generator=generator)
@@ -60,8 +60,8 @@ def _normals(seed: int, rows: int, columns: int, device: str) -> Float64[Tensor,
 def estimate_error(margin: Float64[Tensor, "B 2"], Z: Float64[Tensor, "B S"]) -> ErrorEstimate:
     """P[h_y + y Z <= 0] over both labels (columns y = -1, +1) and over Z.
 
-    The standard error is that of S independent coin flips at the estimate, moved one success and one failure towards
-    1/2: an upper bound for averages over the two labels, and not zero when no error was seen.
+    The standard error is that of S independent coin flips, with one success and one failure added to the estimate: an
+    upper bound for averages over the two labels, and not zero when no error was seen.
     """
     S = Z.shape[1]
     wrong = (margin[:, :1] - Z <= 0).double() + (margin[:, 1:] + Z <= 0).double()

@@ -1,12 +1,12 @@
 """The `gram` engine: gradient descent in the reduced variables (u, v), at a cost that does not depend on d.
 
 Derivation [D], verified against the direct engine in the tests: the gradient of filter r lies in the span of w* and the
-noise patches, so u and v close on themselves given G, and with A the accumulated coefficients of the patches
+noise patches, so the dynamics of u and v are closed given G. With A the accumulated coefficients of the patches,
 
     v = v(0) + A G,    K = K(0) + v(0) A^T + A v^T.
 
-Two programs for the same recursion: a compiled loop over runs on the CPU (`kernel`), and batched tensor operations for
-a GPU (`_tensor_step`, which also runs on the CPU, where the tests hold the two together).
+The recursion has two implementations: a compiled loop over runs on the CPU (`kernel`), and batched tensor operations
+for a GPU (`_tensor_step`; it also runs on the CPU, where the tests compare the two).
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from cgro.dynamics.signal_attack import attacked_margin, signal_learning, signal
 class GramEngine:
     """Trains a batch of runs in the reduced variables.
 
-    runs: the batch. device: where. compiled: the CPU loop (default on the CPU) or the tensor program.
-    threads: worker threads of the compiled loop, None for all cores; the result does not depend on it.
+    compiled: use the compiled loop (default on the CPU) or tensor operations. threads: worker threads of the compiled
+    loop, None for all cores; the result does not depend on them.
 
-    Raises: UserError for an attack that leaves the set A (the reduction is exact inside A only).
+    Raises: UserError for an attack that leaves the set A (the reduction is exact only inside A).
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class GramEngine:
         kind = setting.activation
         self.signs = output_signs(setting.filters, kind).to(self.device)
 
-        # One draw for each seed and dimension: scales multiply it, so all runs of a seed share their Gram matrix.
+        # One draw per seed and dimension: scales only multiply it, so all runs of a seed share their Gram matrix.
         keys = [(seed, s.dim, s.draws_gram) for s, seed in zip(runs.settings, runs.seeds, strict=True)]
         index = {key: k for k, key in enumerate(dict.fromkeys(keys))}
         first = {key: b for b, key in reversed(list(enumerate(keys)))}
@@ -127,7 +127,7 @@ class GramEngine:
         def work(part: np.ndarray) -> None:
             kernel.advance(*arrays, *rest, *flags, *watched, int(part[0]), int(part[-1]) + 1)
 
-        # BLAS must not start threads of its own inside ours: the products are small, and bits would depend on it.
+        # No BLAS threads inside ours: the products are small, and their last bits would depend on the thread count.
         with threadpool_limits(1, user_api="blas"):
             if self.threads == 1 or len(slices) == 1:
                 for part in slices:

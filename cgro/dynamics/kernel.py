@@ -1,16 +1,16 @@
-"""The reduced dynamics as one compiled loop: many gradient steps of one run inside the first-level cache.
+"""The reduced dynamics as one compiled loop: many gradient steps of one run within the L1 cache.
 
-State of a run: u (F,), v (F, n), A (F, n) where row r of A holds the accumulated coefficients of the noise patches in
+State of a run: u (F,), v (F, n), A (F, n), where row r of A holds the accumulated coefficients of the noise patches in
 filter r, times sigma^2. One step, with psi(z) = 1/(1 + e^z) at the clean and the attacked margins, is
 
     u_r <- u_r + (eta q / N) sum_i y_i [(1-lambda) psi^c_i |alpha|^q + lambda psi^a_i |t_i|^q] slope(u_r)
     A   <- A + W,   W_rk = (eta q sigma^2 / N) psi~_k y_k slope(v_rk)
     v   <- v + W G
 
-`slope` is the derivative of the activation over q, with the output sign. Every state, the first and the last included,
-is looked at for the ends of phases (see `crossings`). A run takes about 40 kB here; going through
-the steps run by run keeps it in cache, so the matrix product W G sets the speed. Each run's numbers depend on nothing
-but that run: not on its batch, the number of threads, or where the steps are interrupted.
+`slope` is the derivative of the activation divided by q, with the output sign. Every state, including the first and the
+last, is checked for the ends of phases (see `crossings`). A run takes about 40 kB; training run by run keeps it in
+cache, so the matrix product W G determines the speed. The numbers of a run do not depend on its batch, the number of
+threads, or where the steps are interrupted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 SIGNAL, RADIUS, WEIGHT, RATE, NOISE = range(5)
 """Columns of the parameter table: alpha, delta, lambda, eta, sigma."""
 
-# Sums may be reordered and multiplications fused; NaN and infinity keep their meaning.
+# Sums may be reordered and multiply-adds fused; NaN and infinity keep their meaning.
 _FAST = {"reassoc", "contract", "nsz"}
 _LOG2E, _LN2_HIGH, _LN2_LOW = 1.4426950408889634, 6.93145751953125e-1, 1.42860682030941723212e-6
 _ROUND = 6755399441055744.0  # 1.5 * 2^52: adding it rounds to an integer, kept in the low bits
@@ -29,9 +29,9 @@ _ROUND = 6755399441055744.0  # 1.5 * 2^52: adding it rounds to an integer, kept 
 
 @nb.njit(nogil=True, cache=True)
 def bounded_exp(x, e, bits):  # type: ignore[no-untyped-def]
-    """e = exp(x) with x held within +-700; overwrites x; `bits` is `e` viewed as int64.
+    """e = exp(x) with x clipped to +-700; overwrites x; `bits` is `e` viewed as int64.
 
-    A vectorizable exponential (Cody-Waite reduction, Taylor to degree 13, error below 2 ulp): the libm call would
+    A vectorizable exponential (Cody-Waite reduction, Taylor series to degree 13, error below 2 ulp): calling libm would
     cost a third of a step. Within the bound neither 1/(1+e) nor e * e' overflows for the pairs used below.
     """
     for i in range(x.size):
@@ -75,12 +75,12 @@ def _power(base, exponent):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
 def _forward(v, change, W, total, signs, q, rectified):  # type: ignore[no-untyped-def]
-    """v += change; total_k = sum_r a_r phi(v_rk); W = slope(v), except in the papers' case."""
+    """v += change; total_k = sum_r a_r phi(v_rk); W = slope(v), except in the case of the papers."""
     filters, n = v.shape
     total[:] = 0.0
     for r in range(filters):
         vr, cr, wr, sign = v[r], change[r], W[r], signs[r]
-        if q == 3.0 and not rectified:  # the papers' case: W is squared on the fly in _accumulate
+        if q == 3.0 and not rectified:  # the case of the papers: _accumulate computes W on the fly
             for k in range(n):
                 x = vr[k] + cr[k]
                 vr[k] = x
@@ -127,7 +127,7 @@ def _margins(total, y, attacked, margin):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
 def _respond(e, y, ratio, lam, weight):  # type: ignore[no-untyped-def]
-    """weight_i = y_i psi~_i; returns the sums over each label of (1-lambda) psi^c and of lambda psi^a."""
+    """weight_i = y_i psi~_i; returns the sums of (1-lambda) psi^c and lambda psi^a over each label."""
     low, high = ratio[0], ratio[1]
     clean_low = clean_high = attacked_low = attacked_high = 0.0
     for i in range(y.size):
@@ -144,14 +144,14 @@ def _respond(e, y, ratio, lam, weight):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True)
 def _meeting(step, before, now, level):  # type: ignore[no-untyped-def]
-    """Where the line from `before` at step - 1 to `now` at `step` meets the level; `step` if there is no such line."""
+    """Where the line from `before` at step - 1 to `now` at `step` meets the level; `step` if it does not."""
     weight = (level - before) / (now - before)
     return step - 1 + weight if 0.0 <= weight <= 1.0 else step
 
 
 @nb.njit(nogil=True, cache=True)
 def _median(V):  # type: ignore[no-untyped-def]
-    """NaN unless all values are finite."""
+    """Median of V; NaN unless all values are finite."""
     if not np.isfinite(V).all():
         return np.nan
     ordered, N = np.sort(V), V.size
@@ -160,9 +160,9 @@ def _median(V):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True)
 def _watch(step, total, y, u, alpha, levels, V, last, largest, times):  # type: ignore[no-untyped-def]
-    """Enter into `times` the levels that are reached at this step; returns alpha max_r |u_r|.
+    """Record in `times` the levels reached at this step; returns alpha max_r |u_r|.
 
-    V: a place for V_i of this step. last, largest: V_i and alpha max_r |u_r| of the step before, NaN before the first.
+    V: buffer for V_i of this step. last, largest: V_i and alpha max_r |u_r| of the previous step, NaN before the first.
     """
     now = 0.0
     for r in range(u.size):
@@ -184,7 +184,7 @@ def _watch(step, total, y, u, alpha, levels, V, last, largest, times):  # type: 
         above = 0
         for i in range(N):
             above += V[i] >= levels[k]
-        # The median is sorted out only where it may have reached the level.
+        # Sort for the median only if it may have reached the level.
         if 2 * above >= N:
             median = _median(V)
             if median >= levels[k]:
@@ -211,7 +211,7 @@ def _train(  # type: ignore[no-untyped-def]
     y = labels.astype(np.float64)
     U, attacked, ratio, pull = np.empty(2), np.empty(2), np.empty(2), np.empty(2)
     slopes = np.empty((2, filters))
-    # Signals t that may attain the worst case, the transfer attack first; index 0 or 1 of U for each t and label.
+    # Signals t that may attain the worst case, transfer attack first; index 0 or 1 of U for each t and label.
     candidates = np.array([alpha - delta, alpha + delta, max(alpha - delta, 0.0)])
     tried = 3 if worst else 1
     power, clean_power = np.abs(candidates) ** q, alpha**q
@@ -240,7 +240,7 @@ def _train(  # type: ignore[no-untyped-def]
             for k in range(tried):
                 side = label if candidates[k] >= 0 else 1 - label
                 h = sign * power[k] * U[side]
-                # The first always counts, infinite as it may be: without a side the step would write anywhere.
+                # Always accept the first, even if infinite: an unset side would index out of bounds.
                 if k == 0 or not h >= attacked[label]:
                     attacked[label], attacked_power[label], attacked_side[label] = h, power[k], side
             ratio[label] = np.exp(min(sign * clean_power * U[label] - attacked[label], 700.0))
@@ -267,11 +267,11 @@ def _train(  # type: ignore[no-untyped-def]
 def advance(  # type: ignore[no-untyped-def]
     v, A, u, G, labels, draw, signs, parameters, q, rectified, worst, taken, steps, levels, times, first, last
 ):
-    """Take `steps` gradient steps with the runs first..last-1, in place, after `taken` steps before.
+    """Take `steps` gradient steps in place with runs first..last-1, which have taken `taken` steps before.
 
-    v, A (B, F, n); u (B, F); G (S, n, n) and labels (S, N) of S draws, run b using draw[b]; signs (F,);
+    v, A (B, F, n); u (B, F); G (S, n, n) and labels (S, N) of S draws, where run b uses draw[b]; signs (F,);
     parameters (B, 5); q the exponent; rectified: relu activation; worst: worst case inside A, else transfer attack;
-    levels (3,) and times (B, 3) as in `crossings`, NaN for what has not been reached.
+    levels (3,) and times (B, 3) as in `crossings`, NaN if not reached yet.
     """
     for b in range(first, last):
         s = draw[b]

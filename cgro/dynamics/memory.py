@@ -1,7 +1,7 @@
-"""How much memory runs of the patch model take, from their sizes alone, so that what cannot be is refused at once.
+"""Memory of runs of the patch model, estimated from their sizes alone, so that impossible runs are refused at once.
 
-Estimates of the largest amount held at a time, in bytes, within a factor of about two; the tests measure them. Letters:
-N samples, P patches, d patch dimension, F filters with their mirror images, n = N (P - 1) noise patches.
+The functions estimate peak memory in bytes, within a factor of about two; the tests measure it. Letters: N samples,
+P patches, d patch dimension, F filters with their mirror images, n = N (P - 1) noise patches.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from cgro.dynamics.setting import PatchSetting
 _NUMBER = 8
 """Bytes of a float64."""
 _OBJECT = 1000
-"""Bytes of a setting, a seed and what else Python keeps of a run."""
+"""Bytes of a setting, a seed and the other Python objects of a run."""
 _RECORDED = 16
-"""Numbers of a record without detail."""
+"""Numbers in a record without detail."""
 _COPIES_OF_RECORDS = 4
-"""A block's own, by setting and seed, joined, and on the way to the file."""
+"""In the block, by setting and seed, concatenated, and while the file is written."""
 _KEPT_SEEDS = 16
-"""Seeds whose test draws are kept."""
+"""Number of seeds whose test draws are cached."""
 
 
 def filters_of(setting: PatchSetting) -> int:
@@ -30,17 +30,17 @@ def filters_of(setting: PatchSetting) -> int:
 
 
 def draw_bytes(setting: PatchSetting) -> float:
-    """While the Gram form of one seed and dimension is drawn: three n x n matrices at a time, and vectors, if any."""
+    """Drawing the Gram form for one seed and dimension: three n x n matrices at a time, and vectors, if any."""
     n, m, d = setting.noise_patches, setting.filters, setting.dim
     vectors = 0 if setting.draws_gram else (n + m) * d
     return _NUMBER * (3.0 * n * n + 2.0 * m * n + 2.0 * m * m + vectors)
 
 
 def gram_bytes(setting: PatchSetting, runs: int, draws: int) -> float:
-    """Gram engine: while it is made, or while it trains and is looked at, whichever takes more.
+    """Gram engine: during set-up, or during training and recording, whichever takes more.
 
-    Draws exist twice until they lie in one array. Afterwards G of every draw is left, and v, v(0), A and K(0) of every
-    run with the terms of K.
+    Draws exist twice until they are in one array. After that there remain G of every draw, and v, v(0), A and K(0) of
+    every run with the terms of K.
     """
     n, m, F = setting.noise_patches, setting.filters, filters_of(setting)
     made = draws * (2.0 * n * n + m * n + 2.0 * m * m) + runs * (3.0 * F * n + 2.0 * F * F)
@@ -56,20 +56,20 @@ def direct_bytes(setting: PatchSetting, runs: int) -> float:
 
 
 def test_bytes(setting: PatchSetting, seeds: int, test_samples: int) -> float:
-    """Fresh-sample law: the draws that are kept, a network's responses to them, and the root of its K."""
+    """Test errors: the cached draws, a network's responses to them, and the square root of its K."""
     F = filters_of(setting)
     one = float(test_samples) * (setting.patches - 1) * F
     return _NUMBER * ((min(seeds, _KEPT_SEEDS) + 4.0) * one + 4.0 * F * F)
 
 
 def record_bytes(setting: PatchSetting, runs: int, records: int, *, detail: bool) -> float:
-    """What is recorded of all runs. There are never more records than steps."""
+    """Records of all runs. There are never more records than steps."""
     numbers = _RECORDED + (filters_of(setting) + 3.0 * setting.samples if detail else 0.0)
     return float(runs) * (_NUMBER * _COPIES_OF_RECORDS * min(records, setting.steps + 1) * numbers + _OBJECT)
 
 
 def require_engine(setting: PatchSetting, *, runs: int, draws: int, direct: bool) -> None:
-    """Refuse a batch that memory cannot hold: `runs` of the shape of `setting`, of `draws` different draws.
+    """Refuse a batch that memory cannot hold: `runs` runs of the shape of `setting`, with `draws` distinct draws.
 
     Raises: UserError.
     """
@@ -81,7 +81,7 @@ def require_engine(setting: PatchSetting, *, runs: int, draws: int, direct: bool
 def require_records(
     setting: PatchSetting, *, runs: int, seeds: int, records: int, test_samples: int, detail: bool
 ) -> None:
-    """Refuse records, or draws for test errors, that memory cannot hold. Raises: UserError."""
+    """Refuse records or test draws that memory cannot hold. Raises: UserError."""
     _require(record_bytes(setting, runs, records, detail=detail), f"{runs:,} runs with {records:,} records each")
     filters = f"filters = {setting.filters:,}"
     _require(test_bytes(setting, seeds, test_samples), f"test_samples = {test_samples:,} with {filters}")
@@ -91,7 +91,7 @@ def require_runs(settings: int, seeds: Sequence[int]) -> None:
     """Refuse more runs than memory can list. Raises: UserError."""
     try:
         count = len(seeds)
-    except OverflowError:  # a range may have more than len() can say
+    except OverflowError:  # a range may be longer than len() can return
         count = sys.maxsize
     _require(float(_OBJECT) * settings * count, f"{settings:,} settings with {count:,} seeds each")
 
@@ -107,10 +107,10 @@ def require_sweep(
     detail: bool = False,
     direct: bool = False,
 ) -> None:
-    """Refuse a sweep that memory cannot hold, by its sizes alone and before any list of them is made.
+    """Refuse a sweep that memory cannot hold, from its sizes alone and before the settings are listed.
 
-    settings: the largest of them. count: how many there are, each with `seeds` seeds. together: runs of a block, which
-    holds one setting with all seeds at least.
+    settings: the largest settings. count: number of settings, each with `seeds` seeds. together: runs in a block, which
+    holds at least one setting with all seeds.
 
     Raises: UserError.
     """

@@ -1,4 +1,4 @@
-"""Experiments that change one thing: the same setting at several values, each with several seeds."""
+"""Experiments that vary one field of a setting, with several seeds for each value."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cgro.dynamics.sweep import BLOCK, train_settings
 
 
 class OneAxisConfig(Protocol):
-    """What the configurations of these experiments have in common."""
+    """Fields shared by the configurations of these experiments."""
 
     @property
     def seeds(self) -> int: ...
@@ -27,7 +27,7 @@ class OneAxisConfig(Protocol):
 
 
 def require_variants(config: OneAxisConfig, settings: Sequence[PatchSetting]) -> None:
-    """Refuse sizes that the memory of this machine cannot hold. Raises: UserError."""
+    """Refuse sizes that do not fit into memory. Raises: UserError."""
     require_sweep(
         settings,
         count=len(settings),

@@ -1,9 +1,9 @@
-"""The two-layer convolutional network of Li & Li (ICML 2025), section 5, on patch-structured inputs.
+"""The two-layer convolutional network of Li & Li (ICML 2025, arXiv:2306.01271), section 5, on patch-structured inputs.
 
     f_W(X) = sum_r a_r sum_j phi(<w_r, X[j]>)
 
 Two versions: "odd" with phi(z) = sgn(z)|z|^q and all a_r = 1 (cubic at q = 3), and "relu" with phi(z) = max(z, 0)^q,
-2m filters trained separately, fixed signs a_r = +1 (first half) and -1 (second half) and symmetric initialization
+2m filters trained separately, fixed signs a_r = +1 (first half) and -1 (second half), and symmetric initialization
 w_{m+r}(0) = -w_r(0), so that both versions are the same function at initialization.
 """
 
@@ -17,7 +17,7 @@ from cgro.dynamics.activations import Activation, activation
 
 
 def output_signs(filters: int, kind: Activation) -> Float64[Tensor, " F"]:
-    """a_r: F = 2m, m ones and m minus ones ("relu"), or F = m ones ("odd", or a function of yours)."""
+    """a_r: F = 2m, m ones and m minus ones ("relu"), or F = m ones ("odd" or your own function)."""
     ones = torch.ones(filters, dtype=torch.float64)
     return torch.cat([ones, -ones]) if kind == "relu" else ones
 

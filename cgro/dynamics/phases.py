@@ -1,17 +1,17 @@
-"""The three phases of adversarial training: when they begin, predicted (Li & Li, ICML 2025, section 5).
+"""The three phases of adversarial training: predicted times (Li & Li, ICML 2025, arXiv:2306.01271, section 5).
 
     I    signal growth        [0, T_0]    until alpha max_r |u_r| reaches 1
     II   signal stalls        [T_0, T_n]  until the median V_i reaches 0.1
     III  noise memorization   from T_n;   T_1 is when the median V_i reaches 1
 
-The times of simulated runs come with them, see `crossings`.
+Simulated runs record these times, see `crossings`.
 
 Signal and noise race from the first step on. While all margins are small, both losses drive both of them, the noise at
-the rate kappa_n / lambda. Where the signal comes first, the clean loss is spent at T_0, and the noise goes on at
-kappa_n: memorization waits for the adversarial loss. Where the noise comes first (lambda near 1, weak signals), it
-never slows down, and memorized margins end the growth of the signal before T_0.
+the rate kappa_n / lambda. If the signal wins, the clean loss is used up at T_0 and the noise continues at kappa_n:
+memorization waits for the adversarial loss. If the noise wins (lambda near 1, weak signals), it never slows down, and
+memorized margins end the growth of the signal before T_0.
 
-Predictions carry the tags of their source: [N] from notes about the published version, [D] derived for this package.
+Predictions carry the tags of their sources: [N] notes about the published version, [D] derived for this package.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def growth_time(rate: float, exponent: float, start: float, end: float) -> float
     if rate <= 0:
         return math.inf
     power, rise = exponent - 2.0, math.log(end / start)
-    # (start^-power - end^-power) / power, without cancellation where power is close to 0.
+    # (start^-power - end^-power) / power, without cancellation when power is close to 0.
     return start**-power * (-math.expm1(-power * rise) / power if power else rise) / rate
 
 
@@ -45,7 +45,7 @@ def signal_rate(setting: PatchSetting) -> float:
 
 
 def noise_rate(setting: PatchSetting) -> float:
-    """kappa_n = eta q sigma^2 d lambda / (2 N), growth of memorized noise at adversarial loss log 2 [N]."""
+    """kappa_n = eta q sigma^2 d lambda / (2 N), the growth rate of memorized noise at adversarial loss log 2 [N]."""
     s = setting
     return s.learning_rate * s.exponent * s.noise_norm**2 * s.adversarial_weight / (2 * s.samples)
 
@@ -75,10 +75,10 @@ def signal_time(setting: PatchSetting) -> float:
 
 
 def balanced_signal(setting: PatchSetting) -> float:
-    """s = alpha^q U at which the attack undoes what the clean loss does for the signal; infinite for rho <= 1 [D].
+    """s = alpha^q U at which attack and clean loss balance; infinite for rho <= 1 [D].
 
-    An attack beyond alpha turns the signal round: with r = (rho - 1)^q its margin is -r s, and the signal stops where
-    (1 - lambda) psi(s) = lambda r psi(-r s), psi(z) = 1/(1 + e^z). Zero where it cannot grow at all.
+    An attack with delta > alpha reverses the signal: with r = (rho - 1)^q its margin is -r s, and the signal stops
+    growing where (1 - lambda) psi(s) = lambda r psi(-r s), psi(z) = 1/(1 + e^z). Zero if it cannot grow at all.
     """
     lam, r = setting.adversarial_weight, max(setting.ratio - 1.0, 0.0) ** setting.exponent
     if lam * r == 0:
@@ -93,9 +93,9 @@ def balanced_signal(setting: PatchSetting) -> float:
 
 
 def stalled_push(setting: PatchSetting) -> float:
-    """psi~ = (1 - lambda) psi^c + lambda psi^a while the signal stalls: what is left to drive the noise [D].
+    """psi~ = (1 - lambda) psi^c + lambda psi^a while the signal stalls: what still drives the noise [D].
 
-    lambda / 2 for rho <= 1: the clean loss is spent, and the adversarial margin is still small.
+    lambda / 2 for rho <= 1: the clean loss is used up, and the adversarial margin is still small.
     """
     lam, s = setting.adversarial_weight, balanced_signal(setting)
     if math.isinf(s):
@@ -105,15 +105,16 @@ def stalled_push(setting: PatchSetting) -> float:
 
 
 def memorization_time(setting: PatchSetting) -> float:
-    """T_1, when noise that keeps growing is memorized, in steps [D]; infinite where nothing drives it (lambda = 0).
+    """T_1, the time when noise that keeps growing is memorized, in steps [D]; infinite if nothing drives it (lambda =
+    0).
 
-    With T = (1/z_0 - 1) lambda / kappa_n at q = 3 (and its analogue for any q), the time at the full rate:
+    Let T = (1/z_0 - 1) lambda / kappa_n at q = 3 (and its analogue for any q) be the time at the full rate. Then
 
-        T_1 = T                             where T <= T_0: memorization does not wait for the signal
-        T_1 = T_0 + (T - T_0) / (2 psi~)    elsewhere, psi~ as in `stalled_push`
+        T_1 = T                             if T <= T_0: memorization does not wait for the signal
+        T_1 = T_0 + (T - T_0) / (2 psi~)    otherwise, psi~ as in `stalled_push`
 
-    so that T_1 ~ (1/z_0 - 1)/kappa_n for T_0 << T and rho <= 1. A signal that outgrows the attack (rho < rho*, see
-    `critical_ratio`) ends the growth of the noise before; `predicted_times` takes that into account.
+    so T_1 ~ (1/z_0 - 1)/kappa_n for T_0 << T and rho <= 1. A signal that outgrows the attack (rho < rho*, see
+    `critical_ratio`) ends the growth of the noise earlier; `predicted_times` takes that into account.
     """
     q, start = setting.exponent, signal_time(setting)
     full = growth_time(noise_rate(replace(setting, adversarial_weight=1.0)), q, initial_noise(setting), 1.0)
@@ -124,9 +125,9 @@ def memorization_time(setting: PatchSetting) -> float:
 
 
 def stalled_signal(setting: PatchSetting, time: float) -> float:
-    """s = alpha^q U after `time` steps of phase II, from s = 1; before T_0 for negative times [D].
+    """s = alpha^q U after `time` steps of phase II, starting from s = 1; negative times are before T_0 [D].
 
-    ds/dt = q^2 eta (1 - lambda) alpha^2 s^(2 - 2/q) e^(-s): the clean loss alone drives the signal, and s =
+    ds/dt = q^2 eta (1 - lambda) alpha^2 s^(2 - 2/q) e^(-s): only the clean loss drives the signal, and s =
     Theta(log t). Before T_0 the largest component grows as in `signal_time`.
     """
     if time < 0:
@@ -146,7 +147,7 @@ def stalled_signal(setting: PatchSetting, time: float) -> float:
 
 
 def _growing_signal(setting: PatchSetting, early: float) -> float:
-    """(alpha u)^q `early` steps before alpha u = 1, for du/dt = kappa u^(q-1); at u_0 where u does not grow."""
+    """(alpha u)^q `early` steps before alpha u = 1, for du/dt = kappa u^(q-1); the value at u_0 if u does not grow."""
     q, alpha, rate = setting.exponent, setting.signal, signal_rate(setting)
     first = (alpha * initial_signal(setting)) ** q
     if math.isinf(early) or rate <= 0:
@@ -159,9 +160,9 @@ def _growing_signal(setting: PatchSetting, early: float) -> float:
 def critical_ratio(setting: PatchSetting) -> float:
     """rho* in [0, 1]: above it training ends in CGRO, below it robust [D, checked against measured diagrams].
 
-    alpha^2 (1 - rho*)^q s^((q-2)/q) = (sigma^2 d / N) z_0^(q-2), with s the signal at T_1 (at the end of training,
-    where that comes first): the adversarial push on the signal equals that on the memorized noise. Where the noise is
-    pushed harder than the signal even by clean samples, memorization wins for every radius, and rho* is 0.
+    alpha^2 (1 - rho*)^q s^((q-2)/q) = (sigma^2 d / N) z_0^(q-2), with s the signal at T_1 (or at the end of training,
+    if that is earlier): the adversarial push on the signal equals that on the memorized noise. If even clean samples
+    push the noise harder than the signal, memorization wins at every radius, and rho* is 0.
 
         >>> import cgro
         >>> round(cgro.critical_ratio(cgro.PatchSetting(dim=10_000)), 3)
@@ -176,10 +177,10 @@ def critical_ratio(setting: PatchSetting) -> float:
 
 
 def response_variance(C: Float64[np.ndarray, "F F"], noise_patches: int) -> float:
-    """Var Z for the cubic network: (P-1) sum_{r,r'} (9 s_r^2 s_r'^2 c_rr' + 6 c_rr'^3), c = sigma^2 K, s_r^2 = c_rr
-    [D].
+    """Var Z for the cubic network [D].
 
-    By Isserlis' theorem E[g^3 h^3] = 9 s_g^2 s_h^2 c + 6 c^3 for centred Gaussians with covariance c.
+    Var Z = (P-1) sum_{r,r'} (9 s_r^2 s_r'^2 c_rr' + 6 c_rr'^3), c = sigma^2 K, s_r^2 = c_rr, since by Isserlis' theorem
+    E[g^3 h^3] = 9 s_g^2 s_h^2 c + 6 c^3 for centred Gaussians with covariance c.
     """
     s = np.diag(C)
     return float(noise_patches * np.sum(9 * np.outer(s, s) * C + 6 * C**3))
@@ -192,11 +193,11 @@ class PhaseTimes:
     signal: float
     """T_0, end of signal growth."""
     memorized: float
-    """T_1, the noise is memorized."""
+    """T_1, when the noise is memorized."""
 
 
 def predicted_times(setting: PatchSetting) -> PhaseTimes:
-    """T_0 and T_1 of the theory for this setting; infinite for what loses the race or is never reached.
+    """T_0 and T_1 predicted for this setting; infinite for a phase that loses the race or is never reached.
 
         >>> import cgro
         >>> times = cgro.predicted_times(cgro.PatchSetting(dim=10_000, radius_ratio=0.95))
@@ -205,7 +206,7 @@ def predicted_times(setting: PatchSetting) -> PhaseTimes:
 
     Noise memorized before T_0 ends the growth of the signal; a signal that outgrows the attack (rho < rho*) ends the
     growth of the noise. T_1 is within a factor of 1.4 of the median of simulated runs (1.1 for d >> n), T_0 within a
-    factor of 2, except close to rho* and where both come at the same time.
+    factor of 2, except close to rho* and where both times coincide.
     """
     start, end = signal_time(setting), memorization_time(setting)
     if end <= start:

@@ -1,8 +1,8 @@
-"""Measured reference points of the patch model [M]: what an independent simulation found, and how ours compares.
+"""Measured reference points of the patch model [M]: results of an independent simulation, compared with ours.
 
 The independent simulation (numpy, d-dimensional weights, 2,000 test points, three seeds) gives a range for each
-quantity; ours agrees where the mean over seeds lies in that range, widened by 0.03 for accuracies and by 15 % for
-all else.
+quantity. Ours agrees if the mean over seeds lies in that range, widened by 0.03 for accuracies and by 15 % for all
+other quantities.
 """
 
 from __future__ import annotations
@@ -20,15 +20,13 @@ Range = tuple[float, float]
 Verdict = Literal["agrees", "within noise", "differs"]
 ACCURACY_MARGIN, RELATIVE_MARGIN = 0.03, 0.15
 AMENDMENTS = (
-    "Amended, rho=0.90, alpha^q U (was 900 to 965): at the transition the end state depends on the seed; over "
-    "sixty seeds alpha^q U "
-    "runs from 92 to 4864 with quartiles 469 and 1925 and median 954, so three seeds cannot give its range; the "
-    "quartiles replace it. "
+    "Amended: rho=0.90, alpha^q U (was 900 to 965). At the transition the final state depends on the seed: over sixty "
+    "seeds alpha^q U ranges from 92 to 4864 with quartiles 469 and 1925 and median 954, so three seeds cannot give its "
+    "range, and we use the quartiles instead. "
     "The direct engine gives the same mean as the reduced dynamics for the same ten seeds (1973.43).",
-    "Amended, d=400, std Z (was about 0.16): measured 0.236 over sixty seeds; ten seeds of the direct engine, on "
-    "other draws, "
+    "Amended: d=400, std Z (was about 0.16). Sixty seeds give 0.236; ten seeds of the direct engine, with other draws, "
     "give 0.239 (standard error 0.008). The power law d^(-3/2) from d=100 would give 0.16; it neglects the response of "
-    "the initial filters, which does not fall with d when sigma_0 and the noise norm are held fixed.",
+    "the initial filters, which does not decrease with d at fixed sigma_0 and noise norm.",
 )
 """Why an expectation was replaced."""
 ACCURACIES = ("clean_train", "clean_test", "robust_train", "robust_test")
@@ -42,12 +40,12 @@ class ReferencePoint:
     setting: PatchSetting
     expected: dict[str, Range] = field(hash=False)
     amended: dict[str, Range] = field(default_factory=dict, hash=False)
-    """Ranges that replace an expected one, each with its reason in AMENDMENTS."""
+    """Ranges that replace expected ones, each with its reason in AMENDMENTS."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One measured quantity beside its expected range."""
+    """One measured quantity and its expected range."""
 
     point: str
     quantity: str
@@ -74,7 +72,7 @@ class Comparison:
 
 
 def widened(quantity: str, expected: Range) -> Range:
-    """The range within which ours must lie."""
+    """The range in which our value must lie."""
     low, high = expected
     if quantity in ACCURACIES:
         return low - ACCURACY_MARGIN, high + ACCURACY_MARGIN
@@ -82,7 +80,7 @@ def widened(quantity: str, expected: Range) -> Range:
 
 
 def compare(point: ReferencePoint, quantity: str, values: np.ndarray) -> Comparison:
-    """Mean and standard error over seeds beside the expected range."""
+    """Mean and standard error over seeds, with the expected range."""
     original = point.expected[quantity]
     expected = point.amended.get(quantity, original)
     spread = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
@@ -91,8 +89,10 @@ def compare(point: ReferencePoint, quantity: str, values: np.ndarray) -> Compari
 
 
 def reference_points() -> list[ReferencePoint]:
-    """The measured table. Base: d=100, P=4, N=40, m=20, q=3, alpha=2, sigma sqrt(d)=1, sigma_0=.1, lambda=.5,
-    eta=.05, T=2e4."""
+    """The measured table.
+
+    Base: d=100, P=4, N=40, m=20, q=3, alpha=2, sigma sqrt(d)=1, sigma_0=.1, lambda=.5, eta=.05, T=2e4.
+    """
     base = PatchSetting()
 
     def accuracies(clean_train: Range, clean_test: Range, robust_train: Range, robust_test: Range) -> dict[str, Range]:
@@ -172,7 +172,7 @@ def reference_points() -> list[ReferencePoint]:
 
 
 def comparisons(result: xr.Dataset) -> list[Comparison]:
-    """Every expected quantity beside what was measured, in the order of the table."""
+    """Every expected quantity with its measured value, in the order of the table."""
     return [
         compare(point, quantity, result[quantity].sel(point=point.name).values)
         for point in reference_points()

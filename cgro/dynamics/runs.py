@@ -1,4 +1,4 @@
-"""A batch of runs of one shape, and what an engine must offer to train it."""
+"""A batch of runs of one shape, and the interface of the engines that train it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EngineName = Literal["gram", "direct"]
 
 @dataclass(frozen=True)
 class Runs:
-    """B runs: one setting and one seed each. Settings of a batch agree in all but scales and dimension."""
+    """B runs with one setting and one seed each. The settings differ only in scales and dimension."""
 
     settings: tuple[PatchSetting, ...]
     seeds: tuple[int, ...]
@@ -35,7 +35,7 @@ class Runs:
 
     @classmethod
     def product(cls, settings: Sequence[PatchSetting], seeds: Sequence[int]) -> Runs:
-        """Every setting with every seed, seeds running fastest. Raises: UserError for more than memory can list."""
+        """Every setting with every seed, seeds varying fastest. Raises: UserError for more runs than memory holds."""
         require_runs(len(settings), seeds)
         return cls(tuple(s for s in settings for _ in seeds), tuple(seed for _ in settings for seed in seeds))
 
@@ -44,11 +44,11 @@ class Runs:
 
     @property
     def common(self) -> PatchSetting:
-        """A setting that stands for the batch: its shape is that of every run."""
+        """A setting whose shape is that of every run."""
         return self.settings[0]
 
     def values(self, name: str, device: torch.device) -> Float64[Tensor, " B"]:
-        """A scale of every run, by the name of its field or property."""
+        """One scale for every run, by the name of its field or property."""
         import torch
 
         return torch.tensor([float(getattr(s, name)) for s in self.settings], dtype=torch.float64, device=device)
@@ -65,7 +65,7 @@ def vector_draw(setting: PatchSetting, seed: int) -> PatchDraw:
 
 
 def gram_draw(setting: PatchSetting, seed: int) -> GramDraw:
-    """The Gram form of one run's draw: of its vectors, or drawn directly where the setting says so."""
+    """The Gram form of one run's draw: computed from its vectors, or drawn directly if the setting asks for it."""
     if not setting.draws_gram:
         return GramDraw.of(vector_draw(setting, seed))
     return draw_gram(seed, samples=setting.samples, patches=setting.patches, dim=setting.dim, filters=setting.filters)
@@ -73,7 +73,7 @@ def gram_draw(setting: PatchSetting, seed: int) -> GramDraw:
 
 @dataclass(frozen=True)
 class State:
-    """What the theory speaks of, for every run of a batch."""
+    """The quantities of the theory, for every run of a batch."""
 
     u: Float64[Tensor, "B F"]
     """Signal components <w_r, w*>."""
@@ -92,13 +92,13 @@ class Engine(Protocol):
     """Full-batch gradient descent on a batch of runs."""
 
     def advance(self, steps: int) -> None:
-        """Take gradient steps with every run."""
+        """Take gradient steps in every run."""
 
     def state(self) -> State:
         """The current state."""
 
     def times(self) -> Float64[np.ndarray, "B 3"]:
-        """T_0, T_n and T_1 of every run (see `crossings`), NaN for what has not been reached."""
+        """T_0, T_n and T_1 of every run (see `crossings`); NaN if not reached yet."""
 
     def keep(self, indices: Int64[np.ndarray, " kept"]) -> None:
-        """Go on with these runs only."""
+        """Continue with these runs only."""

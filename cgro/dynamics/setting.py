@@ -22,7 +22,7 @@ _QUOTES = "[']"
 _BY_NAME = tyro.conf.arg(  # type: ignore[call-overload]
     constructor=ActivationName, help_behavior_hint=lambda given: f"(default: {given.strip(_QUOTES)})"
 )
-"""The command line takes activations by name alone."""
+"""The command line takes activations by name only."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class PatchSetting:
         >>> setting.noise_patches, round(setting.radius, 3)
         (120, 1.9)
 
-    activation may be a function phi of yours, from torch tensors to torch tensors, for the direct engine: all output
-    weights are +1 then, and the exponent is without meaning.
+    activation may also be your own function phi, from torch tensors to torch tensors, with the direct engine. All
+    output weights are then +1 and the exponent is ignored.
 
     Raises: UserError naming the first value out of range.
     """
@@ -46,15 +46,15 @@ class PatchSetting:
     samples: int = 40
     """Training samples N, >= 1."""
     patches: int = 4
-    """Patches of a sample P, >= 2: one signal patch, P - 1 noise patches."""
+    """Patches per sample P, >= 2: one signal patch and P - 1 noise patches."""
     dim: int = 100
-    """Dimension of a patch d, >= 2."""
+    """Patch dimension d, >= 2."""
     filters: int = 20
     """Filters m, >= 1 (the relu activation trains 2m)."""
     exponent: float = 3.0
     """Exponent q of the activation, real, >= 2."""
     activation: Annotated[Activation, _BY_NAME] = "odd"
-    """odd: sgn(z)|z|^q. relu: max(z,0)^q with fixed output signs and symmetric initialization."""
+    """Activation. odd: sgn(z)|z|^q; relu: max(z, 0)^q with fixed output signs and symmetric initialization."""
     signal: float = 2.0
     """Signal strength alpha > 0, in input units."""
     noise_norm: float = 1.0
@@ -62,20 +62,21 @@ class PatchSetting:
     init_scale: float = 0.1
     """Standard deviation sigma_0 > 0 of the initial filter weights."""
     radius_ratio: float | None = None
-    """Perturbation radius over signal strength, rho = delta/alpha >= 0; None: 1 - 1/(sqrt(d) log d), the paper's."""
+    """Perturbation radius divided by signal strength, rho = delta/alpha >= 0; None: 1 - 1/(sqrt(d) log d), as in the
+    paper."""
     adversarial_weight: float = 0.5
-    """Weight lambda of the adversarial loss, in [0, 1]; 0 is standard training, 1 sees adversarial points only."""
+    """Weight lambda of the adversarial loss, in [0, 1]; 0: standard training, 1: adversarial points only."""
     learning_rate: float = 0.05
-    """Step eta > 0 of full-batch gradient descent."""
+    """Step size eta > 0 of full-batch gradient descent."""
     attack: Attack = "worst"
-    """Training attack. transfer: signal alpha - delta. worst: exact worst case inside A. pgd-l2, pgd-linf: PGD on
-    the whole input."""
+    """Training attack. transfer: signal alpha - delta; worst: exact worst case inside A; pgd-l2, pgd-linf: PGD on the
+    whole input."""
     steps: int = 20_000
     """Gradient steps T, >= 1."""
     stop_loss: float = 0.0
-    """A run leaves the batch once its training loss is below this, in nats; 0: never."""
+    """A run stops once its training loss is below this value, in nats; 0: never."""
     sampling: Sampling = "auto"
-    """vectors: draw patches in R^d. gram: draw only their Gram matrix (d >= noise patches). auto: gram where
+    """Data. vectors: draw patches in R^d; gram: draw only their Gram matrix (d >= noise patches); auto: gram where
     possible."""
 
     def __post_init__(self) -> None:
@@ -111,12 +112,12 @@ class PatchSetting:
 
     @property
     def noise(self) -> float:
-        """sigma, standard deviation of a noise coordinate."""
+        """sigma, the standard deviation of a noise coordinate."""
         return self.noise_norm / math.sqrt(self.dim)
 
     @property
     def ratio(self) -> float:
-        """rho = delta / alpha, with the paper's value where none is given."""
+        """rho = delta / alpha; the paper's value if none is given."""
         if self.radius_ratio is not None:
             return self.radius_ratio
         return 1.0 - 1.0 / (math.sqrt(self.dim) * max(math.log(self.dim), 1.0))
@@ -133,7 +134,7 @@ class PatchSetting:
 
     @property
     def shape(self) -> tuple[object, ...]:
-        """What runs of one batch must have in common."""
+        """What all runs of a batch must have in common."""
         scales = (
             "signal",
             "noise_norm",
@@ -147,14 +148,14 @@ class PatchSetting:
 
     @property
     def multiplications(self) -> float:
-        """Floating-point operations of one step of the reduced dynamics, the matrix product alone."""
+        """Floating-point operations of the matrix product in one step of the reduced dynamics."""
         filters = self.filters * (2 if self.activation == "relu" else 1)
         return 2.0 * self.noise_patches**2 * filters
 
 
 def _require(name: str, value: float, *, low: float, high: float = math.inf, open_low: bool = False) -> None:
     number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    # Infinite as a float: an integer may be too large for one.
+    # An integer may be too large for a float.
     finite = number and -sys.float_info.max <= value <= sys.float_info.max
     if not (finite and (value > low if open_low else value >= low) and value <= high):
         span = f"{'>' if open_low else '>='} {low:g}" + (f" and <= {high:g}" if math.isfinite(high) else "")

@@ -1,12 +1,12 @@
-"""The perturbation set A(X, delta) of Li & Li (ICML 2025), section 5: the signal patch moves along w* only.
+"""The perturbation set A(X, delta) of Li & Li (ICML 2025, arXiv:2306.01271), section 5: only the signal patch moves.
 
-X'[s] = X[s] + c w*, |c| <= delta. With t = alpha + c y the signal patch becomes t y w*, and it adds to the margin
-y f(X') the signal margin
+It moves along w*: X'[s] = X[s] + c w*, |c| <= delta. With t = alpha + c y the signal patch becomes t y w*, and its part
+of the margin y f(X') is the signal margin
 
     h_y(t) = y |t|^q U_{sgn(y t)},    U_+ = sum_r a_r phi(u_r),  U_- = sum_r a_r phi(-u_r),   u_r = <w_r, w*>
 
-(U_- = -U_+ for the odd activation, so that h_y(t) = sgn(t)|t|^q U whatever y). An activation of yours has no such
-power law: there h_y(t) = y sum_r a_r phi(y t u_r), and its minimum over the segment is looked for at `points_of` it.
+(U_- = -U_+ for the odd activation, so h_y(t) = sgn(t)|t|^q U for both y). Your own activation has no such power law:
+then h_y(t) = y sum_r a_r phi(y t u_r), and the minimum over the segment is searched on the grid `points_of`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SignalAttack = Literal["transfer", "worst"]
 def signal_learning(
     u: Float64[Tensor, "B F"], signs: Float64[Tensor, " F"], exponent: float, kind: Activation
 ) -> Float64[Tensor, "B 2"]:
-    """(U_-, U_+) of each run: what the network has learned of the signal of either label."""
+    """(U_-, U_+) of each run: how much of the signal the network has learned, for each label."""
     return torch.stack([activation(side * u, exponent, kind) @ signs for side in (-1.0, 1.0)], dim=1)
 
 
@@ -39,7 +39,7 @@ def signal_margin(t: Float64[Tensor, " B"], U: Float64[Tensor, "B 2"], exponent:
 
 
 GRID = 33
-"""Points of the segment that are tried where the activation has no power law."""
+"""Number of points tried on the segment if the activation has no power law."""
 
 
 def points_of(signal: Float64[Tensor, " B"], radius: Float64[Tensor, " B"]) -> Float64[Tensor, "G B"]:
@@ -55,7 +55,7 @@ def margins(
     exponent: float,
     kind: Activation,
 ) -> Float64[Tensor, "B 2"]:
-    """h_y(t) of each run for y = -1 (column 0) and y = +1 (column 1), whatever the activation."""
+    """h_y(t) of each run for y = -1 (column 0) and y = +1 (column 1), for any activation."""
     if not callable(kind):
         return signal_margin(t, signal_learning(u, signs, exponent, kind), exponent)
     return torch.stack([y * (kind(y * t[:, None] * u) @ signs) for y in (-1.0, 1.0)], dim=1)
@@ -69,7 +69,7 @@ def worst_margins(
     exponent: float,
     kind: Activation,
 ) -> Float64[Tensor, "B 2"]:
-    """Smallest h_y inside A: exact by the power law, at the best point of a grid without it."""
+    """Smallest h_y inside A: exact if the activation has a power law, otherwise at the best grid point."""
     if not callable(kind):
         return attacked_margin("worst", signal, radius, signal_learning(u, signs, exponent, kind), exponent)[0]
     return torch.stack([margins(t, u, signs, exponent, kind) for t in points_of(signal, radius)]).amin(0)
@@ -84,8 +84,8 @@ def attacked_margin(
 ) -> tuple[Float64[Tensor, "B 2"], Float64[Tensor, "B 2"]]:
     """Signal margin under the attack and the signal t that attains it, for both labels.
 
-    h_y is monotone on either side of t = 0, so its minimum over [alpha - delta, alpha + delta] lies at an end point,
-    or at t = 0 where that is inside (delta >= alpha).
+    h_y is monotone on either side of t = 0, so its minimum over [alpha - delta, alpha + delta] is at an end point, or
+    at t = 0 if that is inside (delta >= alpha).
     """
     if one_of("attack", attack, get_args(SignalAttack)) == "transfer":
         t = signal - radius

@@ -1,4 +1,4 @@
-"""Sweeps of the patch model: any list of settings, with seeds, in blocks that an executor can share out."""
+"""Sweeps of the patch model: any list of settings, with seeds, in blocks that an executor can distribute."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from cgro.dynamics.runs import EngineName, Runs
 from cgro.dynamics.setting import PatchSetting
 
 BLOCK = 64
-"""Runs in a block: what is lost at most when a sweep is killed."""
+"""Runs in a block: at most this many are lost when a sweep is killed."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Runs of one shape: every setting with every seed."""
+    """Runs of the same shape: every setting with every seed."""
 
     settings: tuple[PatchSetting, ...]
     seeds: tuple[int, ...]
@@ -64,7 +64,7 @@ def train_settings(
 
     Settings that share a shape are trained together, in blocks of at most BLOCK runs.
 
-    Raises: ValueError where the settings differ in their number of steps (their records would not share an axis).
+    Raises: ValueError if the settings differ in their number of steps (their records would not share an axis).
     """
     require_runs(len(settings), seeds)
     settings, seeds = list(settings), tuple(seeds)
@@ -104,20 +104,20 @@ def train_patches(
         (('setting', 'seed', 'step'), 2, 3)
 
     Args:
-        settings: one, or several with the same number of steps.
-        seeds: integers >= 0; a seed draws the data and the initial network.
+        settings: one setting, or several with the same number of steps.
+        seeds: integers >= 0; the seed determines the data and the initial network.
         engine: "gram" (reduced variables, at a cost independent of the dimension) or "direct" (the network itself,
-            for attacks on the whole input and for activations of yours).
-        records: recorded steps, log-spaced.
-        test_samples: draws of a fresh sample that test errors are estimated from.
-        detail: also record per filter and per sample.
+            for attacks on the whole input and for your own activations).
+        records: number of recorded steps, log-spaced.
+        test_samples: Monte Carlo draws of a fresh sample for each test error.
+        detail: also record each filter and each sample.
 
     Returns: Dataset with dimensions setting (absent for a single setting), seed and step: margins, memorized noise,
         losses, and clean and robust errors at the recorded steps; status, last_step, and the ends of the phases T_0,
         T_n and T_1 of each run.
 
-    Raises: UserError for settings that the engine or the memory cannot take.
-    Reference: Li & Li, ICML 2025, section 5.
+    Raises: UserError for settings that the engine does not support or that do not fit into memory.
+    Reference: Li & Li, ICML 2025, arXiv:2306.01271, section 5.
     """
     single = isinstance(settings, PatchSetting)
     trained = train_settings(
@@ -134,7 +134,7 @@ def train_patches(
 
 
 def _by_setting(part: xr.Dataset, indices: list[int], seeds: tuple[int, ...]) -> xr.Dataset:
-    """Split the dimension run of a block into setting and seed."""
+    """Split the dimension `run` of a block into setting and seed."""
     shape = (len(indices), len(seeds))
     data = {
         name: (("setting", "seed", *v.dims[1:]), v.values.reshape(*shape, *v.shape[1:]), v.attrs)

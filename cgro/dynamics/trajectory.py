@@ -1,8 +1,8 @@
-"""Train a batch of runs and record what the theory speaks of, at log-spaced steps.
+"""Train a batch of runs and record the quantities of the theory at log-spaced steps.
 
-`train(runs)` is the one entry to both engines. It returns a Dataset with dimensions (run, step) and, in full detail,
-filter and sample. A run ends with a status: finished (all steps taken), stopped (its training loss fell below
-`stop_loss`; it leaves the batch) or diverged (a number overflowed; what was recorded from there on is NaN).
+`train(runs)` is the entry to both engines. It returns a Dataset with dimensions (run, step) and, in full detail, filter
+and sample. A run ends with a status: finished (all steps taken), stopped (its training loss fell below `stop_loss`) or
+diverged (a number overflowed; later records are NaN).
 """
 
 from __future__ import annotations
@@ -58,17 +58,17 @@ def record_steps(steps: int, count: int) -> np.ndarray:
     """At most `count` log-spaced steps from 0 to `steps`, both included. Raises: UserError for count < 2."""
     if count < 2:
         raise UserError(f"records = {count}: the first and the last step are always recorded; give records >= 2")
-    if count > 2 + steps * np.log(steps + 1.0):  # more than one for each step: every step
+    if count > 2 + steps * np.log(steps + 1.0):  # more records than steps: record every step
         return np.arange(steps + 1)
     spaced = np.geomspace(steps, 1, count - 1).round().astype(int)
     return np.unique(np.concatenate([[0], spaced, [steps]]))
 
 
 def observe(runs: Runs, state: State, *, test_samples: int, detail: bool) -> dict[str, np.ndarray]:
-    """Everything that is recorded of the current state, by name (see `UNITS`), run along the first axis.
+    """All recorded quantities of the current state, by name (see `UNITS`), with runs along the first axis.
 
-    Run by run: vectorized functions round the last elements of an array otherwise than the rest, so that the last bits
-    of a run would depend on the batch it is in.
+    Runs are evaluated one by one: vectorized functions round the last elements of an array differently, so the last
+    bits of a run would otherwise depend on its batch.
     """
     each = [
         _observe(runs.select(np.array([b])), state.select(slice(b, b + 1)), test_samples=test_samples, detail=detail)
@@ -170,13 +170,13 @@ def train(
 ) -> xr.Dataset:
     """Train every run and return its trajectory.
 
-    engine: "gram" (reduced variables) or "direct" (d-dimensional weights). records: recorded steps, log-spaced.
-    test_samples: draws S of the fresh-sample law. detail: also record per filter and per sample.
+    engine: "gram" (reduced variables) or "direct" (d-dimensional weights). records: number of recorded steps,
+    log-spaced. test_samples: Monte Carlo draws S of a fresh sample. detail: also record each filter and each sample.
     tick: called with the number of run-steps just taken.
 
     Returns: Dataset with dimensions run, step (and filter, sample), coordinates seed(run), variables of `UNITS`,
     status(run) as index into STATUS, last_step(run), and the ends of the phases T_0, T_n and T_1 (run), which do not
-    depend on what is recorded.
+    depend on the recorded steps.
     """
     if test_samples < 1:
         raise UserError(f"test_samples = {test_samples}: must be a positive integer; give test_samples >= 1")
@@ -195,7 +195,7 @@ def train(
         tick(float(total * (step - steps[k - 1])) if k else 0.0)
         if not len(active):
             continue
-        with threadpool_limits(1):  # many small operations: waiting for other threads would cost more than it gains
+        with threadpool_limits(1):  # operations are too small to gain from several threads
             record = observe(batch, work.state(), test_samples=test_samples, detail=detail)
         diverged = record.pop("diverged")
         times[active] = _times_before_divergence(work.times(), diverged, int(steps[k - 1]) if k else -1)
@@ -218,7 +218,7 @@ def train(
 
 
 def _times_before_divergence(times: np.ndarray, diverged: np.ndarray, last: int) -> np.ndarray:
-    """Without what diverged runs reached after `last`, the last step at which they were known to be numbers."""
+    """Times, with NaN for what diverged runs reached after `last`, their last step known to be finite."""
     return np.where(diverged[:, None] & (times > last), np.nan, times)
 
 
@@ -232,7 +232,7 @@ def _status_variable(status: np.ndarray, dim: str) -> xr.DataArray:
 
 
 def status_of(diverged: np.ndarray, dim: str) -> xr.DataArray:
-    """The status of runs that were not stopped: finished or diverged."""
+    """The status of runs that cannot stop early: finished or diverged."""
     return _status_variable(np.where(diverged, STATUS.index("diverged"), 0).astype(np.int8), dim)
 
 

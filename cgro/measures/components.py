@@ -1,18 +1,18 @@
-"""What a trained classifier owes to features that generalize, and what to memorizing its training images.
+"""How much of a classifier's margin comes from generalizing features, and how much from memorized training images.
 
-Margins: m(z) = f_y(z) - max_{k != y} f_k(z); x^ is the point that an attack finds around x. With means over unseen
-images, drawn at random from the set that the training images were drawn from, and over training images,
+The margin is m(z) = f_y(z) - max_{k != y} f_k(z); x^ is the point that an attack finds around x. Unseen images are
+drawn at random from the same set as the training images. Then
 
     signal component            S  = mean of m(x) over unseen images
     attacked signal component   S^ = mean of m(x^) over unseen images
     memorized component         M  = mean of m(x^) over training images - S^
 
-Both kinds of images are exchangeable, so M can only come from having been trained on. (The end of a file, or the test
-set, would not do: other people wrote those digits, and their shift would count as memory.) In the patch
-model of Li & Li (ICML 2025) the three are what the theory follows: a fresh sample has mean margin alpha^q U, under the
-attack (alpha - delta)^q U, and a training sample V_i more, so that S = alpha^q U, S^ = (alpha - delta)^q U and M = mean
-of V_i [D]. Phase I ends when S reaches 1, the scale of the logistic loss, phase II when M does; in between the robust
-training loss stands still near what S^ alone leaves of it.
+Training and unseen images are exchangeable, so M can only come from training on them. (The end of a file or the test
+set will not do: other people wrote those digits, and the distribution shift would count as memorization.) In the patch
+model of Li & Li (ICML 2025, arXiv:2306.01271) these are the quantities of the theory: a fresh sample has mean margin
+alpha^q U, and (alpha - delta)^q U under attack; a training sample has V_i more. Hence S = alpha^q U,
+S^ = (alpha - delta)^q U and M = mean of V_i [D]. Phase I ends when S reaches 1, the scale of the logistic loss, and
+phase II when M does; in between the robust training loss stays near the value that S^ alone gives.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from cgro.attacks.modes import judging
 from cgro.data.batches import Images
 
 NAMES = ("clean_margin", "attacked_margin", "clean_loss", "attacked_loss")
-"""What `margins_and_losses` measures."""
+"""The quantities measured by `margins_and_losses`."""
 
 
 def margins(logits: Tensor, y: Tensor) -> Tensor:
-    """m (B,) of logits (B, K) and labels (B,): positive where the label has the largest one.
+    """m (B,) of logits (B, K) and labels (B,): positive if the label has the largest logit.
 
     Raises: UserError for other shapes, types and labels.
     """
@@ -46,7 +46,7 @@ def margins_and_losses(
 ) -> dict[str, float]:
     """Mean margins and cross-entropies (nats) of images, clean and at the points that `attack` finds, by `NAMES`.
 
-    Raises: UserError for a network, images, labels, a radius or a batch size that do not go together.
+    Raises: UserError for an incompatible network, images, labels, radius or batch size.
     """
     images = require_images(images, model, attack.budget, batch_size)
     found: dict[str, list[Tensor]] = {name: [] for name in NAMES}

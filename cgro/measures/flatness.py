@@ -1,11 +1,11 @@
-"""How flat the loss is around images: its rise and its largest gradient inside a ball, against the ball's radius.
+"""How flat the loss is around images: its largest rise and gradient inside a ball, against the radius of the ball.
 
     rise(delta)      = max L(f(x + xi), y) - L(f(x), y)       over |xi|_inf <= delta
     steepness(delta) = max |grad_x L(f(x + xi), y)|_1
 
-Both maxima are searched by projected gradient ascent, so what is returned is a lower bound, made non-decreasing in
-the radius by keeping the best point found so far. The l_1 norm of the gradient is the dual of l_inf: to first order,
-delta |grad_x L|_1 is the rise. Source: Li & Li, ICML 2025, the loss landscapes of the experiments [S]; theory of
+Projected gradient ascent searches both maxima, so the values are lower bounds; keeping the best point found so far
+makes them non-decreasing in the radius. The l_1 norm of the gradient is dual to l_inf: to first order, the rise is
+delta |grad_x L|_1. Source: Li & Li, ICML 2025, arXiv:2306.01271, the loss landscapes of the experiments [S]; theory of
 flatness [N].
 """
 
@@ -27,7 +27,7 @@ from cgro.base.errors import UserError
 from cgro.base.validate import integer
 
 Score = Callable[[Tensor], Tensor]
-"""Points (B, *shape) -> what is searched for its maximum (B,)."""
+"""Points (B, *shape) -> values (B,) to maximize."""
 
 
 def flatness(
@@ -39,18 +39,17 @@ def flatness(
     steps: int = 20,
     generator: torch.Generator | None = None,
 ) -> xr.Dataset:
-    """Rise and steepness of each image at each radius, in nats and nats per pixel value, with dimensions (radius,
-    sample).
+    """Rise (nats) and steepness (nats per pixel value) of each image at each radius, over (radius, sample).
 
     Args:
         model: takes pixels in [0, 1]; measured in evaluation mode and full float32.
         x, y: images (B, C, S, S) in [0, 1] and labels (B,).
-        radii: l_inf radii from 0 to 1 in pixel values, increasing.
+        radii: increasing l_inf radii from 0 to 1, in pixel values.
         steps: steps of each search, >= 0.
-        generator: draws random starts, on the device of x; None starts at x.
+        generator: draws random starts, on the device of x; None: searches start at x.
 
-    Raises: UserError for radii that are out of range or do not increase, images outside of [0, 1], labels or
-        logits that are none, and inference mode.
+    Raises: UserError for radii that are out of range or do not increase, images outside [0, 1], invalid labels or
+        logits, and inference mode.
     """
     radii = [float(r) for r in radii]
     if not radii or not radii[0] >= 0 or not all(a < b for a, b in pairwise(radii)):
@@ -104,7 +103,7 @@ def _maxima(
     for radius in radii:
         for name, score, offset in (("rise", loss, before), ("steepness", steepness, 0 * before)):
             if radius > 0:
-                # Steps begin at the radius and shrink, as those of the evaluation attack.
+                # Step sizes begin at the radius and shrink, as in the evaluation attack.
                 z = pgd(
                     score, x, Budget("inf", radius), steps=steps, step_size=radius, decay=True, clamp=(0.0, 1.0),
                     start=generator,

@@ -1,4 +1,4 @@
-"""Power laws fitted on log-log axes, with their confidence interval."""
+"""Power laws fitted on log-log axes, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from cgro.base.validate import between, real_array
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """y ~ factor * x^exponent; jointly, y ~ factor * product of x^exponent."""
+    """y ~ factor * x^exponent; for joint laws, y ~ factor * product of x^exponent."""
 
     exponent: float
     low: float
     high: float
-    """Ends of the confidence interval of the exponent."""
+    """low, high: confidence interval of the exponent."""
     factor: float
 
 
 def power_law(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], confidence: float = 0.95) -> PowerLaw:
-    """Least squares of log y against log x; the interval is Student's, for independent errors of equal size in log y.
+    """Least squares of log y against log x, with a Student interval for independent errors of equal variance in log y.
 
     Raises: UserError for fewer than three points or two different x, values that are not positive and finite,
-    shapes that differ, and a confidence outside of (0, 1).
+    different shapes, and a confidence outside (0, 1).
     """
     x, y = real_array("x", x), real_array("y", y)
     between("confidence", confidence, 0, 1, open_low=True, open_high=True)
@@ -47,12 +47,12 @@ def power_law(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], confidence
 def joint_power_law(
     x: Mapping[str, Float[np.ndarray, " n"]], y: Float[np.ndarray, " n"], confidence: float = 0.95
 ) -> dict[str, PowerLaw]:
-    """Least squares of log y against the logarithms of several variables at once; one law for each, of one factor.
+    """Least squares of log y against the logarithms of several variables; one law per variable, with a common factor.
 
-    Each interval is Student's, for independent errors of equal size in log y.
+    Intervals are Student's, for independent errors of equal variance in log y.
 
-    Raises: ValueError for values that are not positive, and where the points are too few or do not tell the variables
-        apart.
+    Raises: ValueError for values that are not positive, and for points that are too few or do not separate the
+        variables.
     """
     columns = [np.asarray(values, dtype=float) for values in x.values()]
     y = np.asarray(y, dtype=float)

@@ -1,11 +1,11 @@
-"""Memorization and influence scores by subsampling, and how far noise alone moves them.
+"""Memorization and influence scores by subsampling, and how large they are by chance.
 
     mem_i = P[h(x_i) = y_i | i in the training subset] - P[h(x_i) = y_i | i not in it]
     infl_ij: the same difference on test point j
 
-are estimated from t models, each trained on a random subset of ratio r: two matrix products. Scores are differences
-of two means of coin flips, so their noise has a closed form. Source: Feldman 2020 and Feldman & Zhang 2020 for the
-scores [S]; errors and null law derived here [D].
+are estimated from t models, each trained on a random subset of ratio r, by two matrix products. A score is the
+difference of two means of coin flips, so its noise has a closed form. Source: Feldman 2020 and Feldman & Zhang 2020 for
+the scores [S]; errors and null distribution derived here [D].
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ from cgro.base.validate import as_array, between, finite, integer
 
 
 def memorization(mask: Bool[np.ndarray, "t n"], correct: Bool[np.ndarray, "t n"]) -> Float[np.ndarray, " n"]:
-    """mem_i: accuracy on sample i of models trained with it, less that of models trained without it; NaN without one
-    kind.
+    """mem_i: accuracy on sample i of the models trained with it, minus that of the models trained without it.
 
-    mask: whether model k was trained on sample i; correct: whether it classifies sample i correctly. Both may be bool,
-    or 0 and 1 as integers or floats.
+    NaN if there are no models of either kind. mask: whether model k was trained on sample i; correct: whether it
+    classifies sample i correctly. Both may be bool, or 0 and 1 as integers or floats.
 
         >>> import cgro
         >>> trained_on = [[1, 0], [1, 1], [0, 1], [0, 0]]  # four models, two samples
@@ -35,8 +34,8 @@ def memorization(mask: Bool[np.ndarray, "t n"], correct: Bool[np.ndarray, "t n"]
         >>> cgro.memorization_scores(trained_on, correct).tolist()
         [1.0, 0.0]
 
-    Raises: UserError for other values and types, shapes that differ, and no models or samples.
-    Warns: AccuracyWarning where all models were trained on a sample, or none.
+    Raises: UserError for other values and types, different shapes, and no models or samples.
+    Warns: AccuracyWarning if all models or none were trained on a sample.
     """
     mask, correct = _truths("mask", mask), _truths("correct", correct)
     if mask.shape != correct.shape:
@@ -47,7 +46,7 @@ def memorization(mask: Bool[np.ndarray, "t n"], correct: Bool[np.ndarray, "t n"]
 
 
 def influence(mask: Bool[np.ndarray, "t n"], correct: Bool[np.ndarray, "t m"]) -> Float[np.ndarray, "m n"]:
-    """infl_ij at row j, column i: accuracy on test point j with training sample i less without; NaN without one kind.
+    """infl_ij at row j, column i: accuracy on test point j with training sample i, minus that without it.
 
         >>> import cgro
         >>> trained_on = [[1, 0], [1, 1], [0, 1], [0, 0]]  # four models, two training samples
@@ -55,8 +54,8 @@ def influence(mask: Bool[np.ndarray, "t n"], correct: Bool[np.ndarray, "t m"]) -
         >>> cgro.influence_scores(trained_on, correct).tolist()
         [[1.0, 0.0]]
 
-    mask and correct as in `memorization`, correct of test points. Raises and warns as that, and raises UserError for
-    numbers of models that differ.
+    mask and correct are as in `memorization`, with correct for test points; so are NaN, errors and warnings. Also
+    raises UserError for different numbers of models.
     """
     mask, correct = _truths("mask", mask), _truths("correct", correct)
     if len(mask) != len(correct):
@@ -70,9 +69,9 @@ def influence(mask: Bool[np.ndarray, "t n"], correct: Bool[np.ndarray, "t m"]) -
 
 
 def standard_error(probability: float, models: int, ratio: float) -> float:
-    """Of a score whose accuracy is `probability` with and without the sample: sqrt(p (1-p) / (t r (1-r))).
+    """Standard error of a score if accuracy is `probability` with and without the sample: sqrt(p (1-p) / (t r (1-r))).
 
-    For subsets of exactly t r and t (1-r) models. Raises: UserError for a probability or ratio out of range.
+    Exactly t r models have the sample. Raises: UserError for a probability or ratio out of range.
     """
     between("probability", probability, 0, 1)
     between("ratio", ratio, 0, 1, open_low=True, open_high=True)
@@ -81,9 +80,9 @@ def standard_error(probability: float, models: int, ratio: float) -> float:
 
 
 def exceeds_by_chance(threshold: float, probability: float, models: int, ratio: float) -> float:
-    """P[an influence entry > threshold] when the sample has no influence, exactly: two independent binomials.
+    """P[an influence entry > threshold] if the sample has no influence, exactly: two independent binomials.
 
-    round(t r) models have the sample, the others do not. Raises: UserError as `standard_error`.
+    round(t r) models have the sample, the others do not. Raises: UserError like `standard_error`.
     """
     standard_error(probability, models, ratio)
     finite("threshold", threshold)
@@ -92,15 +91,15 @@ def exceeds_by_chance(threshold: float, probability: float, models: int, ratio: 
     if not 0 < a < models:
         raise UserError(f"{models} models at ratio {ratio:g}: none with or none without the sample; train more")
     x = np.arange(a + 1)
-    # Successes without the sample below b (x / a - threshold), strictly.
+    # Successes without the sample must be strictly below b (x / a - threshold).
     limit = np.ceil(b * (x / a - threshold) - 1e-9) - 1
     return float(scipy.stats.binom.pmf(x, a, probability) @ scipy.stats.binom.cdf(limit, b, probability))
 
 
 def largest_by_chance(threshold: float, probability: float, models: int, ratio: float, candidates: int) -> float:
-    """P[the largest of `candidates` entries > threshold] without any influence, as if entries were independent.
+    """P[the largest of `candidates` entries > threshold] without any influence, treating entries as independent.
 
-    They share the correctness of one test point, which makes them weakly dependent.
+    They are weakly dependent, since they share the correctness of one test point.
     """
     integer("candidates", candidates, low=1)
     one = exceeds_by_chance(threshold, probability, models, ratio)
@@ -108,7 +107,7 @@ def largest_by_chance(threshold: float, probability: float, models: int, ratio: 
 
 
 def _truths(name: str, values: Any) -> Bool[np.ndarray, "t k"]:
-    """The values as bool, if each is true or false, 0 or 1; `~` of integers would be no negation."""
+    """The values as bool, if each is true or false, 0 or 1; `~` does not negate integers."""
     given = as_array(name, values)
     if given.dtype.kind not in "biuf":
         raise UserError(f"{name} must hold true and false, or 0 and 1 for each model, got {given.dtype}; convert it")
@@ -121,7 +120,7 @@ def _truths(name: str, values: Any) -> Bool[np.ndarray, "t k"]:
 
 
 def _counts(mask: Bool[np.ndarray, "t n"]) -> tuple[np.ndarray, np.ndarray]:
-    """How many models were trained with each sample, and without it (n,)."""
+    """Number of models trained with each sample and without it, both (n,)."""
     inside, outside = mask.sum(axis=0), (~mask).sum(axis=0)
     alone = np.flatnonzero((inside == 0) | (outside == 0))
     if len(alone):

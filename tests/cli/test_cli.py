@@ -130,7 +130,7 @@ def test_a_mistake_is_one_line(typed: str, cgro: Cgro, tmp_path: Path) -> None:
         ("figure --result=", ("--result", "must name a file, got ''")),
         ("check end-stat --seed 1", ("check 'end-stat'", "did you mean end-state")),
         ("check --seed 1", ("unrecognized arguments: --seed 1", "parameters belong to one check, `cgro check NAME")),
-        ("simulate --sedes 3 phase-diagram", ("required: NAME of an experiment, before its options",)),
+        ("simulate --sedes 3 phase-diagram", ("required: NAME of an experiment, before the options",)),
         ("simulate", ("required: NAME", "see `cgro list`")),
         ("simulate --preset paper", ("required: NAME",)),
         (
@@ -381,7 +381,7 @@ def test_a_figure_is_of_the_newest_result(
     loud.clear()
     assert cgro("figure", "--results", results, "--output", tmp_path / "all").code == 0
     assert f"phase-diagram: drawn from {newest}" in loud.messages
-    assert "attack: no result yet, make it with `cgro simulate attack`" in loud.messages
+    assert "attack: no result yet; run `cgro simulate attack`" in loud.messages
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -403,7 +403,7 @@ def test_a_figure_is_of_the_published_result_where_none_is_stored(
 def test_a_preset_that_was_not_run_is_not_replaced_by_another(made: Path, cgro: Cgro, tmp_path: Path) -> None:
     """Whoever asks for a preset gets its result, stored or published, or none."""
     error = cgro("figure", "robust-overfitting", "--preset", "paper", "--results", tmp_path / "results").error
-    assert "robust-overfitting: none of --preset paper; make one with" in error
+    assert "robust-overfitting: none for --preset paper; make one with" in error
 
 
 def test_a_figure_of_the_wrong_file(made: Path, cgro: Cgro, tmp_path: Path) -> None:

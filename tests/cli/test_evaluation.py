@@ -144,13 +144,13 @@ def test_a_curve_that_cannot_be_replayed_is_told(cgro, tmp_path: Path, caplog) -
     path = tmp_path / "best.safetensors"
     command = ("evaluate", path, "--quiet", "--images", 40, "--fast")
     assert cgro(*command).code == 0
-    assert "could not be replayed" not in caplog.text
+    assert "could not be reproduced" not in caplog.text
     found = Checkpoint.load(path)
     rows = [*found.record["rows"][:-1], found.record["rows"][-1] | {"robust_test_accuracy": 0.0}]
     Checkpoint(found.tensors, found.record | {"rows": rows}).save(path)
     assert cgro(*command).code == 0
     assert "has a robust accuracy of 0.00 %" in caplog.text
-    assert "could not be replayed" in caplog.text
+    assert "could not be reproduced" in caplog.text
 
 
 def test_masked_gradients_are_told(run: TrainingRun) -> None:

@@ -131,7 +131,7 @@ MADE_WRONG = {
     ),
     "flat": (lambda d: d.isel(seed=0), "needs clean_train_accuracy with dimensions (seed, epoch), got (epoch)"),
     "empty": (lambda d: d.isel(epoch=slice(0)), "needs values of clean_train_accuracy"),
-    "words": (lambda d: d.assign(robust_test_accuracy=d.robust_test_accuracy.astype(str)), "cannot be drawn of it ("),
+    "words": (lambda d: d.assign(robust_test_accuracy=d.robust_test_accuracy.astype(str)), "cannot be drawn from it ("),
     "unnamed": (
         lambda d: d.drop_attrs(deep=False).assign_attrs(config="{}", experiment="image-cgro"),
         "needs the attribute",
