@@ -26,17 +26,15 @@ def caption(result: xr.Dataset) -> str:
     worst = {name: float(last[name].mean("seed").max()) for name in _ERRORS[:2]}
     least = float(last["robust_test_error"].mean("seed").min())
     return (
-        f"The same setting with other activations, {result.sizes['seed']} seeds. (a) Median memorized noise over "
-        "training (line: "
-        "mean, band: smallest to largest). (b) Errors at the end (marker: mean, bar: smallest to largest). Over "
-        "all activations "
-        f"the largest mean clean test error is {worst['clean_test_error']:.3f}, the largest mean robust training error "
-        f"{worst['robust_train_error']:.3f}, and the smallest mean robust test error {least:.3f}."
+        f"The same setting with other activations, {result.sizes['seed']} seeds. (a) Median memorized noise during "
+        "training (line: mean, band: minimum to maximum). (b) Final errors (marker: mean, bar: minimum to maximum). "
+        f"Over all activations, the largest mean clean test error is {worst['clean_test_error']:.3f}, the largest mean "
+        f"robust training error {worst['robust_train_error']:.3f}, and the smallest mean robust test error {least:.3f}."
     )
 
 
 def draw(result: xr.Dataset) -> Drawing:
-    """Two panels: memorization over steps, errors at the end."""
+    """Two panels: memorization over steps, and final errors."""
     fig, (a, b) = figure(6.5, 2.9, ncols=2)
     step = result["step"].values
     names = list(result["activation"].values)
@@ -62,12 +60,12 @@ def draw(result: xr.Dataset) -> Drawing:
     b.set_ylim(-0.03, 0.75)
     b.set_ylabel("error (fraction)")
     legend(b, "upper center", (0.52, 0.99), ncols=3, columnspacing=0.8, handletextpad=0.2, borderpad=0.1)
-    panel_label(b, "b", "error at the end")
+    panel_label(b, "b", "final error")
     return fig
 
 
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
-    """Mean, smallest and largest over seeds at the end of training, by activation."""
+    """Mean, minimum and maximum over seeds at the end of training, by activation."""
     return summary_rows(result.isel(step=-1), "activation", ("noise_memorization_median", *_ERRORS))
 
 

@@ -1,4 +1,4 @@
-"""Figure: networks trained against one attack, judged under every attack."""
+"""Figure: networks trained against one attack, evaluated under every attack."""
 
 from __future__ import annotations
 
@@ -36,15 +36,12 @@ def caption(result: xr.Dataset) -> str:
     inside = last.sel(evaluation="inside A", training="worst")
     full = last.sel(evaluation="l2 PGD, 0.25 alpha", training="worst")
     return (
-        f"Accuracy at the end of training, mean over {result.sizes['seed']} seeds: rows are the attack trained "
-        "against, columns the "
-        "attack judged by, on training samples (a) and fresh samples (b). Training against the worst case inside A "
-        "gives robust "
-        f"accuracy {1 - float(inside.train_error):.2f} on training and {1 - float(inside.test_error):.2f} on fresh "
-        "samples inside A, "
-        f"but {1 - float(full.train_error):.2f} and {1 - float(full.test_error):.2f} against l2 PGD of radius "
-        "alpha/4 on the whole "
-        "input: the theorem is about A only, and memorized noise can itself be attacked."
+        f"Accuracy at the end of training on training samples (a) and fresh samples (b), mean over "
+        f"{result.sizes['seed']} seeds. Rows: training attack; columns: evaluation attack. Training against the worst "
+        f"case inside A gives a robust accuracy inside A of {1 - float(inside.train_error):.2f} on training and "
+        f"{1 - float(inside.test_error):.2f} on fresh samples, but of {1 - float(full.train_error):.2f} and "
+        f"{1 - float(full.test_error):.2f} against l2 PGD of radius alpha/4 on the whole input: the theorem is only "
+        "about A, and memorized noise can itself be attacked."
     )
 
 
@@ -61,7 +58,7 @@ def draw(result: xr.Dataset) -> Drawing:
         for (i, j), value in np.ndenumerate(accuracy):
             ax.text(j, i, f"{value:.2f}", ha="center", va="center", color="black" if value > 0.55 else "white")
         ax.set_xticks(range(len(columns)), columns, rotation=25, ha="right", rotation_mode="anchor")
-        ax.set_xlabel("judged under")
+        ax.set_xlabel("evaluated under")
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
         panel_label(ax, letter, title)
@@ -88,7 +85,7 @@ def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
 
 
 FIGURE = Figure(
-    "Training attacks judged under all attacks",
+    "Training attacks, evaluated under all attacks",
     experiment="attack",
     needs={
         "training step evaluation seed": "train_error test_error",

@@ -26,23 +26,20 @@ def caption(result: xr.Dataset) -> str:
     clean = result["clean_test_accuracy"].mean("seed")
     return (
         f"{_NAMES[attrs['data']]}, {attrs['train_images']:,} training images, l_inf radius {_radius(attrs['radius'])}. "
-        "(a) The closest training images of different labels, "
-        f"{float(mean['separation']):.3f} apart in l_inf: any radius below half of that admits a robust memorizer. "
-        "(b) A "
-        "convolutional network trained on clean images, and the same network gated by the memorizer. Clean accuracy on "
-        f"{attrs['test_images']:,} {attrs['test_name']}: {float(clean.sel(classifier='clean')):.3f} and "
-        f"{float(clean.sel(classifier='cgro')):.3f}. Robust accuracy of the gated network on training images: "
-        f"{float(mean['certified_train_accuracy']):.0%} certified ({attrs['verified_of']} of them proved again from "
-        "the "
-        f"weights alone: {int(mean['verified'])}); robust test accuracy is that of the clean network, attacked by PGD. "
-        f"The gated network has {int(mean['nonzero']):,} non-zero parameters. (c) Distance of test images to the "
-        "nearest "
-        f"training image: {float(mean['coverage']):.1%} lie within 2 delta + gamma, where the gate may matter at all."
+        "(a) The closest training images with different labels, "
+        f"{float(mean['separation']):.3f} apart in l_inf; below half of that distance a robust memorizer exists. "
+        "(b) A convolutional network trained on clean images, and the same network gated by the memorizer. Clean "
+        f"accuracy on {attrs['test_images']:,} {attrs['test_name']}: {float(clean.sel(classifier='clean')):.3f} and "
+        f"{float(clean.sel(classifier='cgro')):.3f}. The gated network is certified robust on "
+        f"{float(mean['certified_train_accuracy']):.0%} of the training images (checked again from the weights alone: "
+        f"{int(mean['verified'])} of {attrs['verified_of']}); its robust test accuracy is that of the clean network "
+        f"under PGD. It has {int(mean['nonzero']):,} non-zero parameters. (c) Distance of test images to the nearest "
+        f"training image: {float(mean['coverage']):.1%} are within 2 delta + gamma, where the gate can have an effect."
     )
 
 
 def draw(result: xr.Dataset) -> Drawing:
-    """The closest pair, the accuracies, and how far test images are from training images."""
+    """The closest pair, the accuracies, and the distances of test images to training images."""
     fig, axes = figure(6.8, 2.5, ncols=4, width_ratios=(0.62, 0.62, 1.5, 1.3))
     one = result.isel(seed=0)
     for k, ax in enumerate(axes[:2]):
@@ -80,7 +77,7 @@ def draw(result: xr.Dataset) -> Drawing:
 
 
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
-    """One row for each run."""
+    """One row per run."""
     scalars = (
         *("separation", "certified_train_accuracy", "verified", "coverage", "nonzero", "nonzero_claimed"),
         *("nonzero_clean", "total", "neurons", "depth"),

@@ -23,20 +23,15 @@ def caption(result: xr.Dataset) -> str:
     last = result.isel(dim=-1)
     test = last["robust_test_error"].sel(classifier="cgro")
     return (
-        f"{result.attrs['samples']} training points, whose label is the parity of far cells and also the sign of a "
-        "weak "
-        f"coordinate, which f_clean reads; {result.sizes['seed']} data sets (marker: mean, bar: smallest to largest). "
-        "(a) In l_inf: f_clean makes no clean error and fails on every attacked point, also of the training set; the "
-        "CGRO "
-        "classifier is right on all attacked training points, certified "
-        f"({float(result['certified_train_accuracy'].min()):.0%} in every data set and norm), and on attacked test "
-        "points "
-        "where training balls cover them. "
-        f"At D = {int(last['dim'])} its robust test error is {float(test.min()):.2f} to {float(test.max()):.2f} over "
-        "norms "
-        "and data sets. (b) Robust test error in each norm (filled) above the bound 1 - coverage (open). (c) Its "
-        "non-zero "
-        "parameters grow linearly in D."
+        f"{result.attrs['samples']} training points. Their label is the parity of distant cells and also the sign of a "
+        f"weak coordinate, which f_clean reads; {result.sizes['seed']} data sets (marker: mean, bar: minimum to "
+        "maximum). (a) In l_inf, f_clean makes no clean error but fails on every attacked point, including training "
+        "points. The CGRO classifier is correct on all attacked training points (certified: "
+        f"{float(result['certified_train_accuracy'].min()):.0%} in every data set and norm), and on attacked test "
+        f"points that training balls cover. At D = {int(last['dim'])} its robust test error is "
+        f"{float(test.min()):.2f} to {float(test.max()):.2f} over norms and data sets. (b) Robust test error in each "
+        "norm (filled) and its lower bound 1 - coverage (open). (c) The number of non-zero parameters grows linearly "
+        "in D."
     )
 
 
@@ -45,7 +40,7 @@ def draw(result: xr.Dataset) -> Drawing:
     fig, (a, b, c) = figure(6.8, 2.7, ncols=3)
     d = result["dim"].values.astype(float)
     shown = result.sel(norm="inf") if "inf" in result["norm"].values else result.isel(norm=0)
-    # Points that coincide are drawn side by side.
+    # Coinciding points are drawn side by side.
     for (name, label, color, marker), shift in zip(_ERRORS, (1.0, 0.85, 1.18), strict=True):
         for classifier, fill in (("clean", "white"), ("cgro", COLORS[color])):
             values = shown[name].sel(classifier=classifier).transpose("seed", "dim").values

@@ -1,4 +1,4 @@
-"""Figure: robust test error of the CGRO classifier where training balls cover more and more of the support."""
+"""Figure: robust test error of the CGRO classifier as training balls cover more of the support."""
 
 from __future__ import annotations
 
@@ -26,15 +26,12 @@ def caption(result: xr.Dataset) -> str:
         f"{float(error.sel(norm=n).values[at].mean()):.2f} in l_{n}" for n in result["norm"].values.tolist()
     )
     return (
-        "Robust test error of the CGRO classifier (filled; found by an attack, so the true one is at least that) and "
-        "of "
-        "f_clean (grey), with the proved bound: error of f_clean less the fraction of test points within 2 delta + "
-        "gamma "
-        f"of a training point (open, dotted). {result.sizes['seed']} data sets (marker: mean, bar: smallest to "
-        "largest). "
-        f"With {most:,} points in {dims} dimensions the error falls to {ends}: there memorization is robust "
-        "generalization; with growing D at fixed N it is overfitting again. The bound is safe, not tight: a test point "
-        "is protected only if the whole attack stays inside of training balls."
+        "Robust test error of the CGRO classifier (filled; measured by an attack, hence a lower bound) and of f_clean "
+        "(grey), with the proved lower bound (open, dotted): the error of f_clean minus the fraction of test points "
+        f"within 2 delta + gamma of a training point. {result.sizes['seed']} data sets (marker: mean, bar: minimum to "
+        f"maximum). With {most:,} points in {dims} dimensions the error falls to {ends}: there memorization is robust "
+        "generalization. As D grows at fixed N it becomes overfitting again. The bound is not tight: a test point is "
+        "protected only if its whole ball lies inside training balls."
     )
 
 
@@ -88,7 +85,7 @@ def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
 
 
 def _held(part: xr.Dataset, axis: str) -> str:
-    """What is held fixed."""
+    """The fixed quantities."""
     texts = {"samples": "$N={:g}$", "dim": "$D={:g}$", "radius": r"$\delta={:g}$"}
     return ", ".join(text.format(float(part[name][0])) for name, text in texts.items() if name != axis)
 

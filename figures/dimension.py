@@ -19,14 +19,11 @@ def caption(result: xr.Dataset) -> str:
     """What the figure shows, with the numbers of this result."""
     last = result.isel(step=-1).mean("seed")
     return (
-        "The noise norm is held fixed while d grows; radius delta = alpha (1 - 1/(sqrt(d) log d)); "
-        f"{result.sizes['seed']} seeds "
-        "(marker: mean, bar: smallest to largest). (a) Signal and memorized noise do not change with d. The network's "
-        "response to fresh noise falls to that of the random initial filters (dotted), so memorization stops "
-        "showing on fresh "
-        "samples. (b) Robust test error "
-        f"lies between {float(last['robust_test_error'].min()):.3f} and "
-        f"{float(last['robust_test_error'].max()):.3f}, clean test "
+        "The noise norm is fixed while d grows; radius delta = alpha (1 - 1/(sqrt(d) log d)); "
+        f"{result.sizes['seed']} seeds (marker: mean, bar: minimum to maximum). (a) Signal and memorized noise do not "
+        "change with d. The network's response to fresh noise falls to that of the random initial filters (dotted), "
+        "so memorization no longer affects fresh samples. (b) Robust test error is between "
+        f"{float(last['robust_test_error'].min()):.3f} and {float(last['robust_test_error'].max()):.3f}; clean test "
         f"error is at most {float(last['clean_test_error'].max()):.3f}."
     )
 
@@ -68,7 +65,7 @@ def draw(result: xr.Dataset) -> Drawing:
 
 
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
-    """Mean, smallest and largest over seeds at the end of training, by dimension."""
+    """Mean, minimum and maximum over seeds at the end of training, by dimension."""
     return summary_rows(result.isel(step=-1), "dim", (*_PARTS, *_ERRORS))
 
 

@@ -16,7 +16,7 @@ STYLES = {"train": "--", "test": "-"}
 
 
 def caption(result: xr.Dataset) -> str:
-    """What was measured, and the rise at the training radius for both parts."""
+    """What was measured, and the rise of the loss at the training radius for both parts."""
     a = result.attrs
     last = result["rise"].isel(epoch=-1).mean("seed")
     at = last.sel(ratio=last["ratio"][np.abs(last["ratio"].values - 1).argmin()])
@@ -24,18 +24,18 @@ def caption(result: xr.Dataset) -> str:
     where = "the training radius" if ratio == 1 else f"{ratio:g} training radii"
     return (
         f"{method(a)} of {a['model']} (width {a['width']:g}) on {a['train_images']:,} images "
-        f"({a['data']}) at {ball(a)} (dotted). Largest rise of the loss (a) and largest l_1 norm "
-        f"of its input gradient (b) that projected gradient ascent finds in a ball, means over {a['images']:,} "
-        f"training images (dashed) and test images (solid). After epoch {int(last['epoch'])} the loss rises by "
+        f"({a['data']}) at {ball(a)} (dotted). Largest rise of the loss (a) and largest l_1 norm of the input gradient "
+        f"(b) that projected gradient ascent finds in a ball, averaged over {a['images']:,} training images (dashed) "
+        f"and test images (solid). After epoch {int(last['epoch'])} the loss rises within {where} by "
         f"{float(at.sel(part='train')):.2g} nat around training images and by {float(at.sel(part='test')):.2g} nat "
-        f"around test images within {where}; accuracy on test images is {_range(result['clean_test_accuracy'])}, under "
-        f"attack {_range(result['robust_test_accuracy'])}, on training images under attack "
-        f"{_range(result['robust_train_accuracy'])}. {lines(result.sizes['seed'])}"
+        f"around test images. Final accuracy: clean test {_range(result['clean_test_accuracy'])}, robust test "
+        f"{_range(result['robust_test_accuracy'])}, robust training {_range(result['robust_train_accuracy'])}. "
+        f"{lines(result.sizes['seed'])}"
     )
 
 
 def _range(values: xr.DataArray) -> str:
-    """Percentages of the seeds, from the smallest to the largest."""
+    """Percentages, minimum to maximum over seeds."""
     low, high = (f"{100 * float(v):.1f}" for v in (values.min(), values.max()))
     return f"{low} %" if low == high else f"{low} to {high} %"
 
@@ -44,7 +44,7 @@ def draw(result: xr.Dataset) -> Drawing:
     """Two panels over the radius: rise and steepness; a colour for each epoch, a line style for each part."""
     fig, axes = figure(6.8, 3.0, ncols=2)
     radii = result["ratio"].values * result.attrs["radius"]
-    # Zeros are searches that found nothing: they stay on the axis.
+    # Zeros are searches that found nothing; draw them at the smallest positive value.
     for ax, name, label, title in (
         (axes[0], "rise", "rise of the loss (nats)", "rise of the loss"),
         (axes[1], "steepness", "gradient norm (nats per pixel value)", "input gradient"),
@@ -66,7 +66,7 @@ def draw(result: xr.Dataset) -> Drawing:
 
 
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[float | str]]]:
-    """Header and rows of what is drawn: means over seeds by epoch, part and radius."""
+    """Header and rows of the plotted numbers: means over seeds by epoch, part and radius."""
     means = result.mean("seed")
     rows: list[list[float | str]] = []
     for epoch in result["epoch"].values:

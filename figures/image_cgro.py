@@ -27,15 +27,14 @@ def gaps(result: xr.Dataset) -> dict[str, float]:
 
 
 def caption(result: xr.Dataset) -> str:
-    """What was trained and measured, and the two gaps."""
+    """What was trained and measured, and the two generalization gaps."""
     a, gap = result.attrs, gaps(result)
     return (
         f"{method(a)} of a small convolutional network on {a['train_images']:,} images "
-        f"({a['data']}), {ball(a)} for pixels in [0, 1]; accuracy on these images (dashed) "
-        f"and on {_tested(a)} (solid), clean and under PGD. {lines(result.sizes['seed'])} "
-        f"After the last epoch "
-        f"training exceeds test accuracy by {100 * gap['clean']:.1f} points on clean and by "
-        f"{100 * gap['robust']:.1f} points on perturbed images."
+        f"({a['data']}), {ball(a)} for pixels in [0, 1]: accuracy on these images (dashed) and on {_tested(a)} "
+        f"(solid), clean and under PGD. {lines(result.sizes['seed'])} After the last epoch, training accuracy exceeds "
+        f"test accuracy by {100 * gap['clean']:.1f} points on clean images and by {100 * gap['robust']:.1f} points on "
+        "perturbed images."
     )
 
 
@@ -45,7 +44,7 @@ def _tested(attrs: dict) -> str:
 
 
 def highlight(result: xr.Dataset) -> tuple[str, str]:
-    """The one number to take home."""
+    """Final accuracies, for the top of the report."""
     last = result.isel(epoch=-1).mean("seed")
     names = ("clean_test", "robust_train", "robust_test")
     value = " / ".join(f"{100 * float(last[f'{name}_accuracy']):.0f} %" for name in names)
@@ -73,7 +72,7 @@ def draw(result: xr.Dataset) -> Drawing:
 
 
 def _annotate_gap(ax: Axes, result: xr.Dataset, at: float, ends: dict[str, float]) -> None:
-    """Arrow between the ends of the robust curves, with both gaps beside it; none if there is no room."""
+    """An arrow between the ends of the robust curves, labelled with both gaps, if there is room."""
     low, high = ends["robust_test_accuracy"], ends["robust_train_accuracy"]
     if high - low < 0.1:
         return
@@ -85,7 +84,7 @@ def _annotate_gap(ax: Axes, result: xr.Dataset, at: float, ends: dict[str, float
 
 
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[float | str]]]:
-    """Header and rows of what is drawn: for each epoch the mean, smallest and largest of each curve."""
+    """Header and rows of the plotted numbers: mean, minimum and maximum of each curve, by epoch."""
     header = ["epoch"] + [f"{name}_{part}" for name in CURVES for part in ("mean", "min", "max")]
     rows: list[list[float | str]] = []
     for epoch in result["epoch"].values:

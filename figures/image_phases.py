@@ -14,7 +14,7 @@ from cgro.plots.words import ball, lines, method
 COMPONENTS = {
     "clean_margin_unseen": ("signal $S$", "signal", "-"),
     "attacked_margin_unseen": ("attacked $\\hat S$", "signal", "--"),
-    "memorized": ("memory $M$", "noise", "-"),
+    "memorized": ("memorized $M$", "noise", "-"),
 }
 LOSSES = {
     "clean_loss_unseen": ("clean, unseen", "clean", "-"),
@@ -25,27 +25,27 @@ SHADES = ("#f2f2f2", "#ffffff", "#f2f2f2")
 
 
 def times(result: xr.Dataset) -> tuple[float, float]:
-    """Geometric means over seeds of the ends of phase I and II; NaN where a seed does not reach them."""
+    """Geometric means over seeds of the ends of phases I and II; NaN if a seed does not reach them."""
     return tuple(float(np.exp(np.log(result[name].values).mean())) for name in ("T_0", "T_1"))  # type: ignore[return-value]
 
 
 def caption(result: xr.Dataset) -> str:
-    """What was trained and watched, and when the phases end."""
+    """What was trained and measured, and when the phases end."""
     a, (first, second) = result.attrs, times(result)
     last = result.isel(step=-1).mean("seed")
     phases = (
-        f"Phase I ends at step T_0 = {first:.0f}, where the signal component reaches 1 (dotted), phase II at step "
-        f"T_1 = {second:.0f}, where the memorized one does."
+        f"Phase I ends at step T_0 = {first:.0f}, when the signal component reaches 1 (dotted), and phase II at step "
+        f"T_1 = {second:.0f}, when the memorized component does."
         if np.isfinite(first + second)
         else "Not every seed reaches the end of phase II."
     )
     return (
         f"{method(a)} of {a['model']} (width {a['width']:g}) on {a['train_images']:,} images "
-        f"({a['data']}), {ball(a)}, constant learning rate{_ramp(a)}. (a) Mean margins of {a['watched']:,} "
-        "unseen images, clean (S) and perturbed, and by how much margins of perturbed training images are larger "
-        f"(M). (b) Their losses. {phases} At the end the loss of perturbed training images is "
-        f"{float(last['attacked_loss_train']):.2f} nat, of unseen ones {float(last['attacked_loss_unseen']):.2f} "
-        f"nat. {lines(result.sizes['seed'])}"
+        f"({a['data']}), {ball(a)}, constant learning rate{_ramp(a)}. (a) Mean margin of {a['watched']:,} unseen "
+        "images, clean (S) and perturbed, and how much larger the margin is on perturbed training images (M). (b) "
+        f"Losses. {phases} At the end, the loss is {float(last['attacked_loss_train']):.2f} nat on perturbed training "
+        f"images and {float(last['attacked_loss_unseen']):.2f} nat on perturbed unseen images. "
+        f"{lines(result.sizes['seed'])}"
     )
 
 
@@ -55,7 +55,7 @@ def _ramp(attrs: dict) -> str:
 
 
 def highlight(result: xr.Dataset) -> tuple[str, str]:
-    """The one number to take home."""
+    """The ends of phases I and II, for the top of the report."""
     first, second = times(result)
     return f"{first:.0f} / {second:.0f} steps", f"signal learned / memorized on real images ({result.attrs['data']})"
 
@@ -97,7 +97,7 @@ def _phases(ax: Axes, result: xr.Dataset) -> None:
 
 
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[float | str]]]:
-    """Header and rows of what is drawn: for each step the mean over seeds of each curve."""
+    """Header and rows of the plotted numbers: mean over seeds of each curve, by step."""
     names = [*COMPONENTS, *LOSSES]
     means = result[names].mean("seed")
     rows: list[list[float | str]] = [

@@ -41,18 +41,18 @@ def caption(result: xr.Dataset) -> str:
     failed = int((result["width"] < 0).sum())
     left_out = (
         f"; {failed} of {result['width'].size} searches failed at the largest width {result.attrs['largest_width']} "
-        "(arrows), and their places are left out of the fits"
+        "(arrows) and are left out of the fits with all searches at that size"
         if failed
         else ""
     )
     return (
-        f"Parameters of the smallest network with {result.attrs['depth']} layers that adversarial training brings to "
-        f"attacked training accuracy 1, in l_{result.attrs['norm']} at rho = {result.attrs['ratio']:g}, confirmed by "
-        f"the certifier's falsifier; {result.sizes['seed']} data sets (marker: geometric mean, bar: smallest to "
-        f"largest). Exponents of power laws (lines) with 95 % intervals: {fits}{left_out}. Grey: slopes of N D (1, 1), "
-        "sqrt(N D) (1/2, 1/2) and N (1, 0). Bounds certify these shares of the points of the networks found: "
+        f"Parameters of the smallest network with {result.attrs['depth']} layers that reaches attacked training "
+        f"accuracy 1 by adversarial training, in l_{result.attrs['norm']} at rho = {result.attrs['ratio']:g}, "
+        f"confirmed by the certifier's falsifier; {result.sizes['seed']} data sets (marker: geometric mean, bar: "
+        f"minimum to maximum). Exponents of power laws (lines) with 95 % intervals: {fits}{left_out}. Grey: slopes of "
+        "N D (1, 1), sqrt(N D) (1/2, 1/2) and N (1, 0). Fraction of points certified by bounds for the networks found: "
         f"{certified or 'none'}. For linear labels one neuron suffices, D + 3 parameters in two layers. Training may "
-        "miss smaller networks: markers are upper bounds of what is needed."
+        "miss smaller networks, so the markers are upper bounds on what is needed."
     )
 
 
@@ -83,7 +83,7 @@ def draw(result: xr.Dataset) -> Drawing:
 
 
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
-    """One row for each search."""
+    """One row per search."""
     places = ("axis", "samples", "dim")
     rows = [
         [
@@ -100,7 +100,7 @@ def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
 
 
 def _series(ax: Axes, part: xr.Dataset, axis: str, kind: str, dodge: float) -> None:
-    """Markers, the power law, and arrows at the largest width where a search failed; `dodge` parts series."""
+    """Markers, the power law, and arrows at the largest width where a search failed; `dodge` shifts the series."""
     color, marker, text = _LOOKS[kind]
     values = part["parameters"].transpose("seed", "place").values.astype(float)
     failed = (values < 0).any(axis=0)
@@ -136,13 +136,13 @@ def _references(ax: Axes, part: xr.Dataset, axis: str) -> None:
 
 
 def _most_parameters(part: xr.Dataset, dim: int) -> int:
-    """Parameters at the largest width that was tried."""
+    """Parameters at the largest width."""
     sizes = (dim, *[part.attrs["largest_width"]] * (part.attrs["depth"] - 1), 1)
     return sum((a + 1) * b for a, b in pairwise(sizes))
 
 
 def _exponent(result: xr.Dataset, kind: str, axis: str) -> str:
-    """Exponent and interval in words."""
+    """Exponent and interval as text."""
     law = result.sel(labels=kind, vary=axis)
     if not np.isfinite(law["exponent"]):
         return "too few searches for a fit"

@@ -1,4 +1,4 @@
-"""Figure: which tier certifies which construction, and broken memorizers found out."""
+"""Figure: which tier certifies which construction, and whether broken memorizers are detected."""
 
 from __future__ import annotations
 
@@ -33,29 +33,25 @@ def caption(result: xr.Dataset) -> str:
     points = int(whole["samples"].sum())
     asked = int(whole["general"].sum())
     parts = [
-        f"{networks} memorizers of {points:,} points in all, N = {_values(whole, 'samples')}, D = "
-        f"{_values(whole, 'dim')}, "
-        f"at {_values(whole, 'ratio', 100)} % of the admissible radius, over {len(_names(result))} constructions: "
-        f"{float((whole['structural'] * whole['samples']).sum()) / points:.1%} of the points certified by structure, "
-        f"{int(whole['counts_equal'].sum())} of {networks} sizes equal to the formula. (a) How the general tiers, "
-        "which know "
-        f"the weights alone, decide the {asked:,} points of the small ones: {int(whole['certified'].sum()):,} "
-        "certified, "
-        f"{int(whole['counterexample'].sum())} counterexamples (there are none), {int(whole['undecided'].sum())} "
-        "undecided."
+        f"{networks} memorizers from {len(_names(result))} constructions, of {points:,} points in total: N = "
+        f"{_values(whole, 'samples')}, D = {_values(whole, 'dim')}, at {_values(whole, 'ratio', 100)} % of the "
+        f"admissible radius. {float((whole['structural'] * whole['samples']).sum()) / points:.1%} of the points are "
+        f"certified by structure, and {int(whole['counts_equal'].sum())} of {networks} sizes equal the formula. (a) "
+        f"The general tiers, which use only the weights, on the {asked:,} points of the small memorizers: "
+        f"{int(whole['certified'].sum()):,} certified, {int(whole['counterexample'].sum())} counterexamples (none "
+        f"exist), {int(whole['undecided'].sum())} undecided."
     ]
     if broken.sizes["record"]:
         parts.append(
             f"(b) {broken.sizes['record']} memorizers with one weight changed by a tenth: brute force in the plane "
-            "finds "
-            f"{int(broken['breakable'].sum())} broken balls, the certifier gives a counterexample for "
+            f"finds {int(broken['breakable'].sum())} broken balls; the certifier finds a counterexample for "
             f"{int(broken['caught'].sum())} of them and wrongly certifies {int(broken['missed'].sum())}."
         )
     return " ".join(parts)
 
 
 def draw(result: xr.Dataset) -> Drawing:
-    """Two panels of stacked bars, a bar for each construction."""
+    """Two panels of stacked bars, one bar per construction."""
     fig, (a, b) = figure(6.8, 3.0, ncols=2, sharey=True)
     whole, broken = _split(result)
     whole = whole.isel(record=np.flatnonzero(whole["general"].values > 0))
@@ -64,13 +60,13 @@ def draw(result: xr.Dataset) -> Drawing:
     _bars(b, result, broken, _FOUND)
     a.set_xlabel("points (fraction)")
     b.set_xlabel("broken balls (fraction)")
-    panel_label(a, "a", "whole")
+    panel_label(a, "a", "intact")
     panel_label(b, "b", "one weight changed by 10 %")
     return fig
 
 
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
-    """One row for each memorizer."""
+    """One row per memorizer."""
     header = [str(name) for name in result.data_vars]
     return header, [[result[name].values[k].item() for name in header] for k in range(result.sizes["record"])]
 
@@ -109,7 +105,7 @@ def _values(part: xr.Dataset, name: str, factor: float = 1) -> str:
 
 
 FIGURE = Figure(
-    "Robust memorizers certified, and found out when broken",
+    "Robust memorizers: intact ones certified, broken ones detected",
     experiment="memorizer-certificates",
     needs={
         "record": (

@@ -34,18 +34,16 @@ def caption(result: xr.Dataset) -> str:
     best = result.where((result["construction"] == "projected_ball_sum") & (result["axis"] == "dim"), drop=True)
     wide = best.isel(record=int(best["dim"].values.argmax()))
     return (
-        "Robust memorizers of uniform points with random labels; one of N, D and rho varies, the others are "
-        f"N = {fixed['samples']:g}, D = {fixed['dim']:g}, rho = {fixed['ratio']:g}. Markers: parameters of the "
-        "networks as "
-        "built, mean over "
-        f"{len(np.unique(result['seed']))} point sets; lines: the formula of the construction "
+        "Robust memorizers of uniform points with random labels. One of N, D and rho varies; the others are "
+        f"N = {fixed['samples']:g}, D = {fixed['dim']:g}, rho = {fixed['ratio']:g}. Markers: parameters of the built "
+        f"networks, mean over {len(np.unique(result['seed']))} point sets; lines: the formula of the construction "
         f"({equal[1]} of {int(built.sum())} totals and {equal[0]} non-zero counts equal it). Top: weights and biases "
-        "of dense layers, with the lower bound that some data set needs in l_2 (dotted, Kim, Moon & Yun 2025), and two "
-        "orders without their constants: the published one after the projection on the span, N d^2 rho^4 + rho^2 d D + "
-        "D with d = min(N, D) (dashed), and that of the projected shared square, D + N + rho^2 N D (dash-dotted), "
-        f"which gains nothing for N <= sqrt(D) / rho ({np.sqrt(fixed['dim']) / fixed['ratio']:.0f} at the fixed D and "
-        "rho). Bottom: non-zero weights and biases. At "
-        f"D = {int(wide['dim'])} the projected shared square has {int(wide['total']):,} parameters in all, "
+        "of dense layers, with the lower bound for some data set in l_2 (dotted; Kim, Moon & Yun 2025, "
+        "arXiv:2510.24643) and two orders without constants: the published one after projection onto the span, "
+        "N d^2 rho^4 + rho^2 d D + D with d = min(N, D) (dashed), and that of the projected shared square, "
+        "D + N + rho^2 N D (dash-dotted), which gains nothing for N <= sqrt(D) / rho "
+        f"({np.sqrt(fixed['dim']) / fixed['ratio']:.0f} at the fixed D and rho). Bottom: non-zero weights and biases. "
+        f"At D = {int(wide['dim'])} the projected shared square has {int(wide['total']):,} parameters in total, "
         f"{float(wide['total'] / wide['lower_bound']):.1f} times the lower bound."
     )
 
@@ -82,7 +80,7 @@ def draw(result: xr.Dataset) -> Drawing:
 
 
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
-    """One row for each memorizer."""
+    """One row per memorizer."""
     header = [
         *("axis", "samples", "dim", "ratio", "norm", "construction", "seed", "nonzero", "claimed_nonzero", "total"),
         *("claimed_total", "neurons", "depth", "width", "lower_bound"),
@@ -91,7 +89,7 @@ def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
 
 
 def _curve(part: xr.Dataset, name: str | None, axis: str, count: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Values of the axis, mean measured and claimed count; networks that could not be built are left out."""
+    """Values of the axis, mean measured and claimed counts, without networks that could not be built."""
     kept = part["total"].values > 0
     if name is not None:
         kept &= part["construction"].values == name
@@ -103,7 +101,7 @@ def _curve(part: xr.Dataset, name: str | None, axis: str, count: str) -> tuple[n
 
 
 def _fixed(result: xr.Dataset, axis: str) -> float:
-    """The value of a quantity where it is not varied."""
+    """The value of a quantity when it is not varied."""
     return float(result[axis].values[result["axis"].values != axis][0])
 
 

@@ -1,4 +1,4 @@
-"""Figure: where CGRO begins, over two axes of the setting, with the predicted critical curve."""
+"""Figure: where CGRO begins, over two fields of the setting, with the predicted critical curve."""
 
 from __future__ import annotations
 
@@ -26,18 +26,16 @@ def caption(result: xr.Dataset) -> str:
     """What the figure shows, with the numbers of this result."""
     config = stored_config(result)
     return (
-        f"End of training after {config['setting']['steps']:,} steps, {result.sizes['y']} x {result.sizes['x']} "
-        "cells, mean "
-        f"over {result.sizes['seed']} seeds. Dark in all three maps: robust. Bright in (a), dark in (b) and (c): clean "
-        "generalization and robust overfitting. Bright in (c): not even clean generalization. Line: the predicted "
-        "critical "
-        "ratio (tag [D]), without a fitted constant. Median distance of the measured boundary from it: "
+        f"Errors after {config['setting']['steps']:,} training steps in {result.sizes['y']} x {result.sizes['x']} "
+        f"cells, mean over {result.sizes['seed']} seeds. Dark in all three maps: robust. Bright in (a), dark in (b) "
+        "and (c): clean generalization and robust overfitting. Bright in (c): not even clean generalization. Line: "
+        "the predicted critical ratio [D], without fitted constants. Median distance of the measured boundary from it: "
         f"{_boundary_text(result)}."
     )
 
 
 def highlight(result: xr.Dataset) -> tuple[str, str]:
-    """The one number to take home."""
+    """Distance of measured and predicted transition, for the top of the report."""
     return (
         f"{np.median(np.abs(boundary(result))):.3f}",
         "median distance of the measured transition from the predicted ratio",
@@ -49,7 +47,7 @@ def _setting(result: xr.Dataset) -> PatchSetting:
 
 
 def predicted_gap(result: xr.Dataset) -> np.ndarray:
-    """rho - rho* of every cell, shape (y, x): positive where CGRO is predicted."""
+    """rho - rho* in every cell, shape (y, x): positive where CGRO is predicted."""
     base, x_name, y_name = _setting(result), result["x"].attrs["long_name"], result["y"].attrs["long_name"]
     cells = [
         [vary(vary(base, x_name, float(x)), y_name, float(y)) for x in result["x"].values] for y in result["y"].values
@@ -58,7 +56,7 @@ def predicted_gap(result: xr.Dataset) -> np.ndarray:
 
 
 def boundary(result: xr.Dataset) -> np.ndarray:
-    """Measured minus predicted x at which robust test error crosses 1/4, one for each row that has both."""
+    """Measured minus predicted x at which robust test error crosses 1/4, for each row that has both."""
     x = result["x"].values
     error, gap = result["robust_test_error"].mean("seed").values, predicted_gap(result)
     both = [(_crossing(x, e, 0.25), _crossing(x, g, 0.0)) for e, g in zip(error, gap, strict=True)]
@@ -76,7 +74,7 @@ def _crossing(x: np.ndarray, values: np.ndarray, level: float) -> float:
 def _boundary_text(result: xr.Dataset) -> str:
     distances = boundary(result)
     if not len(distances):
-        return "no row has both"
+        return "no row has both boundaries"
     return f"{np.median(np.abs(distances)):.3f} (largest {np.abs(distances).max():.3f}, {len(distances)} rows)"
 
 
@@ -109,7 +107,7 @@ def draw(result: xr.Dataset) -> Drawing:
 
 
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
-    """Mean over seeds of each error, by cell, with the predicted distance from the critical ratio."""
+    """Mean over seeds of each error, by cell, and the predicted distance from the critical ratio."""
     header = ["x", "y", *(name for name, _ in _PANELS), "predicted_rho_minus_critical"]
     errors = [result[name].mean("seed").values for name, _ in _PANELS]
     gap = predicted_gap(result)

@@ -1,4 +1,7 @@
-"""Figure: the three phases of adversarial training, with predicted times (Li & Li, ICML 2025, section 5)."""
+"""Figure: the three phases of adversarial training, with predicted times.
+
+Reference: Li & Li, ICML 2025, arXiv:2306.01271, section 5.
+"""
 
 from __future__ import annotations
 
@@ -29,20 +32,18 @@ def caption(result: xr.Dataset) -> str:
     measured = {name: float(result[name].median()) for name in ("T_0", "T_1")}
     return (
         f"Adversarial training of the two-layer patch network, {result.sizes['seed']} seeds (line: mean, band: "
-        "smallest to "
-        "largest). (a) The signal's part of the margin grows, then stalls; the training noise is memorized later. "
-        "Shading: "
-        "detected phases (median over seeds); dashed lines: predicted times. (b) The adversarial loss stays near "
-        "log 2 through "
-        "phase II and falls with memorization. (c) Final errors, mean over seeds: clean test "
-        f"{_last(result, 'clean_test_error'):.3f}, robust train {_last(result, 'robust_train_error'):.3f}, robust test "
+        "minimum to maximum). (a) The signal's part of the margin grows, then stalls; the training noise is memorized "
+        "later. Shading: measured phases (median over seeds); dashed lines: predicted times. (b) The adversarial loss "
+        "stays near log 2 throughout phase II and falls with memorization. (c) Final errors, mean over seeds: clean "
+        f"test {_last(result, 'clean_test_error'):.3f}, robust training "
+        f"{_last(result, 'robust_train_error'):.3f}, robust test "
         f"{_last(result, 'robust_test_error'):.3f}. Median measured T_0 = {measured['T_0']:.0f} (predicted "
         f"{times.signal:.0f}), T_1 = {measured['T_1']:.0f} (predicted {times.memorized:.0f})."
     )
 
 
 def highlight(result: xr.Dataset) -> tuple[str, str]:
-    """The one number to take home."""
+    """Final accuracies, for the top of the report."""
     value = " / ".join(
         f"{100 * (1 - _last(result, f'{name}_error')):.0f} %" for name in ("clean_test", "robust_train", "robust_test")
     )
@@ -127,7 +128,7 @@ def _shade(ax: Axes, result: xr.Dataset, first: float, last: float, *, label: bo
 
 
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
-    """Mean, smallest and largest over seeds of every curve, by step."""
+    """Mean, minimum and maximum over seeds of every curve, by step."""
     names = ["signal_margin", "noise_memorization_median", "clean_loss", "adversarial_loss"]
     names += [f"{kind}_{split}_error" for kind in ("clean", "robust") for split in ("train", "test")]
     header = ["step", *(f"{name}_{statistic}" for name in names for statistic in ("mean", "min", "max"))]

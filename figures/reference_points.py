@@ -1,4 +1,4 @@
-"""Figure: measured reference points beside their expected ranges [M]."""
+"""Figure: measured reference points and their expected ranges [M]."""
 
 from __future__ import annotations
 
@@ -21,13 +21,11 @@ def caption(result: xr.Dataset) -> str:
     rows = comparisons(result)
     counts = Counter(row.verdict for row in rows)
     return (
-        f"Every quantity of the reference table [M] that is not an accuracy: mean over {result.sizes['seed']} seeds "
-        "(bar: twice its "
-        "standard error) relative to the middle of the expected range (grey: expected range, light grey: widened "
-        "by 15 %). Of all "
-        f"{len(rows)} quantities, accuracies included, {counts['agrees']} agree, {counts['within noise']} are "
-        "within noise, "
-        f"{counts['differs']} differ; the table in the report lists each."
+        f"All quantities of the reference table [M] except accuracies: mean over {result.sizes['seed']} seeds (bar: "
+        "two standard errors) relative to the middle of the expected range (grey: expected range, light grey: widened "
+        f"by 15 %). Of all {len(rows)} quantities, including accuracies, {counts['agrees']} agree, "
+        f"{counts['within noise']} are within noise, and {counts['differs']} differ; the table in the report lists "
+        "them."
     )
 
 
@@ -37,7 +35,7 @@ def _scaled(row: Comparison) -> list[float]:
 
 
 def draw(result: xr.Dataset) -> Drawing:
-    """One row for each quantity."""
+    """One row per quantity."""
     rows = [row for row in comparisons(result) if row.quantity not in ACCURACIES and row.expected[0] > 0]
     fig, ax = figure(6.5, 0.17 * len(rows) + 1.0)
     for k, row in enumerate(reversed(rows)):
@@ -65,7 +63,7 @@ def draw(result: xr.Dataset) -> Drawing:
 
 
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
-    """Every comparison of the table."""
+    """All comparisons of the table."""
     header = [
         "point",
         "quantity",
@@ -91,12 +89,12 @@ def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
 
 
 def table(result: xr.Dataset) -> Table:
-    """Every comparison of the table, for the report."""
+    """All comparisons of the table, for the report."""
     return Table(
-        "The reference table [M]: what an independent simulation found (a range over three seeds), and the mean over "
-        f"{result.sizes['seed']} seeds here. A quantity agrees where its mean lies in the expected range, widened by "
-        "0.03 for accuracies and by 15 % for all else; it is within noise where only two standard errors reach that "
-        "far. Where an expectation was amended, the original is shown too, with the reason below the table.",
+        "The reference table [M]: the range that an independent simulation found over three seeds, and our mean over "
+        f"{result.sizes['seed']} seeds. A quantity agrees if its mean lies in the expected range, widened by 0.03 for "
+        "accuracies and by 15 % for other quantities; it is within noise if it does so within two standard errors. "
+        "Amended expectations are shown with the original value; the reasons are below the table.",
         header=("setting", "quantity", "expected", "measured", "standard error", "verdict"),
         rows=[
             (
@@ -118,7 +116,7 @@ def _range(ends: tuple[float, float]) -> str:
 
 
 FIGURE = Figure(
-    "Reference points: measured beside expected",
+    "Reference points: measured against expected",
     experiment="reference-points",
     needs={
         "point seed": "clean_test robust_test signal std_Z",

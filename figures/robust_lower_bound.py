@@ -1,4 +1,4 @@
-"""Figure: parameters of clean and robust classifiers of the grid family against the dimension; exact tiny cases."""
+"""Figure: parameters of clean and robust classifiers of the grid family against dimension, and exact small cases."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def caption(result: xr.Dataset) -> str:
     regular = parity.isel(record=int(parity["cells"].values.argmax()))
     return (
         "K^(D-1) cells in l_inf. (a) The hyperplane x_D = 1/2 makes no clean error with D + 1 parameters (grey). For "
-        "random labels the smallest robust network among our constructions (circles: non-zero parameters, mean over "
+        "random labels, the smallest robust network among our constructions (circles: non-zero parameters, mean over "
         f"labellings) grows with the number of cells, to {int(large['nonzero']):,} at K = "
-        f"{int(large['cells_per_side'])}, D = {int(large['dim'])}; for parity labels (diamonds) 9 (D - 1)(K - 1) "
+        f"{int(large['cells_per_side'])}, D = {int(large['dim'])}. For parity labels (diamonds) 9 (D - 1)(K - 1) "
         f"suffice, {int(regular['nonzero']):,} at K = {int(regular['cells_per_side'])}, D = {int(regular['dim'])}. "
         f"{certified:.0%} of the points are certified in every network. Lines: parameters that two-layer networks "
         "need for some labelling, by counting (VC dimension, Bartlett et al. 2019): "
-        f"{int(top['needed_parameters']):,} at K = {int(top['cells_per_side'])}, D = {int(top['dim'])}. Its constant "
-        "is poor, its growth is exponential in D; deeper networks, as ours, are bounded less: at their depth "
-        f"counting asks {int(large['needed_at_depth']):,} parameters of the largest. (b) D = 2, all "
+        f"{int(top['needed_parameters']):,} at K = {int(top['cells_per_side'])}, D = {int(top['dim'])}. The constant "
+        "is poor, but the growth is exponential in D. Bounds for deeper networks such as ours are weaker: at its "
+        f"depth, counting requires {int(large['needed_at_depth']):,} parameters of the largest network. (b) D = 2, all "
         f"{line.sizes['record']} labellings, up to sign, of up to {int(line['cells_per_side'].max())} cells: neurons "
-        "of the two-layer network built and certified, against changes of the label; none has fewer (line; exact in "
-        f"{exact} of {line.sizes['record']} cases). (c) D = 3, K = 2, all {square.sizes['record']} labellings up to "
-        f"sign: a search from many starts, certified in {int(solved.sum())} cases, meets the proved bound in {tight} "
-        "and is only an upper bound in the others."
+        "of the two-layer network built and certified, against the number of label changes; the line is a lower bound "
+        f"(attained in {exact} of {line.sizes['record']} cases). (c) D = 3, K = 2, all {square.sizes['record']} "
+        f"labellings up to sign: training from many starts gives a certified network in {int(solved.sum())} cases. It "
+        f"attains the proved bound in {tight} and is only an upper bound in the others."
     )
 
 
@@ -55,7 +55,7 @@ def draw(result: xr.Dataset) -> Drawing:
 
 
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
-    """One row for each grid, and each labelling of a line and of the square."""
+    """One row per grid and per labelling of a line or the square."""
     header = [str(name) for name in result.data_vars]
     return header, [[result[name].values[k].item() for name in header] for k in range(result.sizes["record"])]
 
@@ -122,7 +122,7 @@ def _square(ax: Axes, square: xr.Dataset) -> None:
 
 
 def _means(part: xr.Dataset, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Dimensions, and the mean at each."""
+    """Dimensions, and the mean at each of them."""
     dims = np.unique(part["dim"].values)
     return dims, np.array([part[name].values[part["dim"].values == d].mean() for d in dims])
 

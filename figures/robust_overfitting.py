@@ -1,4 +1,4 @@
-"""Robust overfitting: learning curves with the best and the last checkpoint, and what the last one has lost."""
+"""Robust overfitting: learning curves, and how much the last checkpoint has lost compared with the best."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ def best_and_last(result: xr.Dataset, name: str = "robust_test_accuracy") -> tup
 
 
 def standard_error(result: xr.Dataset) -> float:
-    """Of the mean difference of best and last, as a fraction, if their errors were independent."""
+    """Standard error of the mean difference of best and last, as a fraction, if their errors were independent."""
     shares, n = np.stack(best_and_last(result)), int(result.attrs["test_images"])
     return float(np.sqrt((shares * (1 - shares)).sum() / n) / shares.shape[1])
 
 
 def caption(result: xr.Dataset) -> str:
-    """What was trained, and best minus last."""
+    """What was trained, and the best and last robust accuracy."""
     a, (best, last) = result.attrs, best_and_last(result)
     train = 100 * float(result["robust_train_accuracy"].isel(epoch=-1).mean())
     return (
         f"{method(a)} of {a['model']} (width {a['width']:g}) on {a['train_images']:,} images ({a['data']}"
         f"{_noise(a)}), {ball(a)}. (a) Accuracy on training images (dashed) and on "
-        f"{a['test_images']:,} test images (solid); triangles mark the epochs that are best on "
-        f"{a['held_out_images']:,} held-out images. (b) Robust test accuracy of these checkpoints and of the last "
-        f"ones: {100 * best.mean():.1f} % against {100 * last.mean():.1f} % (the difference has a standard error over "
-        f"test images of at most {100 * standard_error(result):.1f} points), while robust training accuracy ends at "
-        f"{train:.1f} %. {lines(result.sizes['seed'])}"
+        f"{a['test_images']:,} test images (solid); triangles mark the best epochs on {a['held_out_images']:,} "
+        f"held-out images. (b) Robust test accuracy of these checkpoints and of the last ones: "
+        f"{100 * best.mean():.1f} % and {100 * last.mean():.1f} % (standard error of the difference over test images: "
+        f"at most {100 * standard_error(result):.1f} points). Robust training accuracy ends at {train:.1f} %. "
+        f"{lines(result.sizes['seed'])}"
     )
 
 
 def _noise(attrs: dict) -> str:
     rate = float(attrs.get("label_noise", 0.0))
-    return f", {100 * rate:.0f} % of the training labels drawn anew" if rate else ""
+    return f", {100 * rate:.0f} % of the training labels redrawn at random" if rate else ""
 
 
 def highlight(result: xr.Dataset) -> tuple[str, str]:
-    """The one number to take home."""
+    """Best and last robust test accuracy, for the top of the report."""
     best, last = best_and_last(result)
     return f"{100 * best.mean():.0f} % to {100 * last.mean():.0f} %", "robust test accuracy, best to last checkpoint"
 
@@ -84,7 +84,7 @@ def draw(result: xr.Dataset) -> Drawing:
 
 
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[float | str]]]:
-    """Header and rows of what is drawn: for each epoch the mean, smallest and largest of each curve."""
+    """Header and rows of the plotted numbers: mean, minimum and maximum of each curve, by epoch."""
     header = ["epoch", *(f"{name}_{s}" for name in CURVES for s in ("mean", "min", "max"))]
     rows: list[list[float | str]] = []
     for epoch in result["epoch"].values:

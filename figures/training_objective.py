@@ -1,4 +1,4 @@
-"""Figure: memorization is caused by adversarial training (lambda contrast)."""
+"""Figure: adversarial training causes memorization (errors against lambda)."""
 
 from __future__ import annotations
 
@@ -21,15 +21,13 @@ def caption(result: xr.Dataset) -> str:
     last = result.isel(step=-1)
     standard, most = last.isel(weight=0), last.isel(weight=-1)
     return (
-        f"End of training against the weight of the adversarial loss, {result.sizes['seed']} seeds (marker: mean, "
-        "bar: smallest "
-        f"to largest). (a) At lambda = {float(standard.weight):g} the mean memorized noise is "
-        f"{float(standard.noise_memorization_mean.mean()):.3f} nats; adversarial training memorizes it at every "
-        "weight large "
-        f"enough for the number of steps. At lambda = {float(most.weight):g} the signal's part of the margin is "
-        f"{float(most.signal_margin.mean()):.2f} nats: only adversarial points are seen, and the signal is hardly "
-        "learned. "
-        "(b) Robust training error falls to zero with memorization; robust test error stays at one half."
+        f"End of training against the weight lambda of the adversarial loss, {result.sizes['seed']} seeds (marker: "
+        f"mean, bar: minimum to maximum). (a) At lambda = {float(standard.weight):g} the mean memorized noise is "
+        f"{float(standard.noise_memorization_mean.mean()):.3f} nats; adversarial training memorizes the noise at every "
+        "weight that is large enough for the number of steps. At "
+        f"lambda = {float(most.weight):g} the signal's part of the margin is {float(most.signal_margin.mean()):.2f} "
+        "nats: the network sees only adversarial points and hardly learns the signal. (b) Robust training error falls "
+        "to zero with memorization; robust test error stays at one half."
     )
 
 
@@ -61,7 +59,7 @@ def draw(result: xr.Dataset) -> Drawing:
 
 
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
-    """Mean, smallest and largest over seeds at the end of training, by lambda."""
+    """Mean, minimum and maximum over seeds at the end of training, by lambda."""
     return summary_rows(result.isel(step=-1), "weight", (*_PARTS, *_ERRORS))
 
 

@@ -1,4 +1,4 @@
-"""Accuracy against the number of parameters: a single class at first, then robust memorization with a robust gap."""
+"""Accuracy against the number of parameters: small networks predict one class, larger ones memorize robustly."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def caption(result: xr.Dataset) -> str:
     train, test = (100 * float(last[f"robust_{part}_accuracy"]) for part in ("train", "test"))
     return (
         f"{method(a)} of {a['model']} at {ball(a)} on {a['train_images']:,} images "
-        f"({a['data']}), all else equal but the width ({float(result['width'][0]):g} to "
-        f"{float(result['width'][-1]):g}). Accuracy on training images (dashed) and {a['test_images']:,} test images "
-        f"(solid) under PGD, and on clean test images. The dotted line is a constant predictor "
-        f"({100 * a['most_frequent']:.1f} %). The largest network reaches {train:.1f} % robust training and {test:.1f} "
-        f"% robust test accuracy, at {100 * float(last['clean_test_accuracy']):.1f} % on clean test images. Dots "
-        f"are single runs, lines means over {seeds} seed{'s' if seeds > 1 else ''}."
+        f"({a['data']}); only the width differs ({float(result['width'][0]):g} to "
+        f"{float(result['width'][-1]):g}). Accuracy under PGD on training images (dashed) and on "
+        f"{a['test_images']:,} test images (solid), and on clean test images. Dotted: a constant predictor "
+        f"({100 * a['most_frequent']:.1f} %). The largest network reaches {train:.1f} % robust training accuracy, "
+        f"{test:.1f} % robust test accuracy and {100 * float(last['clean_test_accuracy']):.1f} % clean test accuracy. "
+        f"Dots: single runs; lines: means over {seeds} seed{'s' if seeds > 1 else ''}."
     )
 
 
@@ -39,7 +39,7 @@ def draw(result: xr.Dataset) -> Drawing:
     parameters = result["parameters"].values
     for name, (label, color, style) in CURVES.items():
         values = result[name].transpose("seed", "width").values
-        # Seeds are shown one by one: at some widths they predict a single class or learn, nothing in between.
+        # Show single seeds: at some widths each either predicts a single class or learns, with nothing in between.
         ax.plot(parameters, values.mean(0), color=COLORS[color], label=label, linestyle=style)
         ax.plot(parameters, values.T, "o", color=COLORS[color], ms=3.2, mew=0, alpha=0.7)
     ax.axhline(result.attrs["most_frequent"], color=COLORS["neutral"], lw=0.8, ls=":")
@@ -57,7 +57,7 @@ def draw(result: xr.Dataset) -> Drawing:
 
 
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[float | str]]]:
-    """Header and rows of what is drawn: by width, parameters, and mean, smallest and largest of each curve."""
+    """Header and rows of the plotted numbers: parameters, and mean, minimum and maximum of each curve, by width."""
     header = ["width", "parameters", *(f"{name}_{s}" for name in CURVES for s in ("mean", "min", "max"))]
     rows: list[list[float | str]] = []
     for width in result["width"].values:
@@ -68,7 +68,7 @@ def numbers(result: xr.Dataset) -> tuple[list[str], list[list[float | str]]]:
 
 
 FIGURE = Figure(
-    "Accuracy against the size of the network",
+    "Accuracy against network size",
     experiment="width-sweep",
     needs={
         "width seed": "robust_train_accuracy clean_test_accuracy robust_test_accuracy",

@@ -1,4 +1,4 @@
-"""A figure as an object: what it draws of the result of which experiment, and what it needs of it."""
+"""A figure as an object: the experiment whose results it draws, the variables it needs, and its functions."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from cgro.base.errors import UserError
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the report that belongs to a figure."""
+    """A table in the report that belongs to a figure."""
 
     about: str
-    """What it shows, in a sentence or two."""
+    """What the table shows, in a sentence or two."""
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     """The last cell of a row is a verdict."""
@@ -26,28 +26,28 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """What a file in `figures/` defines as `FIGURE`. Its functions take a result and read nothing else."""
+    """A figure; every file in `figures/` defines one as `FIGURE`. Its functions take a result and read nothing else."""
 
     title: str
-    """In one line."""
+    """Title in one line."""
     experiment: str
-    """The name of the experiment whose results it draws."""
+    """Name of the experiment whose results it draws."""
     needs: Mapping[str, str]
-    """Variables that it draws, by their dimensions: both are names with spaces between."""
+    """Variables that it needs, by their dimensions; both are names separated by spaces."""
     draw: Callable[[xr.Dataset], Drawing]
     caption: Callable[[xr.Dataset], str]
     """What the figure shows, with the numbers of the result."""
     numbers: Callable[[xr.Dataset], tuple[list[str], list[list[Any]]]]
-    """Header and rows of what is plotted, for the CSV file."""
+    """Header and rows of the plotted numbers, for the CSV file."""
     along: str = ""
-    """Values of the variable `axis` that it draws a panel for, names with spaces between."""
+    """Values of the variable `axis` that need a panel each, names separated by spaces."""
     attributes: str = ""
-    """Attributes that it states, names with spaces between."""
+    """Attributes that it needs, names separated by spaces."""
     highlight: Callable[[xr.Dataset], tuple[str, str]] | None = None
-    """A number and what it is, for the top of the report."""
+    """A number and its meaning, for the top of the report."""
     table: Callable[[xr.Dataset], Table] | None = None
     order: int = 100
-    """Place in the report: smaller numbers first, then by name."""
+    """Position in the report: smaller numbers first, then by name."""
 
     def require(self, name: str, result: xr.Dataset) -> None:
         """Refuse a result without what the figure needs. Raises: UserError naming what is missing."""

@@ -1,4 +1,4 @@
-"""Writes a figure as PDF and PNG with the numbers plotted beside them as CSV, whole or not at all."""
+"""Write a figure as PDF and PNG, and the plotted numbers as CSV."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cgro.base.files import write_whole
 from cgro.plots.figure import Figure
 from cgro.plots.style import house_style
 
-# No dates and no version in the files: the same result gives the same bytes.
+# No dates or versions in the files: the same result gives the same bytes.
 _METADATA = {
     "pdf": {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None},
     "png": {"Software": None},
@@ -25,7 +25,7 @@ _METADATA = {
 def draw_figure(figure: Figure, name: str, result: xr.Dataset, folder: Path) -> dict[str, Path]:
     """Draw the figure of `result`; returns the files by kind (pdf, png, csv).
 
-    Raises: UserError, before anything is written, for a result without what the figure needs.
+    Raises: UserError, before anything is written, for a result that lacks what the figure needs.
     """
     figure.require(name, result)
     with house_style():
@@ -48,7 +48,7 @@ def draw_figure(figure: Figure, name: str, result: xr.Dataset, folder: Path) -> 
 
 
 def picture(draw: Callable[[xr.Dataset], Drawing], result: xr.Dataset) -> bytes:
-    """The PNG that `draw` makes of a result, in the house style."""
+    """The PNG of a drawn result, in the house style."""
     buffer = io.BytesIO()
     with house_style():
         draw(result).savefig(buffer, format="png", metadata=_METADATA["png"])
@@ -56,7 +56,7 @@ def picture(draw: Callable[[xr.Dataset], Drawing], result: xr.Dataset) -> bytes:
 
 
 def summary_rows(last: xr.Dataset, dimension: str, names: tuple[str, ...]) -> tuple[list[str], list[list[Any]]]:
-    """Header and rows: mean, smallest and largest over seeds of each quantity, by value of a dimension."""
+    """Header and rows: mean, minimum and maximum over seeds of each quantity, for each value of a dimension."""
     statistics = ("mean", "min", "max")
     header = [dimension, *(f"{name}_{s}" for name in names for s in statistics)]
     rows = [

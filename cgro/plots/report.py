@@ -1,4 +1,4 @@
-"""The report: one self-contained page with every figure, its caption, configuration and command, and the tables."""
+"""The report: one self-contained page with all figures, their captions, configurations and commands, and tables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cgro.runs.store import stored_config
 
 @dataclass(frozen=True)
 class Section:
-    """One figure with all that belongs to it."""
+    """One figure with its caption, command, configuration and table."""
 
     name: str
     title: str
@@ -56,31 +56,31 @@ class Check:
 
     verdict: Verdict
     about: str
-    """What the check does, in its own words."""
+    """What the check does, from its docstring."""
     picture: str
-    """A PNG in base64, or empty."""
+    """A PNG in base64; may be empty."""
 
     @classmethod
     def of(cls, verdict: Verdict, claim: Claim, data: xr.Dataset) -> Check:
-        """With the picture that the claim draws of the check's numbers, if it draws one."""
-        from cgro.plots.output import picture  # matplotlib, which who only makes rows does not need
+        """A verdict with the picture that the claim draws of the check's numbers, if any."""
+        from cgro.plots.output import picture  # imports matplotlib, which rows alone do not need
 
         drawn = picture(claim.draw, data) if claim.draw is not None and data else b""
         return cls(verdict, claim.about, base64.b64encode(drawn).decode())
 
     @property
     def found(self) -> str:
-        """As `found_words`."""
+        """See `found_words`."""
         return found_words(self.verdict)
 
     @property
     def slack(self) -> str:
-        """As `slack_words`."""
+        """See `slack_words`."""
         return slack_words(self.verdict)
 
     @property
     def verdict_class(self) -> str:
-        """Style of the verdict."""
+        """CSS class of the verdict."""
         if self.verdict.outcome == "holds":
             return "yes" if self.verdict.as_expected else "no"
         return "soft" if self.verdict.outcome == "undecided" else "known" if self.verdict.known_wrong else "no"
@@ -93,7 +93,7 @@ def write_report(
     highlights: Sequence[tuple[str, str]],
     checks: Sequence[Check],
 ) -> Path:
-    """Write the page, whole or not at all. Raises: UserError where the folder cannot be written."""
+    """Write the page atomically. Raises: UserError if the folder cannot be written."""
     environment = Environment(
         loader=PackageLoader("cgro.plots", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=False
     )

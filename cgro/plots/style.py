@@ -23,7 +23,7 @@ COLORS: dict[str, str] = {
 """One colour for one meaning, in every figure."""
 
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Colours of series that have no meaning of their own."""
+"""Colours of series without a fixed meaning."""
 
 RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -45,12 +45,12 @@ RC: dict[str, Any] = {
 
 
 _USERS_OWN = ("backend", "interactive", "toolbar", "webagg")
-"""Prefixes of settings that say where windows open, not how a figure looks."""
+"""Prefixes of settings about windows, which do not affect how a figure looks."""
 
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Figures inside look the same everywhere: matplotlib's own settings and ours, none of a user's files or styles."""
+    """Make figures look the same everywhere: matplotlib's defaults and our settings, no user files or styles."""
     own = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith(_USERS_OWN)}
     with mpl.rc_context(own | RC):
         yield
@@ -72,12 +72,12 @@ def panel_label(ax: Axes, letter: str, title: str) -> None:
 
 
 def legend(ax: Axes, location: str, anchor: tuple[float, float], **options: Any) -> None:
-    """A legend whose white ground keeps lines behind it from crossing the words."""
+    """A legend with a white background, so that lines behind it do not cross the text."""
     ax.legend(loc=location, bbox_to_anchor=anchor, frameon=True, framealpha=0.85, edgecolor="none", **options)
 
 
 def band(ax: Axes, x: np.ndarray, values: np.ndarray, color: str, label: str | None = None, **options: Any) -> None:
-    """Mean over the first axis as a line, smallest to largest as a band; NaN are left out."""
+    """Mean over the first axis as a line, minimum to maximum as a band; NaN are ignored."""
     with np.errstate(invalid="ignore"):
         kept = ~np.all(np.isnan(values), axis=0)
     x, values = np.asarray(x)[kept], values[:, kept]
@@ -88,7 +88,7 @@ def band(ax: Axes, x: np.ndarray, values: np.ndarray, color: str, label: str | N
 def point_range(
     ax: Axes, x: np.ndarray, values: np.ndarray, color: str, label: str | None = None, **options: Any
 ) -> None:
-    """Mean over the first axis as a marker, smallest to largest as a bar, joined by a line."""
+    """Mean over the first axis as markers joined by a line, minimum to maximum as bars."""
     mean = values.mean(axis=0)
     ends = np.clip([mean - values.min(axis=0), values.max(axis=0) - mean], 0, None)
     look: dict[str, Any] = {"marker": "o", "ms": 3.5, "lw": 1.0, "elinewidth": 0.8, "capsize": 0} | options
@@ -96,11 +96,11 @@ def point_range(
 
 
 SPACING = 0.055
-"""Least distance of two labels at the ends of curves, as a fraction of the axis."""
+"""Minimum distance between labels at the ends of curves, as a fraction of the axis."""
 
 
 def spread(heights: dict[str, float]) -> dict[str, float]:
-    """Heights moved apart downwards until labels at them do not overlap."""
+    """Heights moved downwards until labels at them do not overlap."""
     placed: dict[str, float] = {}
     top = np.inf
     for name in sorted(heights, key=lambda name: -heights[name]):

@@ -1,4 +1,4 @@
-"""Words that captions, tables and the report share."""
+"""Wording shared by captions, tables and the report."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def method(attrs: Mapping[str, Any]) -> str:
 
 
 def lines(seeds: int) -> str:
-    """What lines and bands of runs with several seeds are."""
+    """What the lines and bands show for this number of seeds."""
     if seeds == 1:
-        return "Lines are of one seed."
-    return f"Lines are means over {seeds} seeds, bands reach from the smallest to the largest."
+        return "Lines: one seed."
+    return f"Lines: means over {seeds} seeds; bands: minimum to maximum."
 
 
 def ball(attrs: Mapping[str, Any]) -> str:
@@ -26,20 +26,20 @@ def ball(attrs: Mapping[str, Any]) -> str:
 
 
 def found_words(verdict: Verdict) -> str:
-    """Measured against bound, with constant, counterexample and correction where there are any."""
+    """Measured value and bound, with constant, counterexample and correction if there are any."""
     v = verdict
     parts = [
         f"{v.measured} (bound: {v.bound})" if v.bound not in ("", "-") else v.measured,
         v.constant and f"constant: {v.constant}",
         v.counterexample and f"counterexample: {v.counterexample}",
-        v.outcome == "fails" and v.known_wrong and f"right is: {v.known_wrong}",
+        v.outcome == "fails" and v.known_wrong and f"correct: {v.known_wrong}",
         v.confidence and f"confidence {v.confidence:.4g}",
     ]
     return "; ".join(part for part in parts if part)
 
 
 def slack_words(verdict: Verdict) -> str:
-    """The slack with three digits; = for an identity."""
+    """The slack with three digits; "=" for an identity."""
     if verdict.outcome == "undecided":
         return "-"
     return "=" if verdict.slack is None else f"{verdict.slack:.3g}"

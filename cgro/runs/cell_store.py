@@ -1,7 +1,7 @@
-"""Finished cells of a sweep: one SQLite file, to which cells are added one by one, each written whole or not at all.
+"""Finished cells of a sweep in one SQLite file; each cell is added atomically.
 
-A cell is found by the hash of its function and its configuration. Its row holds both, the packed Dataset and a digest
-of all three, so that no row is read as another's and damage is noticed. A damaged cell counts as one that is not there.
+A cell is found by the hash of its function and configuration. Its row holds both, the packed Dataset, and a digest of
+all three, so that cells are never confused and damage is detected. A damaged cell counts as missing.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ Row = tuple[str, str, str, bytes, bytes]
 _COLUMNS = "key, function, config, digest, content"
 _TABLE = f"create table if not exists cell ({_COLUMNS.replace('key', 'key text primary key')})"
 _WAIT = 60.0
-"""Seconds to wait for another process that is writing."""
+"""Seconds to wait while another process is writing."""
 _AT_ONCE = 500
-"""Keys in one query; SQLite allows 999 parameters at least."""
+"""Keys per query; SQLite allows at least 999 parameters."""
 _SMALLEST = 128
-"""Bytes that a row takes at least: a key, a digest, and something of each of the others."""
+"""Minimum number of bytes of a row: a key, a digest, and some content in the other columns."""
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT)
-"""What SQLite reports where the bytes make no sense, or the table lacks our columns; not a full disk or a lock."""
+"""SQLite errors for damaged bytes or missing columns, as opposed to a full disk or a lock."""
 
 
 @dataclass(frozen=True)
 class Name:
-    """What a cell is found by, wherever in the code that lies: names of its function and class, and its JSON."""
+    """What identifies a cell: the names of its function and class (without modules), and its JSON."""
 
     function: str
     config: str
@@ -57,13 +57,13 @@ class Name:
 
 
 class Cells:
-    """The finished cells in a folder, which is created with the first of them."""
+    """The finished cells in a folder, which is created with the first cell."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / FILE
 
     def find(self, names: Sequence[Name]) -> dict[int, xr.Dataset]:
-        """The Datasets of those cells that are there and whole, by position in `names`.
+        """The Datasets of the intact cells among `names`, by position.
 
         Raises: UserError for a file that cannot be read.
         """
@@ -73,18 +73,18 @@ class Cells:
         rows = self._mending(lambda database: _rows(database, list(wanted)))
         found = {row[0]: content for row in rows if (content := _content(row, wanted[row[0]])) is not None}
         if len(found) < len(rows):
-            log.warning("%s: %d cells are damaged; they are computed again", self.path, len(rows) - len(found))
+            log.warning("%s: %d cells are damaged and will be recomputed", self.path, len(rows) - len(found))
         return {k: found[name.key] for k, name in enumerate(names) if name.key in found}
 
     def names(self) -> list[Name]:
-        """The cells that are there and whole."""
+        """The names of all intact cells."""
         rows = self._mending(_all_rows) if self.path.exists() else []
         return [name for row in rows if _content(row, name := Name(row[1], row[2])) is not None]
 
     def add(self, name: Name, content: bytes) -> None:
-        """Store the packed Dataset of a cell, in place of an older one.
+        """Store the packed Dataset of a cell, replacing an older one.
 
-        Raises: StorageError where the folder cannot be written or the disk is full.
+        Raises: StorageError if the folder cannot be written or the disk is full.
         """
         row: Row = (name.key, name.function, name.config, _digest(name, content), content)
         new = not self.path.exists()
@@ -97,7 +97,7 @@ class Cells:
             raise
 
     def _mending(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """`work` on the open file; on one that is damaged, once more after it was mended."""
+        """Do `work` on the open file; if the file is damaged, repair it and try again."""
         try:
             return self._opened(work)
         except sqlite3.Error as error:
@@ -111,7 +111,7 @@ class Cells:
 
     def _opened(self, work: Callable[[sqlite3.Connection], T], path: Path | None = None) -> T:
         with closing(sqlite3.connect(path or self.path, timeout=_WAIT)) as database, database:
-            # A damaged text is one that matches nothing, rather than an error of the whole query.
+            # A damaged text then matches nothing, instead of failing the whole query.
             database.text_factory = lambda text: text.decode(errors="replace")
             database.execute("pragma trusted_schema = off")
             database.execute("pragma synchronous = normal")
@@ -119,7 +119,7 @@ class Cells:
             return work(database)
 
     def _mend(self) -> None:
-        """Replace a damaged file by what can be read of it, and keep a copy; after a kill it is mended again."""
+        """Replace a damaged file by its readable rows and keep a copy. If killed, the repair is repeated next time."""
         aside, new = self.path.with_suffix(".damaged"), self.path.with_suffix(f".{os.getpid()}.tmp")
         new.unlink(missing_ok=True)
         _lengthen(self.path)
@@ -129,7 +129,7 @@ class Cells:
         self._opened(lambda database: _insert(database, rows), new)
         shutil.copyfile(self.path, aside)
         os.replace(new, self.path)
-        log.warning("%s: damaged; %d cells could be read, the file is kept as %s", self.path, len(rows), aside.name)
+        log.warning("%s: damaged; recovered %d cells and kept the file as %s", self.path, len(rows), aside.name)
 
     def _failure(self, error: sqlite3.Error | OSError) -> UserError:
         if _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -140,7 +140,7 @@ class Cells:
 
 
 def _lengthen(path: Path) -> None:
-    """Add zeros to a file that was cut off, of which SQLite would read nothing."""
+    """Pad a truncated file with zeros; otherwise SQLite reads nothing of it."""
     with path.open("rb") as file:
         head = file.read(32)
     if len(head) == 32:
@@ -150,7 +150,7 @@ def _lengthen(path: Path) -> None:
 
 
 def _code(error: sqlite3.Error | OSError) -> int:
-    """The primary result code; what Python itself raises has none."""
+    """The primary result code; errors raised by Python itself have none."""
     return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)) & 0xFF
 
 
@@ -172,7 +172,7 @@ def _insert(database: sqlite3.Connection, rows: Sequence[Row]) -> None:
 
 
 def _readable(damaged: sqlite3.Connection, size: int) -> Iterator[Row]:
-    """Rows of a damaged file, one by one: an index may be broken where the table is whole, and the other way round."""
+    """Rows of a damaged file, one by one: either the index or the table may be broken while the other is intact."""
     last = size // _SMALLEST
     with suppress(sqlite3.Error):
         last = min(damaged.execute("select max(rowid) from cell").fetchone()[0] or 0, last)
@@ -187,7 +187,7 @@ def _readable(damaged: sqlite3.Connection, size: int) -> Iterator[Row]:
 
 
 def _content(row: Row, name: Name) -> xr.Dataset | None:
-    """The Dataset of a row, if that is the cell of this name and whole."""
+    """The Dataset of a row, if it is intact and belongs to this name."""
     key, function, config, digest, content = row
     if (key, function, config) != (name.key, name.function, name.config) or not isinstance(content, bytes):
         return None

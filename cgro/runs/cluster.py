@@ -1,4 +1,4 @@
-"""A Dask cluster as an executor that says so when its scheduler or its last worker is gone, in place of waiting."""
+"""A Dask cluster as an executor that fails, rather than waits, when its scheduler or last worker is gone."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from cgro.runs.workers import WorkersLostError
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 _ANSWER = 4.0
-"""Seconds in which a scheduler must answer."""
+"""Seconds within which a scheduler must answer."""
 _GONE = 4.0
-"""Seconds without a connection, or without any worker, after which there is no more waiting."""
+"""Seconds without a connection, or without any worker, before giving up."""
 _BUSY = 60.0
-"""Seconds without an answer after which there is no more waiting."""
+"""Seconds without an answer before giving up."""
 RESUME = "finished cells are stored: repeat the command to resume"
 
 
@@ -29,10 +29,10 @@ RESUME = "finished cells are stored: repeat the command to resume"
 def dask_cluster(address: str) -> Iterator[Executor]:
     """An executor on the cluster whose scheduler listens at this address, tcp://HOST:PORT.
 
-    Futures end with a WorkersLostError once the scheduler does not answer or all workers are gone. Before the first
-    worker comes they wait.
+    Futures fail with a WorkersLostError once the scheduler stops answering or all workers are gone. They wait for the
+    first worker.
 
-    Raises: UserError within ten seconds where no scheduler answers or the package distributed is not installed.
+    Raises: UserError within ten seconds if no scheduler answers or the package distributed is not installed.
     """
     try:
         from distributed import Client
@@ -41,19 +41,19 @@ def dask_cluster(address: str) -> Iterator[Executor]:
     with _silent("distributed"):
         if not _workers(address):
             log.info("the cluster at %s has no workers yet; waiting for them", address)
-        # Not the default client, which xarray would ask for locks.
+        # Not the default client: xarray would ask it for locks.
         client = Client(address, timeout=_ANSWER, set_as_default=False)
         executor = _Watched(client, address)
         try:
             yield executor
         finally:
             executor.shutdown(wait=False)
-            with suppress(Exception):  # What ends badly here has been reported already.
+            with suppress(Exception):  # Any failure has already been reported.
                 client.close(timeout=2)
 
 
 class _Watched(Executor):
-    """Hands work to the executor of a client; a thread asks the scheduler how many workers there are."""
+    """Passes work to the executor of a client, while a thread polls the scheduler for its number of workers."""
 
     def __init__(self, client: Any, address: str) -> None:
         self._client, self._inner, self._address = client, client.get_executor(pure=False), address
@@ -73,9 +73,10 @@ class _Watched(Executor):
         self._inner.shutdown(wait=wait)
 
     def _watch(self) -> None:
-        """Give up all that is open once the scheduler, or every worker after there had been some, is gone.
+        """Give up all open work once the scheduler is gone, or once all workers are gone after there had been some.
 
-        A scheduler whose connection is lost was ended; one that only does not answer may be busy, and is given longer.
+        A lost connection means that the scheduler has ended; one that merely does not answer may be busy and gets more
+        time.
         """
         had_workers, connected, answered, staffed = False, *[time.monotonic()] * 3
         while not self._end.wait(1.0):
@@ -87,7 +88,7 @@ class _Watched(Executor):
                 answered, had_workers = now, had_workers or workers > 0
                 staffed = now if workers or not had_workers else staffed
             if now - connected > _GONE or now - answered > _BUSY:
-                self._give_up("does not answer any more")
+                self._give_up("no longer answers")
             elif answered - staffed > _GONE:
                 self._give_up("has lost all its workers")
 
@@ -97,22 +98,22 @@ class _Watched(Executor):
 
 
 def _copy(inner: Future[T], outer: Future[T]) -> None:
-    if inner.cancelled():  # as the client does when it gives up its scheduler
-        _fail(outer, WorkersLostError(f"the cluster does not answer any more; {RESUME}"))
+    if inner.cancelled():  # the client cancels futures when it gives up its scheduler
+        _fail(outer, WorkersLostError(f"the cluster no longer answers; {RESUME}"))
     elif (error := inner.exception()) is not None:
         _fail(outer, error)
     else:
-        with suppress(Exception):  # The watcher may have given it up.
+        with suppress(Exception):  # The watcher may have failed it already.
             outer.set_result(inner.result())
 
 
 def _fail(future: Future[Any], error: BaseException) -> None:
-    with suppress(Exception):  # It may have ended in this moment.
+    with suppress(Exception):  # It may have ended in the meantime.
         future.set_exception(error)
 
 
 def _workers(address: str) -> int:
-    """Number of workers that the scheduler knows. Raises: UserError where none answers, or something else does."""
+    """Number of workers of the scheduler. Raises: UserError if no scheduler answers."""
     from distributed.comm import get_address_host_port
 
     advice = "give the address that `dask scheduler` printed, tcp://HOST:PORT"
@@ -121,10 +122,10 @@ def _workers(address: str) -> int:
     except ValueError as error:
         raise UserError(f"--dask {address!r}: no address ({error}); {advice}") from error
     try:
-        # In a thread of its own: a notebook has an event loop in this one.
+        # In a separate thread, since a notebook already runs an event loop in this one.
         with ThreadPoolExecutor(1) as thread:
             answer = thread.submit(asyncio.run, _identity(address)).result()
-    except Exception as error:  # Whatever listens there may send anything.
+    except Exception as error:  # Another program may listen there and send anything.
         raise UserError(f"--dask {address}: no scheduler answers within {_ANSWER:.0f} s; {advice}") from error
     if answer.get("type") != "Scheduler":
         raise UserError(f"--dask {address}: a Dask {str(answer.get('type')).lower()}, not a scheduler; {advice}")
@@ -145,7 +146,7 @@ async def _identity(address: str) -> dict[str, Any]:
 
 @contextmanager
 def _silent(library: str) -> Iterator[None]:
-    """The library reports lost connections by tracebacks; each is said here in one line."""
+    """Silence the library's tracebacks about lost connections; we report them in one line."""
     loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.split(".")[0] == library]
     before = [logger.level for logger in loggers]
     for logger in loggers:

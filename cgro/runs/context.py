@@ -1,4 +1,4 @@
-"""Computes cells of work on any executor, remembers finished ones, and shows progress with rate and time left."""
+"""Compute cells of work on any executor, store finished cells, and show progress with rate and remaining time."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from cgro.runs.workers import WorkersLostError, processes, require_jobs
 log = logging.getLogger(__name__)
 
 SHOWN_AFTER = 0.5
-"""Seconds until progress is shown: a mistake that the first cell finds is one line."""
+"""Seconds until progress is shown, so that an error in the first cell is the only line printed."""
 
 
 class StoredContext:
     """A context that stores every finished cell in `folder`/cells, so that a killed sweep can be resumed.
 
-    jobs: worker processes; 1 computes here, with all cores inside a cell. executor: any `concurrent.futures`
-    executor in place of those (`cgro.runs.cluster.dask_cluster`, say). data_dir: folder of image data sets, for
-    workers, too. fresh: recompute stored cells and begin unfinished ones anew. quiet: no progress bar.
+    jobs: worker processes; 1 computes in this process, with all cores in each cell. executor: any `concurrent.futures`
+    executor instead of worker processes, e.g. `cgro.runs.cluster.dask_cluster`. data_dir: folder of image data sets,
+    also for workers. fresh: recompute stored cells and restart unfinished ones. quiet: no progress bar.
 
-    Cells are found by the content of their dataclass and the name of their function. This process alone writes them, so
-    workers need not share its file system; where two processes share a folder, both may compute a cell, and the second
-    puts the same numbers in the same place.
+    Cells are identified by the content of their dataclass and the name of their function. Only this process writes
+    them, so workers need not share its file system. If two processes share a folder, both may compute a cell; the
+    second overwrites it with the same numbers.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class StoredContext:
         quiet: bool = False,
     ) -> None:
         require_jobs(jobs)
-        # Absolute, because workers may run elsewhere.
+        # Absolute, since workers may run in another folder.
         self.folder, self.jobs, self.executor = folder.absolute(), jobs, executor
         self.data_dir = data_dir if data_dir is None else data_dir.absolute()
         self.fresh, self.quiet = fresh, quiet
@@ -63,10 +63,10 @@ class StoredContext:
     def map(self, function: CellFunction[C], cells: Sequence[C]) -> list[xr.Dataset]:
         """Results of `function` on each cell, in order.
 
-        A failing cell does not keep the others from being computed and stored.
+        If a cell fails, the others are still computed and stored.
 
-        Raises: UserError for a stored cell of other image files, and after all cells, if some failed; StorageError at
-        once, if the results folder cannot be written; WorkersLostError at once, if no worker is left.
+        Raises: UserError for a stored cell of other image files, and after all cells if some failed; StorageError at
+        once if the results folder cannot be written; WorkersLostError at once if no worker is left.
         """
         names = [Name.of(function, cell) for cell in cells]
         results = {} if self.fresh else self.cells.find(names)
@@ -75,7 +75,7 @@ class StoredContext:
                 store.require_same_files(f"cell {names[k].key} in {self.cells.path}", result.attrs, cells[k])
         missing = [k for k in range(len(cells)) if k not in results]
         if results and missing:
-            log.info("%d of %d cells are stored already", len(results), len(cells))
+            log.info("%d of %d cells are already stored", len(results), len(cells))
         if missing:
             require_writable(self.cells.folder)
         failures: list[tuple[int, Exception]] = []
@@ -106,13 +106,13 @@ class StoredContext:
         return unpack(content)
 
     def _scratch(self, name: Name) -> Path:
-        """Where the cell may keep unfinished work."""
+        """Folder where the cell may keep unfinished work."""
         return self.cells.folder / name.key
 
     def _computed(
         self, function: CellFunction[C], cells: Sequence[C], names: list[Name], missing: list[int], bar: tqdm
     ) -> Iterator[tuple[int, Callable[[], bytes]]]:
-        """Each missing cell as it is finished, with a function that returns its packed Dataset or raises its error."""
+        """Missing cells as they finish, each with a function that returns its packed Dataset or raises its error."""
         if self.executor is None and self.jobs == 1:
             for k in missing:
                 yield (
@@ -123,7 +123,7 @@ class StoredContext:
                 )
             return
         with nullcontext(self.executor) if self.executor is not None else processes(self.jobs) as pool:
-            # The longest first: one that begins last leaves the other workers idle.
+            # Longest first: a long cell started last would leave the other workers idle.
             order = sorted(missing, key=lambda k: -cells[k].work)
             with interrupts.unheard_by_children():
                 futures: dict[Future[bytes], int] = {
@@ -144,8 +144,8 @@ def _result(future: Future[bytes]) -> bytes:
         return future.result()
     except BrokenExecutor as error:
         raise WorkersLostError(
-            "a worker process ended abruptly, perhaps for want of memory; finished cells are stored: repeat the "
-            "command to resume, with fewer --jobs if memory is short"
+            "a worker process ended abruptly, perhaps out of memory; finished cells are stored: repeat the command to "
+            "resume, with fewer --jobs if memory is short"
         ) from error
 
 
@@ -157,10 +157,10 @@ def compute(
     fresh: bool = False,
     tick: Callable[[float], object] = lambda _done: None,
 ) -> bytes:
-    """Compute one cell: its packed Dataset with provenance. fresh: without the unfinished work in `scratch`."""
+    """Compute one cell; returns its packed Dataset with provenance. fresh: discard unfinished work in `scratch`."""
     if fresh:
         shutil.rmtree(scratch, ignore_errors=True)
-    store.git_commit()  # remembered as it is now
+    store.git_commit()  # cached, so that it is the commit at the start of the run
     start = time.perf_counter()
     with reading_from(data_dir):
         result = function(cell, Progress(tick, scratch))
@@ -169,10 +169,10 @@ def compute(
 
 
 def _summary(failures: Sequence[tuple[int, Exception]], cells: Sequence[C]) -> UserError:
-    """One error that stands for all failures."""
+    """One error that summarizes all failures."""
     k, error = failures[0]
     if isinstance(error, UserError) and len(failures) == len(cells) and len({str(e) for _, e in failures}) == 1:
-        return error  # a mistake in what all cells have in common
+        return error  # the same mistake in all cells
     cell = textwrap.shorten(str(cells[k]), 200, placeholder=" ...")
     return UserError(
         f"{len(failures)} of {len(cells)} cells failed, first number {k + 1}, {cell}: {type(error).__name__}: {error}; "

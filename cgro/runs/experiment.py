@@ -1,4 +1,4 @@
-"""An experiment as an object: a title, a frozen `Config` with presets, and a pure `run`."""
+"""An experiment as an object: a title, a frozen `Config` with presets, and a pure function `run`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Experiment(Generic[T]):
-    """What a file in `simulations/` defines as `EXPERIMENT`."""
+    """An experiment; every file in `simulations/` defines one as `EXPERIMENT`."""
 
     title: str
-    """In one line."""
+    """Title in one line."""
     Config: type[T]
-    """A frozen dataclass, the whole input of `run`; its class methods `quick` and `paper` are the presets."""
+    """A frozen dataclass, the entire input of `run`; its class methods `quick` and `paper` are the presets."""
     run: Callable[[T, Context | None], xr.Dataset]
-    """Without a context every cell is computed here and now, and nothing is stored."""
+    """Without a context, all cells are computed in this process and nothing is stored."""
     one_core_cells: bool = False
-    """Whether a cell uses one core alone, so that several run side by side."""
+    """Whether a cell uses only one core, so that several can run in parallel."""
 
     def preset(self, name: str) -> T:
         """The configuration of a preset, 'quick' or 'paper'."""

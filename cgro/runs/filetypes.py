@@ -1,4 +1,4 @@
-"""What is this file? A word for it in an error, by what it holds, whatever it is called."""
+"""Describe a file in an error message, by its content rather than its name."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import zipfile
 from pathlib import Path
 
 _HEADER = 8
-"""Bytes of a safetensors file that say how long its JSON header is."""
+"""Bytes of a safetensors file that hold the length of its JSON header."""
 _MOST = 2**25
-"""Longest header that is read."""
+"""Maximum header length to read."""
 _STARTS = {
     b"\x89HDF\r\n\x1a\n": "a NetCDF or HDF5 file, such as a result of `cgro simulate`",
     b"CDF": "a NetCDF file",
@@ -27,8 +27,8 @@ _STARTS = {
 def what_is(path: Path) -> str:
     """The kind of a file or folder, as a noun phrase: 'an empty file', 'a text file'.
 
-    A file of safetensors that cgro wrote is 'a checkpoint of `cgro train`' or 'a network of `cgro memorize`'. Nothing
-    is unpickled. Raises: OSError where it cannot be read.
+    A safetensors file written by cgro is 'a checkpoint of `cgro train`' or 'a network of `cgro memorize`'. Nothing is
+    unpickled. Raises: OSError if it cannot be read.
     """
     if path.is_dir():
         names = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))

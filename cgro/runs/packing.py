@@ -1,4 +1,4 @@
-"""A Dataset as bytes, for what is written and read by the thousand: NetCDF takes 50 ms a file, this takes one.
+"""A Dataset as bytes, for thousands of small Datasets: NetCDF takes 50 ms per file, this format 1 ms.
 
 Numbers are the tensors of a safetensors file; names, dimensions, attributes and strings are JSON in its header. No
 pickle is written or read.
@@ -25,12 +25,12 @@ def pack(dataset: xr.Dataset) -> bytes:
         for name, variable in dataset.variables.items()
     ]
     about = {"variables": variables, "attributes": _plain(dataset.attrs)}
-    # Level 1 takes a third of the time of the default and compresses numbers as well.
+    # Level 1 takes a third of the time of the default level and compresses numbers equally well.
     return zlib.compress(save(tensors, {"dataset": json.dumps(about)}), level=1)
 
 
 def unpack(content: bytes) -> xr.Dataset:
-    """The Dataset that was packed. Raises: ValueError for bytes that are not one."""
+    """The Dataset that was packed. Raises: ValueError for any other bytes."""
     try:
         stored = zlib.decompress(content)
         about = json.loads(_header(stored)["__metadata__"]["dataset"])
@@ -39,12 +39,12 @@ def unpack(content: bytes) -> xr.Dataset:
         labels = [v["name"] for v in about["variables"] if v["coordinate"]]
         data = {name: variable for name, variable in variables.items() if name not in labels}
         return xr.Dataset(data, {name: variables[name] for name in labels}, about["attributes"])
-    except Exception as error:  # What is no Dataset can go wrong anywhere.
+    except Exception as error:  # Invalid bytes can fail anywhere.
         raise ValueError(f"not a packed Dataset ({type(error).__name__})") from error
 
 
 def _header(stored: bytes) -> dict[str, Any]:
-    """The JSON header of a safetensors file, whose length is its first eight bytes."""
+    """The JSON header of a safetensors file; the first eight bytes hold its length."""
     size = int.from_bytes(stored[:8], "little")
     return dict(json.loads(stored[8 : 8 + size]))
 
@@ -68,7 +68,7 @@ def _variable(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> xr.Varia
 
 
 def _plain(attributes: dict[Any, Any]) -> dict[str, Any]:
-    """Attributes as JSON holds them: scalars of NumPy become those of Python."""
+    """Attributes as JSON values: NumPy scalars become Python scalars."""
     return {
         str(name): value.tolist() if isinstance(value, np.generic | np.ndarray) else value
         for name, value in attributes.items()

@@ -1,4 +1,4 @@
-"""Flat labelled records: one row for each thing measured, a variable for each column."""
+"""Flat labelled records: one row per measurement, one variable per column."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import xarray as xr
 
 
 def as_records(rows: Sequence[Mapping[str, Any]], long_names: Mapping[str, str] | None = None) -> xr.Dataset:
-    """A Dataset with dimension `record` from rows that have the same keys."""
+    """A Dataset with dimension `record` from rows with equal keys."""
     names = list(rows[0])
     return xr.Dataset(
         {

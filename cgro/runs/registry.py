@@ -1,7 +1,7 @@
-"""Finds experiments, checks and figures by name: one file each, `phase_transition.py` is called `phase-transition`.
+"""Find experiments, checks and figures by name: each is one file, e.g. `phase_transition.py` for `phase-transition`.
 
-Checks lie in folders, one for each area. A name leads to its file, and only that one is imported; titles are read from
-the sources, so that a list costs no import. Other packages add theirs through entry points, one line for a package:
+Checks are in folders, one per area. Only the file of the requested name is imported; titles are read from the source,
+so listing needs no imports. Other packages add their own through entry points, one line per package:
 
     [project.entry-points."cgro.experiments"]
     mine = "my_package.experiments"
@@ -27,11 +27,11 @@ Kind = Literal["experiment", "check", "figure"]
 
 class _Place(NamedTuple):
     package: str
-    """Ours."""
+    """Our own package."""
     group: str
-    """The group of entry points by which other installed packages add theirs."""
+    """Entry point group through which other installed packages add theirs."""
     mark: str
-    """What a file of that kind defines at its top: an object whose first argument, or `statement`, is its title."""
+    """Name that every file of this kind defines: an object whose first argument, or `statement`, is its title."""
 
 
 _PLACES: dict[Kind, _Place] = {
@@ -42,35 +42,34 @@ _PLACES: dict[Kind, _Place] = {
 
 
 def find(kind: Kind, name: str) -> Any:
-    """The Experiment, Claim or Figure of that name. Raises: UserError as `require`, and if its file cannot be
-    imported."""
+    """The Experiment, Claim or Figure of that name. Raises: UserError like `require`, and for a failing import."""
     return require(kind, name).imported(_PLACES[kind].mark)
 
 
 def require(kind: Kind, name: str) -> _File:
-    """The file of that name. Raises: UserError for an unknown one, suggesting the closest names; imports nothing."""
+    """The file of that name, without importing it. Raises: UserError for unknown names, suggesting the closest ones."""
     if re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
         found = [file for file in _files(kind, name.replace("-", "_")) if file.is_of(kind)]
         if found:
             return _only(kind, name, found)
     known = list(_all(kind))
-    # Too many to read in one line.
+    # Long lists do not fit into one line.
     choice = f"choose one of {', '.join(known)}" if len(known) <= 20 else "see `cgro list`"
     raise UserError(f"{kind} {name!r}: unknown; {did_you_mean(name, known)}{choice}")
 
 
 def find_all(kind: Kind) -> dict[str, Any]:
-    """Every object of that kind by name, in alphabetical order (checks: by area, then by name)."""
+    """All objects of that kind by name, in alphabetical order (checks: by area, then by name)."""
     return {name: file.imported(_PLACES[kind].mark) for name, file in _all(kind).items()}
 
 
 def titles(kind: Kind) -> dict[str, str]:
-    """The title of each by name, or the claim of a check, in the same order; nothing is imported."""
+    """Titles (of checks: claims) by name, in the same order; nothing is imported."""
     return {name: file.title(_PLACES[kind].mark) for name, file in _all(kind).items()}
 
 
 def files(kind: Kind) -> dict[str, Path]:
-    """The source file of each by name; nothing is imported."""
+    """Source files by name; nothing is imported."""
     return {name: file.path for name, file in _all(kind).items()}
 
 
@@ -93,11 +92,11 @@ class _File:
         return self.path.stem.replace("_", "-")
 
     def is_of(self, kind: Kind) -> bool:
-        """Whether the file defines what marks the kind."""
+        """Whether the file defines an object of this kind."""
         return _PLACES[kind].mark in {name for node in self.body for name in _defined(node)}
 
     def imported(self, mark: str) -> Any:
-        """Its object. Raises: UserError if it cannot be imported: whoever writes one should read one line."""
+        """The object of the file. Raises: UserError in one line, for its author, if the import fails."""
         try:
             return getattr(importlib.import_module(self.module), mark)
         except Exception as error:
@@ -106,7 +105,7 @@ class _File:
             ) from error
 
     def title(self, holder: str) -> str:
-        """The string in `holder`. Raises: UserError if it is not written out."""
+        """The title in `holder`. Raises: UserError if it is not a plain string."""
         for node in self.body:
             if isinstance(node, ast.Assign | ast.AnnAssign) and holder in _defined(node):
                 value = _text(node.value)
@@ -116,7 +115,7 @@ class _File:
 
 
 def _text(node: ast.expr | None) -> object:
-    """The value of a literal, or that of the first argument (or of `statement`) of a call; None for anything else."""
+    """The value of a literal, or of the first argument (or `statement`) of a call; None for anything else."""
     if isinstance(node, ast.Call):
         named = [keyword.value for keyword in node.keywords if keyword.arg == "statement"]
         node = next(iter([*node.args, *named]), None)
@@ -127,7 +126,7 @@ def _text(node: ast.expr | None) -> object:
 
 
 def _defined(node: ast.stmt) -> list[str]:
-    """The names that a statement at the top of a module defines."""
+    """The names defined by a top-level statement of a module."""
     match node:
         case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
             return [name]
@@ -142,10 +141,10 @@ def _defined(node: ast.stmt) -> list[str]:
 
 
 def _files(kind: Kind, stem: str) -> Iterator[_File]:
-    """The files of a package, in alphabetical order, whose stem matches."""
+    """The files whose stem matches, in alphabetical order."""
     for package in _packages(kind):
         for folder in map(Path, importlib.import_module(package).__path__):
-            # Sorted by folder and name; a name that Python cannot import (an editor's copy) is none of ours.
+            # Sorted by folder and name, without names that Python cannot import, such as an editor's backup.
             paths = sorted(
                 (path.relative_to(folder).with_suffix("").parts, path) for path in folder.rglob(f"{stem}.py")
             )
@@ -155,7 +154,7 @@ def _files(kind: Kind, stem: str) -> Iterator[_File]:
 
 
 def _packages(kind: Kind) -> list[str]:
-    """Ours, then those of entry points. Raises: UserError if one of these cannot be imported."""
+    """Our own package, then those of entry points. Raises: UserError if one cannot be imported."""
     place = _PLACES[kind]
     packages = [place.package]
     for point in metadata.entry_points(group=place.group):
@@ -186,6 +185,6 @@ def _only(kind: Kind, name: str, files: list[_File]) -> _File:
 
 
 def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.4) -> str:
-    """A half-sentence with the closest known names, empty if none is closer than `cutoff` in [0, 1]."""
+    """A hint with the closest known names; empty if none is closer than `cutoff` in [0, 1]."""
     close = difflib.get_close_matches(name, sorted(set(known)), n=2, cutoff=cutoff)
     return f"did you mean {' or '.join(close)}? " if close else ""

@@ -1,6 +1,6 @@
-"""Sizes of an experiment that no machine holds, refused before work begins and before any list of them is made.
+"""Refuse sizes of an experiment that do not fit into memory, before work begins and before cells are listed.
 
-Estimates are from below: what is refused here cannot be done.
+The estimates are lower bounds: whatever is refused here is impossible.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from cgro.base.machine import require_memory
 _CELL = 1000.0
 """Bytes of a cell and its record."""
 _COORDINATE = 40.0
-"""Bytes of a coordinate: that of the point, and a weight of a network of it, with its index, and a copy."""
+"""Bytes per coordinate: that of the point, and one network weight with its index and a copy."""
 _WEIGHT = 16.0
-"""Bytes of a float32 weight in training, with its gradient and two averages."""
+"""Bytes per float32 weight in training, with its gradient and two moving averages."""
 
 
 def require_cells(**counts: int) -> None:
-    """Refuse no cells, and more than memory can list: one for each combination of what is counted.
+    """Refuse an empty sweep, and more cells than memory can list; there is one cell for each combination of the counts.
 
     Raises: UserError.
     """
@@ -31,12 +31,12 @@ def require_cells(**counts: int) -> None:
 
 
 def require_points(**counts: int) -> None:
-    """Refuse points, of the product of the counts many coordinates, beyond memory. Raises: UserError."""
+    """Refuse points that do not fit into memory; the counts multiply to their coordinates. Raises: UserError."""
     _require(_COORDINATE * math.prod(counts.values()), _words(counts))
 
 
 def require_networks(inputs: int, width: int, depth: int, **counts: int) -> None:
-    """Refuse trained networks beyond memory, the product of the counts many. Raises: UserError."""
+    """Refuse trained networks that do not fit into memory; the counts multiply to their number. Raises: UserError."""
     weights = width * (inputs + max(depth - 2, 0) * width)
     _require(_WEIGHT * weights * math.prod(counts.values()), f"width {width:,} and depth {depth:,}, {_words(counts)}")
 

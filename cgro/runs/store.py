@@ -1,4 +1,4 @@
-"""Results on disk: one NetCDF file for each configuration, written whole or not at all, verified when read."""
+"""Results on disk: one NetCDF file per configuration, written atomically and verified on reading."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from cgro.base.errors import UserError
 from cgro.base.files import write_whole
 
 FORMAT = 2
-"""Raise it when results of the same configuration change: old files are then computed anew, not misread."""
+"""Increase it when results of the same configuration change: old files are then recomputed, not misread."""
 _LIBRARIES = ("numpy", "scipy", "torch", "numba", "xarray")
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -37,22 +37,22 @@ def as_json(value: Any) -> str:
 
 
 def content_hash(*parts: str) -> str:
-    """Sixteen hexadecimal digits that name a configuration."""
+    """Sixteen hexadecimal digits that identify a configuration."""
     return hashlib.sha256("\n".join((str(FORMAT), *parts)).encode()).hexdigest()[:16]
 
 
 def result_path(folder: Path, experiment: str, config: Any) -> Path:
-    """Where the result of this configuration lies."""
+    """Path of the result of this configuration."""
     return folder / experiment / f"{content_hash(experiment, as_json(config))}.nc"
 
 
 def provenance(config: Any, wall_seconds: float) -> dict[str, str | float]:
-    """What is needed to make a result again, as NetCDF attributes."""
+    """Everything needed to reproduce a result, as NetCDF attributes."""
     from cgro.base.machine import computes_on_gpu
 
     device, files = f"{platform.machine()} CPU, {os.cpu_count()} cores", image_files_of(config)
     if computes_on_gpu(config):
-        import torch  # not for work that needs none: it takes a second
+        import torch  # takes a second, so only if needed
 
         device = torch.cuda.get_device_name()
     told: dict[str, str | float] = {"image_files": files} if files else {}
@@ -68,8 +68,10 @@ def provenance(config: Any, wall_seconds: float) -> dict[str, str | float]:
 
 
 def image_files_of(config: Any) -> str | None:
-    """Which image files a configuration means here, where their name does not tell; a field `data` of it or its parts
-    names them."""
+    """The image files that the configuration's data set (a field `data` of it or its parts) means on this machine.
+
+    None if the name of the data set determines them.
+    """
     parts = [config, *vars(config).values()] if hasattr(config, "__dict__") else []
     names = {name for part in parts if isinstance(name := getattr(part, "data", None), str)}
     if not names:
@@ -80,7 +82,7 @@ def image_files_of(config: Any) -> str | None:
 
 
 def require_same_files(what: str, stored: Mapping[Any, Any], config: Any) -> None:
-    """Refuse a stored result of other image files than those here, as far as both are known. Raises: UserError."""
+    """Refuse a stored result made from other image files than those here, if both are known. Raises: UserError."""
     theirs = stored.get("image_files")
     ours = image_files_of(config) if theirs else None
     if ours and theirs != ours:
@@ -91,12 +93,12 @@ def require_same_files(what: str, stored: Mapping[Any, Any], config: Any) -> Non
 
 
 def save(dataset: xr.Dataset, path: Path) -> None:
-    """Write a NetCDF file followed by its SHA-256 digest (which NetCDF readers skip), whole or not at all.
+    """Write a NetCDF file followed by its SHA-256 digest (which NetCDF readers skip), atomically.
 
-    Raises: StorageError where the folder cannot be written or the disk is full.
+    Raises: StorageError if the folder cannot be written or the disk is full.
     """
     encoding = {name: {"zlib": True, "complevel": 4} for name, v in dataset.data_vars.items() if v.dtype.kind == "f"}
-    # Made in memory: on a full disk the HDF5 library prints what it cannot clean up.
+    # In memory first: on a full disk the HDF5 library prints errors from its clean-up.
     with interrupts.postponed(), _no_lock_of_a_cluster():
         content = bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
     write_whole(path, content + hashlib.sha256(content).digest())
@@ -104,7 +106,7 @@ def save(dataset: xr.Dataset, path: Path) -> None:
 
 @contextmanager
 def _no_lock_of_a_cluster() -> Iterator[None]:
-    """Where a Dask client is current, xarray wants a lock of its cluster, which bytes in memory cannot have."""
+    """With a current Dask client, xarray asks for a lock of its cluster, which in-memory bytes cannot have."""
     dask = sys.modules.get("dask")
     with dask.config.set(scheduler="synchronous") if dask is not None else nullcontext():
         yield
@@ -123,20 +125,20 @@ def load(path: Path) -> xr.Dataset:
         raise UserError(
             f"result file {path}: damaged or not made by cgro (it does not match its checksum); delete it and run again"
         )
-    # Results hold no dates: a unit "seconds" stays a number.
+    # Results hold no dates: values in "seconds" stay numbers.
     try:
         with interrupts.postponed():
             return xr.load_dataset(io.BytesIO(content), engine="h5netcdf", decode_times=False).drop_encoding()
-    except Exception as error:  # A file with a right checksum may hold anything.
+    except Exception as error:  # A file with a correct checksum may still hold anything.
         raise UserError(
             f"result file {path}: not made by cgro (it holds no NetCDF data: {type(error).__name__}); delete it"
         ) from error
 
 
 def load_result(path: Path, experiment: str, config: Any = None) -> xr.Dataset:
-    """The result of an experiment, of this configuration if one is given.
+    """The result of an experiment, checked against the configuration if one is given.
 
-    Raises: UserError for a damaged file and one that holds something else; FileNotFoundError if there is none.
+    Raises: UserError for a damaged file or another content; FileNotFoundError if there is none.
     """
     result = load(path)
     found = result.attrs.get("experiment", "something that is no experiment")
@@ -157,7 +159,7 @@ def load_result(path: Path, experiment: str, config: Any = None) -> xr.Dataset:
 
 
 def stored_config(dataset: xr.Dataset, path: Path | None = None) -> dict[str, Any]:
-    """The configuration that a result was made with. Raises: UserError for a Dataset that does not hold one."""
+    """The configuration of a result. Raises: UserError for a Dataset without one."""
     try:
         config = json.loads(dataset.attrs["config"])
     except (KeyError, TypeError, ValueError, RecursionError):
@@ -173,9 +175,9 @@ _version = cache(metadata.version)
 
 @cache
 def git_commit() -> str:
-    """The commit of the code, as it was when first asked for: before a long run, whose end may see other code."""
+    """The commit of the code when first called; call it before a long run, since the code may change during it."""
     root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():  # installed, perhaps below somebody else's repository
+    if not (root / ".git").exists():  # installed, possibly inside another repository
         return "unknown"
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:

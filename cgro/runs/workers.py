@@ -1,4 +1,4 @@
-"""Worker processes of a sweep: how they share the cores and how they end."""
+"""Worker processes of a sweep: they share the cores and end with their parent."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from cgro.base.errors import UserError
 from cgro.base.machine import available_cores, require_memory
 
 _WORKER_BYTES = 200 * 2**20
-"""What a worker takes at least: Python, numpy, scipy and torch."""
+"""Minimum memory of a worker: Python, numpy, scipy and torch."""
 
 
 class WorkersLostError(UserError):
-    """No worker is left: nothing that follows could be computed."""
+    """No worker is left, so nothing more can be computed."""
 
 
 class _Process(SpawnProcess):
-    """A process that Ctrl-C does not reach, whoever starts it and when."""
+    """A process that Ctrl-C does not reach, no matter who starts it and when."""
 
     def start(self) -> None:
         with interrupts.unheard_by_children():
@@ -37,20 +37,20 @@ class _Context(SpawnContext):
 
 @contextmanager
 def processes(jobs: int) -> Iterator[Executor]:
-    """Worker processes that share the cores; where the block fails they end at once, files being whole or not there.
+    """Worker processes that share the cores. If the block fails they end at once, which is safe: writes are atomic.
 
-    Raises: UserError as `require_jobs`.
+    Raises: UserError like `require_jobs`.
     """
     require_jobs(jobs)
     share = max(1, available_cores() // jobs)
     others = active_children()
-    with interrupts.unheard_by_children():  # a helper of multiprocessing's starts here
+    with interrupts.unheard_by_children():  # multiprocessing starts a helper process here
         new = ProcessPoolExecutor(jobs, mp_context=_Context(), initializer=_begin, initargs=(share,))
     with new as pool:
         try:
             yield pool
-        except BaseException:  # Ctrl-C, a full disk, or a sweep that is given up
-            # First, for a pool that loses its workers cannot deal with cancelled work.
+        except BaseException:  # Ctrl-C, a full disk, or an abandoned sweep
+            # Shut down first: a pool that has lost its workers cannot cancel work.
             manager = getattr(pool, "_executor_manager_thread", None)
             pool.shutdown(wait=False, cancel_futures=True)
             workers = set(active_children()) - set(others)
@@ -58,29 +58,29 @@ def processes(jobs: int) -> Iterator[Executor]:
                 worker.terminate()
             for worker in workers:
                 worker.join()
-            if manager is not None:  # a process that ended before it would leave semaphores behind
+            if manager is not None:  # ending before this thread would leak semaphores
                 manager.join()
             raise
 
 
 def require_jobs(jobs: int) -> None:
-    """Raises: UserError unless jobs >= 1, and for more of them than memory holds."""
+    """Raises: UserError unless jobs >= 1, or for more workers than fit into memory."""
     if jobs < 1:
         raise UserError(f"jobs = {jobs}: must be a positive integer; give jobs >= 1")
     require_memory(jobs * _WORKER_BYTES, f"jobs = {jobs:,}")
 
 
 def _begin(threads: int) -> None:
-    """What a worker does first: take its share of the cores, and see to it that it does not outlive its parent."""
+    """Start of a worker: take its share of the cores, and make sure that it does not outlive its parent."""
     Thread(target=_end_with_parent, daemon=True).start()
     os.environ["CGRO_THREADS"] = str(threads)
-    # Read where torch and BLAS are loaded: with a thread for each core in every worker they would wait for each other.
+    # Torch and BLAS read these when loaded. With one thread per core in every worker, threads would wait for each other.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(min(threads, _number(os.environ.get(name, ""), threads)))
     from threadpoolctl import threadpool_limits
 
-    threadpool_limits(threads)  # what was loaded before
-    if "torch" in sys.modules:  # which takes a second to import, and not every cell needs it
+    threadpool_limits(threads)  # for libraries that were loaded before
+    if "torch" in sys.modules:  # not every cell needs torch, which takes a second to import
         import torch
 
         torch.set_num_threads(threads)
@@ -91,7 +91,7 @@ def _number(text: str, default: int) -> int:
 
 
 def _end_with_parent() -> None:
-    """A killed parent cannot end its workers, which would compute on for nobody. Files are whole or not there."""
+    """End this worker when its parent is killed, which cannot end it itself. This is safe: writes are atomic."""
     parent = parent_process()
     assert parent is not None
     parent.join()

@@ -260,7 +260,7 @@ def test_words_of_a_verdict() -> None:
     assert found_words(held) == "1 (bound: 2); constant: 1.5; confidence 0.99"
     assert slack_words(held) == "="
     wrong = verdict(Finding(False, 0.5, "all", "-", "3", counterexample="n = 2"), known_wrong="n + 1")
-    assert found_words(wrong) == "3; counterexample: n = 2; right is: n + 1"
+    assert found_words(wrong) == "3; counterexample: n = 2; correct: n + 1"
     assert slack_words(wrong) == "0.5"
     assert slack_words(verdict(Finding(None, math.nan, "-", "-", "-"))) == "-"
 

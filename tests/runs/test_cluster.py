@@ -149,7 +149,7 @@ def test_a_cluster_that_dies_is_said_in_one_line_within_ten_seconds(what: str, m
     began = time.monotonic()
     outcome = finish(process)
     assert time.monotonic() - began < 20  # ten on a machine that is not busy
-    gone = "does not answer any more" if what == "scheduler" else "has lost all its workers"
+    gone = "no longer answers" if what == "scheduler" else "has lost all its workers"
     assert re.search(rf"the cluster( at {mortal.address})? {gone}; finished cells are stored", outcome.error)
     assert 0 < finished_cells(tmp_path) < BLOCKS
 

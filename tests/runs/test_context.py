@@ -197,7 +197,7 @@ def test_progress_adds_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplo
     StoredContext(tmp_path).map(roots, CELLS[:1])
     StoredContext(tmp_path).map(roots, CELLS)
     assert [(bar.initial, bar.n, bar.total) for bar in bars] == [(0, 1, 1), (1, 3, 3)]
-    assert "1 of 3 cells are stored already" in caplog.text
+    assert "1 of 3 cells are already stored" in caplog.text
 
 
 # Failing
@@ -323,7 +323,7 @@ def die(_cell: Root, _tick: Tick) -> xr.Dataset:
 
 def test_a_worker_that_is_killed_is_said_in_one_line(tmp_path: Path) -> None:
     here = StoredContext(tmp_path, jobs=2, quiet=True)
-    with pytest.raises(WorkersLostError, match="a worker process ended abruptly, perhaps for want of memory"):
+    with pytest.raises(WorkersLostError, match="a worker process ended abruptly, perhaps out of memory"):
         here.map(die, CELLS)
 
 

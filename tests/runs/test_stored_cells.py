@@ -83,7 +83,7 @@ def test_cells_that_changed_places_are_not_read(column: str, cells: Cells, caplo
     found = cells.find(NAMES)
     assert sorted(found) == list(range(2, 8))
     assert_right(found)
-    assert f"{cells.path}: 2 cells are damaged; they are computed again" in caplog.text
+    assert f"{cells.path}: 2 cells are damaged and will be recomputed" in caplog.text
 
 
 @pytest.mark.parametrize("value", [b"\x00" * 40, "text", None, 3, 2.5])
@@ -138,7 +138,7 @@ def test_a_file_that_is_no_database_is_put_aside(
     assert_right(cells.find(NAMES))
     if content:
         assert cells.path.with_suffix(".damaged").read_bytes() == content
-        assert "damaged; 0 cells could be read, the file is kept as cells.damaged" in caplog.text
+        assert "damaged; recovered 0 cells and kept the file as cells.damaged" in caplog.text
 
 
 def test_a_table_of_somebody_else_is_put_aside(tmp_path: Path) -> None:
