@@ -74,7 +74,7 @@ def _begin(threads: int) -> None:
     """Start of a worker: take its share of the cores, and make sure that it does not outlive its parent."""
     Thread(target=_end_with_parent, daemon=True).start()
     os.environ["CGRO_THREADS"] = str(threads)
-    # Torch and BLAS read these when loaded. With one thread per core in every worker, threads would wait for each other.
+    # Torch and BLAS read these when loaded. With one thread per core in each worker, threads would wait for each other.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(min(threads, _number(os.environ.get(name, ""), threads)))
     from threadpoolctl import threadpool_limits
