@@ -5,7 +5,8 @@
 Peers: (a) the ideal: K forward passes with gradients of the input and one forward pass with all gradients of the same
 model, precision, memory format and batch, and nothing else; (b) a plain loop as in public research code: float32,
 images in the usual memory format, `loss.backward()` in every PGD step. On a CPU all are also run on one thread, and
-each counts at the number of threads that is best for it. Every round measures all of them in turn, so
+each counts at the number of threads that is best for it. (c) What temporal ensembling adds: to PGD-AT one clean forward
+pass of its own, which is measured beside it, to TRADES none. Every round measures all of them in turn, so
 that a noisy machine slows all; ratios of the fastest steps are reported, besides median and range over rounds.
 """
 
@@ -20,6 +21,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -35,6 +37,8 @@ from cgro.base.randomness import spawn_streams
 from cgro.data.batches import AUGMENTATIONS, Images
 from cgro.models.zoo import image_model
 from cgro.training.loop import Precision, Recipe, Trainer
+from cgro.training.objectives import Adversarial, Objective, Trades
+from cgro.training.temporal_ensembling import TemporalEnsembling
 
 STEPS = 10
 NETWORKS: dict[str, tuple[str, float, int, int, float]] = {
@@ -103,6 +107,22 @@ def plain_step(model: nn.Module, data: Images, batch: int, radius: float) -> Cal
     return step
 
 
+def clean_pass(model: nn.Module, x: Tensor, precision: Precision) -> Callable[[], None]:
+    """Predictions of a batch in evaluation mode."""
+
+    def step() -> None:
+        cast = torch.autocast(x.device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+        with evaluating(model), torch.no_grad(), cast:
+            model(x)
+
+    return step
+
+
+def advance(trainer: Trainer) -> None:
+    """One update."""
+    trainer.advance(trainer.step + 1)
+
+
 def measure(
     network: str, batch: int, rounds: int, repeat: int, precision: Precision, compiled: bool, device: torch.device
 ) -> dict:
@@ -121,14 +141,22 @@ def measure(
     if channels == 3:
         recipe = replace(recipe, augmentation=AUGMENTATIONS["crop-flip"])
     trainer = Trainer(fresh(), data, recipe, streams)
+    variants: dict[str, Objective] = {
+        "ensembled": TemporalEnsembling(Adversarial(), start=0, end=1),
+        "trades": Trades(),
+        "trades ensembled": TemporalEnsembling(Trades(), start=0, end=1),
+    }
+    others = {name: Trainer(fresh(), data, replace(recipe, objective=o), streams) for name, o in variants.items()}
     bare = fresh().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if compiled:
         bare.compile()
     x, y = data.scaled(data.pixels[:batch]), data.labels[:batch]
     works: dict[str, Callable[[], None]] = {
-        "ours": lambda: trainer.advance(trainer.step + 1),
+        "ours": partial(advance, trainer),
         "ideal": ideal_step(bare, x, y, precision),
         "plain": plain_step(fresh(), data, batch, radius),
+        "clean": clean_pass(bare, x, precision),
+        **{name: partial(advance, each) for name, each in others.items()},
     }
     for work in works.values():
         for _ in range(2):
@@ -154,6 +182,10 @@ def measure(
         },
         "share_of_ideal_rate": ratio(times["ideal"], times["ours"]),
         "speedup_over_plain_loop": ratio(times["plain"], times["ours"]),
+        "ensembling_over_pgd_and_a_clean_pass": ratio(
+            times["ensembled"], [a + b for a, b in zip(times["ours"], times["clean"], strict=True)]
+        ),
+        "ensembling_over_trades": ratio(times["trades ensembled"], times["trades"]),
     }
 
 

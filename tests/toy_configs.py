@@ -19,6 +19,7 @@ from cgro.simulations import (
     image_phases,
     memorization_capacity,
     memorizer_certificates,
+    overfitting_cures,
     parameter_counts,
     phase_diagram,
     phase_transition,
@@ -44,6 +45,9 @@ CONFIGS: dict[str, Any] = {
     "reference-points": reference_points.Config(seeds=2, points=("rho=1.8", "d=50"), records=2, test_samples=64),
     "image-cgro": image_cgro.Config(replace(TINY, samples=20, held_out=0)),
     "robust-overfitting": robust_overfitting.Config(TINY),
+    "overfitting-cures": overfitting_cures.Config(
+        replace(TINY, cure="temporal-ensembling"), ("none", "temporal-ensembling"), seeds=2, judged_images=20
+    ),
     "width-sweep": width_sweep.Config(TINY, widths=(1, 3)),
     "flatness": flatness.Config(TINY, at_epochs=(1, 2), ratios=(0.5, 1.0), search_steps=2),
     "image-phases": image_phases.Config(replace(TINY, evaluation_images=50, epochs=4), points=5),

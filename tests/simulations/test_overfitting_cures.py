@@ -1,0 +1,98 @@
+"""Cures of robust overfitting: one protocol, the numbers of the figure, and the refusals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import xarray as xr
+from toy_configs import TINY
+
+from cgro.base.errors import UserError
+from cgro.figures import overfitting_cures as figure
+from cgro.simulations.overfitting_cures import Config, judge
+from cgro.training.config import TrainingConfig
+from cgro.training.run import TrainingRun
+
+ENSEMBLED = replace(TINY, cure="temporal-ensembling")
+
+
+def test_every_cure_gets_the_same_but_its_own_strength() -> None:
+    training = replace(ENSEMBLED, cure_strength=30.0, cure_start=0, cure_end=1)
+    config = Config(training, ("none", "temporal-ensembling", "self-adaptive", "ema"), seeds=2)
+    found = [cell.training for cell in config.cells]
+    assert [(c.cure, c.seed) for c in found[:3]] == [("none", 0), ("none", 1), ("temporal-ensembling", 0)]
+    assert [(c.cure_strength, c.cure_start, c.cure_end) for c in found[::2]] == [
+        (None, None, None),
+        (30.0, 0, 1),
+        (None, 0, None),
+        (None, None, None),
+    ]
+    same = {replace(c, cure="none", cure_strength=None, cure_start=None, cure_end=None, seed=0) for c in found}
+    assert same == {TINY}
+
+
+def test_a_cell_judges_the_best_and_the_last_checkpoint() -> None:
+    """The rows are of the best epoch and the end, and no attack is weaker than that of the curve."""
+    cell = Config(replace(TINY, epochs=6, samples=60, width=6), ("none",), seeds=1, judged_images=20).cells[0]
+    found = judge(cell, lambda _done: None)
+    run = TrainingRun(cell.training)
+    curves = run.run(lambda _done: None)
+    best = int(curves.attrs["best_epoch"])
+    assert int(found["best_epoch"]) == best
+    for checkpoint, epoch in (("best", best), ("last", 6)):
+        clean, pgd, strong = found["accuracy"].sel(checkpoint=checkpoint).values
+        assert clean == pytest.approx(float(curves["clean_test_accuracy"].sel(epoch=epoch)))
+        assert clean >= min(pgd, float(curves["robust_test_accuracy"].sel(epoch=epoch))) >= pgd >= strong
+    assert found.attrs["judged_images"] == 20
+
+
+def result(losses: dict[str, list[float]]) -> xr.Dataset:
+    """Best 0.5 under the ensemble, and last what these losses leave."""
+    values = np.array([[[[0.9, 0.6, 0.5], [0.9, 0.6, 0.5 - lost]] for lost in each] for each in losses.values()])
+    dims = ("cure", "seed", "checkpoint", "attack")
+    coords = {"cure": list(losses), "checkpoint": ["best", "last"], "attack": ["clean", "PGD-20", "ensemble"]}
+    return xr.Dataset({"accuracy": (dims, values)}, coords)
+
+
+def test_half_of_the_loss_is_judged_by_pairs_of_seeds() -> None:
+    """Margins of half of the baseline: 0.05, 0.055, 0.06 minus the loss of the cure."""
+    rows = figure.table(
+        result(
+            {
+                "none": [0.10, 0.11, 0.12],
+                "awp": [0.01, 0.012, 0.02],
+                "ema": [0.09, 0.1, 0.12],
+                "swa": [0.0, 0.05, 0.1],
+            }
+        )
+    ).rows
+    assert [row[0] for row in rows] == ["no cure", "AWP", "EMA", "SWA"]
+    assert [row[-1] for row in rows] == ["-", "yes", "no", "undecided"]
+    # 11 points with standard deviation 1: t(0.975, 2) / sqrt(3) = 2.484.
+    assert rows[0][-2] == "11.0 ± 2.5"
+    assert rows[0][3] == "50.0 / 39.0"
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Config(ENSEMBLED, seeds=0), "seeds must be an integer of at least 1, got 0"),
+        (lambda: Config(ENSEMBLED, judged_images=5), "judged_images must be an integer of at least 10, got 5"),
+        (lambda: Config(ENSEMBLED, ("none", "none")), "cures must be one or more different names, got none, none"),
+        (lambda: Config(ENSEMBLED, ()), "cures must be one or more different names"),
+        (lambda: Config(ENSEMBLED, ("stop",)), "cures must be one of none, temporal-ensembling"),  # type: ignore[arg-type]
+        (lambda: Config(TrainingConfig(held_out=0)), "held_out must be at least 10"),
+        (lambda: Config(TrainingConfig(objective="mart"), ("self-adaptive",)), "objective must be adversarial or"),
+    ],
+)
+def test_impossible_configurations_are_named(make, words: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UserError, match=words) as error:
+        make()
+    assert "\n" not in str(error.value)
+
+
+def test_presets_can_be() -> None:
+    assert len(Config.quick().cells) == 6
+    assert len(Config.paper().cells) == 27
