@@ -132,6 +132,10 @@ FIGURE = Figure(
     needs={
         "cure seed epoch": "robust_test_accuracy",
         "cure seed checkpoint attack": "accuracy",
+        "cure": "cure",
+        "seed": "seed",
+        "checkpoint": "checkpoint",
+        "attack": "attack",
         "epoch": "epoch",
     },
     attributes="data model width radius train_images judged_images objective epochs",
