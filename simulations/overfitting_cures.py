@@ -10,24 +10,21 @@ memorization in adversarial training", ICLR 2022, arXiv:2106.01606 (temporal ens
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, get_args
+from typing import Annotated, get_args
 
-import numpy as np
 import tyro
 import xarray as xr
 
 from cgro.base.errors import UserError
-from cgro.base.machine import require_memory, single_thread
+from cgro.base.machine import require_memory
 from cgro.base.validate import integer, one_of
-from cgro.base.work import Context, PlainContext, Tick
+from cgro.base.work import Context, PlainContext
 from cgro.runs.experiment import Experiment
 from cgro.training import limits
 from cgro.training.choices import STRENGTHS, CureName
-from cgro.training.config import TrainingConfig
+from cgro.training.config import JudgedRun, TrainingConfig
 
 ALL: tuple[CureName, ...] = get_args(CureName)
-CHECKPOINTS = ("best", "last")
-ATTACKS = ("clean", "PGD-20", "ensemble")
 
 
 @dataclass(frozen=True)
@@ -48,8 +45,15 @@ class Config:
 
     @classmethod
     def quick(cls) -> Config:
-        """300 digits with 40 % of their labels redrawn; the baseline and two cures, two seeds: a minute of one core."""
-        return cls(noisy_digits(epochs=30), ("none", "temporal-ensembling", "awp"), seeds=2, judged_images=200)
+        """Noisy digits without a cure and with temporal ensembling, two seeds: a minute of one core.
+
+        Wrong labels are memorized long before the learning rate drops, so the ramp of temporal ensembling starts early;
+        its weight was chosen on other seeds.
+        """
+        training = replace(
+            TrainingConfig.noisy_digits(), cure="temporal-ensembling", cure_strength=100, cure_start=2, cure_end=10
+        )
+        return cls(training, ("none", "temporal-ensembling"), seeds=2, judged_images=200)
 
     @classmethod
     def paper(cls) -> Config:
@@ -59,10 +63,10 @@ class Config:
         return cls(training, judged_images=10_000)
 
     @property
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[JudgedRun]:
         """One run for each cure and seed, the seeds of a cure together."""
         return [
-            Cell(replace(self._with(cure), seed=self.training.seed + k), self.judged_images)
+            JudgedRun(replace(self._with(cure), seed=self.training.seed + k), self.judged_images)
             for cure in self.cures
             for k in range(self.seeds)
         ]
@@ -93,95 +97,20 @@ class Config:
             self._with(cure)
 
 
-def noisy_digits(epochs: int) -> TrainingConfig:
-    """A setting that overfits robustly within seconds: PGD-AT loses robust test accuracy to the labels that are wrong.
-
-    Memorization begins before the learning rate falls, so that the ramp of temporal ensembling starts early.
-    """
-    return TrainingConfig(
-        samples=300,
-        label_noise=0.4,
-        width=32,
-        radius=0.1,
-        radius_warmup=0.2,
-        epochs=epochs,
-        schedule="piecewise",
-        learning_rate=0.1,
-        evaluate_every=2,
-        cure="temporal-ensembling",
-        cure_start=epochs // 12,
-        cure_end=epochs // 3,
-    )
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One training run, and how many test images judge it."""
-
-    training: TrainingConfig
-    images: int
-
-    @property
-    def work(self) -> float:
-        """Epochs."""
-        return self.training.work
-
-
 def run(config: Config, context: Context | None = None) -> xr.Dataset:
     """Accuracies over (cure, seed, checkpoint, attack) and learning curves over (cure, seed, epoch).
 
     Raises: UserError for missing data, a missing device, or training that diverges.
     """
+    from cgro.training.judging import judge
+    from cgro.training.run import with_seeds
+
     found = (context or PlainContext()).map(judge, config.cells)
-    seeds = xr.DataArray(
-        [config.training.seed + k for k in range(config.seeds)],
-        dims="seed",
-        name="seed",
-        attrs={"long_name": "Seed", "units": "1"},
-    )
-    of_cure = [
-        xr.concat(found[k : k + config.seeds], dim=seeds, combine_attrs="drop_conflicts")
-        for k in range(0, len(found), config.seeds)
-    ]
+    first = config.training.seed
+    of_cure = [with_seeds(found[k : k + config.seeds], first) for k in range(0, len(found), config.seeds)]
     cures = xr.DataArray(list(config.cures), dims="cure", name="cure", attrs={"long_name": "Remedy", "units": "1"})
     together = xr.concat(of_cure, dim=cures, combine_attrs="drop_conflicts")
     return together.assign_attrs(objective=config.training.objective, epochs=config.training.epochs)
-
-
-@single_thread()
-def judge(cell: Cell, tick: Tick) -> xr.Dataset:
-    """Train one network, and attack it as it was at its best epoch and as it is at the end."""
-    import torch
-
-    from cgro.base.randomness import at, spawn_streams
-    from cgro.training.evaluation import evaluate_network
-    from cgro.training.run import TrainingRun
-
-    config, training = cell.training, TrainingRun.of_cell(cell.training, tick)
-    curves = training.run(tick)
-    images = training.data.test
-    images = images.take(torch.arange(min(cell.images, len(images))))
-    model = training.trainer.evaluated
-    last = {name: value.clone() for name, value in model.state_dict().items()}
-    epochs = {"best": int(curves.attrs["best_epoch"]), "last": config.epochs}
-    table = np.full((len(CHECKPOINTS), len(ATTACKS)), np.nan)
-    for row, (name, weights) in enumerate((("best", training.best), ("last", last))):
-        model.load_state_dict(weights)
-        stream = at(spawn_streams(config.seed)["evaluation"], 0, row)
-        found = evaluate_network(
-            model, config, images, config.budget, part="test", epoch=epochs[name], steps=20, stream=stream
-        )
-        masks = list(found.masks.values())
-        table[row] = [float(mask.double().mean()) for mask in (masks[0], masks[1], masks[-1])]
-    accuracy = (("checkpoint", "attack"), table, {"long_name": "Accuracy on test images", "units": "fraction"})
-    kept = {name: curves[name] for name in ("robust_test_accuracy", "robust_train_accuracy", "clean_test_accuracy")}
-    attrs: dict[str, Any] = {name: value for name, value in curves.attrs.items() if name != "best_epoch"}
-    best = ((), epochs["best"], {"long_name": "Best epoch by held-out images", "units": "1"})
-    return xr.Dataset(
-        {"accuracy": accuracy, "best_epoch": best, **kept},
-        {"checkpoint": list(CHECKPOINTS), "attack": list(ATTACKS)},
-        attrs | {"judged_images": len(images)},
-    )
 
 
 EXPERIMENT = Experiment(

@@ -181,6 +181,15 @@ class TrainingConfig:
         return cls()
 
     @classmethod
+    def noisy_digits(cls) -> TrainingConfig:
+        """300 digits with 40 % of their labels redrawn, which a network fits robustly at the cost of unseen images:
+        robust overfitting within seconds, already before the learning rate drops."""
+        return cls(
+            samples=300, label_noise=0.4, width=32, radius=0.1, radius_warmup=0.2, epochs=30, schedule="piecewise",
+            evaluate_every=2,
+        )  # fmt: skip
+
+    @classmethod
     def mnist(cls) -> TrainingConfig:
         """LeNet at the radius of the MNIST challenge: minutes on a GPU; use fewer samples on a CPU.
 
@@ -319,6 +328,19 @@ _CURES = {
     "cutout": "cutout",
 }
 """Remedies in captions."""
+
+
+@dataclass(frozen=True)
+class JudgedRun:
+    """A training run, and how many test images judge it; a cell for `cgro.training.judging.judge`."""
+
+    training: TrainingConfig
+    images: int
+
+    @property
+    def work(self) -> float:
+        """Epochs."""
+        return self.training.work
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,52 @@
+"""A training run judged at its best and at its last checkpoint, under attacks that are stronger than its own.
+
+PGD alone flatters remedies that flatten the loss; the ensemble has the last word. Several experiments ask for the same
+runs, which are then trained once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import xarray as xr
+
+from cgro.base.machine import single_thread
+from cgro.base.randomness import at, spawn_streams
+from cgro.base.work import Tick
+from cgro.training.config import JudgedRun
+from cgro.training.evaluation import evaluate_network
+from cgro.training.run import TrainingRun
+
+CHECKPOINTS = ("best", "last")
+ATTACKS = ("clean", "PGD-20", "ensemble")
+
+
+@single_thread()
+def judge(cell: JudgedRun, tick: Tick) -> xr.Dataset:
+    """The learning curves of a run, and accuracy (checkpoint, attack) on at most that many test images.
+
+    Each attack comes after those before it, so that accuracies fall from left to right. best: by robust accuracy on
+    held-out images; NaN without any.
+    """
+    config, training = cell.training, TrainingRun.of_cell(cell.training, tick)
+    curves = training.run(tick)
+    images = training.data.test
+    images = images.take(torch.arange(min(cell.images, len(images))))
+    model = training.trainer.evaluated
+    last = {name: value.clone() for name, value in model.state_dict().items()}
+    table = np.full((len(CHECKPOINTS), len(ATTACKS)), np.nan)
+    found = ((training.best, int(curves.attrs["best_epoch"])), (last, config.epochs))
+    for row, (weights, epoch) in enumerate(found):
+        if not weights:
+            continue
+        model.load_state_dict(weights)
+        stream = at(spawn_streams(config.seed)["evaluation"], 0, row)
+        masks = list(
+            evaluate_network(
+                model, config, images, config.budget, part="test", epoch=epoch, steps=20, stream=stream
+            ).masks.values()
+        )
+        table[row] = [float(mask.double().mean()) for mask in (masks[0], masks[1], masks[-1])]
+    accuracy = (("checkpoint", "attack"), table, {"long_name": "Accuracy on test images", "units": "fraction"})
+    judged = curves.assign(accuracy=accuracy).assign_coords(checkpoint=list(CHECKPOINTS), attack=list(ATTACKS))
+    return judged.assign_attrs(judged_images=len(images))
