@@ -16,7 +16,7 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from cgro.base.errors import UserError
-from cgro.base.machine import resolve_device
+from cgro.base.machine import require_device, resolve_device
 from cgro.base.work import Context, PlainContext, Tick
 from cgro.data.patches import draw_patches, require_sizes
 from cgro.dynamics.memory import require_sweep
@@ -72,9 +72,10 @@ class Config:
     """Device: auto, cpu or cuda."""
 
     def __post_init__(self) -> None:
+        require_device(self.device)
         require_sizes(seeds=self.seeds, test_samples=self.test_samples, trainings=len(self.trainings))
         if self.setting.sampling == "gram":
-            raise UserError("sampling = 'gram': PGD needs the patches themselves; use sampling vectors")
+            raise UserError("sampling must be vectors, got 'gram': PGD needs the patches themselves")
         fresh = replace(self.setting, samples=self.test_samples)
         for setting in (*self.settings, fresh):
             require_sweep(

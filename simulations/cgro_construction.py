@@ -83,8 +83,8 @@ class Config:
             require_norm(norm)
         if not (self.radius > 0 and self.shell > 0 and 2 * self.radius + self.shell <= self.separation < 1):
             raise UserError(
-                f"radius is {self.radius:g}, shell {self.shell:g}, separation {self.separation:g}: need positive "
-                "numbers with 2 radius + shell <= separation < 1; lower the radius"
+                "radius, shell and separation must be positive with 2 radius + shell <= separation < 1, got "
+                f"{self.radius:g}, {self.shell:g} and {self.separation:g}"
             )
 
     @classmethod

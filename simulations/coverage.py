@@ -73,7 +73,7 @@ class Config:
             require_norm(norm)
         for radius in (self.fixed_radius, *self.radii):
             if not 0 < radius <= 0.24:
-                raise UserError(f"radius must be above 0 and at most 0.24, got {radius:g}; the separation is 0.5")
+                raise UserError(f"radius must be above 0 and at most 0.24, got {radius:g}: the separation is 0.5")
 
     @classmethod
     def quick(cls) -> Config:

@@ -78,18 +78,18 @@ class Config(Repeated):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.training.norm != "inf":
-            raise UserError(f"norm is {self.training.norm!r}: flatness is measured in l_inf; use norm inf")
+            raise UserError(f"norm must be inf, in which flatness is measured, got {self.training.norm!r}")
         ends = (0.0, *self.ratios)
         if not self.ratios or not all(low < high for low, high in pairwise(ends)):
-            raise UserError(f"ratios are {list(self.ratios)}: need one or more that increase from above 0; change them")
+            raise UserError(f"ratios must be one or more, positive and increasing, got {list(self.ratios)}")
         if self.ratios[-1] * self.training.radius > 1:
             raise UserError(
-                f"ratios end at {self.ratios[-1]:g}: at radius {self.training.radius:g} they must be at most "
-                f"{1 / self.training.radius:.4g}, as pixels lie in [0, 1]; lower them"
+                f"ratios must be at most {1 / self.training.radius:.4g} at radius {self.training.radius:g}, as pixels "
+                f"lie in [0, 1], got {self.ratios[-1]:g}"
             )
         at, epochs = list(self.at_epochs), self.training.epochs
         if not at or at != sorted(set(at)) or at[0] < 1 or at[-1] > epochs:
-            raise UserError(f"at_epochs are {at}: need one or more that increase within 1 to {epochs}; change them")
+            raise UserError(f"at_epochs must be one or more, increasing within 1 to {epochs}, got {at}")
         if self.search_steps < 1:
             raise UserError(f"search_steps must be at least 1, got {self.search_steps}")
 

@@ -83,9 +83,7 @@ class Config(Repeated):
         if self.points < 5:
             raise UserError(f"points must be at least 5, got {self.points}")
         if self.training.samples is None:
-            raise UserError(
-                "samples is None, all: some must be left, whose margins are the signal; ask for fewer samples"
-            )
+            raise UserError("samples must be given, got None (all): margins of the images left out are the signal")
         if self.training.label_noise > 0:
             raise UserError(
                 f"label_noise must be 0, got {self.training.label_noise:g}: unseen images have their true labels"
@@ -131,8 +129,8 @@ def watch_one(cell: Cell, tick: Tick) -> xr.Dataset:
     training = TrainingRun.of_cell(config, tick)
     if len(training.data.unseen) < _FEWEST:
         raise UserError(
-            f"samples is {config.samples}, which leaves {len(training.data.unseen)} images: {_FEWEST} or more are "
-            "needed, whose margins are the signal; ask for fewer samples, or hold out fewer"
+            f"samples must leave at least {_FEWEST} images, whose margins are the signal, got {config.samples}, which "
+            f"leaves {len(training.data.unseen)}: use fewer samples, or hold out fewer"
         )
     attack = replace(config.stronger, restarts=1)
 

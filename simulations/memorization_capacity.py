@@ -16,7 +16,7 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from cgro.base.errors import UserError
-from cgro.base.machine import resolve_device, single_thread
+from cgro.base.machine import require_device, resolve_device, single_thread
 from cgro.base.validate import integer, one_of
 from cgro.base.work import Context, PlainContext, Tick
 from cgro.certify.certify import Certificate, certify
@@ -70,6 +70,7 @@ class Config:
     """Device: auto, cpu or cuda; on a CPU results depend only on the seed."""
 
     def __post_init__(self) -> None:
+        require_device(self.device)
         require_sizes(
             least={"descents": 0, "depth": 2, "samples": 2},
             seeds=self.seeds,
@@ -87,9 +88,8 @@ class Config:
             require_points(restarts=self.restarts, samples=N, dims=D)
             require_networks(D, self.largest_width, self.depth, restarts=self.restarts)
         if not 0 < self.ratio < 1:
-            raise UserError(f"ratio must be between 0 and 1, got {self.ratio:g}; balls meet at 1")
-        if self.norm not in ("inf", "2"):
-            raise UserError(f"norm is {self.norm!r}: the attack knows 'inf' and '2'; choose one of them")
+            raise UserError(f"ratio must be between 0 and 1, got {self.ratio:g}: balls meet at 1")
+        one_of("norm", self.norm, ("inf", "2"))
         integer("milp_nodes", self.milp_nodes, low=0)
         for kind in self.labels:
             one_of("labels", kind, get_args(Labels))

@@ -73,7 +73,7 @@ class Config:
         integer("nodes", self.nodes, low=1)
         for ratio in self.ratios:
             if not 0 < ratio < 1:
-                raise UserError(f"ratio must be between 0 and 1, got {ratio:g}; balls meet at 1")
+                raise UserError(f"ratio must be between 0 and 1, got {ratio:g}: balls meet at 1")
 
     @classmethod
     def quick(cls) -> Config:

@@ -54,7 +54,7 @@ class Config:
         require_points(fixed_samples=self.fixed_samples, dims=max((self.fixed_dim, *self.dims)))
         for ratio in (self.fixed_ratio, *self.ratios):
             if not 0 < ratio < 1:
-                raise UserError(f"ratio must be between 0 and 1, got {ratio:g}; balls meet at 1")
+                raise UserError(f"ratio must be between 0 and 1, got {ratio:g}: balls meet at 1")
 
     @classmethod
     def quick(cls) -> Config:

@@ -10,6 +10,7 @@ import tyro
 import xarray as xr
 
 from cgro.base.errors import UserError
+from cgro.base.machine import require_device
 from cgro.base.work import Context, PlainContext
 from cgro.data.patches import require_sizes
 from cgro.dynamics.axes import Axis, vary
@@ -37,9 +38,10 @@ class Config:
     """Device: auto, cpu or cuda."""
 
     def __post_init__(self) -> None:
+        require_device(self.device)
         require_sizes(seeds=self.seeds, test_samples=self.test_samples)
         if self.x.name == self.y.name:
-            raise UserError(f"axes x and y are both {self.x.name}; choose two different fields")
+            raise UserError(f"axes x and y must differ, got {self.x.name} for both")
         # Each axis ends with its largest value; no other field of a setting affects memory.
         largest = vary(vary(self.setting, self.x.name, self.x.high), self.y.name, self.y.high)
         require_sweep(

@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 import xarray as xr
 
+from cgro.base.machine import require_device
 from cgro.base.work import Context, PlainContext
 from cgro.data.patches import require_sizes
 from cgro.dynamics.memory import require_sweep
@@ -38,6 +39,7 @@ class Config:
     """Device: auto, cpu or cuda."""
 
     def __post_init__(self) -> None:
+        require_device(self.device)
         require_sizes(seeds=self.seeds, test_samples=self.test_samples)
         require_sweep(
             [self.setting],

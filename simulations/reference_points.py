@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import xarray as xr
 
-from cgro.base.errors import UserError
+from cgro.base.machine import require_device
+from cgro.base.validate import one_of
 from cgro.base.work import Context, PlainContext
 from cgro.data.patches import require_sizes
 from cgro.dynamics.memory import require_sweep
@@ -34,11 +35,11 @@ class Config:
     """Device: auto, cpu or cuda."""
 
     def __post_init__(self) -> None:
+        require_device(self.device)
         require_sizes(seeds=self.seeds, test_samples=self.test_samples)
         known = [point.name for point in reference_points()]
         for name in self.points:
-            if name not in known:
-                raise UserError(f"points: {name!r} is unknown; choose from {', '.join(known)}")
+            one_of("points", name, known)
         require_sweep(
             [point.setting for point in self.chosen],
             count=len(self.chosen),

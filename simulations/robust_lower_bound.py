@@ -84,7 +84,7 @@ class Config:
         if not 2 <= self.line_cells <= 10:
             raise UserError(f"line_cells must be 2 to 10, got {self.line_cells}; there are 2^cells labellings")
         if not 0 < self.ratio < 1:
-            raise UserError(f"ratio must be between 0 and 1, got {self.ratio:g}; balls meet at 1")
+            raise UserError(f"ratio must be between 0 and 1, got {self.ratio:g}: balls meet at 1")
 
     def builds(self, cells_per_side: int, dim: int) -> bool:
         """Whether the grid is small enough to build networks for it."""

@@ -49,7 +49,7 @@ class Config(Repeated):
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.widths) < 2 or list(self.widths) != sorted(set(self.widths)) or self.widths[0] <= 0:
-            raise UserError(f"widths are {list(self.widths)}: need two or more that increase from above 0; change them")
+            raise UserError(f"widths must be two or more, positive and increasing, got {list(self.widths)}")
         _ = self.cells  # validates every training configuration
 
 

@@ -25,7 +25,7 @@ def require_model(model: nn.Module, x: Tensor) -> None:
         raise UserError(f"model must be a torch.nn.Module that returns logits, got {type(model).__name__}; wrap it")
     weight = next(model.parameters(), None)
     if weight is not None and weight.device.type != x.device.type:
-        raise UserError(f"model is on {weight.device}, images on {x.device}: move both to one device")
+        raise UserError(f"model and images must be on one device, got {weight.device} and {x.device}: move one of them")
 
 
 def require_images(data: Images, model: nn.Module, budget: Budget | None, batch_size: int) -> Images:
@@ -50,7 +50,7 @@ def require_pixels(x: Tensor, *, values: bool = True) -> None:
         raise UserError(f"images must be a float32 or float64 tensor (B, ...), got {what}; convert them")
     if values and not bool(((x >= 0) & (x <= 1)).all()):
         raise UserError(
-            f"images run from {float(x.min()):g} to {float(x.max()):g}: pixels must lie in [0, 1]; scale them"
+            f"images must lie in [0, 1], got values from {float(x.min()):g} to {float(x.max()):g}: scale them"
         )
 
 
@@ -65,8 +65,8 @@ def require_labels(y: Tensor, count: int, classes: int | None = None) -> Tensor:
         low, high = int(y.min()), int(y.max())
         if low < 0 or high >= classes:
             raise UserError(
-                f"labels run from {low} to {high}, the network has {classes} logits: labels must be in 0 to "
-                f"{classes - 1}; renumber them or take another network"
+                f"labels must be 0 to {classes - 1} for {classes} logits, got {low} to {high}: renumber them or use "
+                "another network"
             )
     return y.long()
 
@@ -94,8 +94,8 @@ def require_logits(logits: Tensor, count: int) -> Tensor:
     if logits.ndim != 2 or len(logits) != count or logits.shape[1] < 2:
         single = logits.numel() == count
         raise UserError(
-            f"model returns shape {tuple(logits.shape)} for {count} images: it must be ({count}, K) with K >= 2 logits"
-            + ("; for two classes return (-f, f)" if single else "")
+            f"model must return shape ({count}, K) with K >= 2 logits for {count} images, got {tuple(logits.shape)}"
+            + (": for two classes return (-f, f)" if single else "")
         )
     return logits
 
@@ -109,8 +109,8 @@ def require_fits(budget: Budget, shape: Sequence[int]) -> None:
     largest = cube_diameter(budget.norm, dimension)
     if budget.radius > largest:
         raise UserError(
-            f"radius is {budget.radius:g} in l_{budget.norm}: it must be at most {largest:g}, since no two images of "
-            f"{dimension:,} pixels in [0, 1] are farther apart; give it in units of such pixels, e.g. 8/255 in l_inf"
+            f"radius must be at most {largest:g} in l_{budget.norm}, got {budget.radius:g}: no two images of "
+            f"{dimension:,} pixels in [0, 1] are farther apart; use these units, e.g. 8/255 in l_inf"
         )
 
 

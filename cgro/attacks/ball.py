@@ -39,7 +39,7 @@ class Budget:
         require_norm(self.norm)
         real("radius", self.radius)
         if not (math.isfinite(self.radius) and self.radius > 0):
-            raise UserError(f"radius is {self.radius}: it must be finite and > 0; give it in input units")
+            raise UserError(f"radius must be finite and greater than 0, in input units, got {self.radius}")
 
 
 def norm_of(delta: Tensor, norm: Norm, batch_dims: int = 1) -> Tensor:
@@ -158,7 +158,8 @@ def require_generator(generator: torch.Generator | None, x: Tensor) -> None:
     """Refuse a generator of another device. Raises: UserError."""
     if generator is not None and generator.device.type != x.device.type:
         raise UserError(
-            f"generator is on {generator.device}, images on {x.device}: make it by torch.Generator('{x.device.type}')"
+            f"generator must be on {x.device}, like the images, got {generator.device}: use "
+            f"torch.Generator('{x.device.type}')"
         )
 
 

@@ -142,7 +142,7 @@ def require_points(z: Tensor, x: Tensor) -> Tensor:
     """What an attack returned, if it is one finite point for each image; without its graph. Raises: UserError."""
     if not isinstance(z, Tensor) or z.shape != x.shape:
         what = tuple(z.shape) if isinstance(z, Tensor) else type(z).__name__
-        raise UserError(f"attack returned {what} for images {tuple(x.shape)}: it must return a point for each image")
+        raise UserError(f"attack must return one point for each of the images {tuple(x.shape)}, got {what}")
     if not bool(z.isfinite().all()):
-        raise UserError("attack returned values that are not finite: it must return points in [0, 1]")
+        raise UserError("attack must return points in [0, 1], got values that are not finite")
     return z.detach().to(x)

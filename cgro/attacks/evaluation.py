@@ -140,9 +140,9 @@ def as_images(model: nn.Module, images: Tensor | np.ndarray, labels: Tensor | np
     """
     pixels, y = (as_tensor(name, each) for name, each in (("images", images), ("labels", labels)))
     if not pixels.is_floating_point():
-        raise UserError(f"images are {pixels.dtype}: need floats in [0, 1]; divide 8-bit values by 255")
+        raise UserError(f"images must be floats in [0, 1], got {pixels.dtype}: divide 8-bit values by 255")
     if not len(pixels):
-        raise UserError("images are empty: need at least one")
+        raise UserError("images must be at least one, got none")
     weight = next((p for p in model.parameters()), None) if isinstance(model, nn.Module) else None
     device = pixels.device if weight is None else weight.device
     wide = weight is not None and weight.dtype == torch.float64
@@ -197,7 +197,7 @@ def evaluated(
     batch_size: int = 256,
     tick: Tick = lambda _done: None,
 ) -> Evaluation:
-    """Clean, under the attacks given, under PGD of `steps`, and if `strong` after each attack of the ensemble.
+    """Clean, under the attacks given, under PGD of `steps`, and if `strong` after each stage of the ensemble.
 
     before: bool (N,), the images that earlier attacks have left; None: all. `tick` is told how many images are done:
     each once under PGD, and with `strong` once more under the ensemble.
@@ -232,15 +232,15 @@ def evaluated(
 
         left = masks[_unused(f"PGD-{attack.steps}", masks)] = _after(left, images, pgd, tick)["pgd"]
         if strong:
-            attacked = _after(left, images, ensemble, tick)
-            masks |= {f"strong: {name}": mask for name, mask in attacked.items() if name != "clean"}
+            stages = _after(left, images, ensemble, tick)
+            masks |= {f"strong: {name}": mask for name, mask in stages.items() if name != "clean"}
         resisting, tried = _anywhere(model, images, clean.right, budget, stream, batch_size)
     return Evaluation(masks, clean, resisting, tried)
 
 
 def _unused(name: str, masks: Mapping[str, Tensor]) -> str:
     if name in masks:
-        raise UserError(f"attack {name!r} has a name that is taken; choose another one")
+        raise UserError(f"attack names must differ, got {name!r} twice")
     return name
 
 

@@ -185,7 +185,7 @@ class Goal:
             return gain
         classes, least = logits.shape[1], 3 if targets is None else 4
         if classes < least:
-            raise UserError(f"loss dlr with {classes} classes: it needs {least} or more; use cw")
+            raise UserError(f"loss must be cw for fewer than {least} classes, got dlr with {classes}")
         top = logits.topk(least, dim=1).values
         scale = top[:, 0] - (top[:, 2] if targets is None else (top[:, 2] + top[:, 3]) / 2)
         return gain / (scale + 1e-12)

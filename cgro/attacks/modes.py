@@ -53,7 +53,8 @@ def require_gradients() -> None:
     """Raises: UserError in torch's inference mode, where gradients are missing whatever is asked for."""
     if torch.is_inference_mode_enabled():
         raise UserError(
-            "torch.inference_mode() leaves no gradients to search by, and images would look robust: use torch.no_grad()"
+            "torch.inference_mode() must be off during an attack: without gradients all images would look robust; use "
+            "torch.no_grad()"
         )
 
 

@@ -56,21 +56,21 @@ def pgd(
     Raises: ValueError for arguments outside of these ranges; UserError in inference mode.
     """
     if steps < 0 or not step_size > 0:
-        raise ValueError(f"steps is {steps} and step_size is {step_size}: need steps >= 0 and step_size > 0")
+        raise ValueError(f"steps must be at least 0 and step_size greater than 0, got {steps} and {step_size}")
     if not 1 <= batch_dims < x.ndim:
-        raise ValueError(f"batch_dims is {batch_dims}, x has {x.ndim} dims: need 1 <= batch_dims < x.ndim")
+        raise ValueError(f"batch_dims must be from 1 to {x.ndim - 1} for x of {x.ndim} dims, got {batch_dims}")
     if x.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"x is {x.dtype}: need float32 or float64; convert it")
+        raise ValueError(f"x must be float32 or float64, got {x.dtype}: convert it")
     if check and clamp is not None and not bool(((x >= clamp[0]) & (x <= clamp[1])).all()):
-        raise ValueError(f"x leaves [{clamp[0]}, {clamp[1]}]: scale it into the box, or pass clamp=None")
+        raise ValueError(f"x must lie in [{clamp[0]}, {clamp[1]}]: scale it, or pass clamp=None")
     if check and clamp is None and not bool(x.isfinite().all()):
-        raise ValueError("x holds values that are not finite: need real numbers")
+        raise ValueError("x must be finite, got NaN or infinite values")
     x = x.detach()
     if isinstance(start, torch.Generator):
         require_generator(start, x)
         start = random_start(x, budget, start, batch_dims)
     if start is not None and start.shape != x.shape:
-        raise ValueError(f"start has shape {tuple(start.shape)}, x {tuple(x.shape)}: need one perturbation a point")
+        raise ValueError(f"start must have the shape of x, {tuple(x.shape)}, got {tuple(start.shape)}")
     z = x if start is None else x + project(start, x, budget, clamp, batch_dims)
     within = limits(x, budget, clamp)
     for size in step_sizes(steps, step_size, decay=decay):
@@ -101,8 +101,8 @@ def gradient_at(losses: Tensor, z: Tensor, batch_dims: int = 1) -> Tensor:
     with torch.enable_grad():
         if losses.shape != z.shape[:batch_dims]:
             raise ValueError(
-                f"objective returned shape {tuple(losses.shape)}, need one loss for each point: "
-                f"{tuple(z.shape[:batch_dims])}; use reduction='none'"
+                f"objective must return one loss for each point, shape {tuple(z.shape[:batch_dims])}, got "
+                f"{tuple(losses.shape)}: use reduction='none'"
             )
         if not losses.requires_grad:  # a network of thresholds
             return torch.zeros_like(z)

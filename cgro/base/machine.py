@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psutil
 
 from cgro.base.errors import UserError
+from cgro.base.validate import one_of
 
 if TYPE_CHECKING:
     import torch
@@ -25,28 +26,35 @@ def available_cores() -> int:
     limit = os.environ.get("CGRO_THREADS", "")
     if limit:
         if not (limit.isascii() and limit.isdecimal()) or len(limit) > 6 or int(limit) < 1:
-            raise UserError(f"CGRO_THREADS = {limit!r}: must be a positive integer; set it so or unset it")
+            raise UserError(f"CGRO_THREADS must be a positive integer, got {limit!r}: change or unset it")
         return int(limit)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def require_device(name: str) -> None:
+    """Refuse a name that no device has. Raises: UserError."""
+    one_of("device", name, ("auto", "cpu", "cuda"))
+
+
 def resolve_device(name: str) -> torch.device:
-    """'auto' is the GPU where there is one, else the CPU. Raises: UserError for a device that is not there."""
+    """The torch device: 'auto' is the GPU if there is one, otherwise the CPU.
+
+    Raises: UserError for an unknown device, and for 'cuda' on a machine without a GPU.
+    """
     import torch
 
+    require_device(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda"):
-        raise UserError(f"device = {name!r}: must be auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("device = 'cuda': no CUDA device is visible to torch; use --device cpu or auto")
+        raise UserError("device must be cpu or auto, got 'cuda': torch sees no CUDA device")
     return torch.device(name)
 
 
 def require_memory(needed: float, what: str) -> None:
-    """Refuse, before it begins, work that needs more bytes than the machine has.
+    """Refuse work that needs more bytes than the machine has, before it starts.
 
-    what: the sizes that make it so large, as the user gave them, `samples = 10,000,000` say.
+    what: the sizes responsible, as the user gave them, e.g. `samples = 10,000,000`.
 
     Raises: UserError.
     """
@@ -58,14 +66,14 @@ def require_memory(needed: float, what: str) -> None:
 
 
 def in_words(size: float) -> str:
-    """A number of bytes for people."""
+    """A number of bytes in readable units."""
     units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
     power = min(int(math.log(max(size, 1), 1024)), len(units) - 1)
     return f"{size / 1024**power:,.3g} {units[power]}" if size < 1e3 * 1024**5 else f"{size / 1024**5:.1e} PiB"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory did not suffice, on a GPU or a CPU."""
+    """Whether the error means that a GPU or the CPU ran out of memory."""
     import torch
 
     words = ("out of memory", "can't allocate memory", "not enough memory")
@@ -73,7 +81,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def in_batches_that_fit(work: Callable[[int], T], size: int) -> T:
-    """`work` of batches of `size`, or of the first of its halves, quarters, ... for which memory suffices."""
+    """The result of `work(size)`; the batch size is halved as long as memory runs out."""
     import torch
 
     while True:
@@ -82,14 +90,14 @@ def in_batches_that_fit(work: Callable[[int], T], size: int) -> T:
         except (RuntimeError, MemoryError) as error:
             if size == 1 or not is_out_of_memory(error):
                 raise
-        # Only here, outside of `except`, is the memory of the failed work free again.
+        # The memory of the failed work is free only here, outside `except`.
         size = max(1, size // 2)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
 def computes_on_gpu(config: Any) -> bool:
-    """Whether work of this configuration uses a GPU: there is one, and a field `device` of it or its parts lets it."""
+    """Whether this configuration runs on a GPU: there is one, and a `device` field of it or of a part permits it."""
     parts = [config, *vars(config).values()] if hasattr(config, "__dict__") else []
     if not any(getattr(part, "device", "cpu") in ("auto", "cuda") for part in parts):
         return False
@@ -100,9 +108,9 @@ def computes_on_gpu(config: Any) -> bool:
 
 @contextmanager
 def single_thread() -> Iterator[None]:
-    """Computes on one CPU core inside, so that bits do not depend on how many there are.
+    """Run the block on one CPU core, so that results are bit-identical whatever the number of cores.
 
-    Small networks lose nothing by it, and gain much where other work is running; cells run side by side instead.
+    Small networks lose no speed, and gain much on a busy machine; cells run in parallel instead.
     """
     import torch
 

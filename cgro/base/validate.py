@@ -1,6 +1,6 @@
-"""Checks at the door, of single values and of arrays of numbers: each returns the value, or refuses it in one line.
+"""Validation of arguments, single numbers and arrays: each function returns the value or raises a one-line UserError.
 
-Every message has the same shape: what the value is called, what is allowed, what was given.
+Every message has one shape: NAME must be CONDITION, got VALUE.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T", bound=float)
 
 
 def integer(name: str, value: Any, *, low: int | None = None, high: int | None = None) -> int:
-    """A whole number (no bool) from `low` to `high`, both included. Raises: UserError."""
+    """An integer, not a bool, from `low` to `high`, both included. Raises: UserError."""
     words = f"must be {_range('an integer', low, high)}"
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
         raise UserError(f"{name} {words}, got {value!r}")
@@ -29,7 +29,7 @@ def integer(name: str, value: Any, *, low: int | None = None, high: int | None =
 
 
 def real(name: str, value: Any) -> float:
-    """A real number (no bool), perhaps infinite or NaN. Raises: UserError."""
+    """A real number, not a bool; may be infinite or NaN. Raises: UserError."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
         raise UserError(f"{name} must be a real number, got {value!r}")
     try:
@@ -89,27 +89,30 @@ def one_of(name: str, value: Any, allowed: Collection[Any]) -> Any:
 
 
 def as_array(name: str, values: Any) -> np.ndarray:
-    """Whatever numpy makes of the values, unless entries are masked: their mask would be lost. Raises: UserError."""
+    """The values as a NumPy array of any type.
+
+    Raises: UserError for masked entries, whose mask would be lost, and for what NumPy cannot convert.
+    """
     if np.ma.is_masked(values):
-        raise UserError(f"{name} have masked entries: fill them or leave them out")
+        raise UserError(f"{name} must have no masked entries: fill them or leave them out")
     try:
         return np.asarray(values)
     except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"{name} are not numbers ({error}): must be an array of them, all rows of one length; convert them"
+            f"{name} must be an array of numbers with rows of equal length, got {type(values).__name__} ({error})"
         ) from error
 
 
 def real_array(name: str, values: Any) -> Float64[np.ndarray, "*shape"]:
-    """The values as float64, each exactly as it was given; may share memory with them.
+    """The values as float64, without rounding; may share memory with them.
 
-    Text such as '1_0', bools, objects and complex numbers are refused: a conversion would read them as other numbers.
+    Text such as '1_0', bools, objects and complex numbers are refused, since a conversion could change their meaning.
 
-    Raises: UserError, also for an integer or a longer float that float64 does not hold.
+    Raises: UserError, also for an integer or a longer float that float64 cannot represent.
     """
     given = as_array(name, values)
     if given.dtype.kind not in "iuf":
-        raise UserError(f"{name} are not numbers (type {given.dtype}): must be real numbers; convert them")
+        raise UserError(f"{name} must be real numbers, got type {given.dtype}: convert them")
     with np.errstate(over="ignore"):
         converted = np.asarray(given, dtype=np.float64)
     if given.dtype.itemsize >= 8 and given.dtype.kind + str(given.dtype.itemsize) != "f8":
@@ -118,7 +121,7 @@ def real_array(name: str, values: Any) -> Float64[np.ndarray, "*shape"]:
 
 
 def _require_exact(name: str, given: np.ndarray, converted: np.ndarray) -> None:
-    """Refuse numbers that changed on their way to float64; integers are compared exactly."""
+    """Refuse numbers that the conversion to float64 changed; integers are compared exactly."""
     if given.dtype.kind == "f":
         changed = (converted != given) & ~np.isnan(given)
     else:
@@ -126,7 +129,7 @@ def _require_exact(name: str, given: np.ndarray, converted: np.ndarray) -> None:
         changed = np.zeros(given.shape, bool)
         changed[large] = [int(a) != int(b) for a, b in zip(given[large], converted[large], strict=True)]
     if changed.any():
-        raise UserError(f"{name} hold {given[changed][0]}, which float64 does not hold exactly: round or rescale them")
+        raise UserError(f"{name} must be exact in float64, got {given[changed][0]}: round or rescale them")
 
 
 def _range(kind: str, low: float | None, high: float | None) -> str:

@@ -16,10 +16,10 @@ def checked_points(points: Any, inputs: int) -> Float64[np.ndarray, "N D"]:
     """Centres (N, D) of a network with D inputs, finite and in C order. Raises: UserError."""
     found = np.ascontiguousarray(real_array("points", points))
     if found.ndim != 2 or found.shape[1] != inputs or not inputs:
-        raise UserError(f"points have shape {found.shape}: need (N, {inputs}), one row of the network's inputs each")
+        raise UserError(f"points must have shape (N, {inputs}), one row of network inputs each, got {found.shape}")
     if not np.isfinite(found).all():
         bad = int(np.flatnonzero(~np.isfinite(found).all(axis=1))[0])
-        raise UserError(f"point {bad} has a NaN or infinite coordinate: all must be finite; remove or repair it")
+        raise UserError(f"points must be finite, got a NaN or infinite coordinate in point {bad}: remove or repair it")
     return found
 
 
@@ -27,12 +27,12 @@ def checked_count(labels: Any, count: int) -> np.ndarray:
     """One label for each of `count` points; of which kind, the read-out says. Raises: UserError."""
     found = as_array("labels", labels)
     if found.shape != (count,):
-        raise UserError(f"labels have shape {found.shape}: need one label for each of the {count} points")
+        raise UserError(f"labels must have shape ({count},), one for each point, got {found.shape}")
     return found
 
 
 def checked_radius(radius: Any) -> float:
     """A finite radius >= 0. Raises: UserError."""
     if not (math.isfinite(real("radius", radius)) and radius >= 0):
-        raise UserError(f"radius is {radius}: it must be finite and >= 0; give it in input units")
+        raise UserError(f"radius must be finite and at least 0, in input units, got {radius}")
     return float(radius)

@@ -84,7 +84,7 @@ def verified(
 def _checked(suspects: Float[np.ndarray, "N D"], problem: Problem) -> Float[np.ndarray, "N D"]:
     suspects = real_array("suspects", suspects)
     if suspects.shape != problem.points.shape:
-        raise UserError(f"suspects have shape {suspects.shape}: need one for each centre, {problem.points.shape}")
+        raise UserError(f"suspects must have shape {problem.points.shape}, one for each centre, got {suspects.shape}")
     return suspects
 
 

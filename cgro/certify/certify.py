@@ -143,10 +143,10 @@ def certify(
         layers = from_torch(model)
     problem = Problem.of(layers, points, labels, norm, radius, readout)
     if not isinstance(tiers, tuple | list):
-        raise UserError(f"tiers are {tiers!r}: need a tuple of {', '.join(get_args(Tier))}")
+        raise UserError(f"tiers must be a tuple of {', '.join(get_args(Tier))}, got {tiers!r}")
     unknown = [tier for tier in tiers if tier not in get_args(Tier)]
     if unknown:
-        raise UserError(f"tier {unknown[0]!r} is unknown: allowed are {', '.join(get_args(Tier))}")
+        raise UserError(f"tiers must be among {', '.join(get_args(Tier))}, got {unknown[0]!r}")
     integer("seed", seed, low=0)
     integer("nodes", nodes, low=1)
     samples = None if model is None else Samples.of(model, problem, seed)
@@ -191,7 +191,7 @@ class _Run:
         bounds = real_array("structural bounds", bounds)
         if bounds.shape != self.lower.shape:
             raise UserError(
-                f"structural bounds have shape {bounds.shape}: need one for each of {len(self.lower)} points"
+                f"structural bounds must have shape ({len(self.lower)},), one for each point, got {bounds.shape}"
             )
         self._raise_lower(np.arange(len(bounds)), np.where(np.isnan(bounds), -np.inf, bounds), "structural")
 

@@ -175,12 +175,12 @@ def minimize_row(
         tangents below 1.
     """
     if len(problem) != 1:
-        raise UserError(f"problem has {len(problem)} points: need 1; take() one of them")
+        raise UserError(f"problem must have one point, got {len(problem)}: take() one of them")
     integer("row", row, low=0, high=problem.offsets.shape[1] - 1)
     integer("nodes", nodes, low=1)
     integer("tangents", tangents, low=1)
     if len(hidden) != problem.network.depth - 1:
-        raise UserError(f"hidden has bounds of {len(hidden)} layers: need those of {problem.network.depth - 1}")
+        raise UserError(f"hidden must hold bounds of {problem.network.depth - 1} layers, got {len(hidden)}")
     joint = problem.last_layer()
     nothing = MilpResult(-np.inf, None, False, nodes)
     if not all(np.isfinite(side).all() for bounds in hidden for side in bounds):

@@ -93,7 +93,7 @@ def closest_pair(
     """
     require_norm(norm)
     if np.ndim(weight) != 2:
-        raise UserError(f"weight has shape {np.shape(weight)}: need (outputs, inputs)")
+        raise UserError(f"weight must have shape (outputs, inputs), got {np.shape(weight)}")
     points = checked_points(points, weight.shape[1])
     labels = checked_count(labels, len(points))
     basis = _row_space(dense(weight))

@@ -165,7 +165,7 @@ def _at_most(seconds: float) -> Iterator[None]:
         yield
         return
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
-        raise UserError("the time limit cannot act on Windows or in a thread; leave --time-limit out")
+        raise UserError("--time-limit must be left out on Windows and in a thread, where it has no effect")
     over = False
 
     def stop(*_: object) -> None:

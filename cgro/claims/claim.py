@@ -109,7 +109,7 @@ class Claim:
             values = {name: parameters[name] for name in inspect.signature(met).parameters}
             if not met(**values):
                 given = ", ".join(f"{name} = {value}" for name, value in values.items())
-                raise UserError(f"{given}: the claim's hypothesis {words!r} is not met; give values that meet it")
+                raise UserError(f"the claim's hypothesis {words!r} must hold, got {given}")
 
 
 @dataclass(frozen=True)

@@ -40,4 +40,4 @@ def median_interval(values: Float[np.ndarray, " n"], confidence: float = 0.99) -
 
 def _require(value: float) -> None:
     if not 0 < value < 1:
-        raise UserError(f"{value:g} must lie between 0 and 1, as a probability does; give another")
+        raise UserError(f"probability must be between 0 and 1, got {value:g}")

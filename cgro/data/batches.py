@@ -36,19 +36,21 @@ class Images:
                 raise UserError(f"{name} must be a tensor, got {type(getattr(self, name)).__name__}; convert them")
         if self.pixels.dtype not in _PIXELS or self.pixels.ndim != 4 or self.labels.shape != self.pixels.shape[:1]:
             raise UserError(
-                f"images are {self.pixels.dtype} {tuple(self.pixels.shape)} with labels {tuple(self.labels.shape)}: "
-                "need uint8 or float (N, C, H, W) with labels (N,); convert them"
+                "images must be uint8 or float (N, C, H, W) with labels (N,), got "
+                f"{self.pixels.dtype} {tuple(self.pixels.shape)} with labels {tuple(self.labels.shape)}"
             )
         if self.pixels.is_floating_point():
             if self.white != 1 or not bool(((self.pixels >= 0) & (self.pixels <= 1)).all()):
                 raise UserError(
-                    f"images run from {float(self.pixels.min()):g} to {float(self.pixels.max()):g} with white "
-                    f"{self.white}: float pixels must lie in [0, 1] with white 1; divide 8-bit values by 255"
+                    f"float pixels must lie in [0, 1] with white 1, got {float(self.pixels.min()):g} to "
+                    f"{float(self.pixels.max()):g} with white {self.white}: divide 8-bit values by 255"
                 )
         elif len(self.pixels) and int(self.pixels.max()) > self.white:
-            raise UserError(f"pixels run to {int(self.pixels.max())}, white is {self.white}: raise white, e.g. to 255")
+            raise UserError(
+                f"pixels must be at most white = {self.white}, got {int(self.pixels.max())}: raise white, e.g. to 255"
+            )
         if len(self.labels) and int(self.labels.min()) < 0:
-            raise UserError(f"labels begin at {int(self.labels.min())}: need 0, 1, ...; renumber them")
+            raise UserError(f"labels must be 0, 1, ..., got {int(self.labels.min())}: renumber them")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -106,9 +108,9 @@ class Augmentation:
             return pixels
         size = pixels.shape[-1]
         if pixels.shape[-2] != size:
-            raise UserError(f"images are {pixels.shape[-2]} x {size}: augmentation needs square ones; use none")
+            raise UserError(f"images must be square to be augmented, got {pixels.shape[-2]} x {size}: do not augment")
         if self.pad >= size:
-            raise UserError(f"pad is {self.pad}: a reflection needs less than the {size} pixels of an image; lower it")
+            raise UserError(f"pad must be less than {size}, the pixels of a side, got {self.pad}")
         line = torch.arange(size, device=pixels.device)
         down, right, mirrored, row, column = drawn.to(pixels.device).T[:, :, None]
         rows, columns = (_reflected(line + shift - self.pad, size) for shift in (down, right))

@@ -77,10 +77,10 @@ def decoded(content: bytes) -> tuple[str, list[str]]:
         if error.encoding.startswith("utf-16"):
             raise UserError(f"not a file of points ({error.reason} in UTF-16 text); save it as UTF-8") from error
         row = content[: error.start].count(b"\n") + 1
-        raise UserError(f"row {row} has the byte {content[error.start]:#04x}, no UTF-8: save it as UTF-8") from error
+        raise UserError(f"row {row} has the non-UTF-8 byte {content[error.start]:#04x}: save it as UTF-8") from error
     if "\0" in text:
         row = text[: text.index("\0")].count("\n") + 1
-        raise UserError(f"row {row} has a NUL character, of a binary file or UTF-16 without its mark: save it as UTF-8")
+        raise UserError(f"row {row} has a NUL character, as in a binary file or unmarked UTF-16: save it as UTF-8")
     if text.lstrip()[:1] in ("{", "["):
         raise UserError("it looks like JSON: need rows of D numbers and a label, separated by commas")
     return text, notes

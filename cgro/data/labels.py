@@ -42,11 +42,11 @@ def class_subset(labels: Tensor, keep: Sequence[int]) -> tuple[Tensor, Tensor]:
     _require_integers(labels)
     keep = [integer("class", k) for k in keep]
     if len(keep) < 2 or len(set(keep)) < len(keep):
-        raise UserError(f"classes {list(keep)}: need two or more different ones; choose others")
+        raise UserError(f"classes must be two or more different ones, got {list(keep)}")
     absent = [k for k in keep if not bool((labels == k).any())]
     if absent:
         present = sorted(set(labels.tolist()))
-        raise UserError(f"class {absent[0]} has no samples: there are {present}; choose among them")
+        raise UserError(f"classes must be among {present}, got {absent[0]}, which has no samples")
     new = torch.full((int(labels.max()) + 1,), -1, dtype=torch.int64)
     new[torch.tensor(list(keep))] = torch.arange(len(keep))
     renumbered = new[labels.cpu()]
@@ -58,9 +58,9 @@ def _require(labels: Tensor, classes: int) -> None:
     _require_integers(labels)
     low, high = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
     if low < 0 or high >= classes:
-        raise UserError(f"labels run from {low} to {high}: with {classes} classes they must be 0 to {classes - 1}")
+        raise UserError(f"labels must be 0 to {classes - 1} with {classes} classes, got {low} to {high}")
 
 
 def _require_integers(labels: Tensor) -> None:
     if labels.ndim != 1 or labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex():
-        raise UserError(f"labels are {labels.dtype} {tuple(labels.shape)}: must be integers (N,); convert them")
+        raise UserError(f"labels must be integers (N,), got {labels.dtype} {tuple(labels.shape)}")

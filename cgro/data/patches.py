@@ -79,17 +79,34 @@ class GramDraw:
 
 
 def require_sizes(*, least: Mapping[str, int] = MappingProxyType({}), **sizes: int) -> None:
-    """Refuse sizes that are no positive integers, or more than can be counted exactly, naming the first one.
+    """Refuse the first size that is not a positive integer, or too large for exact arithmetic in float64.
 
-    least: the smallest value of a size, by name, where it is not 1.
+    least: smallest permitted values by name; 1 for the others.
+
+    Raises: UserError.
     """
     for name, value in sizes.items():
-        low = least.get(name, 1)
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
-            kind = "a positive integer" if low == 1 else f"an integer of at least {low}"
-            raise UserError(f"{name} = {value}: must be {kind}; give {name} >= {low}")
+        integer(name, value, low=least.get(name, 1))
         if value > LARGEST_SIZE:
-            raise UserError(f"{name} is too large: it must be at most {LARGEST_SIZE:,}; give a smaller one")
+            raise UserError(f"{name} must be at most {LARGEST_SIZE:,}, got a larger number")
+
+
+def require_shape(samples: int, patches: int, dim: int, filters: int) -> None:
+    """Refuse sizes that no patch data or filters can have. Raises: UserError."""
+    require_sizes(samples=samples, patches=patches, dim=dim, filters=filters)
+    if patches < 2:
+        raise UserError(f"patches must be at least 2, got {patches}: one carries the signal, the others noise")
+    if dim < 2:
+        raise UserError(f"dim must be at least 2, got {dim}: noise is orthogonal to the signal direction")
+
+
+def require_gram(dim: int, count: int) -> None:
+    """Refuse a Gram draw in fewer dimensions than there are noise patches. Raises: UserError."""
+    if dim < count:
+        raise UserError(
+            f"dim must be at least {count}, the number of noise patches, for sampling 'gram', got {dim}: raise dim or "
+            "use sampling 'vectors' or 'auto'"
+        )
 
 
 def _streams(seed: int, count: int) -> list[np.random.Generator]:
@@ -102,7 +119,7 @@ def draw_patches(seed: int, *, samples: int, patches: int, dim: int, filters: in
 
     Raises: UserError for a non-positive size, fewer than two patches or a dimension below two.
     """
-    _require_shape(samples, patches, dim, filters)
+    require_shape(samples, patches, dim, filters)
     labels, noise, start, position = _streams(seed, 4)
     X = noise.standard_normal((samples * (patches - 1), dim))
     X[:, 0] = 0.0
@@ -130,13 +147,9 @@ def draw_gram(seed: int, *, samples: int, patches: int, dim: int, filters: int) 
     patches (there the vectors are no larger than their Gram matrix: use `draw_patches`).
     Reference: Bartlett (1933); theory of the reduced dynamics [D], checked against vector draws in the tests.
     """
-    _require_shape(samples, patches, dim, filters)
+    require_shape(samples, patches, dim, filters)
     count = samples * (patches - 1)
-    if dim < count:
-        raise UserError(
-            f"dim = {dim} is below the {count} noise patches (samples x (patches - 1)): sampling 'gram' needs "
-            f"dim >= {count}; use sampling 'vectors' or 'auto', or raise dim"
-        )
+    require_gram(dim, count)
     labels, noise, start, rest = _streams(seed, 4)
     frame = min(count, dim - 1)
     L = _bartlett(noise, count, dim - 1, frame)
@@ -157,11 +170,3 @@ def _bartlett(rng: np.random.Generator, rows: int, freedom: int, columns: int) -
     diagonal = np.arange(columns)
     L[diagonal, diagonal] = np.sqrt(rng.chisquare(freedom - diagonal))
     return L
-
-
-def _require_shape(samples: int, patches: int, dim: int, filters: int) -> None:
-    require_sizes(samples=samples, patches=patches, dim=dim, filters=filters)
-    if patches < 2:
-        raise UserError(f"patches = {patches}: one signal patch and at least one noise patch; give patches >= 2")
-    if dim < 2:
-        raise UserError(f"dim = {dim}: noise is orthogonal to the signal direction; give dim >= 2")

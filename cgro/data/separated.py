@@ -16,7 +16,7 @@ from jaxtyping import Int, Int64
 
 from cgro.base.errors import UserError
 from cgro.base.norms import EXPONENT, Norm, require_norm
-from cgro.base.validate import as_array
+from cgro.base.validate import above, as_array, at_least, between, integer
 from cgro.data.patches import require_sizes
 from cgro.data.separation import LabelledPoints, checked_labels
 
@@ -61,7 +61,7 @@ def random_separated(
     """
     require_sizes(samples=samples, dim=dim)
     require_norm(norm)
-    _require_real("separation", separation, above=0.0, most=math.inf)
+    above("separation", separation, 0)
     labels, cells, jitter, columns = _streams(seed, 4)
     y = _random_labels(labels, samples, classes)
     length, letters, gap = _code(samples, dim, norm, separation)
@@ -95,8 +95,8 @@ def grid_family(
     """
     require_sizes(cells_per_side=cells_per_side, dim=dim)
     if dim < 2:
-        raise UserError(f"dim = {dim}: the last coordinate only carries the offset; give dim >= 2")
-    _require_real("offset", offset, above=0.0, most=0.5)
+        raise UserError(f"dim must be at least 2, got {dim}: the last coordinate only carries the offset")
+    between("offset", offset, 0, 0.5, open_low=True)
     count = _power_within(cells_per_side, dim - 1, "cells_per_side^(dim - 1)")
     y = _random_labels(_streams(seed, 1)[0], count, 2) if labelling is None else _signs(labelling, count)
     index = np.stack(np.unravel_index(np.arange(count), (cells_per_side,) * (dim - 1)), axis=1)
@@ -131,14 +131,12 @@ def weak_coordinate(
     """
     require_sizes(samples=samples, dim=dim)
     if dim < 2:
-        raise UserError(f"dim = {dim}: one weak coordinate and at least one more; give dim >= 2")
-    _require_real("margin", margin, above=0.0, most=math.inf)
-    _require_real("spread", spread, least=0.0, most=math.inf)
-    _require_real("separation", separation, above=0.0, below=1.0)
+        raise UserError(f"dim must be at least 2, got {dim}: the weak coordinate and one more")
+    above("margin", margin, 0)
+    at_least("spread", spread, 0)
+    between("separation", separation, 0, 1, open_low=True, open_high=True)
     informative = dim - 1 if informative is None else informative
-    require_sizes(informative=informative)
-    if informative > dim - 1:
-        raise UserError(f"informative = {informative}: must be at most dim - 1 = {dim - 1}; lower it or raise dim")
+    integer("informative", informative, low=1, high=dim - 1)
     labels, weak, cells, jitter = _streams(seed, 4)
     y = _random_labels(labels, samples, 2)
     cell = cells.integers(0, 2, (samples, informative))
@@ -161,8 +159,7 @@ def basis_family(dim: int, extra: int = 0) -> LabelledPoints:
     Reference: Kim, Moon, Yun (NeurIPS 2025), Proposition 3.2 [S].
     """
     require_sizes(dim=dim)
-    if isinstance(extra, bool) or not isinstance(extra, int | np.integer) or extra < 0:
-        raise UserError(f"extra = {extra}: must be a non-negative integer; give extra >= 0")
+    integer("extra", extra, low=0)
     beyond = np.zeros((extra, dim))
     beyond[:, 0] = np.arange(2, extra + 2)
     points = np.vstack([np.zeros(dim), np.eye(dim), beyond])
@@ -176,12 +173,12 @@ def packing_limit(dim: int, norm: Norm, separation: float) -> int:
     """
     require_sizes(dim=dim)
     require_norm(norm)
-    _require_real("separation", separation, above=0.0, most=math.inf)
+    above("separation", separation, 0)
     return max(_most_letters(dim // b, norm, separation) ** b for b in _lengths(dim))
 
 
 def largest_separation(samples: int, dim: int, norm: Norm) -> float:
-    """At which separation `random_separated` can place so many points: max over b of h^(1/p) / (m - 1), m^b >= N."""
+    """Largest separation at which `random_separated` can place N points: max over b of h^(1/p) / (m - 1), m^b >= N."""
     require_sizes(samples=samples, dim=dim)
     require_norm(norm)
     return max(_repeated(dim // b, norm) / max(1, _least_letters(samples, b) - 1) for b in _lengths(dim))
@@ -196,8 +193,8 @@ def _code(samples: int, dim: int, norm: Norm, separation: float) -> tuple[int, i
             return b, min(max(least, math.ceil((1 + min(1 / gap, _MANY)) / 2)), most), gap
     limit, largest = packing_limit(dim, norm, separation), largest_separation(samples, dim, norm)
     raise UserError(
-        f"separation = {separation:g}: the cells of [0, 1]^{dim} hold {limit} points at that l_{norm} distance, not "
-        f"{samples}; give at most {limit} samples or a separation of at most {largest:.13g}"
+        f"separation must be at most {largest:.13g} for {samples} points of [0, 1]^{dim} in l_{norm}, got "
+        f"{separation:g}: lower it or draw at most {limit} points"
     )
 
 
@@ -240,9 +237,7 @@ def _distinct_words(
 
 def _random_labels(rng: np.random.Generator, count: int, classes: int) -> Int64[np.ndarray, " count"]:
     """Independent uniform labels, but for one point of each class at random places."""
-    require_sizes(classes=classes)
-    if classes < 2:
-        raise UserError(f"classes = {classes}: labels must differ; give classes >= 2")
+    require_sizes(least={"classes": 2}, classes=classes)
     y = np.concatenate([rng.permutation(classes), rng.integers(0, classes, max(0, count - classes))])[:count]
     y = rng.permutation(y)
     return 2 * y - 1 if classes == 2 else y
@@ -251,43 +246,16 @@ def _random_labels(rng: np.random.Generator, count: int, classes: int) -> Int64[
 def _signs(labelling: Int[np.ndarray, " cells"], count: int) -> Int64[np.ndarray, " count"]:
     given = as_array("labelling", labelling)
     if given.dtype == bool:
-        raise UserError(f"labelling holds {given.flat[0]}: must be {count} values of -1 and +1; give numbers")
+        raise UserError(f"labelling must be {count} values of -1 and +1, got {given.flat[0]}")
     if given.shape != (count,) or not np.isin(checked_labels(given, count), (-1, 1)).all():
-        raise UserError(
-            f"labelling has shape {given.shape}: must be {count} values of -1 and +1; give one for each cell"
-        )
+        raise UserError(f"labelling must be {count} values of -1 and +1, one for each cell, got shape {given.shape}")
     return checked_labels(given, count)
 
 
 def _power_within(base: int, exponent: int, name: str) -> int:
     if exponent * math.log(base) > math.log(LARGEST_FAMILY) + 1 or base**exponent > LARGEST_FAMILY:
-        raise UserError(f"{name} = {base}^{exponent} points: must be at most {LARGEST_FAMILY:,}; lower one of them")
+        raise UserError(f"{name} must be at most {LARGEST_FAMILY:,} points, got {base}^{exponent}")
     return base**exponent
-
-
-def _require_real(
-    name: str,
-    value: float,
-    *,
-    above: float | None = None,
-    least: float | None = None,
-    below: float | None = None,
-    most: float | None = None,
-) -> None:
-    """Refuse a value outside the interval; the bound `most` = inf stands for any finite number."""
-    inside = (
-        isinstance(value, int | float | np.integer | np.floating)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and (above is None or value > above)
-        and (least is None or value >= least)
-        and (below is None or value < below)
-        and (most is None or value <= most)
-    )
-    if not inside:
-        left = f"({above:g}" if above is not None else f"[{least:g}"
-        right = f"{below:g})" if below is not None else ("infinity)" if most == math.inf else f"{most:g}]")
-        raise UserError(f"{name} = {value}: must be in {left}, {right}; choose one there")
 
 
 def _spawn(seed: Seed, count: int) -> list[np.random.SeedSequence]:
@@ -295,9 +263,7 @@ def _spawn(seed: Seed, count: int) -> list[np.random.SeedSequence]:
         # A copy: spawning changes the parent, and the same argument must give the same points again.
         sequence = np.random.SeedSequence(seed.entropy, spawn_key=seed.spawn_key, pool_size=seed.pool_size)
         return sequence.spawn(count)
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise UserError(f"seed = {seed}: must be a non-negative integer; choose one")
-    return np.random.SeedSequence(int(seed)).spawn(count)
+    return np.random.SeedSequence(integer("seed", seed, low=0)).spawn(count)
 
 
 def _streams(seed: Seed, count: int) -> list[np.random.Generator]:

@@ -105,7 +105,7 @@ class Separation:
         Raises: UserError for a factor that is not positive and finite.
         """
         if not (factor > 0 and math.isfinite(factor)):
-            raise UserError(f"factor = {factor}: must be positive and finite; give the size of one unit")
+            raise UserError(f"factor must be positive and finite, got {factor}")
         # The factor itself may be a rounded quotient, and so is the product.
         lower = math.nextafter(math.nextafter(self.lower * factor, 0.0), 0.0)
         return replace(self, distance=self.distance * factor, lower=lower)
@@ -157,7 +157,7 @@ def byte_separation(
     require_norm(norm)
     images = as_array("images", images)
     if images.dtype != np.uint8 or images.ndim != 2 or not images.size:
-        raise UserError(f"images are {images.dtype} {images.shape}: must be uint8 (N, D), not empty; flatten each one")
+        raise UserError(f"images must be uint8 (N, D), not empty, got {images.dtype} {images.shape}: flatten them")
     labels = checked_labels(labels, len(images))
     _require_two_classes(labels)
     value, i, j = _search(np.ascontiguousarray(images), labels, norm, tick)
@@ -187,16 +187,16 @@ def checked_labels(labels: object, count: int) -> Int64[np.ndarray, " N"]:
     """A copy of `count` labels as int64; 1.0 passes for 1. Raises: UserError for any other number or kind of them."""
     given = as_array("labels", labels)
     if given.shape != (count,):
-        raise UserError(f"labels have shape {given.shape}: must be ({count},); give one label for each point")
+        raise UserError(f"labels must have shape ({count},), one for each point, got {given.shape}")
     if given.dtype.kind not in "biuf":
-        raise UserError(f"labels are of type {given.dtype}: must be integers; number the classes")
+        raise UserError(f"labels must be integers, got type {given.dtype}: number the classes")
     if given.dtype.kind == "f" or given.dtype == np.uint64:
         values = given.astype(np.float64)  # float16 holds no 2^53
         whole = np.isfinite(given) & (np.abs(values) < 2**53)
         whole[whole] = given[whole] == np.floor(given[whole])
         if not whole.all():
             i = int(np.argmin(whole))
-            raise UserError(f"label {i} is {given[i]}: labels must be integers; number the classes")
+            raise UserError(f"labels must be integers, got {given[i]} for point {i}: number the classes")
     return given.astype(np.int64)
 
 
@@ -204,22 +204,20 @@ def _checked_points(points: object) -> Float64[np.ndarray, "N D"]:
     """A copy, native and in C order."""
     checked = np.array(real_array("points", points), dtype=np.float64, order="C")
     if checked.ndim != 2 or not checked.size:
-        raise UserError(
-            f"points have shape {checked.shape}: must be (N, D) with N, D >= 1; give one row for each point"
-        )
+        raise UserError(f"points must have shape (N, D) with N, D >= 1, one row for each point, got {checked.shape}")
     good = np.abs(checked) <= LARGEST_COORDINATE  # not NaN either
     if not good.all():
         i, k = (int(index) for index in np.argwhere(~good)[0])
         raise UserError(
-            f"coordinate {k} of point {i} is {checked[i, k]}: must be finite and at most {LARGEST_COORDINATE:g} in "
-            "size; remove the point or rescale"
+            f"coordinates must be finite and at most {LARGEST_COORDINATE:g} in size, got {checked[i, k]} at coordinate "
+            f"{k} of point {i}: remove the point or rescale"
         )
     return checked
 
 
 def _require_two_classes(labels: Int64[np.ndarray, " N"]) -> None:
     if labels.min() == labels.max():
-        raise UserError(f"all {len(labels)} points have label {labels[0]}: a separation needs two; add another class")
+        raise UserError(f"labels must be of two classes or more, got {labels[0]} for all {len(labels)} points")
 
 
 def _separation(norm: Norm, distance: float, lower: float, i: int, j: int, labels: np.ndarray) -> Separation:

@@ -82,7 +82,7 @@ def read_table(path: Path | str, *, label: str | None = None) -> Table:
     try:
         mode, size = path.stat().st_mode, path.stat().st_size
         if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or stat.S_ISDIR(mode)):
-            raise UserError(f"it is no file, but a device or a socket; {ACCEPTED}")
+            raise UserError(f"it is a device or a socket, not a file; {ACCEPTED}")
         head = _first_bytes(path)
         if head.startswith(b"PK\x03\x04") or path.suffix == ".npz":
             return _from_arrays(path, label)
@@ -120,7 +120,7 @@ def _from_text(content: bytes, label: str | None) -> Table:
     if content.startswith(b"\x1f\x8b"):
         try:
             with gzip.open(io.BytesIO(content)) as packed:
-                content = _whole(packed, "what is packed with gzip")
+                content = _whole(packed, "its gzip content")
         except (OSError, EOFError, zlib.error) as error:
             raise UserError(f"not a file of points (damaged gzip: {error}); {ACCEPTED}") from error
         notes.append("packed with gzip")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from dataclasses import dataclass, fields, replace
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from cgro.base.errors import UserError
 from cgro.base.machine import require_memory
+from cgro.base.validate import one_of
 from cgro.dynamics.setting import PatchSetting
 
 LABELS = {
@@ -48,17 +48,17 @@ class Axis:
     def __post_init__(self) -> None:
         require_axis(self.name)
         if self.count < 2:
-            raise UserError(f"axis {self.name}: count = {self.count}; give at least 2 values")
+            raise UserError(f"count of axis {self.name} must be at least 2, got {self.count}")
         require_memory(_VALUE * min(self.count, 2**53), f"axis {self.name} with count = {self.count:,}")
         if not self.low < self.high:
-            raise UserError(f"axis {self.name}: low = {self.low:g} and high = {self.high:g}; give low < high")
+            raise UserError(f"low of axis {self.name} must be below high, got {self.low:g} and {self.high:g}")
         if self.log and self.low <= 0:
             raise UserError(
-                f"axis {self.name}: low = {self.low:g} on a logarithmic axis; give low > 0 or make the axis linear"
+                f"low of axis {self.name} must be greater than 0, got {self.low:g}, unless the axis is linear"
             )
         for value in (self.low, self.high):
             if not math.isfinite(value):
-                raise UserError(f"axis {self.name}: {value} is not a value; give finite low and high")
+                raise UserError(f"low and high of axis {self.name} must be finite, got {value}")
             vary(PatchSetting(), self.name, value)
 
     @property
@@ -86,11 +86,8 @@ def is_integer(name: str) -> bool:
 
 
 def require_axis(name: str) -> None:
-    """Refuse the name of a field that cannot vary, suggesting the closest one. Raises: UserError."""
-    if name not in LABELS:
-        close = difflib.get_close_matches(name, LABELS, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        raise UserError(f"axis {name!r}: unknown; {hint}choose one of {', '.join(LABELS)}")
+    """Refuse a name that no axis can have, suggesting the closest one. Raises: UserError."""
+    one_of("axis", name, LABELS)
 
 
 def vary(setting: PatchSetting, name: str, value: float) -> PatchSetting:

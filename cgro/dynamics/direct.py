@@ -35,7 +35,7 @@ class DirectEngine:
         if len({s.dim for s in runs.settings}) > 1:
             raise ValueError("the direct engine trains runs of one dimension; run them apart")
         if setting.sampling == "gram":
-            raise UserError("sampling = 'gram': the direct engine needs the patches; use sampling vectors or auto")
+            raise UserError("sampling must be vectors or auto with engine direct, which needs the patches, got 'gram'")
         require_engine(setting, runs=len(runs), draws=len(runs), direct=True)
         self.runs, self.device = runs, torch.device(device)
         draws = [vector_draw(s, seed) for s, seed in zip(runs.settings, runs.seeds, strict=True)]

@@ -49,11 +49,11 @@ class GramEngine:
         setting = runs.common
         if setting.attack not in ("transfer", "worst"):
             raise UserError(
-                f"attack = {setting.attack!r}: the gram engine knows transfer and worst, attacks inside A; "
-                "use --engine direct for attacks on the whole input"
+                f"attack must be transfer or worst with engine gram, got {setting.attack!r}: use --engine direct for "
+                "attacks on the whole input"
             )
         if callable(setting.activation):
-            raise UserError("activation is a function: the gram engine knows odd and relu; use engine direct")
+            raise UserError("activation must be odd or relu with engine gram, got a function: use engine direct")
         self.runs = runs
         self.device = torch.device(device)
         self.compiled = self.device.type == "cpu" if compiled is None else compiled

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from cgro.base.machine import require_memory
+from cgro.base.validate import integer
 from cgro.dynamics.setting import PatchSetting
 
 _NUMBER = 8
@@ -87,6 +88,11 @@ def require_records(
     _require(test_bytes(setting, seeds, test_samples), f"test_samples = {test_samples:,} with {filters}")
 
 
+def require_record_count(count: int) -> None:
+    """Refuse fewer than two records: the first and the last step are always recorded. Raises: UserError."""
+    integer("records", count, low=2)
+
+
 def require_runs(settings: int, seeds: Sequence[int]) -> None:
     """Refuse more runs than memory can list. Raises: UserError."""
     try:
@@ -107,13 +113,14 @@ def require_sweep(
     detail: bool = False,
     direct: bool = False,
 ) -> None:
-    """Refuse a sweep that memory cannot hold, from its sizes alone and before the settings are listed.
+    """Refuse a sweep with too few records or one that does not fit into memory, before the settings are listed.
 
     settings: the largest settings. count: number of settings, each with `seeds` seeds. together: runs in a block, which
     holds at least one setting with all seeds.
 
     Raises: UserError.
     """
+    require_record_count(records)
     _require(float(_OBJECT) * count * seeds, f"seeds = {seeds:,}" + (f" of {count:,} settings" if count > 1 else ""))
     for setting in settings:
         require_engine(setting, runs=1, draws=1, direct=direct)

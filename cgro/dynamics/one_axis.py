@@ -7,6 +7,7 @@ from typing import Protocol
 
 import xarray as xr
 
+from cgro.base.machine import require_device
 from cgro.base.work import Context, PlainContext
 from cgro.dynamics.memory import require_sweep
 from cgro.dynamics.setting import PatchSetting
@@ -27,7 +28,8 @@ class OneAxisConfig(Protocol):
 
 
 def require_variants(config: OneAxisConfig, settings: Sequence[PatchSetting]) -> None:
-    """Refuse sizes that do not fit into memory. Raises: UserError."""
+    """Refuse an unknown device, too few records, and sizes that do not fit into memory. Raises: UserError."""
+    require_device(config.device)
     require_sweep(
         settings,
         count=len(settings),

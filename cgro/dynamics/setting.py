@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import dataclass, fields
 from typing import Annotated, Literal, get_args
 
-import numpy as np
 import tyro
 
-from cgro.base.errors import UserError
-from cgro.data.patches import require_sizes
+from cgro.base.validate import above, at_least, between, one_of
+from cgro.data.patches import require_gram, require_shape, require_sizes
 from cgro.dynamics.activations import Activation, ActivationName
 
 Attack = Literal["transfer", "worst", "pgd-l2", "pgd-linf"]
@@ -80,30 +78,22 @@ class PatchSetting:
     possible."""
 
     def __post_init__(self) -> None:
-        require_sizes(samples=self.samples, patches=self.patches, dim=self.dim, filters=self.filters, steps=self.steps)
-        if self.patches < 2:
-            raise UserError(
-                f"patches = {self.patches}: one signal patch and at least one noise patch; give patches >= 2"
-            )
-        if self.dim < 2:
-            raise UserError(f"dim = {self.dim}: noise is orthogonal to the signal direction; give dim >= 2")
+        require_shape(self.samples, self.patches, self.dim, self.filters)
+        require_sizes(steps=self.steps)
         for name in ("signal", "noise_norm", "init_scale", "learning_rate"):
-            _require(name, getattr(self, name), low=0.0, open_low=True)
-        _require("exponent", self.exponent, low=2.0)
-        _require("adversarial_weight", self.adversarial_weight, low=0.0, high=1.0)
-        _require("stop_loss", self.stop_loss, low=0.0)
+            above(name, getattr(self, name), 0)
+        at_least("exponent", self.exponent, 2)
+        between("adversarial_weight", self.adversarial_weight, 0, 1)
+        at_least("stop_loss", self.stop_loss, 0)
         if self.radius_ratio is not None:
-            _require("radius_ratio", self.radius_ratio, low=0.0)
+            at_least("radius_ratio", self.radius_ratio, 0)
         choices = {"attack": get_args(Attack), "activation": get_args(ActivationName), "sampling": get_args(Sampling)}
         for name, allowed in choices.items():
             value = getattr(self, name)
-            if value not in allowed and not (name == "activation" and callable(value)):
-                raise UserError(f"{name} = {value!r}: must be one of {', '.join(allowed)}")
-        if self.sampling == "gram" and self.dim < self.noise_patches:
-            raise UserError(
-                f"dim = {self.dim} is below the {self.noise_patches} noise patches (samples x (patches - 1)): sampling "
-                f"'gram' needs dim >= {self.noise_patches}; use sampling 'vectors' or 'auto', or raise dim"
-            )
+            if not (name == "activation" and callable(value)):
+                one_of(name, value, allowed)
+        if self.sampling == "gram":
+            require_gram(self.dim, self.noise_patches)
 
     @property
     def noise_patches(self) -> int:
@@ -151,12 +141,3 @@ class PatchSetting:
         """Floating-point operations of the matrix product in one step of the reduced dynamics."""
         filters = self.filters * (2 if self.activation == "relu" else 1)
         return 2.0 * self.noise_patches**2 * filters
-
-
-def _require(name: str, value: float, *, low: float, high: float = math.inf, open_low: bool = False) -> None:
-    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    # An integer may be too large for a float.
-    finite = number and -sys.float_info.max <= value <= sys.float_info.max
-    if not (finite and (value > low if open_low else value >= low) and value <= high):
-        span = f"{'>' if open_low else '>='} {low:g}" + (f" and <= {high:g}" if math.isfinite(high) else "")
-        raise UserError(f"{name} = {value}: must be a finite number {span}; give {name} {span}")

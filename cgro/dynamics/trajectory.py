@@ -18,12 +18,13 @@ from torch.nn.functional import softplus
 
 from cgro.base.errors import UserError
 from cgro.base.machine import resolve_device
+from cgro.base.validate import integer
 from cgro.base.work import Tick
 from cgro.dynamics.crossings import LONG_NAMES, NAMES
 from cgro.dynamics.direct import DirectEngine
 from cgro.dynamics.fresh_sample import estimate_error, noise_response
 from cgro.dynamics.gram import GramEngine
-from cgro.dynamics.memory import require_records
+from cgro.dynamics.memory import require_record_count, require_records
 from cgro.dynamics.patch_cnn import output_signs
 from cgro.dynamics.runs import Engine, EngineName, Runs, State
 from cgro.dynamics.signal_attack import margins, signal_learning, worst_margins
@@ -56,8 +57,7 @@ UNITS: dict[str, tuple[str, str]] = {
 
 def record_steps(steps: int, count: int) -> np.ndarray:
     """At most `count` log-spaced steps from 0 to `steps`, both included. Raises: UserError for count < 2."""
-    if count < 2:
-        raise UserError(f"records = {count}: the first and the last step are always recorded; give records >= 2")
+    require_record_count(count)
     if count > 2 + steps * np.log(steps + 1.0):  # more records than steps: record every step
         return np.arange(steps + 1)
     spaced = np.geomspace(steps, 1, count - 1).round().astype(int)
@@ -154,7 +154,7 @@ def make_engine(name: EngineName, runs: Runs, device: str = "auto", threads: int
         return GramEngine(runs, resolve_device(device), threads=threads)
     if name == "direct":
         return DirectEngine(runs, resolve_device(device))
-    raise UserError(f"engine = {name!r}: must be gram or direct")
+    raise UserError(f"engine must be gram or direct, got {name!r}")
 
 
 def train(
@@ -178,8 +178,7 @@ def train(
     status(run) as index into STATUS, last_step(run), and the ends of the phases T_0, T_n and T_1 (run), which do not
     depend on the recorded steps.
     """
-    if test_samples < 1:
-        raise UserError(f"test_samples = {test_samples}: must be a positive integer; give test_samples >= 1")
+    integer("test_samples", test_samples, low=1)
     total, distinct = len(runs), len(set(runs.seeds))
     require_records(runs.common, runs=total, seeds=distinct, records=records, test_samples=test_samples, detail=detail)
     work = make_engine(engine, runs, device, threads)

@@ -53,7 +53,7 @@ def flatness(
     """
     radii = [float(r) for r in radii]
     if not radii or not radii[0] >= 0 or not all(a < b for a, b in pairwise(radii)):
-        raise UserError(f"radii are {radii}: give one or more, from 0 on and increasing")
+        raise UserError(f"radii must be one or more, at least 0 and increasing, got {radii}")
     integer("steps", steps, low=0)
     require_gradients()
     require_pixels(x)

@@ -33,10 +33,11 @@ def power_law(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], confidence
     x, y = real_array("x", x), real_array("y", y)
     between("confidence", confidence, 0, 1, open_low=True, open_high=True)
     if x.ndim != 1 or x.shape != y.shape:
-        raise UserError(f"x has shape {x.shape}, y {y.shape}: both must be (n,)")
+        raise UserError(f"x and y must have one shape (n,), got {x.shape} and {y.shape}")
     if not (np.isfinite(x) & np.isfinite(y) & (x > 0) & (y > 0)).all() or len(x) < 3 or len(np.unique(x)) < 2:
         raise UserError(
-            f"{len(x)} points at {len(np.unique(x))} different x: need 3 and 2, all of them positive and finite"
+            "points must be at least 3 at 2 different x, positive and finite, got "
+            f"{len(x)} at {len(np.unique(x))} different x"
         )
     fit = scipy.stats.linregress(np.log(x), np.log(y))
     reach = float(scipy.stats.t.ppf((1 + confidence) / 2, len(x) - 2)) * float(fit.stderr)

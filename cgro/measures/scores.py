@@ -39,7 +39,7 @@ def memorization(mask: Bool[np.ndarray, "t n"], correct: Bool[np.ndarray, "t n"]
     """
     mask, correct = _truths("mask", mask), _truths("correct", correct)
     if mask.shape != correct.shape:
-        raise UserError(f"mask has shape {mask.shape}, correct {correct.shape}: both must be (models, samples)")
+        raise UserError(f"mask and correct must have one shape (models, samples), got {mask.shape} and {correct.shape}")
     inside, outside = _counts(mask)
     with np.errstate(divide="ignore", invalid="ignore"):
         return (mask & correct).sum(axis=0) / inside - (~mask & correct).sum(axis=0) / outside
@@ -59,7 +59,7 @@ def influence(mask: Bool[np.ndarray, "t n"], correct: Bool[np.ndarray, "t m"]) -
     """
     mask, correct = _truths("mask", mask), _truths("correct", correct)
     if len(mask) != len(correct):
-        raise UserError(f"masks of {len(mask)} models, correctness of {len(correct)}: give both for the same models")
+        raise UserError(f"mask and correct must be of the same models, got {len(mask)} and {len(correct)}")
     _counts(mask)
     M, C = mask.astype(float), correct.astype(float)
     inside = M.sum(axis=0)

@@ -58,8 +58,8 @@ def shattered_points(samples: int, dim: int, ratio: float) -> int:
     if not within_shattering(dim, ratio):
         largest = math.sqrt(1 - 1 / dim)
         raise UserError(
-            f"ratio must be at most sqrt(1 - 1/D) = {largest:.6g} for D = {dim:,}, got {ratio:.9g}: beyond, fewer "
-            "points may be shattered; lower the ratio or raise D"
+            f"ratio must be at most sqrt(1 - 1/D) = {largest:.6g} for D = {dim:,}, got {ratio:.9g}: beyond that, "
+            "fewer points may be shattered"
         )
     return (samples // 2) * min(dim, math.floor(1 / (1 - ratio**2) + 1e-9))
 
@@ -91,7 +91,7 @@ def shared_square_scaling_total(samples: int, dim: int, ratio: float) -> float:
 
 def _require_ratio(ratio: float) -> None:
     if not 0 < ratio < 1:
-        raise UserError(f"ratio is {ratio:g}: rho = 2 radius / separation lies between 0 and 1; change the radius")
+        raise UserError(f"ratio must be between 0 and 1, got {ratio:g}: it is 2 radius / separation")
 
 
 def vc_bound(sizes: tuple[int, ...]) -> float:

@@ -57,8 +57,8 @@ def grid_cells(task: Task, *, readout: Readout | None = None) -> Memorizer:
     grid = fit_grid(task.data)
     if grid.scale * Fraction(task.radius) >= grid.room:
         raise UserError(
-            f"radius is {task.radius:g}: cells of a grid hold these balls below {grid.largest_radius:g}; take another "
-            "construction"
+            f"radius must be below {grid.largest_radius:g} for balls to fit into cells of a grid, got "
+            f"{task.radius:g}: use another construction"
         )
     values = code.bits @ code.values
     if code.readout == "sign":
@@ -155,7 +155,7 @@ def fit_grid(data: LabelledPoints) -> Grid:
     """
     separation = opposite_separation(data, "inf").lower
     if not math.isfinite(1 / separation):
-        raise PrecisionError(f"separation is {separation:g}: float64 holds no inverse of it; scale the points up")
+        raise PrecisionError(f"separation {separation:g} is too small: 1 / separation overflows; scale the points up")
     # A short fraction above 1 / separation, exact in a few bits.
     exponent = math.floor(math.log2(1 / separation)) - 20
     scale = Fraction(math.ceil(math.ldexp(1 / separation * (1 + 1e-12), -exponent))) * Fraction(2) ** exponent

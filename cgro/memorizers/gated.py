@@ -91,15 +91,15 @@ def _gate(outputs: int, classes: int, readout: Readout, bound: float) -> ReluNet
 def _readout(task: Task, network: ReluNetwork) -> Readout:
     labels = task.data.labels
     if network.inputs != task.data.dim:
-        raise UserError(f"clean network takes {network.inputs} inputs, points have {task.data.dim}: must be equal")
+        raise UserError(f"clean network must take {task.data.dim} inputs, as the points have, got {network.inputs}")
     if network.outputs == 1:
         if not np.isin(labels, (-1, 1)).all():
-            raise UserError(f"labels are {np.unique(labels).tolist()}: one output reads -1 and +1; rename them")
+            raise UserError(f"labels must be -1 and +1 for one output, got {np.unique(labels).tolist()}: renumber them")
         return "sign"
     if labels.min() < 0 or labels.max() >= network.outputs:
         raise UserError(
-            f"labels are {labels.min()} to {labels.max()}: a clean network with {network.outputs} outputs reads 0 to "
-            f"{network.outputs - 1}; rename them"
+            f"labels must be 0 to {network.outputs - 1} for a clean network with {network.outputs} outputs, got "
+            f"{labels.min()} to {labels.max()}: renumber them"
         )
     return "argmax"
 

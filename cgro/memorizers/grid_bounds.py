@@ -64,7 +64,7 @@ def shattered_share(error: float = 0.1) -> float:
     proof of Theorem 4.3 [S]; the second bound is Sauer's lemma, its constant derived here [D].
     """
     if not 0 <= error < 0.25:
-        raise UserError(f"error is {error:g}: the count of labellings holds for 0 <= error < 1/4; lower it")
+        raise UserError(f"error must be in [0, 1/4), got {error:g}: the count of labellings holds there only")
     bits = math.log2(2 * (1 - 2 * error))
     return float(brentq(lambda s: -s * math.log2(s) - (1 - s) * math.log2(1 - s) - bits, 1e-12, 0.5)) / 2
 
@@ -81,7 +81,7 @@ def parity_network(cells_per_side: int, dim: int, ratio: float) -> ReluNetwork:
     """
     require_sizes(least={"cells_per_side": 2, "dim": 2}, cells_per_side=cells_per_side, dim=dim)
     if not 0 < ratio < 1:
-        raise UserError(f"ratio must be between 0 and 1, got {ratio:g}; balls meet at 1")
+        raise UserError(f"ratio must be between 0 and 1, got {ratio:g}: balls meet at 1")
     K, steps = cells_per_side, np.arange(1, cells_per_side)
     width = (1 - ratio) / K
     breaks = np.concatenate([steps + ratio / 2, steps + 1 - ratio / 2]) / K
@@ -124,7 +124,7 @@ def square_neurons(labels: Int[np.ndarray, " 4"], ratio: float) -> int:
     """
     y = np.asarray(labels)
     if y.shape != (4,) or not np.isin(y, (-1, 1)).all():
-        raise UserError(f"labelling has shape {y.shape}: must be 4 values of -1 and +1; give one for each cell")
+        raise UserError(f"labelling must be 4 values of -1 and +1, one for each cell, got shape {y.shape}")
     total = abs(int(y.sum()))
     if total == 4:
         return 0

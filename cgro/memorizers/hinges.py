@@ -148,7 +148,7 @@ def boxes(task: Task, stored: np.ndarray) -> tuple[np.ndarray, np.ndarray, float
 def require(task: Task, norm: str, construction: str) -> None:
     """Raises: UserError if the construction is not for the norm of the task."""
     if task.norm != norm:
-        raise UserError(f"norm is {task.norm!r}: {construction} is for {norm!r}; choose a construction of that norm")
+        raise UserError(f"norm must be {norm!r} for construction {construction}, got {task.norm!r}")
 
 
 def require_precision(gap: float, task: Task) -> None:

@@ -69,7 +69,9 @@ def line_memorizer(data: LabelledPoints, seed: int | np.random.SeedSequence = 0)
     Raises: UserError for other labels, or points that no projection tells apart.
     """
     if not np.isin(data.labels, (-1, 1)).all():
-        raise UserError(f"labels are {np.unique(data.labels).tolist()}: the line network reads -1 and +1; rename them")
+        raise UserError(
+            f"labels must be -1 and +1 for the line network, got {np.unique(data.labels).tolist()}: renumber them"
+        )
     direction = np.random.default_rng(seed).standard_normal(data.dim)
     direction /= np.linalg.norm(direction)
     t = data.points @ direction

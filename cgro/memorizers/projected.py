@@ -97,7 +97,8 @@ def separating_projection(
             break
     if best is None:
         raise UserError(
-            f"dim is {dim}: none of {trials} random projections keeps the balls apart; take more dimensions or trials"
+            f"dim must be larger, got {dim}: none of {trials} random projections keeps the balls apart; raise dim or "
+            "trials"
         )
     return best @ basis
 

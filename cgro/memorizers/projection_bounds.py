@@ -80,6 +80,6 @@ def optimality_ratio(samples: int, dim: int, ratio: float) -> float:
 
 def _require(samples: int, span: int, ratio: float) -> None:
     if samples < 2 or span < 1:
-        raise UserError(f"{samples} points spanning {span} dimensions: need 2 points and 1 dimension; give more")
+        raise UserError(f"points must be at least 2 and span at least 1 dimension, got {samples} and {span}")
     if not 0 < ratio < 1:
-        raise UserError(f"ratio is {ratio:g}: rho = 2 radius / separation lies between 0 and 1; change the radius")
+        raise UserError(f"ratio must be between 0 and 1, got {ratio:g}: it is 2 radius / separation")

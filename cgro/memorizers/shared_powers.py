@@ -57,7 +57,7 @@ def even_power(task: Task, *, power: int | None = None, readout: Readout | None 
     smallest = smallest_power(task.data.dim, cube.radius, outer)
     power = smallest if power is None else power
     if power % 2 or power < smallest:
-        raise UserError(f"power is {power:,}: it must be even and at least {smallest:,} at rho = {task.ratio:.3g}")
+        raise UserError(f"power must be even and at least {smallest:,} at rho = {task.ratio:.3g}, got {power:,}")
     if power > _LARGEST_POWER:
         raise PrecisionError(
             f"power is {power:,}: float64 carries powers up to {_LARGEST_POWER}, and rho = {task.ratio:.6g} takes "

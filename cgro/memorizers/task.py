@@ -64,15 +64,15 @@ def memorization_task(
     data = points if isinstance(points, LabelledPoints) else LabelledPoints(points, labels)
     norm = require_norm(norm)
     if not (math.isfinite(real("radius", radius)) and radius > 0):
-        raise UserError(f"radius is {radius}: it must be finite and > 0; give it in input units")
+        raise UserError(f"radius must be finite and greater than 0, in input units, got {radius}")
     found = opposite_separation(data, norm) if separation is None else separation
     if found.norm != norm:
-        raise UserError(f"separation is in l_{found.norm}, the task in l_{norm}: give that of the same norm")
+        raise UserError(f"separation must be in l_{norm}, the norm of the task, got l_{found.norm}")
     (i, j), (a, b) = found.require_positive().pair, found.labels
     if 2 * radius >= found.lower:
         raise UserError(
-            f"radius is {radius:g}: points {i} and {j} with labels {a} and {b} are {found.distance:g} apart in "
-            f"l_{norm}, so it must be below {found.distance / 2:g}"
+            f"radius must be below {found.distance / 2:g}, got {radius:g}: points {i} and {j} with labels {a} and {b} "
+            f"are {found.distance:g} apart in l_{norm}"
         )
     return Task(data, norm, float(radius), found)
 
@@ -157,15 +157,17 @@ def encode(task: Task, readout: Readout | None) -> Code:
     readout = readout or task.default_readout
     if readout == "sign":
         if not np.isin(labels, (-1, 1)).all():
-            raise UserError(f"labels are {np.unique(labels).tolist()}: the sign reads -1 and +1; use readout='label'")
+            raise UserError(
+                f"labels must be -1 and +1 for readout 'sign', got {np.unique(labels).tolist()}: use readout='label'"
+            )
         base = -1 if (labels == 1).sum() <= (labels == -1).sum() else 1
         stored = np.flatnonzero(labels != base)
         return Code(readout, stored, base, np.ones((len(stored), 1)), np.ones(1))
     if readout != "label":
-        raise UserError(f"readout is {readout!r}: memorizers have one output; choose 'sign' or 'label'")
+        raise UserError(f"readout must be 'sign' or 'label' for memorizers, which have one output, got {readout!r}")
     base = int(labels.min())
     if int(labels.max()) - base >= 2**31:  # in Python's integers: the difference may exceed 64 bits
-        raise PrecisionError(f"labels run from {base} to {labels.max()}: the range must be below 2^31; rename them")
+        raise PrecisionError(f"labels must span less than 2^31, got {base} to {labels.max()}: renumber them")
     require_exact_labels(labels)
     stored = np.flatnonzero(labels != base)
     codes = labels[stored] - base

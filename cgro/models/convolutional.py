@@ -48,7 +48,7 @@ class LeNet(nn.Module):
     ) -> None:
         super().__init__()
         if size < 4 or width < 1:
-            raise UserError(f"size is {size} and width is {width}: need size >= 4 and width >= 1")
+            raise UserError(f"size must be at least 4 and width at least 1, got {size} and {width}")
         layers: list[nn.Module] = [Normalize()]
         for inside, outside in ((channels, 2 * width), (2 * width, 4 * width)):
             layers += [skip_init(nn.Conv2d, inside, outside, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)]
@@ -94,7 +94,7 @@ class SmallCNN(nn.Module):
     ) -> None:
         super().__init__()
         if size < 5 or width < 1:
-            raise UserError(f"size is {size} and width is {width}: need size >= 5 and width >= 1")
+            raise UserError(f"size must be at least 5 and width at least 1, got {size} and {width}")
         # skip_init: the default initialization would draw from the global generator, unasked.
         layers: list[nn.Module] = [
             Normalize(),

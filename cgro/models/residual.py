@@ -63,8 +63,8 @@ class PreActResNet(nn.Module):
         super().__init__()
         if min(channels, classes, stem, blocks, *widths) < 1 or size < 2 ** len(widths):
             raise UserError(
-                f"images of {channels} x {size} x {size}, widths {stem} and {tuple(widths)}, {blocks} blocks: need "
-                f"sizes >= 1 and images of {2 ** len(widths)} pixels or more; choose a smaller network"
+                f"sizes must be at least 1 and images at least {2 ** len(widths)} pixels wide, got images of "
+                f"{channels} x {size} x {size}, widths {stem} and {tuple(widths)}, {blocks} blocks"
             )
         self.normalize = Normalize()
         self.stem = skip_init(nn.Conv2d, channels, stem, 3, padding=1, bias=False)
@@ -112,8 +112,6 @@ def wide_resnet(
     4, n >= 1.
     """
     if depth < 10 or (depth - 4) % 6:
-        raise UserError(
-            f"depth is {depth}: a wide residual network has depth 6 n + 4, as 10, 16, 22, 28, 34; choose one"
-        )
+        raise UserError(f"depth must be 6 n + 4 for a wide residual network (10, 16, 22, 28, 34, ...), got {depth}")
     widths = [max(1, round(width * w)) for w in (16, 32, 64)]
     return PreActResNet(channels, size, classes, stem=16, widths=widths, blocks=(depth - 4) // 6, generator=generator)

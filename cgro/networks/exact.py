@@ -75,7 +75,7 @@ class ExactNetwork:
         x = real_array("points", x)
         if x.ndim == 0 or x.shape[-1] != self.inputs:
             raise UserError(
-                f"points have shape {x.shape}: the last dim must be the {self.inputs} inputs of the network"
+                f"points must have last dimension {self.inputs}, the inputs of the network, got shape {x.shape}"
             )
         rows = [self.evaluate([Fraction(v) for v in row]) for row in x.reshape(-1, self.inputs).tolist()]
         return np.array([[float(v) for v in row] for row in rows]).reshape(*x.shape[:-1], self.outputs)
@@ -96,7 +96,7 @@ class ExactNetwork:
             )
             return cls(int(found["inputs"]), layers)
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-            raise UserError(f"text is no exact network ({error}); give what as_json wrote") from error
+            raise UserError(f"text must be an exact network as written by as_json, got another ({error})") from error
 
     def same_as(self, other: Any) -> bool:
         """Are all weights and biases equal?"""

@@ -132,9 +132,9 @@ def to_vnnlib(
     _require_box(norm)
     point = real_array("point coordinates", point)
     if point.ndim != 1 or not np.isfinite(point).all():
-        raise UserError(f"point of shape {point.shape}: need one row of finite coordinates")
+        raise UserError(f"point must be one row of finite coordinates, got shape {point.shape}")
     if not (np.isfinite(real("radius", radius)) and radius >= 0):
-        raise UserError(f"radius is {radius}: it must be finite and >= 0; give it in input units")
+        raise UserError(f"radius must be finite and at least 0, in input units, got {radius}")
     rows, offsets = margin_rows(readout, outputs, np.array([label]))
     label = int(label)
     lines = [f"; l_inf ball of radius {radius!r}, label {label} by {readout}; sat: another label is read"]
@@ -195,7 +195,7 @@ def vnnlib_files(
     points, labels = real_array("points", points), as_array("labels", labels)
     if points.ndim != 2 or points.shape[1] != network.inputs or labels.shape != points.shape[:1]:
         raise UserError(
-            f"points have shape {points.shape} and there are {labels.size} labels: need (N, {network.inputs}) and N"
+            f"points must have shape (N, {network.inputs}) with N labels, got {points.shape} and {labels.size} labels"
         )
     margin_rows(readout, network.outputs, labels)
     above("timeout", timeout, 0)
@@ -240,7 +240,7 @@ def require_exportable(norm: Norm, network: ReluNetwork | None = None, precision
 
 def _require_box(norm: Norm) -> None:
     if require_norm(norm) != "inf":
-        raise UserError(f"norm is {norm!r}: VNN-LIB properties are boxes; only norm 'inf' can be exported")
+        raise UserError(f"norm must be 'inf' for VNN-LIB, whose properties are boxes, got {norm!r}")
 
 
 def _require_one_file(network: ReluNetwork, precision: str) -> None:

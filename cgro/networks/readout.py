@@ -31,17 +31,21 @@ def margin_rows(
     labels = _integers(labels)
     one_of("readout", readout, get_args(Readout))
     if outputs < 1 or (readout == "argmax") != (outputs > 1):
-        raise UserError(f"readout is {readout!r} for {outputs} outputs: sign and label read one, argmax at least two")
+        raise UserError(
+            f"readout must be sign or label for one output, argmax for several, got {readout!r} for {outputs}"
+        )
     if readout == "sign":
         if not np.isin(labels, (-1, 1)).all():
-            raise UserError(f"labels are {np.unique(labels).tolist()}: the sign reads -1 and +1; rename them")
+            raise UserError(
+                f"labels must be -1 and +1 for readout sign, got {np.unique(labels).tolist()}: renumber them"
+            )
         return labels.astype(float)[:, None, None], np.zeros((len(labels), 1))
     if readout == "label":
         rows = np.broadcast_to(np.array([[1.0], [-1.0]]), (len(labels), 2, 1))
         return rows, 0.5 + np.stack([-labels, labels], axis=1).astype(float)
     if labels.min(initial=0) < 0 or labels.max(initial=0) >= outputs:
         raise UserError(
-            f"labels are {labels.min()} to {labels.max()}: argmax of {outputs} outputs reads 0 to {outputs - 1}"
+            f"labels must be 0 to {outputs - 1} for argmax of {outputs} outputs, got {labels.min()} to {labels.max()}"
         )
     others = np.array([[c for c in range(outputs) if c != y] for y in range(outputs)])
     eye = np.eye(outputs)
@@ -52,15 +56,13 @@ def require_exact_labels(labels: Int[np.ndarray, " N"]) -> None:
     """Refuse labels whose halves, y +- 1/2, float64 does not hold. Raises: UserError."""
     low, high = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
     if max(-low, high) > LARGEST_LABEL:
-        raise UserError(
-            f"labels run from {low} to {high}: must be at most 2^51 in size, to be read exactly; rename them"
-        )
+        raise UserError(f"labels must be at most 2^51 in size, to be exact, got {low} to {high}: renumber them")
 
 
 def _integers(labels: Any) -> Int64[np.ndarray, " N"]:
     found = as_array("labels", labels)
     if found.ndim != 1 or found.dtype.kind not in "iuf" or not np.all(np.isfinite(found) & (found == np.round(found))):
-        raise UserError(f"labels have type {found.dtype}: need integers (N,); convert them")
+        raise UserError(f"labels must be integers (N,), got type {found.dtype}")
     require_exact_labels(found)  # before a conversion that could overflow
     return found.astype(np.int64)
 
@@ -71,6 +73,8 @@ def margins(
     """min_r (C[i,r] f_i + d[i,r]): positive where the label is read."""
     outputs = real_array("outputs", outputs)
     if outputs.ndim != 2 or np.shape(labels) != outputs.shape[:1]:
-        raise UserError(f"outputs have shape {outputs.shape}, labels {np.shape(labels)}: need (N, outputs) and (N,)")
+        raise UserError(
+            f"outputs must be (N, outputs) and labels (N,), got shapes {outputs.shape} and {np.shape(labels)}"
+        )
     rows, offsets = margin_rows(readout, outputs.shape[-1], labels)
     return (np.einsum("nro,no->nr", rows, outputs) + offsets).min(axis=1)

@@ -69,8 +69,8 @@ class ReluNetwork:
     def __post_init__(self) -> None:
         if not self.weights or len(self.weights) != len(self.biases):
             raise UserError(
-                f"network has {len(self.weights)} weights and {len(self.biases)} biases: need one bias for each "
-                "weight, and at least one layer"
+                "network must have at least one layer and one bias for each weight, got "
+                f"{len(self.weights)} weights and {len(self.biases)} biases"
             )
         weights = tuple(_frozen_matrix(w, k) for k, w in enumerate(self.weights, 1))
         biases = tuple(_frozen(real_array(f"biases of layer {k}", b)) for k, b in enumerate(self.biases, 1))
@@ -78,11 +78,11 @@ class ReluNetwork:
         for k, (weight, bias) in enumerate(zip(weights, biases, strict=True), 1):
             if weight.shape[1] != inputs or bias.shape != weight.shape[:1]:
                 raise UserError(
-                    f"layer {k} has weight {weight.shape} and bias {bias.shape}: need inputs = {inputs} and one bias "
-                    "for each output"
+                    f"layer {k} must have {inputs} inputs and one bias for each output, got weight {weight.shape} and "
+                    f"bias {bias.shape}"
                 )
             if not (np.isfinite(_values(weight)).all() and np.isfinite(bias).all()):
-                raise UserError(f"layer {k} has a NaN or infinite weight or bias: all must be finite float64 numbers")
+                raise UserError(f"layer {k} must have finite weights and biases, got NaN or infinity")
             inputs = weight.shape[0]
         object.__setattr__(self, "weights", weights)
         object.__setattr__(self, "biases", biases)
@@ -143,7 +143,7 @@ class ReluNetwork:
         x = real_array("points", x)
         if x.ndim == 0 or x.shape[-1] != self.inputs:
             raise UserError(
-                f"points have shape {x.shape}: the last dim must be the {self.inputs} inputs of the network"
+                f"points must have last dimension {self.inputs}, the inputs of the network, got shape {x.shape}"
             )
         flat = x.reshape(-1, self.inputs)
         rows = max(1, _CHUNK // max(self.inputs, *self.widths, 1))
@@ -198,7 +198,9 @@ def identity(dim: int, depth: int = 1) -> ReluNetwork:
 def compose(outer: ReluNetwork, inner: ReluNetwork) -> ReluNetwork:
     """x -> outer(inner(x)); the two affine maps that meet become one."""
     if outer.inputs != inner.outputs:
-        raise UserError(f"outer network takes {outer.inputs} inputs, inner one gives {inner.outputs}: must be equal")
+        raise UserError(
+            f"outer network must take the {inner.outputs} outputs of the inner one, got {outer.inputs} inputs"
+        )
     first, bias = outer.layers[0]
     last, last_bias = inner.layers[-1]
     joint = (_as_matrix(first @ last), first @ last_bias + bias)
@@ -211,7 +213,7 @@ def deepen(network: ReluNetwork, depth: int, *, nonnegative: bool = False) -> Re
     Outputs known to be `nonnegative` are carried as relu(v) alone.
     """
     if depth < network.depth:
-        raise UserError(f"depth is {depth}: the network has {network.depth} layers; ask for at least as many")
+        raise UserError(f"depth must be at least {network.depth}, the depth of the network, got {depth}")
     extra = depth - network.depth
     if not extra:
         return network
@@ -225,7 +227,7 @@ def stack(networks: Sequence[ReluNetwork]) -> ReluNetwork:
     """x -> all outputs one after the other; shallower networks are deepened."""
     inputs = {n.inputs for n in networks}
     if len(inputs) != 1:
-        raise UserError(f"networks take {sorted(inputs)} inputs: all must take the same number, and there must be one")
+        raise UserError(f"networks must be at least one and take the same number of inputs, got {sorted(inputs)}")
     depth = max(n.depth for n in networks)
     deep = [deepen(n, depth) for n in networks]
     layers = []
@@ -239,7 +241,7 @@ def stack(networks: Sequence[ReluNetwork]) -> ReluNetwork:
 def add(f: ReluNetwork, g: ReluNetwork, f_factor: float = 1.0, g_factor: float = 1.0) -> ReluNetwork:
     """x -> f_factor f(x) + g_factor g(x)."""
     if f.outputs != g.outputs:
-        raise UserError(f"networks have {f.outputs} and {g.outputs} outputs: a sum needs as many of each")
+        raise UserError(f"networks of a sum must have equal numbers of outputs, got {f.outputs} and {g.outputs}")
     eye = sparse.eye_array(f.outputs)
     total = sparse.hstack([f_factor * eye, g_factor * eye], format="csr")
     return compose(ReluNetwork((total,), (np.zeros(f.outputs),)), stack([f, g]))
@@ -289,7 +291,7 @@ def _frozen_matrix(weight: Matrix, layer: int) -> Matrix:
     if not sparse.issparse(weight):
         weight = real_array(f"weights of layer {layer}", weight)
         if weight.ndim != 2:
-            raise UserError(f"layer {layer} has a weight of shape {weight.shape}: need (outputs, inputs)")
+            raise UserError(f"weight of layer {layer} must have shape (outputs, inputs), got {weight.shape}")
         return _frozen(weight)
     if weight.format == "csr" and weight.dtype == np.float64 and not weight.data.flags.writeable:
         return weight

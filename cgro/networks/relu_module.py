@@ -58,7 +58,9 @@ def _from_relu_module(model: ReluModule) -> ReluNetwork:
     tensors = [(model.get_buffer(f"weight{k}"), model.get_buffer(f"bias{k}")) for k in range(model.depth)]
     kinds = {str(tensor.dtype) for pair in tensors for tensor in pair}
     if not kinds <= {"torch.float32", "torch.float64"}:
-        raise UserError(f"the network's buffers are {', '.join(sorted(kinds))}: need float32 or float64; use .double()")
+        raise UserError(
+            f"the network's buffers must be float32 or float64, got {', '.join(sorted(kinds))}: use .double()"
+        )
     return ReluNetwork.of((_matrix(weight), bias.cpu().numpy()) for weight, bias in tensors)
 
 
@@ -94,7 +96,7 @@ def _from_layers(steps: list[tuple[str, nn.Module]]) -> ReluNetwork:
         elif type(module) is not nn.Flatten:
             raise unknown(name, module)
     if affine is None:
-        raise UserError("the torch network does not end in a Linear: add the read-out layer to it")
+        raise UserError("the torch network must end in a Linear: add the read-out layer")
     return ReluNetwork.of([*layers, affine])
 
 

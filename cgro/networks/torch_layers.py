@@ -36,10 +36,7 @@ _CODE: dict[type[nn.Module], Any] = {kind: kind.forward for kind in _KNOWN}
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _EXACT = (torch.float32, torch.float64)
 """Types that float64 holds exactly, and whose own rounding is small beside a margin."""
-ALLOWED = (
-    "Linear, ReLU, Flatten, Identity and Sequential, BatchNorm1d and Dropout in evaluation mode; certify piecewise "
-    "linear networks made of these"
-)
+ALLOWED = "Linear, ReLU, Flatten, Identity, Sequential, or in evaluation mode BatchNorm1d and Dropout"
 
 
 def layers_of(model: Any, root: str = "model") -> list[tuple[str, nn.Module]]:
@@ -52,7 +49,7 @@ def layers_of(model: Any, root: str = "model") -> list[tuple[str, nn.Module]]:
         types or devices.
     """
     if not isinstance(model, nn.Module):
-        raise UserError(f"network is a {type(model).__name__}: need a ReluNetwork or a torch module")
+        raise UserError(f"network must be a ReluNetwork or a torch module, got {type(model).__name__}")
     steps = list(_walk(model, root, ()))
     stored = [(name, tensor) for name, module in steps if type(module) in _STATE for tensor in floats(module)]
     for name, tensor in stored:
@@ -80,7 +77,7 @@ def require_plain(name: str, module: nn.Module) -> None:
 
 def unknown(name: str, module: nn.Module, allowed: str = ALLOWED) -> UserError:
     """The refusal of a module of another class."""
-    return UserError(f"module {name} is a {class_name(module)}: allowed are {allowed}")
+    return UserError(f"module {name} must be one of {allowed}, got {class_name(module)}")
 
 
 def class_name(module: nn.Module) -> str:

@@ -29,7 +29,7 @@ def unroll(model: nn.Module, shape: tuple[int, ...]) -> ReluNetwork:
         names; one that does not fit the shape; and where the model's outputs are not those of its layers.
     """
     if not shape or not all(isinstance(n, int) and n >= 1 for n in shape):
-        raise UserError(f"shape is {shape}: need positive integers, (C, H, W) for images")
+        raise UserError(f"shape must be positive integers, (C, H, W) for images, got {shape}")
     given, dim = shape, math.prod(shape)
     affine: Affine = (sparse.eye_array(dim, format="csr"), np.zeros(dim))
     layers: list[Affine] = []
@@ -46,7 +46,7 @@ def unroll(model: nn.Module, shape: tuple[int, ...]) -> ReluNetwork:
         (weight, bias), shape = _step(name, module, shape)
         affine, ends_affine = (weight @ affine[0], weight @ affine[1] + bias), True
     if not ends_affine:
-        raise UserError("the torch network does not end in a Linear: add the read-out layer to it")
+        raise UserError("the torch network must end in a Linear: add the read-out layer")
     network = ReluNetwork.of([*layers, affine])
     require_equal(model, network, np.random.default_rng(0).random((_TRIED, dim)), given)
     return network
@@ -71,8 +71,8 @@ def _step(name: str, module: nn.Module, shape: tuple[int, ...]) -> tuple[Affine,
             pixels = math.prod(shape[1:])
             return (sparse.diags_array(np.repeat(scale, pixels), format="csr"), np.repeat(shift, pixels)), shape
     raise UserError(
-        f"module {name or 'model'} is {class_name(module)} on an input of shape {shape}: allowed are Normalize, "
-        "Conv2d on (C, H, W), Linear and BatchNorm of its size, ReLU and Flatten"
+        f"module {name or 'model'} must be Normalize, Conv2d on (C, H, W), Linear or BatchNorm of matching size, ReLU "
+        f"or Flatten, got {class_name(module)} on an input of shape {shape}"
     )
 
 
@@ -85,16 +85,16 @@ def _convolution(module: nn.Conv2d, shape: tuple[int, ...]) -> tuple[Affine, tup
     """One entry for each output pixel, kernel offset and channel pair that falls inside of the image."""
     plain = module.groups == 1 and module.dilation == (1, 1) and module.padding_mode == "zeros"
     if not plain or not isinstance(module.padding, tuple):
-        raise UserError("a Conv2d has groups, dilation or padding that is not of zeros: allowed are plain convolutions")
+        raise UserError("a Conv2d must have one group, no dilation, and numbers as padding with padding_mode 'zeros'")
     channels, height, width = shape
     kernel, offsets = weight_and_bias(module)
     outputs, inputs, kh, kw = kernel.shape
     if inputs != channels:
-        raise UserError(f"a Conv2d takes {inputs} channels, its input has {channels}: must be equal")
+        raise UserError(f"a Conv2d must take {channels} channels, as many as its input has, got {inputs}")
     (sh, sw), (ph, pw) = module.stride, module.padding
     out_h, out_w = (height + 2 * ph - kh) // sh + 1, (width + 2 * pw - kw) // sw + 1
     if out_h < 1 or out_w < 1:
-        raise UserError(f"a Conv2d has a kernel of {kh} x {kw}, its input is {height} x {width}: give larger images")
+        raise UserError(f"a Conv2d must have a kernel within its padded input of {height} x {width}, got {kh} x {kw}")
     o, c, a, b, i, j = np.meshgrid(
         *(np.arange(n) for n in (outputs, inputs, kh, kw, out_h, out_w)), indexing="ij", sparse=True
     )

@@ -26,7 +26,7 @@ def require_cells(**counts: int) -> None:
     """
     for name, value in counts.items():
         if value < 1:
-            raise UserError(f"{name}: none are given, so there is nothing to compute; give one or more")
+            raise UserError(f"{name} must be one or more, got none: there is nothing to compute")
     _require(_CELL * math.prod(counts.values()), _words(counts))
 
 

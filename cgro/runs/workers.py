@@ -14,6 +14,7 @@ from threading import Thread
 from cgro.base import interrupts
 from cgro.base.errors import UserError
 from cgro.base.machine import available_cores, require_memory
+from cgro.base.validate import integer
 
 _WORKER_BYTES = 200 * 2**20
 """Minimum memory of a worker: Python, numpy, scipy and torch."""
@@ -65,8 +66,7 @@ def processes(jobs: int) -> Iterator[Executor]:
 
 def require_jobs(jobs: int) -> None:
     """Raises: UserError unless jobs >= 1, or for more workers than fit into memory."""
-    if jobs < 1:
-        raise UserError(f"jobs = {jobs}: must be a positive integer; give jobs >= 1")
+    integer("jobs", jobs, low=1)
     require_memory(jobs * _WORKER_BYTES, f"jobs = {jobs:,}")
 
 

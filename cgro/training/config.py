@@ -305,8 +305,8 @@ class TrainingConfig:
         limits.require_sizes(self)
         if self.weight_decay * self.learning_rate >= 1:
             raise UserError(
-                f"weight_decay is {self.weight_decay:g} with learning_rate {self.learning_rate:g}: an update would "
-                f"take more than all of the weights; give one below {1 / self.learning_rate:.4g}"
+                f"weight_decay must be below {1 / self.learning_rate:.4g} with learning_rate {self.learning_rate:g}, "
+                f"got {self.weight_decay:g}: an update would shrink the weights to 0 or beyond"
             )
         limits.require_drops(self)
         require_cure(self)

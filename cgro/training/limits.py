@@ -80,7 +80,9 @@ def require_images(config: TrainingConfig, most: int, known: int) -> None:
         )
     classes = config.classes
     if classes and (len(set(classes)) < max(2, len(classes)) or max(classes) >= known):
-        raise UserError(f"classes are {list(classes)}: need two or more different ones of 0 to {known - 1} with {data}")
+        raise UserError(
+            f"classes must be two or more different ones of 0 to {known - 1} with {data}, got {list(classes)}"
+        )
 
 
 def require_sizes(config: TrainingConfig) -> None:
@@ -108,13 +110,9 @@ def require_drops(config: TrainingConfig) -> None:
     """Refuse drops of the learning rate that would never happen. Raises: UserError."""
     drops = list(config.drops)
     if drops and config.schedule != "piecewise":
-        raise UserError(
-            f"drops are {drops} with schedule {config.schedule}: they need schedule piecewise; give it, too"
-        )
+        raise UserError(f"schedule must be piecewise with drops {drops}, got {config.schedule}")
     if drops != sorted(set(drops)) or (drops and not 1 <= drops[0] <= drops[-1] < config.epochs):
-        raise UserError(
-            f"drops are {drops}: need epochs that increase within 1 to {config.epochs - 1}, one less than there are"
-        )
+        raise UserError(f"drops must be epochs that increase within 1 to {config.epochs - 1}, got {drops}")
 
 
 _FITTING = WIDTHS | {"small-cnn": 240}

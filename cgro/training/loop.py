@@ -509,8 +509,8 @@ def _classes(network: nn.Module, data: Images) -> int:
         classes = network(data.scaled(data.pixels[:1])).shape[1]
     if int(data.labels.max()) >= classes:
         raise UserError(
-            f"labels run to {int(data.labels.max())}, the network has {classes} classes: they must be 0 to "
-            f"{classes - 1}; renumber the labels or choose another network"
+            f"labels must be 0 to {classes - 1} for a network with {classes} classes, got {int(data.labels.max())}: "
+            "renumber the labels or choose another network"
         )
     return int(classes)
 

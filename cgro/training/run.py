@@ -105,9 +105,7 @@ class Data:
         """
         device, streams = resolve_device(config.device), spawn_streams(config.seed)
         if (config.data == "own") != (own is not None):
-            raise UserError(
-                f"data is {config.data!r}: own, and it alone, goes with arrays that are given to cgro.train"
-            )
+            raise UserError(f"data must be 'own' with arrays given to cgro.train, and only then, got {config.data!r}")
         data = load_images(config.data) if own is None else own
         limits.require_images(config, len(data.train_labels), data.classes)
         limits.require_radius(config.radius, config.norm, data.train_images[:1].numel())
@@ -122,7 +120,7 @@ class Data:
                 kept, labels = class_subset(labels, config.classes)
             most = (config.samples or len(kept)) if name == "train" else min(config.evaluation_images, len(kept))
             if most > len(kept):
-                raise UserError(f"samples is {most}: the classes {config.classes} have {len(kept)}; lower it")
+                raise UserError(f"samples must be at most {len(kept)} for classes {config.classes}, got {most}")
             # Stratified by the true classes: label noise must not change which images are chosen.
             if name == "train":
                 # Subsets are nested: the images after the subset are drawn like those in it.
@@ -151,7 +149,7 @@ def make_model(config: TrainingConfig, data: Data) -> nn.Module:
     channels, size, width = data.train.pixels.shape[1:]
     if width != size:
         raise UserError(
-            f"images are {size} x {width}: model {config.model} takes square ones; give a model of your own"
+            f"images must be square for model {config.model}, got {size} x {width}: give a model of your own"
         )
     generator = torch_generator(spawn_streams(config.seed)["weights"])
     try:
@@ -159,7 +157,7 @@ def make_model(config: TrainingConfig, data: Data) -> nn.Module:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-    raise UserError(f"width is {config.own_width:g}: a {config.model} of that width does not fit into memory; lower it")
+    raise UserError(f"width must be smaller, got {config.own_width:g}: that {config.model} does not fit into memory")
 
 
 @dataclass(frozen=True)
@@ -182,7 +180,7 @@ class Own:
             return recipe
         if config.objective != "adversarial":
             raise UserError(
-                f"objective is {config.objective}: must be adversarial with an objective or attack of yours"
+                f"objective must be adversarial with an objective or attack of your own, got {config.objective}"
             )
         if self.objective is not None and config.cure in CURES_OF_OBJECTIVES:
             raise UserError(f"cure must be none with an objective of yours, got {config.cure}: it would replace it")

@@ -93,7 +93,7 @@ def _data(train_set: tuple[Array, Array] | None, test_set: tuple[Array, Array] |
     train, test = (_images(name, pair) for name, pair in (("train_set", train_set), ("test_set", test_set)))
     if train.pixels.shape[1:] != test.pixels.shape[1:]:
         sizes = [tuple(part.pixels.shape[1:]) for part in (train, test)]
-        raise UserError(f"training images are {sizes[0]}, test images {sizes[1]}: both must have one shape")
+        raise UserError(f"training and test images must have one shape, got {sizes[0]} and {sizes[1]}")
     classes = int(max(train.labels.max(), test.labels.max())) + 1
     return ImageData("own", classes, 1, train.pixels, train.labels, test.pixels, test.labels, "test images")
 
@@ -101,7 +101,7 @@ def _data(train_set: tuple[Array, Array] | None, test_set: tuple[Array, Array] |
 def _images(name: str, pair: tuple[Array, Array]) -> Images:
     pixels, labels = (as_tensor(name, each) for each in pair)
     if not pixels.is_floating_point() or not len(pixels):
-        raise UserError(f"{name} has images {pixels.dtype} {tuple(pixels.shape)}: need floats in [0, 1]")
+        raise UserError(f"{name} must have images of floats in [0, 1], got {pixels.dtype} {tuple(pixels.shape)}")
     if labels.is_floating_point() or labels.dtype == torch.bool:
-        raise UserError(f"{name} has labels {labels.dtype}: need integers")
+        raise UserError(f"{name} must have integer labels, got {labels.dtype}")
     return Images(pixels.cpu().float(), labels.cpu().long(), 1)

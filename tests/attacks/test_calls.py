@@ -95,8 +95,8 @@ def test_an_attack_has_gradients_of_the_images_and_none_of_the_weights(model: nn
 @pytest.mark.parametrize(
     ("returned", "words"),
     [
-        (lambda x: x[:1], r"attack returned \(1, 1, 8, 8\) for images \(40, 1, 8, 8\)"),
-        (lambda x: None, "attack returned NoneType for images"),
+        (lambda x: x[:1], r"attack must return one point for each of the images \(40, 1, 8, 8\), got \(1, 1, 8, 8\)"),
+        (lambda x: None, "attack must return one point for each of the images .*, got NoneType"),
         (lambda x: torch.full_like(x, torch.nan), "not finite"),
     ],
 )

@@ -123,7 +123,7 @@ def test_an_attack_of_ones_own_counts_on_its_own(model: nn.Module, data: tuple[T
     assert float(found.accuracy[1]) == float(found.accuracy[0])
     assert float(found.accuracy[2]) < float(found.accuracy[1])
     assert (found.accuracy.diff("attack") <= 0).all()
-    with pytest.raises(UserError, match="attack 'clean' has a name that is taken"):
+    with pytest.raises(UserError, match="attack names must differ, got 'clean' twice"):
         cgro.evaluate(model, *data, BUDGET, attacks={"clean": nothing})
 
 
@@ -159,18 +159,18 @@ def test_the_model_is_left_as_it_was(model: nn.Module, data: tuple[Tensor, Tenso
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"images": lambda x: (x * 255).byte()}, "images are torch.uint8: need floats in .0, 1.; divide 8-bit"),
-        ({"images": lambda x: x * 255}, "float pixels must lie in .0, 1. with white 1; divide 8-bit values by 255"),
-        ({"images": lambda x: x - 0.1}, "images run from -0.1"),
-        ({"images": lambda x: x * torch.nan}, "images run from nan"),
-        ({"images": lambda x: x[:, 0]}, r"need uint8 or float \(N, C, H, W\)"),
-        ({"images": lambda x: x[:0], "labels": lambda y: y[:0]}, "images are empty"),
+        ({"images": lambda x: (x * 255).byte()}, "images must be floats in .0, 1., got torch.uint8: divide 8-bit"),
+        ({"images": lambda x: x * 255}, "got 0 to 255 with white 1: divide 8-bit values"),
+        ({"images": lambda x: x - 0.1}, "float pixels must lie in .0, 1. with white 1, got -0.1"),
+        ({"images": lambda x: x * torch.nan}, "float pixels must lie in .0, 1. with white 1, got nan"),
+        ({"images": lambda x: x[:, 0]}, r"images must be uint8 or float \(N, C, H, W\)"),
+        ({"images": lambda x: x[:0], "labels": lambda y: y[:0]}, "images must be at least one, got none"),
         ({"images": lambda x: "pixels"}, "images must be|images are"),
-        ({"labels": lambda y: y[:-1]}, "need uint8 or float"),
-        ({"labels": lambda y: y + 5}, "labels run from 5 to 14, the network has 10 logits"),
+        ({"labels": lambda y: y[:-1]}, "images must be uint8 or float"),
+        ({"labels": lambda y: y + 5}, "labels must be 0 to 9 for 10 logits, got 5 to 14"),
         ({"labels": lambda y: y.float()}, "labels must be a tensor of integers"),
         ({"model": lambda m: torch.relu}, "model must be a torch.nn.Module"),
-        ({"budget": lambda b: Budget("inf", 8.0)}, "radius is 8 in l_inf"),
+        ({"budget": lambda b: Budget("inf", 8.0)}, "radius must be at most 1 in l_inf, got 8"),
     ],
 )
 def test_what_does_not_go_together_is_refused(model, data, change: dict, words: str) -> None:

@@ -166,7 +166,7 @@ def test_a_step_has_its_length_however_small_the_gradient(norm) -> None:
 
 @pytest.mark.parametrize("radius", [0.0, -1.0, math.inf, math.nan])
 def test_budget_refuses_impossible_radii(radius) -> None:
-    with pytest.raises(UserError, match=r"radius is .*finite and > 0"):
+    with pytest.raises(UserError, match=r"radius must be finite and greater than 0"):
         Budget("inf", radius)
 
 
@@ -178,10 +178,10 @@ def test_budget_refuses_unknown_norms() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"steps": -1}, "steps >= 0"),
-        ({"step_size": 0.0}, "step_size > 0"),
+        ({"steps": -1}, "steps must be at least 0"),
+        ({"step_size": 0.0}, "step_size greater than 0, got 1 and 0"),
         ({"batch_dims": 2}, "batch_dims"),
-        ({"clamp": (0.0, 1.0)}, "leaves"),
+        ({"clamp": (0.0, 1.0)}, "x must lie in"),
         ({"objective": lambda z: z.sum()}, "reduction='none'"),
     ],
 )

@@ -116,5 +116,5 @@ def test_what_attacks_refuse() -> None:
         Attack(Budget("inf", 0.1), 3, 1.0, loss="hinge")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="steps must be a non-negative integer, got -1"):
         Attack(Budget("inf", 0.1), -1, 1.0)
-    with pytest.raises(UserError, match="loss dlr with 2 classes: it needs 3"):
+    with pytest.raises(UserError, match="loss must be cw for fewer than 3 classes, got dlr with 2"):
         Goal(Threshold(), torch.rand(2, 1, 8, 8), torch.tensor([0, 1]), "dlr")(torch.rand(2, 1, 8, 8))

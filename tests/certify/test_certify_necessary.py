@@ -121,10 +121,10 @@ def test_one_label_never_collides() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"points": np.zeros((2, 4))}, "points have shape (2, 4): need (N, 3)"),
-        ({"labels": np.zeros(3)}, "labels have shape (3,): need one label for each of the 2 points"),
-        ({"radius": np.nan}, "radius is nan: it must be finite and >= 0"),
-        ({"radius": -1.0}, "radius is -1.0"),
+        ({"points": np.zeros((2, 4))}, "points must have shape (N, 3), one row of network inputs each, got (2, 4)"),
+        ({"labels": np.zeros(3)}, "labels must have shape (2,), one for each point, got (3,)"),
+        ({"radius": np.nan}, "radius must be finite and at least 0, in input units, got nan"),
+        ({"radius": -1.0}, "radius must be finite and at least 0, in input units, got -1.0"),
         ({"norm": "3"}, "norm must be one of 1, 2, inf, got '3'"),
     ],
 )

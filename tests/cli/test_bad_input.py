@@ -71,7 +71,7 @@ SIMULATE = [
     ("simulate phase-diagram --radius-ratio 0,5", "--radius-ratio must be a number like 0.5", "'0,5'"),
     ("simulate phase-diagram --signal -inf", "signal"),
     ("simulate phase-diagram --device tpu", "device"),
-    ("simulate phase-diagram --x.name nothing", "axis 'nothing'"),
+    ("simulate phase-diagram --x.name nothing", "axis must be one of "),
     ("simulate phase-diagram --engine ''", "--engine"),
     ("simulate phase-diagram --quiet=1", "--quiet"),
     ("simulate phase-diagram --preset deep", "'deep'"),
@@ -83,7 +83,7 @@ SIMULATE = [
     ("simulate phase-diagram --dask ''", "--dask"),
     ("simulate phase-transition --records 0", "records"),
     ("simulate phase-transition --stop-loss inf", "stop_loss"),
-    ("simulate training-objective --weights 0.5 nan", "adversarial_weight = nan"),
+    ("simulate training-objective --weights 0.5 nan", "adversarial_weight must be finite, got nan"),
     ("simulate dimension --dims 0", "dim"),
     ("simulate activation --odd 3 inf", "exponent"),
     ("simulate attack --trainings.0.attack ''", "--trainings.0.attack"),
@@ -230,10 +230,10 @@ MEMORIZE = [
 ]
 
 ELSEWHERE = [
-    ("CGRO_THREADS=0 simulate phase-diagram --jobs 1", "CGRO_THREADS = '0'"),
-    ("CGRO_THREADS=１ reproduce", "CGRO_THREADS = '１'"),
+    ("CGRO_THREADS=0 simulate phase-diagram --jobs 1", "CGRO_THREADS must be a positive integer, got '0'"),
+    ("CGRO_THREADS=１ reproduce", "CGRO_THREADS must be a positive integer, got '１'"),
     (f"CGRO_THREADS={BIG} check square-error", "CGRO_THREADS"),
-    ("CGRO_THREADS=1.5 train --preset digits", "CGRO_THREADS = '1.5'"),
+    ("CGRO_THREADS=1.5 train --preset digits", "CGRO_THREADS must be a positive integer, got '1.5'"),
     ("CGRO_RESULTS=file simulate phase-diagram --jobs 1", "file", "Not a directory|folder"),
     ("simulate phase-diagram --jobs 1 --results file/below", "file/below", "Not a directory"),
     ("simulate phase-diagram --jobs 1 --results /proc/nothing", "/proc/nothing"),

@@ -236,7 +236,7 @@ def test_a_checkpoint_from_a_gpu_is_evaluated_here(cgro, trained: Path) -> None:
     record = found.record | {"config": found.record["config"] | {"device": "cuda"}}
     Checkpoint(found.tensors, record).save(path)
     assert "PGD-20" in cgro("evaluate", path, "--quiet", "--images", 20, "--fast", "--device", "cpu").out
-    assert "no CUDA device" in cgro("evaluate", path, "--images", 20, "--device", "cuda").error
+    assert "torch sees no CUDA device" in cgro("evaluate", path, "--images", 20, "--device", "cuda").error
 
 
 def test_a_checkpoint_of_another_version_is_named(cgro, trained: Path) -> None:

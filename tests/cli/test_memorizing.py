@@ -263,7 +263,7 @@ def test_properties_for_other_verifiers(points: Path, tmp_path: Path, cgro: Cgro
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--radius", 5), r"radius is 5: points \d+ and \d+ with labels"),
+        (("--radius", 5), r"radius must be below .*, got 5: points \d+ and \d+ with labels"),
         (("--radius", 0.01, "--ratio", 0.5), "Arguments --radius and --ratio are not allowed together; see"),
         (("--ratio", 1.5), r"--ratio must be in \(0, 1\), got 1\.5"),
         (("--norm", 3), "--norm must be one of .*, got '3'"),
@@ -275,7 +275,7 @@ def test_properties_for_other_verifiers(points: Path, tmp_path: Path, cgro: Cgro
         (("--construction", "lipschitz", "--readout", "label"), "must be sign with construction lipschitz"),
         (("--verify", "some"), "--verify must be a non-negative integer, got 'some'"),
         (("--nodes", 0), "--nodes must be a positive integer, got '0'"),
-        (("--norm", "2", "--export", 1), "only norm 'inf' can be exported"),
+        (("--norm", "2", "--export", 1), "norm must be 'inf' for VNN-LIB"),
         (("--construction", "grid_cells", "--ratio", 0.02, "--export", 1), "exact weights, which ONNX cannot hold"),
         (("--colour", "red"), "unrecognized arguments"),
         (("--radius", "1/0"), "--radius must be a decimal such as 0.03 or a fraction such as 8/255, got '1/0'"),
@@ -334,7 +334,7 @@ def test_arrays_are_read_without_pickles(tmp_path: Path) -> None:
 
 def test_a_text_that_is_no_network_is_refused() -> None:
     for text in ("", "{}", '{"inputs": 1, "layers": [[[[[0, "1/0"]], "0"]]]}', "[]"):
-        with pytest.raises(UserError, match="text is no exact network"):
+        with pytest.raises(UserError, match="text must be an exact network"):
             ExactNetwork.from_json(text)
 
 

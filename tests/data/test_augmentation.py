@@ -60,5 +60,5 @@ def test_none_leaves_images_alone_and_impossible_sizes_are_named() -> None:
     with pytest.raises(UserError, match="pad and cutout must be at least 0 pixels, got -1 and 0"):
         Augmentation(pad=-1)
     wide = Augmentation(pad=8)
-    with pytest.raises(UserError, match="pad is 8: a reflection needs less than the 8 pixels"):
+    with pytest.raises(UserError, match="pad must be less than 8, the pixels of a side, got 8"):
         wide.apply(pixels, wide.draw(3, 8, generator()), grey=0)

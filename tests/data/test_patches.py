@@ -97,14 +97,14 @@ def test_seeds_are_reproducible_and_different() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"samples": 0}, "samples = 0: must be a positive integer"),
-        ({"patches": 1}, "patches = 1: one signal patch"),
-        ({"dim": 1}, "dim = 1: noise is orthogonal"),
-        ({"filters": -2}, "filters = -2: must be a positive integer"),
-        ({"filters": True}, "filters = True: must be a positive integer"),
+        ({"samples": 0}, "samples must be an integer of at least 1, got 0"),
+        ({"patches": 1}, "patches must be at least 2, got 1"),
+        ({"dim": 1}, "dim must be at least 2, got 1: noise is orthogonal"),
+        ({"filters": -2}, "filters must be an integer of at least 1, got -2"),
+        ({"filters": True}, "filters must be an integer of at least 1, got True"),
         ({"seed": -1}, "seed must be a non-negative integer, got -1"),
         ({"seed": 0.5}, "seed must be a non-negative integer, got 0.5"),
-        ({"samples": 30}, "dim = 20 is below the 30 noise patches"),
+        ({"samples": 30}, "dim must be at least 30, the number of noise patches, .*got 20"),
     ],
 )
 def test_bad_sizes_are_refused(change: dict[str, int], message: str) -> None:

@@ -67,11 +67,12 @@ def test_beyond_the_packing_limit_there_is_a_refusal_with_the_limits(samples: in
     with pytest.raises(UserError) as refusal:
         random_separated(samples, dim, norm, separation, seed=0)
     line = str(refusal.value)
-    assert f"the cells of [0, 1]^{dim} hold {limit} points at that l_{norm} distance, not {samples};" in line
-    assert f"give at most {limit} samples or a separation of at most" in line
+    assert line.startswith("separation must be at most ")
+    assert f"for {samples} points of [0, 1]^{dim} in l_{norm}, got " in line
+    assert line.endswith(f": lower it or draw at most {limit} points")
     # What the line offers is accepted.
     random_separated(limit, dim, norm, separation, seed=0)
-    random_separated(samples, dim, norm, float(line.rsplit(" ", 1)[1]), seed=0)
+    random_separated(samples, dim, norm, float(line.split(" ")[5]), seed=0)
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -147,7 +148,7 @@ def test_one_seed_gives_one_set_of_points(draw: Callable[[int | np.random.SeedSe
     different = draw(8)
     assert not (np.array_equal(first.points, different.points) and np.array_equal(first.labels, different.labels))
     assert not np.array_equal(draw(sequence.spawn(1)[0]).labels, first.labels)
-    with pytest.raises(UserError, match="seed = -1: must be a non-negative integer"):
+    with pytest.raises(UserError, match="seed must be a non-negative integer, got -1"):
         draw(-1)
 
 
@@ -231,46 +232,55 @@ def test_fewest_letters(samples: int, length: int) -> None:
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
-        (lambda: random_points(0, 2, seed=0), "samples = 0: must be a positive integer"),
-        (lambda: random_points(2, 1.5, seed=0), "dim = 1.5: must be a positive integer"),
-        (lambda: random_points(2, 2, classes=1, seed=0), "classes = 1: labels must differ"),
-        (lambda: random_points(2, 2, seed=1.5), "seed = 1.5: must be a non-negative integer"),
-        (lambda: random_separated(2, 0, "2", 0.1, seed=0), "dim = 0: must be"),
+        (lambda: random_points(0, 2, seed=0), "samples must be an integer of at least 1, got 0"),
+        (lambda: random_points(2, 1.5, seed=0), "dim must be an integer of at least 1, got 1.5"),
+        (lambda: random_points(2, 2, classes=1, seed=0), "classes must be an integer of at least 2, got 1"),
+        (lambda: random_points(2, 2, seed=1.5), "seed must be a non-negative integer, got 1.5"),
+        (lambda: random_separated(2, 0, "2", 0.1, seed=0), "dim must be .*got 0"),
         (lambda: random_separated(2, 2, "0", 0.1, seed=0), "norm must be .*got '0'"),
-        (lambda: random_separated(2, 2, "2", 0, seed=0), r"separation = 0: must be in \(0, infinity\)"),
-        (lambda: random_separated(2, 2, "2", math.nan, seed=0), "separation = nan: must be in"),
-        (lambda: random_separated(2, 2, "2", "1", seed=0), "separation = 1: must be in"),
+        (lambda: random_separated(2, 2, "2", 0, seed=0), "separation must be greater than 0, got 0"),
+        (lambda: random_separated(2, 2, "2", math.nan, seed=0), "separation must be finite, got nan"),
+        (lambda: random_separated(2, 2, "2", "1", seed=0), "separation must be a real number, got '1'"),
         (
             lambda: random_separated(10, 2, "inf", 0.5, seed=0),
-            r"separation = 0.5: the cells of .* hold 9 points at that l_inf distance, not 10; .* most 0.3333333333333$",
+            r"separation must be at most 0.3333333333333 for 10 points of .* in l_inf, got 0.5: .*at most 9 points$",
         ),
-        (lambda: grid_family(0, 2, 0.1), "cells_per_side = 0: must be"),
-        (lambda: grid_family(2, 1, 0.1), "dim = 1: the last coordinate only carries"),
-        (lambda: grid_family(2, 2, 0.6), r"offset = 0.6: must be in \(0, 0.5\]"),
-        (lambda: grid_family(10, 8, 0.1), r"cells_per_side\^\(dim - 1\) = 10\^7 points: must be at most 1,000,000"),
-        (lambda: grid_family(2, 2, 0.1, labelling=np.array([1, 0])), r"labelling has shape \(2,\): must be 2 values"),
-        (lambda: grid_family(2, 2, 0.1, labelling=np.ones(3)), r"labelling has shape \(3,\): must be 2 values"),
-        (lambda: packing_limit(2, "2", -1), "separation = -1: must be in"),
+        (lambda: grid_family(0, 2, 0.1), "cells_per_side must be .*got 0"),
+        (lambda: grid_family(2, 1, 0.1), "dim must be at least 2, got 1: the last coordinate only carries"),
+        (lambda: grid_family(2, 2, 0.6), r"offset must be in \(0, 0.5\], got 0.6"),
+        (lambda: grid_family(10, 8, 0.1), r"cells_per_side\^\(dim - 1\) must be at most 1,000,000 points, got 10\^7"),
+        (lambda: grid_family(2, 2, 0.1, labelling=np.array([1, 0])), "labelling must be 2 values of -1 and .1"),
+        (lambda: grid_family(2, 2, 0.1, labelling=np.ones(3)), r"labelling must be 2 values .*got shape \(3,\)"),
+        (lambda: packing_limit(2, "2", -1), "separation must be greater than 0, got -1"),
         (lambda: packing_limit(2, "p", 1), "norm must be .*got 'p'"),
-        (lambda: largest_separation(0, 2, "2"), "samples = 0: must be"),
-        (lambda: weak_coordinate(9, 1, **WEAK, seed=0), "dim = 1: one weak coordinate"),
-        (lambda: weak_coordinate(9, 3, margin=0, separation=0.1, seed=0), "margin = 0: must be"),
-        (lambda: weak_coordinate(9, 3, margin=1, separation=1, seed=0), r"separation = 1: must be in \(0, 1\)"),
-        (lambda: weak_coordinate(9, 3, **WEAK, spread=-1, seed=0), "spread = -1: must be"),
-        (lambda: weak_coordinate(9, 3, **WEAK, informative=3, seed=0), "informative = 3: must be at most dim - 1 = 2"),
-        (lambda: weak_coordinate(9, 3, **WEAK, informative=0, seed=0), "informative = 0: must be"),
-        (lambda: basis_family(0), "dim = 0: must be"),
-        (lambda: basis_family(2, -1), "extra = -1: must be a non-negative integer"),
-        (lambda: basis_family(2, True), "extra = True: must be a non-negative integer"),
-        (lambda: basis_family(2, "3"), "extra = 3: must be a non-negative integer"),
-        (lambda: random_points(True, 2, seed=0), "samples = True: must be a positive integer"),
-        (lambda: random_points(2, 2, seed=True), "seed = True: must be a non-negative integer"),
-        (lambda: random_points(2, 2, seed=None), "seed = None: must be a non-negative integer"),
-        (lambda: random_separated(2, 2, "2", np.complex128(0.1), seed=0), r"separation = \(0.1\+0j\): must be in"),
-        (lambda: random_separated(2, 2, "2", True, seed=0), "separation = True: must be in"),
-        (lambda: grid_family(2, 2, 0.1, labelling=np.array([1, -1 + 0j])), "labels are of type complex128"),
-        (lambda: grid_family(2, 2, 0.1, labelling=np.array([True, True])), "labelling holds True: must be"),
-        (lambda: grid_family(2, 2, 0.1, labelling=["a", "b"]), "labels are of type <U1"),
+        (lambda: largest_separation(0, 2, "2"), "samples must be .*got 0"),
+        (lambda: weak_coordinate(9, 1, **WEAK, seed=0), "dim must be at least 2, got 1: the weak coordinate"),
+        (lambda: weak_coordinate(9, 3, margin=0, separation=0.1, seed=0), "margin must be greater than 0, got 0"),
+        (lambda: weak_coordinate(9, 3, margin=1, separation=1, seed=0), r"separation must be in \(0, 1\), got 1"),
+        (lambda: weak_coordinate(9, 3, **WEAK, spread=-1, seed=0), "spread must be at least 0, got -1"),
+        (
+            lambda: weak_coordinate(9, 3, **WEAK, informative=3, seed=0),
+            "informative must be .* 1 to 2, got 3",
+        ),
+        (lambda: weak_coordinate(9, 3, **WEAK, informative=0, seed=0), "informative must be .*got 0"),
+        (lambda: basis_family(0), "dim must be .*got 0"),
+        (lambda: basis_family(2, -1), "extra must be a non-negative integer, got -1"),
+        (lambda: basis_family(2, True), "extra must be a non-negative integer, got True"),
+        (lambda: basis_family(2, "3"), "extra must be a non-negative integer, got '3'"),
+        (lambda: random_points(True, 2, seed=0), "samples must be an integer of at least 1, got True"),
+        (lambda: random_points(2, 2, seed=True), "seed must be a non-negative integer, got True"),
+        (lambda: random_points(2, 2, seed=None), "seed must be a non-negative integer, got None"),
+        (lambda: random_separated(2, 2, "2", np.complex128(0.1), seed=0), "separation must be a real number"),
+        (lambda: random_separated(2, 2, "2", True, seed=0), "separation must be a real number, got True"),
+        (
+            lambda: grid_family(2, 2, 0.1, labelling=np.array([1, -1 + 0j])),
+            "labels must be integers, got type complex128",
+        ),
+        (
+            lambda: grid_family(2, 2, 0.1, labelling=np.array([True, True])),
+            "labelling must be .*got True",
+        ),
+        (lambda: grid_family(2, 2, 0.1, labelling=["a", "b"]), "labels must be integers, got type <U1"),
     ],
 )
 def test_bad_arguments_are_refused(draw: Callable[[], object], message: str) -> None:

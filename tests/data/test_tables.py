@@ -224,20 +224,32 @@ def test_what_is_ambiguous_or_damaged_is_refused_in_one_line(case: str, tmp_path
         ("a.npz", written(points=np.eye(2), labels=np.arange(2))[:-30], ["not a file of points"]),
         ("a.npz", written(X=np.eye(2), y=np.arange(2)), ["holds ['X', 'y']", "points (N, D) and labels (N,)"]),
         ("a.npz", written(points=np.eye(2)), ["holds ['points']"]),
-        ("a.npz", written(points=np.eye(2) + 0j, labels=np.arange(2)), ["points are not numbers (type complex128)"]),
-        ("a.npz", written(points=np.eye(2) > 0, labels=np.arange(2)), ["points are not numbers (type bool)"]),
-        ("a.npz", written(points=np.eye(2).astype(str), labels=np.arange(2)), ["points are not numbers (type <U"]),
+        ("a.npz", written(points=np.eye(2) + 0j, labels=np.arange(2)), ["points must be real numbers", "complex128"]),
+        ("a.npz", written(points=np.eye(2) > 0, labels=np.arange(2)), ["points must be real numbers, got type bool"]),
+        ("a.npz", written(points=np.eye(2).astype(str), labels=np.arange(2)), ["points must be real numbers", "<U"]),
         ("a.npz", written(points=np.eye(2), labels=np.array([{}, 1])), ["not a file of points", "pickle"]),
         ("a.npz", written(points=np.array([[{}]]), labels=np.arange(1)), ["not a file of points", "pickle"]),
-        ("a.npz", written(points=np.eye(2), labels=np.array([0.5, 1])), ["label 0 is 0.5"]),
-        ("a.npz", written(points=np.eye(2), labels=np.array([1j, 1])), ["labels are of type complex128"]),
-        ("a.npz", written(points=np.eye(2), labels=np.array([b"a", b"b"])), ["labels are of type |S1"]),
+        (
+            "a.npz",
+            written(points=np.eye(2), labels=np.array([0.5, 1])),
+            ["labels must be integers, got 0.5 for point 0"],
+        ),
+        (
+            "a.npz",
+            written(points=np.eye(2), labels=np.array([1j, 1])),
+            ["labels must be integers, got type complex128"],
+        ),
+        ("a.npz", written(points=np.eye(2), labels=np.array([b"a", b"b"])), ["labels must be integers, got type |S1"]),
         ("a.npz", written(points=np.eye(2), labels=np.array(["a", ""])), ["label 1 is empty", "missing"]),
         ("a.npz", written(points=np.eye(2), labels=np.array(["a", "1"])), ["label 1 is '1'", "label 0 is 'a'"]),
-        ("a.npz", written(points=np.eye(2), labels=np.arange(3)), ["labels have shape (3,)"]),
-        ("a.npz", written(points=np.eye(2), labels=np.eye(2)), ["labels have shape (2, 2)"]),
-        ("a.npz", written(points=np.zeros((2, 2, 2)), labels=np.arange(2)), ["points have shape (2, 2, 2)"]),
-        ("a.npz", written(points=np.eye(2) * np.nan, labels=np.arange(2)), ["coordinate 0 of point 0 is nan"]),
+        ("a.npz", written(points=np.eye(2), labels=np.arange(3)), ["labels must have shape (2,)", "got (3,)"]),
+        ("a.npz", written(points=np.eye(2), labels=np.eye(2)), ["labels must have shape (2,)", "got (2, 2)"]),
+        (
+            "a.npz",
+            written(points=np.zeros((2, 2, 2)), labels=np.arange(2)),
+            ["points must have shape (N, D)", "got (2, 2, 2)"],
+        ),
+        ("a.npz", written(points=np.eye(2) * np.nan, labels=np.arange(2)), ["got nan at coordinate 0 of point 0"]),
         ("a.npz", written(points=np.ones((2, 1)), labels=np.arange(2)), ["points 0 and 1", "labels 0 and 1"]),
     ],
 )
@@ -337,13 +349,13 @@ def test_what_memory_cannot_hold_is_refused_before_it_is_read(tmp_path: Path, mo
     with pytest.raises(UserError, match=r"a.npz, points of shape \(900, 900\), would need .* of memory"):
         read(tmp_path, written(points=np.zeros((900, 900)), labels=np.arange(900)), name="a.npz")
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"total": 100_000})())
-    with pytest.raises(UserError, match=r"a.csv: what is packed with gzip, .* would need .* of memory"):
+    with pytest.raises(UserError, match=r"a.csv: its gzip content, .* would need .* of memory"):
         read(tmp_path, gzip.compress(b"1,0\n2,1\n" * 10_000))
 
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no /dev/zero")
 def test_a_device_is_no_file() -> None:
-    with pytest.raises(UserError, match="/dev/zero: it is no file, but a device"):
+    with pytest.raises(UserError, match="/dev/zero: it is a device or a socket, not a file"):
         read_table("/dev/zero")
 
 

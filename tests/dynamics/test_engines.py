@@ -179,12 +179,12 @@ def test_both_engines_record_the_same_trajectory() -> None:
 
 
 def test_gram_engine_refuses_attacks_that_leave_the_set() -> None:
-    with pytest.raises(UserError, match="attack = 'pgd-l2': the gram engine knows transfer and worst"):
+    with pytest.raises(UserError, match="attack must be transfer or worst with engine gram, got 'pgd-l2'"):
         _engine(replace(BASE, attack="pgd-l2"))
 
 
 def test_direct_engine_refuses_draws_without_patches() -> None:
-    with pytest.raises(UserError, match="sampling = 'gram': the direct engine needs the patches"):
+    with pytest.raises(UserError, match="sampling must be vectors or auto with engine direct"):
         DirectEngine(Runs((replace(BASE, sampling="gram"),), (0,)))
 
 

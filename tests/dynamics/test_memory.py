@@ -244,9 +244,9 @@ def test_training_beyond_memory_is_refused_from_python(change: dict[str, Any], o
 @pytest.mark.parametrize("name", ["samples", "patches", "dim", "filters", "steps"])
 def test_sizes_that_no_number_counts_are_refused(name: str) -> None:
     text = refusal_at_once(lambda: PatchSetting(**{name: 10**400}))
-    assert text == f"{name} is too large: it must be at most 9,007,199,254,740,992; give a smaller one"
+    assert text == f"{name} must be at most 9,007,199,254,740,992, got a larger number"
     assert refusal_at_once(lambda: PatchSetting(**{name: True})).startswith(
-        f"{name} = True: must be a positive integer"
+        f"{name} must be an integer of at least 1, got True"
     )
 
 

@@ -76,10 +76,10 @@ def test_margins_are_those_of_the_network_on_its_signal_patch() -> None:
 
 
 def test_the_gram_engine_refuses_it() -> None:
-    with pytest.raises(UserError, match="activation is a function: the gram engine knows odd and relu"):
+    with pytest.raises(UserError, match="activation must be odd or relu with engine gram, got a function"):
         cgro.train_patches(replace(SMALL, activation=cubic), range(1))
 
 
 def test_what_is_no_activation_is_refused() -> None:
-    with pytest.raises(UserError, match="activation = 'tanh': must be one of odd, relu"):
+    with pytest.raises(UserError, match="activation must be one of odd, relu, got 'tanh'"):
         PatchSetting(activation="tanh")  # type: ignore[arg-type]

@@ -69,8 +69,8 @@ def test_a_value_out_of_range_is_named(name: str, data: st.DataObject) -> None:
         PatchSetting(**{name: value})
     text = str(caught.value)
     shown = repr(value) if isinstance(value, str) else str(value)
-    assert text.startswith(f"{name} = {shown}: must be ")
-    assert re.search(r"give \w+ [>=<]+ \d|one of \w+, \w+", text)
+    assert text.startswith(f"{name} must be ")
+    assert text.replace(",", "").endswith(f" got {shown}".replace(",", "")) or "did you mean" in text
 
 
 def test_every_field_has_a_test_of_its_range() -> None:
@@ -81,7 +81,7 @@ def test_every_field_has_a_test_of_its_range() -> None:
 @pytest.mark.parametrize("value", [2.5, "3", None, math.nan])
 def test_a_size_is_an_integer(name: str, value: Any) -> None:
     text = refusal(lambda: PatchSetting(**{name: value}))
-    assert text == f"{name} = {value}: must be a positive integer; give {name} >= 1"
+    assert text == f"{name} must be an integer of at least 1, got {value!r}"
 
 
 @pytest.mark.parametrize("name", [*POSITIVE, "exponent", "radius_ratio", "adversarial_weight", "stop_loss"])
@@ -127,9 +127,11 @@ def test_the_ends_of_a_range_belong_to_it(change: dict[str, float]) -> None:
 
 def test_one_patch_and_one_dimension_are_too_few() -> None:
     assert refusal(lambda: PatchSetting(patches=1)) == (
-        "patches = 1: one signal patch and at least one noise patch; give patches >= 2"
+        "patches must be at least 2, got 1: one carries the signal, the others noise"
     )
-    assert refusal(lambda: PatchSetting(dim=1)) == "dim = 1: noise is orthogonal to the signal direction; give dim >= 2"
+    assert refusal(lambda: PatchSetting(dim=1)) == (
+        "dim must be at least 2, got 1: noise is orthogonal to the signal direction"
+    )
 
 
 @given(samples=st.integers(1, 50), patches=st.integers(2, 6), dim=st.integers(2, 300))
@@ -140,8 +142,8 @@ def test_a_gram_draw_needs_as_many_dimensions_as_noise_patches(samples: int, pat
         return
     text = refusal(lambda: PatchSetting(samples=samples, patches=patches, dim=dim, sampling="gram"))
     assert text == (
-        f"dim = {dim} is below the {count} noise patches (samples x (patches - 1)): sampling 'gram' needs "
-        f"dim >= {count}; use sampling 'vectors' or 'auto', or raise dim"
+        f"dim must be at least {count}, the number of noise patches, for sampling 'gram', got {dim}: raise dim or "
+        "use sampling 'vectors' or 'auto'"
     )
     assert text == refusal(lambda: draw_gram(0, samples=samples, patches=patches, dim=dim, filters=1))
 
@@ -152,8 +154,8 @@ def test_a_gram_draw_needs_as_many_dimensions_as_noise_patches(samples: int, pat
 )
 def test_the_draws_refuse_the_same_sizes(draw: Callable[..., object], name: str, value: int) -> None:
     text = refusal(lambda: draw(0, **{"samples": 2, "patches": 2, "dim": 9, "filters": 2, name: value}))
-    assert text.startswith(f"{name} = {value}: ")
-    assert f"give {name} >= " in text
+    assert text.startswith(f"{name} must be ")
+    assert f"at least {1 if name in ('samples', 'filters') or value < 1 else 2}, got {value}" in text
 
 
 def test_numpy_integers_are_sizes() -> None:
@@ -186,19 +188,19 @@ def test_the_shape_is_all_but_scales_and_dimension() -> None:
 
 def test_an_unknown_engine() -> None:
     runs = Runs((TINY,), (0,))
-    assert refusal(lambda: make_engine("grim", runs, "cpu")) == "engine = 'grim': must be gram or direct"  # type: ignore[arg-type]
+    assert refusal(lambda: make_engine("grim", runs, "cpu")) == "engine must be gram or direct, got 'grim'"  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["pgd-l2", "pgd-linf"])
 def test_the_gram_engine_stays_inside_the_set(name: Any) -> None:
     text = refusal(lambda: GramEngine(Runs((replace(TINY, attack=name),), (0,))))
-    assert text.startswith(f"attack = '{name}': the gram engine knows transfer and worst")
+    assert text.startswith(f"attack must be transfer or worst with engine gram, got '{name}'")
     assert "use --engine direct" in text
 
 
 def test_the_direct_engine_needs_vectors_of_one_dimension() -> None:
     text = refusal(lambda: DirectEngine(Runs((replace(TINY, sampling="gram"),), (0,))))
-    assert text == "sampling = 'gram': the direct engine needs the patches; use sampling vectors or auto"
+    assert text == "sampling must be vectors or auto with engine direct, which needs the patches, got 'gram'"
     with pytest.raises(ValueError, match="runs of one dimension"):
         DirectEngine(Runs((TINY, replace(TINY, dim=9)), (0, 0)))
 
@@ -206,7 +208,7 @@ def test_the_direct_engine_needs_vectors_of_one_dimension() -> None:
 @pytest.mark.parametrize("count", [1, 0, -5])
 def test_the_first_and_the_last_step_are_records(count: int) -> None:
     text = refusal(lambda: record_steps(10, count))
-    assert text == f"records = {count}: the first and the last step are always recorded; give records >= 2"
+    assert text == f"records must be an integer of at least 2, got {count}"
 
 
 @given(steps=st.integers(1, 10**7), count=st.integers(2, 300))
@@ -220,7 +222,7 @@ def test_recorded_steps(steps: int, count: int) -> None:
 
 def test_test_samples_must_be_positive() -> None:
     text = refusal(lambda: train(Runs((TINY,), (0,)), test_samples=0))
-    assert text == "test_samples = 0: must be a positive integer; give test_samples >= 1"
+    assert text == "test_samples must be an integer of at least 1, got 0"
 
 
 # Axes
@@ -251,25 +253,25 @@ def test_a_size_takes_distinct_integers() -> None:
     [
         (
             ("radius_ration", 0, 1, 3),
-            "axis 'radius_ration': unknown; did you mean radius_ratio? choose one of samples, ",
+            r"axis must be one of samples, .*got 'radius_ration'; did you mean radius_ratio",
         ),
-        (("steps", 1, 2, 3), "axis 'steps': unknown; "),
-        (("zzz", 1, 2, 3), "axis 'zzz': unknown; choose one of samples, "),
-        (("signal", 1, 2, 1), "axis signal: count = 1; give at least 2 values"),
-        (("signal", 2, 2, 3), "axis signal: low = 2 and high = 2; give low < high"),
-        (("signal", math.nan, 2, 3), "axis signal: low = nan and high = 2; give low < high"),
-        (("signal", 1, math.nan, 3), "axis signal: low = 1 and high = nan; give low < high"),
-        (("signal", 0, 2, 3, True), "axis signal: low = 0 on a logarithmic axis; give low > 0 or make the axis linear"),
-        (("signal", 0, 2, 3), "signal = 0: must be a finite number > 0; give signal > 0"),
-        (("signal", 1, math.inf, 3), "axis signal: inf is not a value; give finite low and high"),
-        (("samples", 1, math.inf, 3), "axis samples: inf is not a value; give finite low and high"),
-        (("radius_ratio", -math.inf, 1, 3), "axis radius_ratio: -inf is not a value; give finite low and high"),
-        (("samples", 0, 5, 3), "samples = 0: must be a positive integer; give samples >= 1"),
-        (("adversarial_weight", 0, 2, 3), "adversarial_weight = 2: must be a finite number >= 0 and <= 1; "),
+        (("steps", 1, 2, 3), "axis must be one of samples, .*got 'steps'"),
+        (("zzz", 1, 2, 3), "axis must be one of samples, .*got 'zzz'$"),
+        (("signal", 1, 2, 1), "count of axis signal must be at least 2, got 1"),
+        (("signal", 2, 2, 3), "low of axis signal must be below high, got 2 and 2"),
+        (("signal", math.nan, 2, 3), "low of axis signal must be below high, got nan and 2"),
+        (("signal", 1, math.nan, 3), "low of axis signal must be below high, got 1 and nan"),
+        (("signal", 0, 2, 3, True), "low of axis signal must be greater than 0, got 0, unless the axis is linear"),
+        (("signal", 0, 2, 3), "signal must be greater than 0, got 0"),
+        (("signal", 1, math.inf, 3), "low and high of axis signal must be finite, got inf"),
+        (("samples", 1, math.inf, 3), "low and high of axis samples must be finite, got inf"),
+        (("radius_ratio", -math.inf, 1, 3), "low and high of axis radius_ratio must be finite, got -inf"),
+        (("samples", 0, 5, 3), "samples must be an integer of at least 1, got 0"),
+        (("adversarial_weight", 0, 2, 3), r"adversarial_weight must be in \[0, 1\], got 2"),
     ],
 )
 def test_an_axis_out_of_range(arguments: tuple[Any, ...], message: str) -> None:
-    assert refusal(lambda: Axis(*arguments)).startswith(message)
+    assert re.match(message, refusal(lambda: Axis(*arguments)))
 
 
 def test_an_unknown_axis_without_values() -> None:
@@ -310,7 +312,8 @@ def test_experiments_name_the_size_that_was_given_and_the_smallest_one(
 ) -> None:
     text = refusal(lambda: replace(find_all("experiment")[name].Config.quick(), **{field: value}))
     called, given = field.removeprefix("fixed_"), min(value) if isinstance(value, tuple) else value
-    assert text == f"{called} = {given}: must be an integer of at least {low}; give {called} >= {low}"
+    least = f"an integer of at least {low}" if low else "a non-negative integer"
+    assert text == f"{called} must be {least}, got {given}"
 
 
 @pytest.mark.parametrize(
@@ -324,19 +327,23 @@ def test_experiments_name_the_size_that_was_given_and_the_smallest_one(
 )
 def test_experiments_with_nothing_to_compute_are_refused(name: str, field: str) -> None:
     text = refusal(lambda: replace(find_all("experiment")[name].Config.quick(), **{field: ()}))
-    assert text == f"{field}: none are given, so there is nothing to compute; give one or more"
+    assert text == f"{field} must be one or more, got none: there is nothing to compute"
 
 
 def test_an_axis_may_be_left_out_but_not_all() -> None:
     quick = find_all("experiment")["coverage"].Config.quick()
     assert {axis for axis, *_ in replace(quick, samples=(), dims=()).places} == {"radius"}
     text = refusal(lambda: replace(quick, samples=(), dims=(), radii=()))
-    assert text.startswith("samples, dims and radii: none are given")
+    assert text.startswith("samples, dims and radii must be one or more, got none")
 
 
 @pytest.mark.parametrize(
     ("ratios", "message"),
-    [((), "ratios are []: "), ((math.nan,), "ratios are [nan]: "), ((1.0, 7.0), "ratios end at 7: at radius 0.15 ")],
+    [
+        ((), "ratios must be one or more, positive and increasing, got []"),
+        ((math.nan,), "ratios must be one or more, positive and increasing, got [nan]"),
+        ((1.0, 7.0), "ratios must be at most 6.667 at radius 0.15, "),
+    ],
 )
 def test_radii_at_which_flatness_cannot_be_measured_are_refused_before_training(
     ratios: tuple[float, ...], message: str
@@ -352,23 +359,41 @@ def test_experiments_refuse_counts_that_are_not_positive(name: str, field: str, 
     config = find_all("experiment")[name].Config.quick()
     if hasattr(config, field):
         text = refusal(lambda: replace(config, **{field: value}))
-        assert text.startswith((f"{field} = {value}: ", f"{field} is {value}: ", f"{field} must be "))
+        assert text.startswith(f"{field} must be ")
         assert str(value) in text
+
+
+@pytest.mark.parametrize("name", find_all("experiment"))
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("records", 0, "records must be an integer of at least 2, got 0"),
+        ("device", "gpu 0", "device must be one of auto, cpu, cuda, got 'gpu 0'"),
+    ],
+)
+def test_no_cell_is_needed_to_refuse_records_and_devices(name: str, field: str, value: Any, message: str) -> None:
+    config = find_all("experiment")[name].Config.quick()
+    if hasattr(config, field):
+        assert refusal(lambda: replace(config, **{field: value})) == message
 
 
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("activation", {"odd": (1.5,)}, "exponent = 1.5: must be "),
-        ("activation", {"odd": (), "relu": ()}, "activations = 0: must be "),
-        ("dimension", {"dims": ()}, "dims = 0: must be "),
-        ("dimension", {"dims": (100, 1)}, "dim = 1: "),
-        ("training-objective", {"weights": ()}, "weights = 0: must be "),
-        ("training-objective", {"weights": (0.5, 1.5)}, "adversarial_weight = 1.5: must be "),
-        ("attack", {"trainings": ()}, "trainings = 0: must be "),
-        ("attack", {"trainings": (attack.Training("worst", -0.1),)}, "radius_ratio = -0.1: must be "),
-        ("attack", {"setting": PatchSetting(sampling="gram", dim=120)}, "sampling = 'gram': PGD needs the patches "),
-        ("phase-diagram", {"y": phase_diagram.Axis("radius_ratio", 0, 1, 2)}, "axes x and y are both radius_ratio; "),
+        ("activation", {"odd": (1.5,)}, "exponent must be at least 2, got 1.5"),
+        ("activation", {"odd": (), "relu": ()}, "activations must be "),
+        ("dimension", {"dims": ()}, "dims must be "),
+        ("dimension", {"dims": (100, 1)}, "dim must be at least 2, got 1"),
+        ("training-objective", {"weights": ()}, "weights must be "),
+        ("training-objective", {"weights": (0.5, 1.5)}, "adversarial_weight must be in [0, 1], got 1.5"),
+        ("attack", {"trainings": ()}, "trainings must be "),
+        ("attack", {"trainings": (attack.Training("worst", -0.1),)}, "radius_ratio must be at least 0, got -0.1"),
+        ("attack", {"setting": PatchSetting(sampling="gram", dim=120)}, "sampling must be vectors, got 'gram'"),
+        (
+            "phase-diagram",
+            {"y": phase_diagram.Axis("radius_ratio", 0, 1, 2)},
+            "axes x and y must differ, got ",
+        ),
     ],
 )
 def test_experiments_refuse_values_of_their_own(name: str, change: dict[str, Any], message: str) -> None:
@@ -389,14 +414,16 @@ def test_threads_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
 def test_threads_must_be_a_positive_integer(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CGRO_THREADS", value)
     text = refusal(machine.available_cores)
-    assert text == f"CGRO_THREADS = {value!r}: must be a positive integer; set it so or unset it"
+    assert text == f"CGRO_THREADS must be a positive integer, got {value!r}: change or unset it"
 
 
 def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.resolve_device("cpu") == torch.device("cpu")
-    assert refusal(lambda: machine.resolve_device("tpu")) == "device = 'tpu': must be auto, cpu or cuda"
+    assert refusal(lambda: machine.resolve_device("gpu 0")) == "device must be one of auto, cpu, cuda, got 'gpu 0'"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert machine.resolve_device("auto") == torch.device("cpu")
-    assert refusal(lambda: machine.resolve_device("cuda")).startswith("device = 'cuda': no CUDA device is visible")
+    assert refusal(lambda: machine.resolve_device("cuda")) == (
+        "device must be cpu or auto, got 'cuda': torch sees no CUDA device"
+    )
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert machine.resolve_device("auto") == machine.resolve_device("cuda") == torch.device("cuda")

@@ -53,10 +53,10 @@ def test_weights_get_no_gradient() -> None:
 @pytest.mark.parametrize(
     ("radii", "pixel", "words"),
     [
-        ([], 0.5, "give one or more"),
+        ([], 0.5, "radii must be one or more"),
         ([0.2, 0.1], 0.5, "increasing"),
-        ([-0.1], 0.5, "from 0 on"),
-        ([0.1], 255.0, "pixels must lie in [0, 1]"),
+        ([-0.1], 0.5, "at least 0 and increasing"),
+        ([0.1], 255.0, "images must lie in [0, 1]"),
     ],
 )
 def test_bad_input_is_one_line(radii: list[float], pixel: float, words: str) -> None:

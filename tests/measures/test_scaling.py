@@ -16,9 +16,9 @@ X = np.array([1.0, 2.0, 4.0, 8.0])
     [
         (X, np.array([1.0, 2.0, np.inf, 3.0]), 0.95, "positive and finite"),
         (X, np.array([1.0, 2.0, np.nan, 3.0]), 0.95, "positive and finite"),
-        (X, X[:3], 0.95, "x has shape (4,), y (3,)"),
-        (X[:, None], X[:, None], 0.95, "x has shape (4, 1)"),
-        (X, np.array(["1", "2", "3", "4"]), 0.95, "y are not numbers"),
+        (X, X[:3], 0.95, "x and y must have one shape (n,), got (4,) and (3,)"),
+        (X[:, None], X[:, None], 0.95, "x and y must have one shape (n,), got (4, 1)"),
+        (X, np.array(["1", "2", "3", "4"]), 0.95, "y must be real numbers"),
         (X, X, 95.0, "confidence must be in (0, 1), got 95.0"),
         (X, X, np.nan, "confidence must be finite"),
     ],

@@ -98,8 +98,11 @@ def test_more_candidates_exceed_more_often(candidates: int) -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: memorization(np.ones((2, 3), bool), np.ones((2, 4), bool)), "mask has shape (2, 3)"),
-        (lambda: influence(np.ones((2, 3), bool), np.ones((3, 4), bool)), "masks of 2 models"),
+        (
+            lambda: memorization(np.ones((2, 3), bool), np.ones((2, 4), bool)),
+            "must have one shape",
+        ),
+        (lambda: influence(np.ones((2, 3), bool), np.ones((3, 4), bool)), "must be of the same models, got 2"),
         (lambda: standard_error(1.5, 10, 0.7), "probability must be in [0, 1], got 1.5"),
         (lambda: standard_error(0.5, 10, 1.0), "ratio must be in (0, 1), got 1.0"),
         (lambda: exceeds_by_chance(0.1, 0.5, 1, 0.7), "none with or none without"),

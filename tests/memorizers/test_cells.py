@@ -103,7 +103,7 @@ def test_a_radius_beyond_the_cells_is_refused() -> None:
     points, labels = cloud(10, 2, 2, 0)
     limit = fit_grid(LabelledPoints(points, labels)).largest_radius
     for radius in (limit * (1 + 1e-15), limit * 2):
-        with pytest.raises(UserError, match=r"radius is .*: cells of a grid hold these balls below"):
+        with pytest.raises(UserError, match=r"radius must be below .* for balls to fit into cells"):
             memorize(points, labels, "inf", radius, construction="grid_cells")
     # Close to the limit the step of the floor network is steep, and still exact.
     m = memorize(points, labels, "inf", limit * (1 - 1e-12), construction="grid_cells")

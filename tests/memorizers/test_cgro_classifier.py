@@ -157,12 +157,15 @@ def test_a_torch_network_may_be_the_clean_one() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"clean": gaussian_network([3, 1], 0)}, "clean network takes 3 inputs, points have 4"),
-        ({"clean": gaussian_network([4, 2], 0), "labels": [0, 1, 2, 0]}, "labels are 0 to 2: a clean network with 2"),
-        ({"clean": gaussian_network([4, 1], 0), "labels": [0, 1, 0, 1]}, "one output reads -1 and"),
+        ({"clean": gaussian_network([3, 1], 0)}, "clean network must take 4 inputs, as the points have, got 3"),
+        (
+            {"clean": gaussian_network([4, 2], 0), "labels": [0, 1, 2, 0]},
+            "labels must be 0 to 1 for a clean",
+        ),
+        ({"clean": gaussian_network([4, 1], 0), "labels": [0, 1, 0, 1]}, "labels must be -1 and"),
         ({"clean": gaussian_network([4, 1], 0), "shell": 9.0}, "shell must be .*got 9"),
         ({"clean": gaussian_network([4, 1], 0), "shell": 0.0}, "shell must be .*got 0"),
-        ({"clean": nn.Sequential(nn.Linear(4, 1), nn.Sigmoid())}, "module model.1 is a Sigmoid"),
+        ({"clean": nn.Sequential(nn.Linear(4, 1), nn.Sigmoid())}, "module model.1 must be .*got Sigmoid"),
     ],
 )
 def test_what_does_not_fit_is_refused(options: dict, message: str) -> None:
@@ -250,10 +253,11 @@ def test_clean_training_leaves_images_alone() -> None:
 
 def test_a_radius_that_images_do_not_admit_is_refused() -> None:
     with pytest.raises(
-        UserError, match=r"radius is 0\.4: points \d+ and \d+ with labels \d and \d are .* apart in l_inf"
+        UserError,
+        match=r"radius must be below .*, got 0\.4: points .* with labels \d and \d are .* apart in l_inf",
     ):
         certified_cgro.run(certified_cgro.Config(samples=200, radius=0.4, epochs=1, width=1))
     with pytest.raises(UserError, match=r"radius must be .*got 8"):
         certified_cgro.Config(radius=8)
-    with pytest.raises(UserError, match=r"radius is 0\.25, shell 0\.02, separation 0\.5"):
+    with pytest.raises(UserError, match=r"radius, shell and separation must be .*got 0\.25, 0\.02 and 0\.5"):
         cgro_construction.Config(radius=0.25)

@@ -86,9 +86,9 @@ def test_signals_keep_their_size_through_the_blocks() -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: wide_resnet(3, 32, 10, depth=27), "depth is 27"),
+        (lambda: wide_resnet(3, 32, 10, depth=27), "depth must be 6 n + 4 for a wide residual network"),
         (lambda: preact_resnet18(3, 8, 10), "images of 3 x 8 x 8"),
-        (lambda: LeNet(1, 2, 10), "size is 2"),
+        (lambda: LeNet(1, 2, 10), "size must be at least 4 and width at least 1, got 2"),
     ],
 )
 def test_bad_sizes_are_one_line(call: Callable[[], nn.Module], words: str) -> None:

@@ -92,7 +92,7 @@ def test_damaged_and_foreign_files_are_refused_in_one_line(tmp_path) -> None:
         ({}, [[1, 2], 3], "holds no network"),
         ({"0.bias": None}, [[1, 2]], "holds no network"),
         ({"0.weight": None}, [[1, 2]], "holds no network"),
-        ({"0.weight": np.ones((1, 2), np.complex64)}, [[1, 2]], "weights of layer 1 are not numbers"),
+        ({"0.weight": np.ones((1, 2), np.complex64)}, [[1, 2]], "weights of layer 1 must be real numbers"),
         ({"0.weight": None, "0.indices": np.array([9], np.int32)}, [[1, 2]], "holds no network"),
     ],
 )
@@ -270,16 +270,16 @@ def test_the_property_is_that_the_label_is_not_read(readout, outputs) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"norm": "2"}, "norm is '2': VNN-LIB properties are boxes; only norm 'inf' can be exported"),
-        ({"norm": "1"}, "norm is '1'"),
+        ({"norm": "2"}, "norm must be 'inf' for VNN-LIB, whose properties are boxes, got '2'"),
+        ({"norm": "1"}, "norm must be 'inf' for VNN-LIB, whose properties are boxes, got '1'"),
         ({"norm": "oo"}, "norm must be one of 1, 2, inf, got 'oo'"),
-        ({"label": 0}, "the sign reads -1 and +1"),
-        ({"radius": np.nan}, "radius is nan"),
-        ({"radius": -1.0}, "radius is -1.0"),
-        ({"point": np.array([np.nan])}, "point of shape (1,): need one row of finite coordinates"),
-        ({"point": np.zeros((1, 2))}, "point of shape (1, 2)"),
-        ({"point": np.zeros(2, complex)}, "point coordinates are not numbers (type complex128)"),
-        ({"point": ["1_0", "2"]}, "point coordinates are not numbers (type <U3)"),
+        ({"label": 0}, "labels must be -1 and +1 for readout sign"),
+        ({"radius": np.nan}, "radius must be finite and at least 0, in input units, got nan"),
+        ({"radius": -1.0}, "radius must be finite and at least 0, in input units, got -1.0"),
+        ({"point": np.array([np.nan])}, "point must be one row of finite coordinates, got shape (1,)"),
+        ({"point": np.zeros((1, 2))}, "point must be one row of finite coordinates, got shape (1, 2)"),
+        ({"point": np.zeros(2, complex)}, "point coordinates must be real numbers, got type complex128"),
+        ({"point": ["1_0", "2"]}, "point coordinates must be real numbers, got type <U3"),
         ({"radius": "0.1"}, "radius must be a real number, got '0.1'"),
     ],
 )
@@ -307,7 +307,7 @@ def test_a_set_is_written_whole_or_not_at_all(tmp_path, monkeypatch) -> None:
     for arguments in (("2", 0.1), ("inf", -1.0)):
         with pytest.raises(UserError):
             to_vnnlib_set(tmp_path / "other", network, x, y, *arguments, readout="argmax")
-    with pytest.raises(UserError, match=re.escape("there are 10 labels: need (N, 3) and N")):
+    with pytest.raises(UserError, match=re.escape("points must have shape (N, 3) with N labels, got")):
         to_vnnlib_set(tmp_path / "other", network, x, y[1:], "inf", 0.1, readout="argmax")
     monkeypatch.setattr(files.os, "rename", lambda *_: (_ for _ in ()).throw(OSError("disk")))
     with pytest.raises(StorageError, match="disk"):

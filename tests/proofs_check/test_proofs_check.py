@@ -101,7 +101,7 @@ def test_slack_of_an_identity_is_infinite() -> None:
 
 def test_shattering_and_vc_dimension_stay_within_their_hypothesis(monkeypatch: pytest.MonkeyPatch) -> None:
     """rho <= sqrt(1 - 1/D): beyond it the count of shattered points is false."""
-    with pytest.raises(UserError, match=r"hypothesis 'rho <= sqrt\(1 - 1/D\)' is not met"):
+    with pytest.raises(UserError, match=r"hypothesis 'rho <= sqrt\(1 - 1/D\)' must hold"):
         CLAIMS["shattering"].require(CLAIMS["shattering"].parameters | {"dim": 2, "ratio": 0.9})
     assert "sqrt(1 - 1/D)" in CLAIMS["shattering"].statement
     seen: list[tuple[int, int, float]] = []

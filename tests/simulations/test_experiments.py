@@ -105,7 +105,7 @@ def test_attack_judges_each_training_by_each_attack() -> None:
 
 
 def test_attack_refuses_draws_without_patches() -> None:
-    with pytest.raises(UserError, match="sampling = 'gram': PGD needs the patches"):
+    with pytest.raises(UserError, match="sampling must be vectors, got 'gram': PGD needs the patches"):
         attack.Config(setting=PatchSetting(dim=400, sampling="gram"))
 
 

@@ -82,16 +82,19 @@ def test_the_phases_come_in_order() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: width_sweep.Config(widths=(2,)), "widths are .2.: need two or more"),
-        (lambda: width_sweep.Config(widths=(4, 2)), "need two or more that increase"),
+        (lambda: width_sweep.Config(widths=(2,)), "widths must be two or more, positive and increasing, got .2."),
+        (lambda: width_sweep.Config(widths=(4, 2)), "widths must be two or more, positive and increasing"),
         (lambda: width_sweep.Config(seeds=0), "seeds must be an integer of at least 1, got 0"),
-        (lambda: width_sweep.Config(widths=(0, 1)), "need two or more that increase from above 0"),
-        (lambda: flatness.Config(TrainingConfig(norm="2", radius=0.5)), "norm is '2': flatness is measured in l_inf"),
-        (lambda: flatness.Config(ratios=(0.0, 1.0)), "ratios are"),
-        (lambda: flatness.Config(at_epochs=(5, 50)), "increase within 1 to 40"),
+        (lambda: width_sweep.Config(widths=(0, 1)), "widths must be two or more, positive and increasing"),
+        (
+            lambda: flatness.Config(TrainingConfig(norm="2", radius=0.5)),
+            "norm must be inf, .*got '2'",
+        ),
+        (lambda: flatness.Config(ratios=(0.0, 1.0)), "ratios must be one or more, positive and increasing"),
+        (lambda: flatness.Config(at_epochs=(5, 50)), "increasing within 1 to 40"),
         (lambda: flatness.Config(search_steps=0), "search_steps must be at least 1, got 0"),
         (lambda: image_phases.Config(points=2), "points must be .*got 2"),
-        (lambda: image_phases.Config(TrainingConfig(samples=None)), "samples is None, all: some must be left"),
+        (lambda: image_phases.Config(TrainingConfig(samples=None)), "samples must be given, got None"),
         (lambda: image_phases.Config(TrainingConfig(label_noise=0.1)), "label_noise must be .*got 0.1"),
         (lambda: robust_overfitting.Config(TrainingConfig(held_out=0)), "to choose the best checkpoint by"),
         (lambda: robust_overfitting.Config(seeds=0), "seeds must be an integer of at least 1, got 0"),
@@ -119,5 +122,5 @@ def test_narrow_networks_train_if_the_radius_rises() -> None:
 
 def test_the_phases_need_images_that_are_left() -> None:
     config = image_phases.Config(replace(image_phases.Config.quick().training, samples=1190), seeds=1)
-    with pytest.raises(UserError, match="samples is 1190, which leaves 11 images: 50 or more are needed"):
+    with pytest.raises(UserError, match=r"samples must leave at least 50 images, .*got 1190, which leaves 11"):
         image_phases.run(config)

@@ -101,9 +101,9 @@ def test_own_arrays_may_be_rectangular_with_an_own_model() -> None:
     config = replace(OWN, samples=None, held_out=10)
     found = cgro.train(config, model=linear((3, 5, 9), 2), **parts)
     assert (found.curves.attrs["train_images"], found.curves.attrs["test_images"]) == (60, 20)
-    with pytest.raises(UserError, match="images are 5 x 9: model small-cnn takes square ones"):
+    with pytest.raises(UserError, match="images must be square for model small-cnn, got 5 x 9"):
         cgro.train(config, **parts)
-    with pytest.raises(UserError, match="images are 5 x 9: augmentation needs square ones"):
+    with pytest.raises(UserError, match="images must be square to be augmented, got 5 x 9"):
         cgro.train(replace(config, augmentation="crop"), model=linear((3, 5, 9), 2), **parts)
 
 
@@ -162,17 +162,17 @@ def test_probabilities_of_the_attack_are_not_of_the_weights() -> None:
 @pytest.mark.parametrize(
     ("config", "parts", "words"),
     [
-        (OWN, {}, "data is 'own': own, and it alone, goes with arrays"),
-        (CONFIG, digits(), "data is 'digits': own, and it alone, goes with arrays"),
+        (OWN, {}, "data must be 'own' with arrays .*got 'own'"),
+        (CONFIG, digits(), "data must be 'own' with arrays .*got 'digits'"),
         (OWN, {"train_set": digits()["train_set"]}, "give both train_set and test_set"),
         (replace(OWN, samples=5000), digits(), "samples must be .*got 5000"),
         (replace(OWN, held_out=1195), digits(), "held_out must be .*got 1195"),
-        (replace(OWN, classes=(3, 12)), digits(), "classes are .3, 12.: need two or more different ones of 0 to 9"),
+        (replace(OWN, classes=(3, 12)), digits(), "classes must be two or more different ones of 0 to 9 .*got .3, 12."),
         (replace(OWN, radius=2.0), digits(), "radius must be .*got 2"),
-        (replace(CONFIG, objective="trades"), {"objective": Doubled()}, "objective is trades: must be adversarial"),
+        (replace(CONFIG, objective="trades"), {"objective": Doubled()}, "objective must be adversarial .*got trades"),
         (CONFIG, {"objective": Standard(), "attack": cgro.PGD()}, "objective Standard trains on clean images"),
         (CONFIG, {"attack": lambda m, x, y, b: x[:1]}, "attack returned"),
-        (CONFIG, {"model": linear(classes=3)}, "labels run to 9, the network has 3 classes"),
+        (CONFIG, {"model": linear(classes=3)}, "labels must be 0 to 2 for a network with 3 classes, got 9"),
     ],
 )
 def test_parts_that_do_not_go_together_are_refused(config: TrainingConfig, parts: dict, words: str) -> None:
@@ -190,9 +190,12 @@ def test_a_folder_is_refused_with_own_parts(tmp_path: Path) -> None:
     [
         (lambda x, y: ((x * 255).byte(), y), "images torch.uint8"),
         (lambda x, y: (x * 255, y), "float pixels must lie in"),
-        (lambda x, y: (x, y.float()), "labels torch.float32: need integers"),
-        (lambda x, y: (x[:, :, :7], y), r"training images are \(1, 7, 8\), test images \(1, 8, 8\)"),
-        (lambda x, y: (x, y[:-1]), r"need uint8 or float \(N, C, H, W\) with labels"),
+        (lambda x, y: (x, y.float()), "must have integer labels, got torch.float32"),
+        (
+            lambda x, y: (x[:, :, :7], y),
+            r"test images must have one shape, got \(1, 7, 8\) and \(1, 8, 8\)",
+        ),
+        (lambda x, y: (x, y[:-1]), r"images must be uint8 or float \(N, C, H, W\) with labels"),
     ],
 )
 def test_what_are_no_images_is_refused(changed, words: str) -> None:

@@ -422,15 +422,15 @@ def test_other_errors_are_not_taken_for_memory() -> None:
 
 
 def test_images_and_labels_that_cannot_be_are_named() -> None:
-    with pytest.raises(UserError, match="labels run to 2, the network has 2 classes"):
+    with pytest.raises(UserError, match="labels must be 0 to 1 for a network with 2 classes, got 2"):
         Trainer(SmallCNN(1, 8, 2, 4), images(), BASE, spawn_streams(0))
     good = images()
     for change, message in (
-        ({"pixels": good.pixels.half()}, "need uint8 or float"),
+        ({"pixels": good.pixels.half()}, "images must be uint8 or float"),
         ({"pixels": good.pixels.float()}, "float pixels must lie in"),
         ({"pixels": good.pixels[:3]}, r"with labels \(20,\)"),
-        ({"white": 16}, "white is 16"),
-        ({"labels": good.labels - 1}, "labels begin at -1"),
+        ({"white": 16}, "pixels must be at most white = 16"),
+        ({"labels": good.labels - 1}, "labels must be 0, 1, ..., got -1"),
     ):
         with pytest.raises(UserError, match=message):
             replace(good, **change)
