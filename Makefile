@@ -7,12 +7,13 @@ STAMP := $(VENV)/.installed
 .PHONY: help install reproduce check test lint format bench clean
 
 help:
-	@echo "make reproduce   simulate, check, draw every figure, write results/report.html"
-	@echo "make check       check every claim of the theory"
+	@echo "make reproduce   simulate, check, draw all figures, write results/report.html"
+	@echo "make check       check all claims of the theory"
 	@echo "make test        run the tests"
-	@echo "make lint        ruff and mypy"
-	@echo "make bench       speed against a plain loop, other verifiers and the hardware"
-	@echo "make clean       remove the virtual environment (results stay)"
+	@echo "make lint        run ruff and mypy"
+	@echo "make format      fix lint errors and format the code"
+	@echo "make bench       measure speed against a plain loop, other verifiers and the hardware"
+	@echo "make clean       remove the virtual environment (keeps results)"
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -29,7 +30,7 @@ reproduce: $(STAMP)
 check: $(STAMP)
 	$(BIN)/cgro check --quiet
 
-# Two workers with two threads of linear algebra each on two cores take ten times the work of one thread each.
+# On two cores, two workers with two BLAS threads each take ten times as long as with one thread each.
 test: $(STAMP)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 

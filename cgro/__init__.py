@@ -1,6 +1,6 @@
 """Clean generalization and robust overfitting: the theory, runnable and checkable.
 
-The names below are imported when they are first used, so that `import cgro` costs nothing.
+The names below are imported on first use, so `import cgro` takes almost no time.
 """
 
 from importlib import import_module
@@ -39,7 +39,7 @@ _PLACES = {
     # The function `certify` would hide the package of that name.
     "verify": "cgro.certify.certify:certify",
 }
-"""Where each name comes from, and what it is called there if it has another name."""
+"""The module of each name, and its name there if it differs."""
 
 __all__ = [
     "APGD",

@@ -1,4 +1,4 @@
-"""Data flows one way: a room imports only rooms below it, and the library none of the experiments."""
+"""Imports go one way: a package imports only packages below it, and the library imports no experiments."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LAYERS = (
     "plots",
     "cli",
 )
-"""From below to above; a room imports only what is below it, and rooms on one floor do not import each other."""
+"""From bottom to top; a package imports only layers below it, and packages of one layer do not import each other."""
 OUTSIDE = ("simulations", "proofs_check", "figures")
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms.split()}
 

@@ -53,7 +53,7 @@ class AttackEnsemble:
         batch_size: int = 512,
         tick: Callable[[float], object] = lambda _done: None,
     ) -> dict[str, Tensor]:
-        """Which images are correct, bool (N,), clean and after each stage: 'clean', 'pgd', 'apgd-ce', 'apgd-targeted'.
+        """Which images are correct, bool (N,), clean and after each attack: 'clean', 'pgd', 'apgd-ce', 'apgd-targeted'.
 
         `tick` is told how many images are done; parts of images count. Raises and warns as `correct` of `images.py`.
         """

@@ -197,7 +197,7 @@ def evaluated(
     batch_size: int = 256,
     tick: Tick = lambda _done: None,
 ) -> Evaluation:
-    """Clean, under the attacks given, under PGD of `steps`, and if `strong` after each stage of the ensemble.
+    """Clean, under the attacks given, under PGD of `steps`, and if `strong` after each attack of the ensemble.
 
     before: bool (N,), the images that earlier attacks have left; None: all. `tick` is told how many images are done:
     each once under PGD, and with `strong` once more under the ensemble.
@@ -232,8 +232,8 @@ def evaluated(
 
         left = masks[_unused(f"PGD-{attack.steps}", masks)] = _after(left, images, pgd, tick)["pgd"]
         if strong:
-            stages = _after(left, images, ensemble, tick)
-            masks |= {f"strong: {name}": mask for name, mask in stages.items() if name != "clean"}
+            attacked = _after(left, images, ensemble, tick)
+            masks |= {f"strong: {name}": mask for name, mask in attacked.items() if name != "clean"}
         resisting, tried = _anywhere(model, images, clean.right, budget, stream, batch_size)
     return Evaluation(masks, clean, resisting, tried)
 
