@@ -136,16 +136,17 @@ class TrainingConfig:
     """Evaluate averaged weights: ema (decay 0.999 per update, less at first) or swa (mean over the last epochs)."""
 
     cure: CureName = "none"
-    """Remedy against robust overfitting; the best checkpoint on held-out images is early stopping."""
+    """Remedy against robust overfitting. Early stopping needs none: it is the best checkpoint on held-out images."""
 
     cure_strength: float | None = None
-    """How much of it, 0 or more; None: temporal-ensembling 300, label-smoothing 0.1, awp 0.005, weight-decay 0.005."""
+    """Strength of the remedy, 0 or more; None: temporal-ensembling 300, label-smoothing 0.1, awp 0.005, weight-decay
+    0.005."""
 
     cure_start: int | None = None
-    """Epochs before temporal-ensembling or self-adaptive begins, 0 or more; None: 0.45 of all."""
+    """Epoch after which temporal-ensembling or self-adaptive starts, 0 or more; None: 0.45 of all epochs."""
 
     cure_end: int | None = None
-    """Epochs before the weight of temporal-ensembling is whole, above cure_start; None: 0.75 of all."""
+    """Epoch after which temporal-ensembling has its full weight, above cure_start; None: 0.75 of all epochs."""
 
     cure_momentum: float = 0.9
     """Momentum of the averaged predictions of temporal-ensembling and self-adaptive, at least 0 and below 1."""

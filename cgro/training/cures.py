@@ -28,13 +28,13 @@ if TYPE_CHECKING:  # a configuration is checked without torch
 
 
 def ramp(config: TrainingConfig) -> tuple[float, float]:
-    """Epochs at which a remedy begins and is whole; by default as in 90 and 150 of 200 epochs."""
+    """Epochs at which a remedy starts and reaches full weight; by default in proportion to 90 and 150 of 200 epochs."""
     start = 0.45 * config.epochs if config.cure_start is None else config.cure_start
     return start, 0.75 * config.epochs if config.cure_end is None else config.cure_end
 
 
 def strength(config: TrainingConfig) -> float:
-    """The strength of the remedy; 0 where it has none."""
+    """The strength of the remedy; 0 if it has none."""
     return STRENGTHS.get(config.cure, 0.0) if config.cure_strength is None else config.cure_strength
 
 
