@@ -21,7 +21,7 @@ from cgro.base.validate import integer, one_of
 from cgro.base.work import Context, PlainContext
 from cgro.runs.experiment import Experiment
 from cgro.training import limits
-from cgro.training.choices import STRENGTHS, CureName
+from cgro.training.choices import CureName
 from cgro.training.config import JudgedRun, TrainingConfig
 
 ALL: tuple[CureName, ...] = get_args(CureName)
@@ -32,7 +32,8 @@ class Config:
     """Train with each cure and several seeds."""
 
     training: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=TrainingConfig)
-    """What all runs share. Each run replaces its cure; strength, start, end and momentum go to cures that have them."""
+    """What all runs share, but for the cure. Its strength is for the cure that it names; the others have their own, and
+    begin at the same epoch."""
 
     cures: tuple[CureName, ...] = ALL
     """Remedies to compare; none is the baseline."""
@@ -76,7 +77,7 @@ class Config:
         return replace(
             given,
             cure=cure,
-            cure_strength=given.cure_strength if cure in STRENGTHS else None,
+            cure_strength=given.cure_strength if cure == given.cure else None,
             cure_start=given.cure_start if timed else None,
             cure_end=given.cure_end if cure == "temporal-ensembling" else None,
         )

@@ -22,7 +22,7 @@ ENSEMBLED = replace(TINY, cure="temporal-ensembling")
 
 def test_every_cure_gets_the_same_but_its_own_strength() -> None:
     training = replace(ENSEMBLED, cure_strength=30.0, cure_start=0, cure_end=1)
-    config = Config(training, ("none", "temporal-ensembling", "self-adaptive", "ema"), seeds=2)
+    config = Config(training, ("none", "temporal-ensembling", "self-adaptive", "awp"), seeds=2)
     found = [cell.training for cell in config.cells]
     assert [(c.cure, c.seed) for c in found[:3]] == [("none", 0), ("none", 1), ("temporal-ensembling", 0)]
     assert [(c.cure_strength, c.cure_start, c.cure_end) for c in found[::2]] == [
