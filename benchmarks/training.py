@@ -36,8 +36,10 @@ from cgro.base.machine import available_cores, resolve_device
 from cgro.base.randomness import spawn_streams
 from cgro.data.batches import AUGMENTATIONS, Images
 from cgro.models.zoo import image_model
-from cgro.training.loop import Precision, Recipe, Trainer
+from cgro.training.choices import Precision
+from cgro.training.loop import Trainer
 from cgro.training.objectives import Adversarial, Objective, Trades
+from cgro.training.recipe import Recipe
 from cgro.training.temporal_ensembling import TemporalEnsembling
 
 STEPS = 10
@@ -136,7 +138,14 @@ def measure(
 
     attack = Attack(Budget("inf", radius), STEPS, relative_step=2.5 / STEPS)
     recipe = Recipe(
-        attack, 10**6, batch, 1e-4, radius_warmup=0.0, schedule="constant", precision=precision, compile=compiled
+        attack=attack,
+        epochs=10**6,
+        batch_size=batch,
+        learning_rate=1e-4,
+        radius_warmup=0.0,
+        schedule="constant",
+        precision=precision,
+        compile=compiled,
     )
     if channels == 3:
         recipe = replace(recipe, augmentation=AUGMENTATIONS["crop-flip"])

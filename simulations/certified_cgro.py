@@ -181,13 +181,14 @@ def run_one(cell: Cell, tick: Tick) -> xr.Dataset:
 def _train(cell: Cell, data: ImageData, images: Images, tick: Tick) -> SmallCNN:
     from cgro.base.randomness import spawn_streams, torch_generator
     from cgro.models.convolutional import SmallCNN
-    from cgro.training.loop import Recipe, Trainer
+    from cgro.training.loop import Trainer
     from cgro.training.objectives import Standard
+    from cgro.training.recipe import Recipe
 
     streams = spawn_streams(cell.seed)
     channels, size = data.train_images.shape[1:3]
     model = SmallCNN(channels, size, data.classes, cell.width, generator=torch_generator(streams["weights"]))
-    recipe = Recipe(None, cell.epochs, batch_size=64, learning_rate=0.05, objective=Standard())
+    recipe = Recipe(attack=None, epochs=cell.epochs, batch_size=64, learning_rate=0.05, objective=Standard())
     trainer = Trainer(model, images, recipe, streams)
     trainer.advance(trainer.steps, lambda: tick(1 / trainer.steps_per_epoch))
     return model

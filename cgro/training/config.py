@@ -14,34 +14,20 @@ from cgro.base.validate import integer
 from cgro.data.catalog import SHAPES, TRAINING_IMAGES, TrainingImages
 from cgro.models.widths import WIDTHS, ModelName
 from cgro.training import limits
-from cgro.training.choices import (
-    AttackMode,
-    AttackStart,
-    AugmentationName,
-    Averaging,
-    CureName,
-    ObjectiveName,
-    Precision,
-)
+from cgro.training.choices import AugmentationName, CureName, ObjectiveName
 from cgro.training.cures import require_cure, with_cure
-from cgro.training.schedules import ScheduleName
+from cgro.training.optimization import Optimization
 
 if TYPE_CHECKING:  # imported where it is used, so that reading a configuration does not import torch
     from cgro.attacks.ball import Budget
     from cgro.attacks.images import Attack
-    from cgro.training.loop import Recipe
     from cgro.training.objectives import Objective
+    from cgro.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
-    """Adversarial training of one network on images, with learning curves and the best and last checkpoints.
-
-    >>> import cgro
-    >>> config = cgro.TrainingConfig(data="digits", samples=200, radius=0.1, epochs=10, objective="trades")
-    >>> config.method, config.budget
-    ('TRADES training', Budget(norm='inf', radius=0.1))
-    """
+class Task:
+    """What is learned by which network."""
 
     data: TrainingImages = "digits"
     """Data set: digits (8x8, bundled with scikit-learn), mnist, cifar10 or cifar100; own: arrays passed to cgro.train
@@ -66,6 +52,17 @@ class TrainingConfig:
     """Width of the network, above 0: channels of a small CNN, a multiplier of the others; None: small-cnn 24, lenet 16,
     resnet 1, wrn 10."""
 
+
+@dataclass(frozen=True)
+class TrainingConfig(Optimization, Task):
+    """Adversarial training of one network on images, with learning curves and the best and last checkpoints.
+
+    >>> import cgro
+    >>> config = cgro.TrainingConfig(data="digits", samples=200, radius=0.1, epochs=10, objective="trades")
+    >>> config.method, config.budget
+    ('TRADES training', Budget(norm='inf', radius=0.1))
+    """
+
     objective: ObjectiveName = "adversarial"
     """Training objective; adversarial is PGD-AT, and fast adversarial training with --attack-steps 1."""
 
@@ -74,9 +71,6 @@ class TrainingConfig:
 
     replays: int = 8
     """Number of times that objective free replays each batch, 2 or more; an epoch has that many times the updates."""
-
-    weight_perturbation: float = 0.0
-    """Size gamma of adversarial weight perturbation (AWP), 0 or more; 0.005 in the paper, 0 turns it off."""
 
     norm: Norm = "inf"
     """Norm of the perturbations."""
@@ -91,49 +85,8 @@ class TrainingConfig:
     """PGD step size in units of the radius, above 0; None: 2.5 / attack_steps, enough to cross the ball, or 1.25 for a
     single step."""
 
-    attack_mode: AttackMode = "evaluation"
-    """Batch norm during the attack: evaluation (running statistics) or training (batch statistics)."""
-
-    attack_start: AttackStart = "uniform"
-    """Starting point of the attack: uniform in the ball, or normal: the image plus 0.001 N(0, 1), as in TRADES and
-    MART."""
-
-    radius_warmup: float = 0.4
-    """Fraction of training over which the radius rises to its full value, 0 to 1."""
-
-    epochs: int = 40
-    """Passes over the training images, 1 or more."""
-
-    batch_size: int = 32
-    """Images per batch, 1 or more."""
-
-    micro_batch: int | None = None
-    """Images processed at once in training and evaluation, at least 1; gradients are accumulated. None: a whole batch.
-
-    With batch norm the result differs slightly from the gradient of the batch: each piece has its own statistics.
-    """
-
-    schedule: ScheduleName = "cyclic"
-    """Learning-rate schedule: cyclic (up for a fifth, then down), piecewise (divided by 10 at each drop), cosine or
-    constant."""
-
-    drops: tuple[int, ...] = ()
-    """Epochs after which schedule piecewise divides the rate by 10, increasing; by default 1/2 and 3/4 of all."""
-
-    learning_rate: float = 0.05
-    """Peak learning rate of SGD, above 0."""
-
-    momentum: float = 0.9
-    """Momentum of SGD, at least 0 and below 1."""
-
-    weight_decay: float = 0.0
-    """Weight decay, 0 or more; 0.0005 is usual for CIFAR-10."""
-
     augmentation: AugmentationName = "none"
     """Random crops, horizontal flips and cutout, redrawn in every epoch."""
-
-    averaging: Averaging = "none"
-    """Evaluate averaged weights: ema (decay 0.999 per update, less at first) or swa (mean over the last epochs)."""
 
     cure: CureName = "none"
     """Remedy against robust overfitting. Early stopping needs none: it is the best checkpoint on held-out images."""
@@ -150,12 +103,6 @@ class TrainingConfig:
 
     cure_momentum: float = 0.9
     """Momentum of the averaged predictions of temporal-ensembling and self-adaptive, at least 0 and below 1."""
-
-    precision: Precision = "float32"
-    """Precision of the forward and backward passes; weights stay float32."""
-
-    compile: bool = False
-    """Compile the network with torch.compile. For GPUs only: it takes minutes at the start, and CPUs were slower."""
 
     deterministic: bool = False
     """Use only deterministic GPU algorithms: slower, but bit-identical on the same GPU. CPU runs always are."""
@@ -252,8 +199,8 @@ class TrainingConfig:
         """The recipe of the training loop."""
         from cgro.attacks.images import Attack
         from cgro.data.batches import AUGMENTATIONS
-        from cgro.training.loop import Recipe
         from cgro.training.objectives import Adversarial, Mart, Standard, Trades
+        from cgro.training.recipe import Recipe
 
         step = self.step_size
         if step is None:
@@ -267,25 +214,11 @@ class TrainingConfig:
         }
         attack = None if self.objective == "standard" else Attack(self.budget, self.attack_steps, relative_step=step)
         recipe = Recipe(
-            attack,
-            self.epochs,
-            self.batch_size,
-            self.learning_rate,
-            objectives[self.objective],
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            schedule=self.schedule,
-            radius_warmup=self.radius_warmup,
+            attack=attack,
+            objective=objectives[self.objective],
             augmentation=AUGMENTATIONS[self.augmentation],
-            micro_batch=self.micro_batch,
-            weight_perturbation=self.weight_perturbation,
             replays=self.replays if self.objective == "free" else 1,
-            averaging=self.averaging,
-            precision=self.precision,
-            compile=self.compile,
-            drops=self.drops,
-            attack_mode=self.attack_mode,
-            attack_start=self.attack_start,
+            **{each.name: getattr(self, each.name) for each in fields(Optimization)},
         )
         return with_cure(recipe, self)
 

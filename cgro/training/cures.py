@@ -24,7 +24,7 @@ from cgro.training.choices import CURES_OF_OBJECTIVES, STRENGTHS
 
 if TYPE_CHECKING:  # a configuration is checked without torch
     from cgro.training.config import TrainingConfig
-    from cgro.training.loop import Recipe
+    from cgro.training.recipe import Recipe
 
 
 def ramp(config: TrainingConfig) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,84 +24,23 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from cgro.attacks.ball import Budget, inside, project, random_start, steepest
-from cgro.attacks.calls import AttackCall, require_points
+from cgro.attacks.calls import require_points
 from cgro.attacks.images import BOX, Attack
 from cgro.attacks.modes import evaluating
 from cgro.base import interrupts
 from cgro.base.errors import UserError
 from cgro.base.machine import in_batches_that_fit, is_out_of_memory
 from cgro.base.randomness import Stream, at, torch_generator
-from cgro.data.batches import Augmentation, Images
-from cgro.training.choices import AttackMode, AttackStart, Averaging, Precision
+from cgro.data.batches import Images
+from cgro.training.averages import AVERAGES
 from cgro.training.distributed import Team
-from cgro.training.objectives import Adversarial, Objective
 from cgro.training.observers import Batch, Kept, Observer, Remembering, Seen, Weighted
-from cgro.training.schedules import ScheduleName, factor
+from cgro.training.recipe import Recipe
+from cgro.training.state import require_alike
 from cgro.training.weight_perturbation import kept_buffers, perturbed_weights
 
 NORMAL_START = 1e-3
 """Standard deviation of normal starts, in pixels, as in TRADES and MART."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train: SGD with momentum on images perturbed by `attack`, or on clean images.
-
-    The learning rate is `learning_rate` > 0 times the factor of `schedule` (`schedules.py`); `drops` are the epochs
-    after which schedule piecewise divides it by 10, by default at 1/2 and 3/4. The radius rises linearly to that of
-    `attack` over the fraction `radius_warmup` in [0, 1] of the updates: at full radius from the start, some networks
-    collapse to a single class on images larger than digits. Epochs, batch size and replays are >= 1; weight decay and
-    `weight_perturbation`, the gamma of AWP, are >= 0.
-
-    Batches are processed in pieces of `micro_batch` images (None: whole). Their gradients add up to the gradient of the
-    batch unless batch norm takes the statistics of each piece. With `compile` all pieces have one shape, since every
-    new shape would be compiled again: a smaller piece, e.g. of an epoch's last batch, is padded with its own images at
-    weight 0. This leaves its gradients unchanged, but batch norm sees those images several times.
-
-    `ema` decays by 0.999 per update, and by (1 + t) / (10 + t) at update t if that is less; `swa` averages the weights
-    at the ends of the epochs of the last quarter. Both also average the running statistics of batch norm, which come
-    from perturbed images. In `attack_mode` training, batch norm uses batch statistics during the attack, and every step
-    of the attack updates its running statistics.
-    """
-
-    attack: Attack | None
-    """None trains on clean images."""
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    objective: Objective = field(default_factory=Adversarial)
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    schedule: ScheduleName = "cyclic"
-    radius_warmup: float = 0.4
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    micro_batch: int | None = None
-    weight_perturbation: float = 0.0
-    replays: int = 1
-    """More than 1: free training."""
-    averaging: Averaging = "none"
-    label_smoothing: float = 0.0
-    """s in [0, 1): targets (1 - s) one-hot + s / classes."""
-    precision: Precision = "float32"
-    compile: bool = False
-    drops: tuple[int, ...] = ()
-    attack_mode: AttackMode = "evaluation"
-    attack_start: AttackStart = "uniform"
-    search: AttackCall | None = None
-    """Finds the perturbed images within the budget of `attack`; None: PGD."""
-    observers: tuple[Observer, ...] = ()
-    """What looks at every update, besides the objective if that is an observer."""
-
-    def attack_at(self, progress: float) -> Attack | None:
-        """The attack of an update at `progress` in (0, 1] through the training."""
-        if self.attack is None or progress >= self.radius_warmup:
-            return self.attack
-        return self.attack.weaker(progress / self.radius_warmup)
-
-    def rate_at(self, progress: float) -> float:
-        """The learning rate of an update at `progress` in (0, 1) through the training."""
-        drops = [drop / self.epochs for drop in self.drops] or (0.5, 0.75)
-        return self.learning_rate * factor(self.schedule, progress, drops)
 
 
 class Trainer:
@@ -133,7 +72,7 @@ class Trainer:
         self.classes = _classes(model, data)
         self.averaged: AveragedModel | None = None
         if recipe.averaging != "none":
-            self.averaged = AveragedModel(model, multi_avg_fn=_AVERAGES[recipe.averaging], use_buffers=True)
+            self.averaged = AveragedModel(model, multi_avg_fn=AVERAGES[recipe.averaging], use_buffers=True)
         of_objective = (recipe.objective,) if isinstance(recipe.objective, Observer) else ()
         self.kept = Kept((*of_objective, *recipe.observers), data.labels, self.classes)
         if recipe.label_smoothing > 0:
@@ -483,25 +422,6 @@ class _Bfloat16(nn.Module):
             return self.model(x).float()
 
 
-def _moved_average(share: Callable[[int], float]) -> Callable[[Any, Any, Any], None]:
-    """For AveragedModel: moves the average a fraction of the way to the current tensors; counts are copied."""
-
-    @torch.no_grad()
-    def move(averaged: Any, current: Any, done: Any) -> None:
-        if averaged[0].is_floating_point():
-            torch._foreach_lerp_(averaged, current, share(int(done)))
-        else:
-            torch._foreach_copy_(averaged, current)
-
-    return move
-
-
-_AVERAGES: dict[str, Callable[[Any, Any, Any], None]] = {
-    "ema": _moved_average(lambda done: 1 - min(0.999, (1 + done) / (10 + done))),
-    "swa": _moved_average(lambda done: 1 / (done + 1)),
-}
-
-
 @torch.no_grad()
 def _classes(network: nn.Module, data: Images) -> int:
     """Number of logits of the network. Raises: UserError for labels beyond them."""
@@ -530,20 +450,3 @@ def _frozen(model: nn.Module) -> Iterator[None]:
 
 def _below(kind: str, state: dict[str, Tensor]) -> dict[str, Any]:
     return {name[len(kind) + 1 :]: value for name, value in state.items() if name.startswith(f"{kind}.")}
-
-
-def require_alike(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    """Require finite tensors of the same names, shapes and types. Raises: UserError naming the first that differs."""
-    for name in sorted(found.keys() | expected.keys()):
-        ours, theirs = expected.get(name), found.get(name)
-        if ours is None or theirs is None or ours.shape != theirs.shape or ours.dtype != theirs.dtype:
-            raise UserError(
-                f"state of another model or recipe: {name} is {_shape(theirs)}, expected {_shape(ours)}; resume with "
-                "the configuration that it was made with"
-            )
-        if theirs.is_floating_point() and not bool(theirs.isfinite().all()):
-            raise UserError(f"state of a training that diverged: {name} is not finite; train again")
-
-
-def _shape(tensor: Tensor | None) -> str:
-    return "absent" if tensor is None else f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"

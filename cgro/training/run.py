@@ -44,10 +44,12 @@ from cgro.training.checkpoint import Checkpoint
 from cgro.training.choices import CURES_OF_OBJECTIVES
 from cgro.training.config import TrainingConfig
 from cgro.training.distributed import Team, synchronized
-from cgro.training.loop import Recipe, Trainer, require_alike
+from cgro.training.loop import Trainer
 from cgro.training.objectives import Objective
 from cgro.training.observers import Observer
+from cgro.training.recipe import Recipe
 from cgro.training.record import config_of, observed_of, plain, processes_of, require_config, rows_of
+from cgro.training.state import require_alike
 
 log = logging.getLogger(__name__)
 

@@ -24,8 +24,9 @@ from cgro.memorizers.task import Memorizer, memorization_task
 from cgro.networks.readout import margin_rows, margins
 from cgro.networks.relu import PrecisionError, ReluNetwork
 from cgro.simulations import certified_cgro, cgro_construction
-from cgro.training.loop import Recipe, Trainer
+from cgro.training.loop import Trainer
 from cgro.training.objectives import Standard
+from cgro.training.recipe import Recipe
 
 NORMS: tuple[Norm, ...] = ("1", "2", "inf")
 DOMAIN = (-0.5, 1.5)
@@ -247,7 +248,12 @@ def test_clean_training_leaves_images_alone() -> None:
     model.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].clone()))
     pixels = torch.arange(16, dtype=torch.uint8).reshape(4, 1, 2, 2)
     images = Images(pixels, torch.tensor([0, 1, 0, 1]), white=16)
-    Trainer(model, images, Recipe(None, 1, 4, 0.1, Standard()), spawn_streams(0)).advance(1)
+    Trainer(
+        model,
+        images,
+        Recipe(attack=None, epochs=1, batch_size=4, learning_rate=0.1, objective=Standard()),
+        spawn_streams(0),
+    ).advance(1)
     assert torch.equal(seen[-1].sum((1, 2, 3)).sort().values, (pixels.float() / 16).sum((1, 2, 3)))
 
 

@@ -15,9 +15,9 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from cgro.base.errors import UserError
 from cgro.data.batches import AUGMENTATIONS
-from cgro.training.loop import Recipe
 from cgro.training.objectives import Adversarial, Mart, Standard, Trades
 from cgro.training.observers import Batch, Observer, Seen, Weighted
+from cgro.training.recipe import Recipe
 from cgro.training.schedules import triangle
 from cgro.training.self_adaptive import SelfAdaptive
 from cgro.training.temporal_ensembling import TemporalEnsembling

@@ -28,16 +28,17 @@ from cgro.data.batches import AUGMENTATIONS
 from cgro.models.convolutional import SmallCNN
 from cgro.models.residual import preact_resnet18
 from cgro.training.distributed import Team, synchronized
-from cgro.training.loop import Recipe, Trainer
+from cgro.training.loop import Trainer
 from cgro.training.objectives import Adversarial, Mart, Standard, Trades
 from cgro.training.observers import Batch
+from cgro.training.recipe import Recipe
 from cgro.training.schedules import factor, triangle
 from cgro.training.self_adaptive import SelfAdaptive
 from cgro.training.temporal_ensembling import TemporalEnsembling
 from cgro.training.weight_perturbation import kept_buffers, perturbed_weights
 
 ATTACK = Attack(Budget("inf", 0.1), 2, 1.0)
-BASE = Recipe(ATTACK, epochs=2, batch_size=8, learning_rate=0.05)
+BASE = Recipe(attack=ATTACK, epochs=2, batch_size=8, learning_rate=0.05)
 RECIPES = {
     "adversarial": BASE,
     "standard": replace(BASE, attack=None, objective=Standard()),
@@ -79,7 +80,7 @@ def test_training_uses_perturbed_images() -> None:
     losses = []
     for radius in (1e-9, 0.1):
         recipe = Recipe(
-            Attack(Budget("inf", radius), 5, 1.0), epochs=1, batch_size=4, learning_rate=1e-9, radius_warmup=0.0
+            attack=Attack(Budget("inf", radius), 5, 1.0), epochs=1, batch_size=4, learning_rate=1e-9, radius_warmup=0.0
         )
         t = Trainer(Threshold(), grey([20, 80] * 4, [0, 1] * 4), recipe, spawn_streams(0))
         t.advance(t.steps)
@@ -179,7 +180,9 @@ def test_pieces_of_a_batch_give_the_gradient_of_the_batch() -> None:
 
 
 def test_ramp_and_schedules() -> None:
-    recipe = Recipe(Attack(Budget("2", 3.0), 5, 1.0), epochs=1, batch_size=4, learning_rate=0.1, radius_warmup=0.4)
+    recipe = Recipe(
+        attack=Attack(Budget("2", 3.0), 5, 1.0), epochs=1, batch_size=4, learning_rate=0.1, radius_warmup=0.4
+    )
     radii = [recipe.attack_at(progress).budget.radius for progress in (0.1, 0.2, 0.4, 0.7, 1)]  # type: ignore[union-attr]
     assert radii == pytest.approx([0.75, 1.5, 3, 3, 3])
     assert replace(recipe, radius_warmup=0.0).attack_at(0.01) == recipe.attack
