@@ -6,10 +6,10 @@ import sys
 
 
 def start() -> None:
-    """Run the command line and end the process. Where `main` does not listen, Ctrl-C ends it quietly."""
+    """Run the command line and end the process. Ctrl-C outside `main` ends it quietly."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # Figures go to files: a user's backend, missing here perhaps, must not keep matplotlib from loading.
+    # Figures are written to files: matplotlib must load even if the user's backend is missing.
     os.environ["MPLBACKEND"] = "agg"
     from cgro.base import interrupts
     from cgro.cli.main import main

@@ -1,4 +1,4 @@
-"""APGD: projected gradient ascent with momentum whose steps shrink only where they stop paying.
+"""APGD: projected gradient ascent with momentum and step sizes that shrink only when the loss stops rising.
 
     y = P(z_k + eta s(grad f(z_k))),   z_{k+1} = P(z_k + 0.75 (y - z_k) + 0.25 (z_k - z_{k-1}))
 
@@ -27,7 +27,7 @@ from cgro.attacks.images import BOX, Goal, Search
 
 
 def checkpoints(steps: int, l1: bool = False) -> list[int]:
-    """Steps after which step sizes are reconsidered."""
+    """Steps after which step sizes are adapted."""
     if l1:
         every = max(1, int(0.04 * steps))
         return list(range(every, steps + 1, every))
@@ -99,7 +99,7 @@ def _climb(goal: Goal, budget: Budget, z: Tensor, steps: int, *, leave: bool) ->
         if not len(state.index):
             break
         _step(goal, state, budget, momentum=step > 1 and not l1)
-        if leave:  # before some go back to their best points, which may be others
+        if leave:  # before some points are reset to their best ones
             goal, state = _without_broken(goal, state, points)
         if step in turns and step < steps:
             _reconsider(state, budget, step - last, l1)

@@ -1,6 +1,6 @@
-"""The door of attacks and measures: models, images, labels, budgets and logits are checked here, once for each call.
+"""Validation for attacks and measures: models, images, labels, budgets and logits, once for each call.
 
-Nothing that is not a number passes: a comparison with NaN is False, so every range is asked for, never its opposite.
+NaN never passes: comparisons with NaN are False, so the code tests that a value is in range, never that it is outside.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def require_labels(y: Tensor, count: int, classes: int | None = None) -> Tensor:
 
 
 def answer(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """The logits of a model at images that it sees for the first time.
+    """The logits of a model on its first images.
 
     Raises: UserError for a model that fails on them, as one of another type or for another size does.
     """

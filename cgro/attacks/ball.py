@@ -1,4 +1,4 @@
-"""The perturbations that an adversary may add: a ball of a norm, cut by the box of valid inputs where there is one.
+"""The perturbations that an adversary may add: a norm ball, intersected with the box of valid inputs if there is one.
 
 For l_1 the ball and the box are handled together, as an adversary that ignores the box wastes its budget there (Croce
 & Hein, "Mind the box: l_1-APGD for sparse adversarial attacks on image classifiers", ICML 2021). Axes: the leading
@@ -100,7 +100,7 @@ def project(delta: Tensor, x: Tensor, budget: Budget, box: Box | None, batch_dim
 
 
 def limits(x: Tensor, budget: Budget, box: Box | None) -> tuple[Tensor, Tensor] | None:
-    """Smallest and largest coordinates that may be reached, where they are all that limits: in l_inf."""
+    """Smallest and largest reachable coordinates, which describe the whole set in l_inf."""
     if budget.norm != "inf":
         return None
     low, high = x - budget.radius, x + budget.radius
@@ -155,7 +155,7 @@ def _project_l1(delta: Tensor, x: Tensor, radius: float, box: Box | None, batch_
 
 
 def require_generator(generator: torch.Generator | None, x: Tensor) -> None:
-    """Refuse a generator of another device. Raises: UserError."""
+    """Refuse a generator on another device. Raises: UserError."""
     if generator is not None and generator.device.type != x.device.type:
         raise UserError(
             f"generator must be on {x.device}, like the images, got {generator.device}: use "
@@ -172,7 +172,7 @@ def random_start(x: Tensor, budget: Budget, generator: torch.Generator, batch_di
     shape = x.shape[:batch_dims] + (1,) * (x.ndim - batch_dims)
     unit = torch.rand(shape, generator=generator, dtype=x.dtype, device=x.device)
     if budget.norm == "1":
-        # Exponential sizes over their sum are uniform on the simplex, their signs are fair.
+        # Exponential variables divided by their sum are uniform on the simplex; signs are random.
         sizes = -torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device).clamp_min(1e-30).log()
         draw = draw.sign() * sizes
     dimension = math.prod(x.shape[batch_dims:])

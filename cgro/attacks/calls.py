@@ -1,8 +1,8 @@
-"""The one shape of a call in which every attack on images can be used: attack(model, x, y, budget) -> points.
+"""The common signature of all attacks on images: attack(model, x, y, budget) -> points.
 
 Images x are floats (B, C, H, W) in [0, 1], labels y int64 (B,), and the points have the shape of x. `PGD` and `APGD`
-are such attacks, and so is any function of yours. Whoever uses the points moves them into the ball exactly and judges
-them with the network itself, so that an attack cannot report more than it found.
+are such attacks, and so is any function of yours. Callers
+project the points exactly onto the ball and classify them again, so that an attack cannot report more than it found.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ AttackCall = Callable[[nn.Module, Tensor, Tensor, Budget], Tensor]
 
 @dataclass(frozen=True)
 class _Searching:
-    """What PGD and APGD have in common: a search, repeated on the images that it has not broken yet."""
+    """Common part of PGD and APGD: a search with restarts on the images not yet broken."""
 
     steps: int
     restarts: int = 1
@@ -45,7 +45,7 @@ class _Searching:
         one_of("loss", self.loss, get_args(LossName))
 
     def search(self, budget: Budget) -> Search:
-        """How points are looked for in a budget."""
+        """The search for points within a budget."""
         raise NotImplementedError
 
     @torch.no_grad()
@@ -70,7 +70,7 @@ class _Searching:
 class PGD(_Searching):
     """Projected gradient ascent on the cross-entropy: `steps` that begin at the radius and shrink, from random starts.
 
-    An image is left as soon as one of the `restarts` has broken it.
+    An image is no longer attacked once one of the `restarts` has broken it.
 
         >>> import torch, cgro
         >>> data = cgro.load_images("digits")
@@ -92,7 +92,7 @@ class PGD(_Searching):
 
 @dataclass(frozen=True)
 class APGD(_Searching):
-    """PGD with momentum whose steps shrink where they stop paying: the attack of AutoAttack.
+    """PGD with momentum and adaptive step sizes: the attack of AutoAttack.
 
         >>> import torch, cgro
         >>> data = cgro.load_images("digits")

@@ -1,10 +1,10 @@
-"""The strong evaluation: an ensemble of attacks, each on the images that those before have left, in full batches.
+"""The strong evaluation: an ensemble of attacks, each on the images that withstood the earlier ones, in full batches.
 
 1. PGD of 20 steps: cheap, and enough for most images that can be broken.
 2. APGD on the cross-entropy.
 3. APGD on the targeted DLR loss (margins for fewer than four classes) at every other class, the `targets` likeliest
    ones at most. Every class first gets a fifth of the steps, and only the `finalists` whose margins came closest get
-   all of them: classes that are out of reach show it early.
+   all of them: unreachable classes are recognized early.
 
 The last two are the first two of AutoAttack (Croce & Hein, ICML 2020); `benchmarks/attacks.py` compares both.
 """
@@ -55,7 +55,7 @@ class AttackEnsemble:
     ) -> dict[str, Tensor]:
         """Which images are correct, bool (N,), clean and after each attack: 'clean', 'pgd', 'apgd-ce', 'apgd-targeted'.
 
-        `tick` is told how many images are done; parts of images count. Raises and warns as `correct` of `images.py`.
+        `tick` receives the images done, perhaps fractional. Raises and warns as `correct` of `images.py`.
         """
         data = require_images(data, model, self.budget, batch_size)
         with judging(model):

@@ -1,7 +1,7 @@
-"""Clean and robust accuracy of a network, attack after attack, and what speaks against the numbers.
+"""Clean and robust accuracy of a network, attack by attack, with warnings about unreliable numbers.
 
-Each attack is tried on the images that those before have left, so that every number is at most the one before it and
-the last is the accuracy under all of them. What counts is the class of the points found, moved into the ball exactly.
+Each attack is run on the images that withstood the earlier ones, so accuracies never increase and the last one holds
+under all attacks. Points are projected exactly onto the ball and classified again.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from cgro.data.batches import Images
 
 Tick = Callable[[float], object]
 ANYWHERE = 100
-"""Images that are attacked without a limit."""
+"""Number of images attacked with an unlimited radius."""
 FEW = 0.05
 """Share of them that may resist."""
 MASKED = 10.0
-"""Points of accuracy between PGD and the ensemble from which on masked gradients are suspected."""
+"""Difference in accuracy between PGD and the ensemble above which masked gradients are suspected."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Which images are correct, bool (N,), by the name of the attack, and what speaks against the numbers."""
+    """Which images are correct, bool (N,), by name of the attack, and signs of unreliable numbers."""
 
     masks: dict[str, Tensor]
     clean: Look
@@ -57,7 +57,7 @@ class Evaluation:
         return self.clean.record() | about | {"warnings": self.complaints()}
 
     def complaints(self) -> list[str]:
-        """What makes robust accuracy doubtful, a sentence each."""
+        """Reasons to doubt the robust accuracy, one sentence each."""
         found = self.clean.complaints()
         if self.resisting > FEW * self.tried and not self.clean.constant:
             found.append(
@@ -73,7 +73,7 @@ class Evaluation:
         return found
 
     def _missed_by_pgd(self) -> float:
-        """Share of the images that PGD leaves and the ensemble breaks."""
+        """Fraction of images that withstand PGD but not the ensemble."""
         pgd = [name for name in self.masks if name.startswith("PGD-")]
         last = list(self.masks.values())[-1]
         return float((self.masks[pgd[0]].double() - last.double()).mean()) if pgd and len(last) else 0.0
@@ -110,7 +110,7 @@ def evaluate(
         strong: also run the ensemble (PGD, APGD on the cross-entropy, targeted APGD): about as strong as the first two
             attacks of AutoAttack.
         attacks: your own, by name, each a function (model, x, y, budget) -> points. They come first.
-        batch_size: images at a time; halved where memory does not suffice.
+        batch_size: images at a time; halved if memory runs out.
 
     Returns: Dataset with dimensions attack ("clean" first) and image. accuracy, low and high (attack) are fractions,
         the accuracy under this attack and all before it; correct (attack, image) says which images; attributes hold
@@ -204,7 +204,7 @@ def evaluated(
     """
     images = require_images(images, model, budget, batch_size)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AccuracyWarning)  # told once, by `complaints`
+        warnings.simplefilter("ignore", AccuracyWarning)  # reported once, by `complaints`
 
         def fitting(work: Callable[[int], Any]) -> Any:
             return in_batches_that_fit(work, batch_size)
@@ -262,7 +262,7 @@ def _anywhere(
 ) -> tuple[int, int]:
     """How many of some correct images stay so under any change, and how many were tried.
 
-    The whole box is allowed, in which every other image lies, so none should: where many do, the attack is blind.
+    The radius covers the whole box and so every other image; if many stay correct, the attack does not work.
     """
     data = images.take(right.nonzero()[:ANYWHERE, 0])
     whole = Budget(budget.norm, cube_diameter(budget.norm, math.prod(images.pixels.shape[1:])))

@@ -1,7 +1,7 @@
-"""Does the gradient show the way? What robust accuracy by gradients is worth, and how to search where they vanish.
+"""Gradient masking: whether gradients can guide an attack, and how to search where they vanish.
 
 A network whose outputs saturate (probabilities, or logits scaled up) has input gradients that are 0 in float32: attacks
-stand still, and images look robust that are not. The remedies here: the loss of `images.py` does not saturate in the
+make no progress, and images falsely look robust. The remedies here: the loss of `images.py` does not saturate in the
 logits; probabilities are attacked by their logarithms, which are logits again; and where even margins are flat in
 float32 alone, the search sees a float64 copy of the network. What it finds counts only if the network itself errs
 there. Reference: Athalye, Carlini & Wagner, "Obfuscated gradients give a false sense of security", ICML 2018; Croce &
@@ -29,12 +29,12 @@ from cgro.data.batches import Images
 TINY = 1e-30
 """Gradients of the cross-entropy whose entries are all smaller vanish: the margin exceeds about 70 nats."""
 SHARE = 0.01
-"""Share of the correct images from which on vanishing gradients are told."""
+"""Fraction of correct images above which vanishing gradients are reported."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """A network at clean images: what it answers, and whether its gradients can lead an attack."""
+    """A network on clean images: its predictions, and whether its gradients can guide an attack."""
 
     logits: Tensor
     """(N, K)"""
@@ -51,7 +51,7 @@ class Look:
 
     @property
     def not_finite(self) -> int:
-        """Images with a logit that is no finite number; they count as errors."""
+        """Images with a logit that is not finite; they count as errors."""
         return int((~finite_rows(self.logits)).sum())
 
     @property
@@ -69,7 +69,7 @@ class Look:
         }
 
     def complaints(self) -> list[str]:
-        """What makes robust accuracy doubtful, a sentence each."""
+        """Reasons to doubt the robust accuracy, one sentence each."""
         found, correct = [], int(self.right.sum())
         if self.not_finite:
             found.append(f"{self.not_finite} of {len(self.logits)} images have logits that are not finite: errors")
@@ -87,12 +87,12 @@ class Look:
         return found
 
     def warn(self) -> None:
-        """Tell it as an `AccuracyWarning`."""
+        """Issue each reason as an `AccuracyWarning`."""
         for complaint in self.complaints():
             warnings.warn(complaint, AccuracyWarning, stacklevel=4)
 
     def aim(self, model: nn.Module) -> Aim:
-        """What the search sees: the model itself, or where its gradients fail, what has better ones."""
+        """The model that the search uses: the model itself, or a substitute with better gradients if its own fail."""
         if not (self.probabilities or self.rounded):
             return Aim(model)
         wide = _in_float64(model, self.sample)

@@ -1,4 +1,4 @@
-"""Attacks on image classifiers: PGD with restarts under a named loss, and which images survive.
+"""Attacks on image classifiers: PGD with restarts under a named loss, and the images that withstand it.
 
 Losses of the logits f, to be made large:
 
@@ -43,7 +43,7 @@ from cgro.data.batches import Images
 LossName = Literal["ce", "cw", "dlr", "kl"]
 BOX = (0.0, 1.0)
 _ROUNDED, _CERTAIN = 12.0, 40.0
-"""Margins in nats where the cross-entropy changes its form, see `_unsaturated`."""
+"""Margins in nats at which the form of the cross-entropy changes, see `_unsaturated`."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def evaluation_attack(budget: Budget, steps: int = 10, restarts: int = 2) -> Att
 
 
 class Judged(NamedTuple):
-    """What a goal says of points."""
+    """A goal evaluated at points."""
 
     loss: Tensor
     """(B,), larger is better for the attack."""
@@ -118,7 +118,7 @@ class Judged(NamedTuple):
 
 
 class Goal:
-    """What an attack wants of each image: a large loss.
+    """The goal of an attack: a large loss on each image.
 
     targets: class to reach for each image (B,); None: any but the label.
 

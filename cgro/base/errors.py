@@ -1,10 +1,9 @@
-"""The one exception that a user's mistake becomes, and the warning about a number that may mislead."""
+"""The exception for user mistakes, and the warning about accuracies that may mislead."""
 
 
 class UserError(ValueError):
-    """A user's mistake: one line that names the value, what is allowed, and what to do."""
+    """A user mistake, in one line: NAME must be CONDITION, got VALUE."""
 
 
 class AccuracyWarning(UserWarning):
-    """An accuracy was computed as asked, and may not mean what it seems to: outputs that are not finite, gradients that
-    vanish."""
+    """An accuracy may mislead, because outputs are not finite or gradients vanish."""

@@ -1,4 +1,4 @@
-"""Files on disk: written whole or not at all, whatever happens to the process or the disk."""
+"""Atomic file writes: a file appears whole or not at all, even if the process is killed or the disk fills up."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from cgro.base.errors import UserError
 
 
 class StorageError(UserError):
-    """A folder cannot be written: nothing that follows could be kept."""
+    """A folder is not writable, so later results could not be saved."""
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write to a temporary name and rename, so that a killed process leaves either nothing or a whole file.
+    """Write under a temporary name and rename, so that a killed process leaves either nothing or a whole file.
 
-    What a killed process leaves is a hidden file `.NAME.*.tmp`, which nothing reads; see `remove_leftovers`.
+    A killed process may leave a hidden file `.NAME.*.tmp`, which is never read; see `remove_leftovers`.
 
-    Raises: StorageError where the folder cannot be written or the disk is full.
+    Raises: StorageError if the folder is not writable or the disk is full.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -42,17 +42,17 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def remove_leftovers(folder: Path) -> int:
-    """Remove the temporary files that killed processes left in a folder; how many there were.
+    """Remove the temporary files that killed processes left in a folder, and return their number.
 
-    Whoever writes a file holds a lock on it, which ends with the process: what is locked stays, on any machine that
-    shares the folder. What cannot be locked or removed stays, too.
+    A writer holds a lock on its file until its process ends. Locked files are kept, also on other machines that share
+    the folder, and so are files that cannot be locked or removed.
     """
     removed = 0
     for path in folder.glob(".*.tmp"):
         if _TEMPORARY.fullmatch(path.name):
             with contextlib.suppress(OSError), path.open("r+b") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _is_at(path, file):  # it has not become a whole file meanwhile
+                if _is_at(path, file):  # it has not been renamed to its final name meanwhile
                     path.unlink()
                     removed += 1
     return removed
@@ -66,16 +66,16 @@ def _locked(path: Path) -> Iterator[None]:
     """A new file at the path, locked from before its first byte to the end of the block."""
     while True:
         with path.open("wb") as file:
-            with contextlib.suppress(OSError):  # a file system without locks; there leftovers stay
+            with contextlib.suppress(OSError):  # without file locks, leftovers are kept
                 fcntl.flock(file, fcntl.LOCK_EX)
             if _is_at(path, file):
                 yield
                 return
-        # `remove_leftovers` came between opening and locking.
+        # `remove_leftovers` deleted it between opening and locking.
 
 
 def _is_at(path: Path, file: BinaryIO) -> bool:
-    """Whether an open file is still what lies at the path."""
+    """Whether the path still points to this open file."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(file.fileno()))
     except FileNotFoundError:
@@ -83,12 +83,12 @@ def _is_at(path: Path, file: BinaryIO) -> bool:
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write a folder of files in the place of the one that is there, if any: it holds the old files or the new ones.
+    """Write a folder of files, replacing an existing one as a whole: it never mixes old and new files.
 
-    files: contents by their path in the folder. A process killed between the two renames leaves both versions beside
+    files: contents by path relative to the folder. A process killed between the two renames leaves both versions beside
     the folder, as `.NAME.*.tmp`.
 
-    Raises: StorageError where it cannot be written; what was there stays.
+    Raises: StorageError if it cannot be written; the old folder is kept.
     """
     folder = folder.resolve()
     unique = uuid.uuid4().hex
@@ -109,7 +109,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def require_writable(folder: Path) -> None:
-    """Refuse, before any work, a folder that cannot be written. Raises: StorageError."""
+    """Refuse a folder that is not writable, before any work starts. Raises: StorageError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

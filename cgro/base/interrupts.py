@@ -1,6 +1,6 @@
-"""Ctrl-C, SIGTERM and SIGHUP: never lost, never in the middle of a file, and answered by one process alone.
+"""Ctrl-C, SIGTERM and SIGHUP: never lost, never in the middle of a file, and handled by a single process.
 
-Whoever keeps or ends something when a run is stopped catches KeyboardInterrupt, which stands for all three.
+Code that saves or cleans up when a run is stopped catches KeyboardInterrupt, which covers all three.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") 
 """Signals that ask a process to end; Windows has no SIGHUP."""
 
 CODES = tuple(128 + number for number in STOPS)
-"""Exit codes that tell a shell which signal it was."""
+"""Exit codes by signal, as shells expect them."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -35,16 +35,16 @@ class Stopped(KeyboardInterrupt):
 
 @dataclass
 class Answer:
-    """What became of the signals of an `answered` block."""
+    """State of the signals of an `answered` block."""
 
     number: int | None = None
-    """The first that arrived; None: none."""
+    """The first signal that arrived, or None."""
     given: bool = False
-    """Whether the block is ending already: later ones are not raised."""
+    """Whether the block is already ending; later signals are not raised."""
 
     @property
     def code(self) -> int:
-        """The exit code that tells a shell which signal it was."""
+        """The exit code of the signal, as shells expect it."""
         return 128 + (self.number or signal.SIGINT)
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
@@ -56,10 +56,10 @@ class Answer:
 
 @contextmanager
 def answered() -> Iterator[Answer]:
-    """Inside, every signal of `STOPS` raises `Stopped`, and one that Python drops is raised again.
+    """Within the block, every signal of `STOPS` raises `Stopped`, again if Python drops the exception.
 
-    A signal that is ignored when the block begins stays ignored: `nohup` and a shell's background jobs rely on it. A
-    handler of somebody else's stays, too.
+    A signal that is ignored when the block begins stays ignored: `nohup` and background jobs of shells rely on it.
+    Handlers installed by other code are kept, too.
     """
     answer = Answer()
     if not _signals_arrive():
@@ -71,10 +71,10 @@ def answered() -> Iterator[Answer]:
 
 
 def leave(code: int) -> NoReturn:
-    """End a process that a signal stopped, without the interpreter's own end.
+    """End a process that a signal stopped, skipping the interpreter's shutdown.
 
-    A library that was stopped while it loaded, or one whose threads still compute, crashes there: the process would
-    abort after it said that all is well.
+    A library that was interrupted while loading, or whose threads are still running, may crash during shutdown: the
+    process would abort after reporting success.
     """
     atexit._run_exitfuncs()
     sys.stdout.flush()
@@ -84,12 +84,12 @@ def leave(code: int) -> NoReturn:
 
 @contextmanager
 def none_lost() -> Iterator[None]:
-    """Python drops an exception that is raised while an object is being freed; send a dropped signal again."""
+    """Resend a dropped signal: Python drops exceptions that are raised while an object is being freed."""
     if not _signals_arrive():
         yield
         return
     report, main = sys.unraisablehook, threading.get_ident()
-    # A thread that is there already, and a pipe: no lock is needed in the hook, where any may be held.
+    # A running thread and a pipe: the hook may not take a lock, since any lock may be held there.
     ready, ask = os.pipe()
 
     def again(dropped: Any) -> None:
@@ -100,9 +100,9 @@ def none_lost() -> Iterator[None]:
 
     def send() -> None:
         while number := os.read(ready, 1)[0]:
-            time.sleep(0.02)  # at once, it might be dropped again
+            time.sleep(0.02)  # immediately, it might be dropped again
             if hasattr(signal, "pthread_kill"):
-                signal.pthread_kill(main, number)  # so that a sleeping main thread wakes
+                signal.pthread_kill(main, number)  # to wake a sleeping main thread
             else:
                 signal.raise_signal(number)
 
@@ -121,7 +121,7 @@ def none_lost() -> Iterator[None]:
 
 @contextmanager
 def postponed() -> Iterator[None]:
-    """Signals wait for the end of the block: the HDF5 library complains of what was left midway."""
+    """Delay signals to the end of the block: the HDF5 library does not tolerate interruptions."""
     came: list[int] = []
     try:
         # Those that would raise; others are ignored, or end the process at once.
@@ -134,8 +134,8 @@ def postponed() -> Iterator[None]:
 
 @contextmanager
 def unheard_by_children() -> Iterator[None]:
-    """Processes started in the block never get Ctrl-C and SIGHUP, which a terminal sends to all: this one alone
-    answers them. SIGTERM ends them."""
+    """Shield processes started in the block from Ctrl-C and SIGHUP, which a terminal sends to all processes: only this
+    process handles them. SIGTERM ends the others."""
     if not hasattr(signal, "pthread_sigmask"):
         with _handled(signal.SIG_IGN, [signal.SIGINT]):
             yield
@@ -143,7 +143,7 @@ def unheard_by_children() -> Iterator[None]:
     unheard = set(STOPS) - {signal.SIGTERM}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, unheard)
     try:
-        # A helper of multiprocessing, which unblocks Ctrl-C here once it runs.
+        # Starting this helper of multiprocessing unblocks Ctrl-C here.
         resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, unheard)
         yield

@@ -19,13 +19,13 @@ _METRIC = {"1": "cityblock", "2": "euclidean", "inf": "chebyshev"}
 
 
 def require_norm(norm: str) -> Norm:
-    """The norm of that name. Raises: UserError for any other."""
+    """The norm of that name. Raises: UserError for an unknown name."""
     one_of("norm", norm, get_args(Norm))
     return norm  # type: ignore[return-value]
 
 
 def cube_diameter(norm: Norm, dim: int) -> float:
-    """How far two points of [0, 1]^dim can be apart: images of so many pixels, say."""
+    """Largest distance between two points of [0, 1]^dim, e.g. images of `dim` pixels."""
     return {"inf": 1.0, "2": math.sqrt(dim), "1": float(dim)}[norm]
 
 
@@ -35,5 +35,5 @@ def length(x: Float[np.ndarray, "*batch D"], norm: Norm) -> Float[np.ndarray, "*
 
 
 def distances(a: Float[np.ndarray, "A D"], b: Float[np.ndarray, "B D"], norm: Norm) -> Float[np.ndarray, "A B"]:
-    """Distance of every a to every b, by differences of coordinates: no cancellation for close points."""
+    """Distance from every a to every b, from coordinate differences, so that nothing cancels for close points."""
     return scipy.spatial.distance.cdist(a, b, _METRIC[norm])

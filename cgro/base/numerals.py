@@ -1,6 +1,6 @@
-"""Numbers as a user types them: plain ASCII numerals only.
+"""Numbers as users type them: plain ASCII numerals only.
 
-Python's own `int` and `float` also take 1_0, digits of other scripts, spaces, and 1e400 as infinite.
+Python's own `int` and `float` also accept 1_0, digits of other scripts, spaces, and 1e400 as infinity.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNOR
 _DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _NOT_FINITE = re.compile(r"[+-]?(inf|infinity|nan)", re.IGNORECASE)
 LARGEST = 2**63 - 1
-"""Of integers: what machines count with."""
+"""Largest integer, that of 64 bits."""
 
 
 def read_integer(text: str) -> int:
-    """The integer that a text says. Raises: UserError."""
+    """The integer that a text denotes. Raises: UserError."""
     if not _INTEGER.fullmatch(text):
         raise UserError(f"must be an integer in digits 0 to 9, got {text!r}")
     # No more digits than Python converts.
@@ -31,7 +31,7 @@ def read_integer(text: str) -> int:
 
 
 def read_number(text: str) -> float:
-    """The real number that a text says, inf and nan too: what is computed with it refuses those. Raises: UserError."""
+    """The real number that a text denotes, including inf and nan, which later checks refuse. Raises: UserError."""
     if not (_NUMBER.fullmatch(text) or _NOT_FINITE.fullmatch(text)):
         raise UserError(f"must be a number like 0.5 or 1e-3, got {text!r}")
     value = float(text)
@@ -41,7 +41,7 @@ def read_number(text: str) -> float:
 
 
 def read_fraction(text: str) -> float:
-    """The number that a text states: a decimal, or a quotient of two such as 8/255, rounded once.
+    """The number that a text denotes: a decimal, or a quotient such as 8/255, rounded once.
 
     Raises: UserError for anything else, also for inf, nan, 1_0 and a quotient by 0.
     """

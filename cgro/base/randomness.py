@@ -1,7 +1,7 @@
 """Named independent streams of random numbers, spawned from one seed, and draws addressed by counters.
 
-A draw that is addressed by (stream, step) needs no state: a run that is interrupted goes on with the same numbers,
-and processes that share a batch draw the same ones.
+A draw addressed by (stream, step) needs no state: an interrupted run resumes with the same numbers, and processes that
+share a batch draw the same ones.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from cgro.base.errors import UserError
 
 STREAMS = ("subset", "weights", "order", "attack", "evaluation", "augmentation", "labels")
-"""Sources of randomness of one training run. Append to them only: a stream is known by its position."""
+"""Sources of randomness of one training run. Only append: streams are identified by position."""
 
 Stream = np.random.SeedSequence
 
@@ -23,15 +23,15 @@ def spawn_streams(seed: int) -> dict[str, Stream]:
 
 
 def at(stream: Stream, *counters: int) -> Stream:
-    """The part of a stream that belongs to these counters, an epoch or a step, say.
+    """The part of a stream that belongs to these counters, e.g. an epoch or a step.
 
     Raises: UserError for anything but a stream.
     """
     if not isinstance(stream, np.random.SeedSequence):
-        raise UserError(f"stream must be a numpy.random.SeedSequence, got {stream!r}; make one of a seed")
+        raise UserError(f"stream must be a numpy.random.SeedSequence, got {stream!r}")
     return np.random.SeedSequence(stream.entropy, spawn_key=(*stream.spawn_key, *counters))
 
 
 def torch_generator(stream: Stream, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator of torch that is seeded by a stream."""
+    """A torch generator seeded by a stream."""
     return torch.Generator(device).manual_seed(int(stream.generate_state(1, np.uint64)[0] >> 1))

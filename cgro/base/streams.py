@@ -1,5 +1,5 @@
-"""Standard output and error of the command line: a reader that left, a full disk and a closed stream end in one line
-or quietly, never in a traceback."""
+"""Standard output and error of the command line: a closed pipe, a full disk or a closed stream end the program with
+one line or silently, never with a traceback."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any, TextIO
 
 
 class OutputLostError(Exception):
-    """Standard output took no more. Not an OSError, which argparse and rich answer in their own ways."""
+    """Standard output cannot be written. Not an OSError, which argparse and rich handle themselves."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(error.strerror or str(error))
         self.reader_left = error.errno == errno.EPIPE
-        """As `head` does once it has its lines: nobody's mistake."""
+        """Whether the reader closed the pipe, as `head` does; that is not an error."""
 
 
 class _Stream:
@@ -45,7 +45,7 @@ class _Stream:
             self._failed(error)
 
     def _failed(self, error: OSError) -> None:
-        # What is still buffered goes nowhere: the interpreter flushes it once more as it ends.
+        # Discard the buffer, which the interpreter flushes once more at exit.
         with contextlib.suppress(OSError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
@@ -59,12 +59,12 @@ class _Stream:
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Inside, a failed write to standard output raises OutputLostError, one to standard error is ignored, for words on
-    the progress of work are no reason to end it. A closed stream leads nowhere."""
+    """Within the block, a failed write to standard output raises OutputLostError; one to standard error is ignored,
+    since progress messages are no reason to stop. Writes to a closed stream are discarded."""
     _open_closed()
     before = sys.stdout, sys.stderr
     for stream in before:
-        # Names of files may hold any bytes, and a terminal may lack the letters of a formula.
+        # File names may contain any bytes, and a terminal may lack the characters of a formula.
         if hasattr(stream, "reconfigure") and stream.errors == "strict":
             utf8 = stream.encoding.lower().replace("-", "") == "utf8"
             stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
@@ -76,20 +76,20 @@ def guarded() -> Iterator[None]:
 
 
 def _open_closed() -> None:
-    """Else the next file to be opened, a result perhaps, would take the number of a closed stream, and its output."""
+    """Otherwise the next opened file, perhaps a result, would take the number and the output of a closed stream."""
     for number, mode in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
         try:
             os.fstat(number)
         except OSError:
-            nowhere = os.open(os.devnull, mode)  # takes the lowest number that is free, this one
+            nowhere = os.open(os.devnull, mode)  # takes the lowest free number, which is this one
             os.set_inheritable(nowhere, True)
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def clean(text: str) -> str:
-    """One line that a terminal shows as it is: white space collapsed, other characters without a glyph as escapes, and
-    a very long text cut in its middle."""
+    """The text as one printable line: white space is collapsed, characters without a glyph are escaped, and a very long
+    text is cut in the middle."""
     words = " ".join(text.split())
     shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
     return shown if len(shown) <= 2000 else f"{shown[:1400]} ... {shown[-500:]}"

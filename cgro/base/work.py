@@ -1,4 +1,4 @@
-"""What every experiment is made of: a frozen `Config`, a pure `run(config, context)`, and cells of work.
+"""The parts of every experiment: a frozen `Config`, a pure `run(config, context)`, and cells of work.
 
 A cell is a frozen dataclass that names one piece of work completely; a cell function turns it into a Dataset.
 `run` asks its context to `map` a cell function over cells. The context decides where the cells are computed
@@ -33,7 +33,7 @@ class Progress:
 
 
 def scratch_of(tick: Tick) -> Path | None:
-    """Where a cell may keep unfinished work; None: nowhere."""
+    """Folder for unfinished work of the cell; None: nothing is saved."""
     return tick.scratch if isinstance(tick, Progress) else None
 
 
@@ -50,21 +50,21 @@ CellFunction = Callable[[C, Tick], xr.Dataset]
 
 
 class Context(Protocol):
-    """What a run may ask of its caller."""
+    """The services that a run may ask of its caller."""
 
     def map(self, function: CellFunction[C], cells: Sequence[C]) -> list[xr.Dataset]:
         """Results of `function` on each cell, in order."""
 
 
 class PlainContext:
-    """Computes every cell here and now, remembers nothing: for scripts, notebooks and tests."""
+    """Computes every cell at once in this process and stores nothing: for scripts, notebooks and tests."""
 
     def map(self, function: CellFunction[C], cells: Sequence[C]) -> list[xr.Dataset]:
         return [function(cell, lambda _done: None) for cell in cells]
 
 
 def count_diverged(result: xr.Dataset) -> tuple[int, int]:
-    """How many runs of a result diverged, and how many there are; (0, 0) where `status` does not say."""
+    """Number of diverged runs and of all runs; (0, 0) for a result without `status`."""
     status = result.get("status")
     meanings = "" if status is None else str(status.attrs.get("flag_meanings", ""))
     if status is None or "diverged" not in meanings.split():

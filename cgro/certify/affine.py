@@ -1,7 +1,7 @@
 """Certificates in exact rational arithmetic for networks that are affine on a ball.
 
-Constructions with exact weights (cells of a grid) switch no neuron inside of a ball, though their numbers have hundreds
-of bits. There each neuron is an affine function a . (x - x_i) + c of the point, with range c +- radius |a|_q, and the
+In constructions with exact weights (cells of a grid) no neuron switches inside a ball, and numbers have hundreds of
+bits. There each neuron is an affine function a . (x - x_i) + c of the point, with range c +- radius |a|_q, and the
 whole network is followed exactly. Neurons that may switch end the attempt.
 """
 

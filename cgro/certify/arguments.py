@@ -1,4 +1,4 @@
-"""What the certifier's functions are given, checked once at their doors: points, labels, radii."""
+"""Validation of the arguments of the certifier: points, labels and radii."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def checked_points(points: Any, inputs: int) -> Float64[np.ndarray, "N D"]:
 
 
 def checked_count(labels: Any, count: int) -> np.ndarray:
-    """One label for each of `count` points; of which kind, the read-out says. Raises: UserError."""
+    """One label for each of `count` points; the read-out determines their kind. Raises: UserError."""
     found = as_array("labels", labels)
     if found.shape != (count,):
         raise UserError(f"labels must have shape ({count},), one for each point, got {found.shape}")

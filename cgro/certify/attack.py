@@ -2,8 +2,8 @@
 
     z <- (1 - a) z + a (x + radius e(-grad margin(z))),   e(g) = argmax over |u|_p <= 1 of <g, u>
 
-with a falling from 1 to 1 / steps. The iterates are convex combinations of points of the ball, so that one line serves
-l_1, l_2 and l_inf and nothing is projected. What it finds is checked exactly before it counts (`verified`).
+with a falling from 1 to 1 / steps. The iterates are convex combinations of points of the ball, so one formula
+serves l_1, l_2 and l_inf without projections. Points found count only after an exact check (`verified`).
 
 Reference: Frank & Wolfe, "An algorithm for quadratic programming", 1956 [R]; steps that fall like those of PGD [D].
 """
@@ -23,7 +23,7 @@ from cgro.certify.interval import margin_interval
 from cgro.certify.problem import Problem
 
 _EXACT = 10**6
-"""Largest weights times layers for which a value is computed exactly: about a second."""
+"""Largest number of weights times layers for an exact evaluation, which takes about a second."""
 
 
 def search(

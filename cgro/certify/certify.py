@@ -6,7 +6,7 @@
     attack       points of the ball with a margin <= 0, evaluated with rounding bounds    rigorous, with rounding
     milp         minimum of the margin by branch and bound (cgro.certify.milp)             up to HiGHS' tolerances
 
-Each tier sees only the points that the ones before left undecided. The statement is about the network in real
+Each tier sees only the points that earlier tiers left undecided. The statement concerns the network in real
 arithmetic whose weights are exactly the float64 numbers.
 
 Reference: the tiers are those of Tjeng et al., ICLR 2019 (bounds first, then MILP) [S]; their order here [D].
@@ -41,23 +41,23 @@ if TYPE_CHECKING:
 Status = Literal["certified", "counterexample", "undecided"]
 Tier = Literal["interval", "linear", "milp"]
 NODES = 10_000
-"""Default limit of the MILP's work for each point."""
+"""Default limit of branch-and-bound nodes for each point."""
 _FIRST_TRY = 10
 """The share of its nodes after which an unfinished MILP's best point is tried as a counterexample is one over this."""
 
 
 @dataclass(frozen=True, eq=False)
 class Certificate:
-    """What is proved about each point."""
+    """The verdict and the proved bounds for each point."""
 
     status: np.ndarray
     """One `Status` for each point, (N,)."""
     lower: Float[np.ndarray, " N"]
     """Proved lower bound of the margin over the ball; -inf if there is none."""
     upper: Float[np.ndarray, " N"]
-    """Margin, rounded up, at the best point of the ball that was found, at least the centre; +inf after an overflow."""
+    """Margin, rounded up, at the best point found in the ball, which may be the centre; +inf after an overflow."""
     tier: np.ndarray
-    """Which tier decided, or else gave the best lower bound: "structural", "interval", "linear", "milp", "attack" or
+    """The tier that decided, or that gave the best lower bound: "structural", "interval", "linear", "milp", "attack" or
     "", (N,)."""
     witness: Float[np.ndarray, "N D"]
     """A point of the ball, measured exactly, whose margin is proved to be <= 0; NaN where there is none."""
@@ -69,7 +69,7 @@ class Certificate:
 
     @property
     def gap(self) -> Float[np.ndarray, " N"]:
-        """What is left open about the smallest margin."""
+        """The gap left open for the smallest margin."""
         return self.upper - self.lower
 
     @property
@@ -80,7 +80,7 @@ class Certificate:
 
     @property
     def by_tier(self) -> dict[str, int]:
-        """Decided points of each tier that decided any."""
+        """Number of points that each tier decided."""
         decided = self.tier[self.status != "undecided"]
         return dict(sorted(Counter(decided.tolist()).items()))
 
@@ -121,7 +121,7 @@ def certify(
         labels: integers (N,) that the read-out can give.
         radius: >= 0, in input units; 0 asks about the points alone.
         tiers: what to try, in this order for each point. The falsifier runs between linear bounds and MILP, and last
-            where "milp" is not asked for.
+            if "milp" is not requested.
         structural: gives proved lower bounds (N,) of the margins; tier 0.
         nodes: of the MILP's branch and bound for each point, >= 1. It limits work, not time, so that verdicts do not
             depend on the machine and its load.
@@ -225,7 +225,7 @@ class _Run:
         status = np.full(len(self.lower), "undecided", dtype="<U14")
         status[self.lower > 0] = "certified"
         status[self.upper <= 0] = "counterexample"
-        # A point of the ball outweighs bounds that the caller or the solver vouched for.
+        # A point of the ball overrules bounds that rely on the caller or the solver.
         self.lower[(self.upper <= 0) & (self.lower > self.upper)] = -np.inf
         self.lower = np.minimum(self.lower, self.upper)
         self._tell(last=True)
@@ -236,7 +236,7 @@ class _Run:
         left = nodes
         bounds = linear_bounds(problem)
         tries = [(max(1, nodes // _FIRST_TRY), TANGENTS), (nodes, TANGENTS)]
-        if problem.norm == "2":  # Only this ball is not exact, and gets a closer one.
+        if problem.norm == "2":  # Only the l_2 ball is approximated; use a closer approximation.
             tries.append((nodes, 4 * TANGENTS))
         rows = bounds.lower[0].copy()
         for row in np.argsort(rows):
@@ -264,7 +264,7 @@ class _Run:
         self._raise_lower(which, rows.min(keepdims=True), "milp")
 
     def _falsified(self, which: Int[np.ndarray, " 1"], answer: MilpResult) -> bool:
-        """Tries the solver's point, then what steps from it lead to."""
+        """Try the solver's point, then search from it."""
         if answer.suspect is None:
             return False
         suspect = answer.suspect[None]
@@ -274,7 +274,7 @@ class _Run:
         return bool(self.upper[which[0]] <= 0)
 
     def _try(self, which: np.ndarray, suspects: np.ndarray, tier: str) -> None:
-        """Evaluates points of the balls; those with a margin <= 0 end their centres."""
+        """Evaluate points of the balls; one with a margin <= 0 is a counterexample for its centre."""
         points, upper = verified(self.problem.take(which), suspects)
         self.upper[which] = np.fmin(self.upper[which], upper)
         false = upper <= 0

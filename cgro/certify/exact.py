@@ -1,4 +1,4 @@
-"""Values of a ReLU network without any rounding, for the few points where rounding bounds cannot tell the sign.
+"""Exact values of a ReLU network, for the few points where rounding bounds do not determine the sign.
 
 A float64 number is an integer times a power of two, so a layer maps integers over one power of two to integers over
 another: additions and multiplications of Python integers, a few hundred bits longer with each layer.
@@ -20,7 +20,7 @@ Dyadic = tuple[list[int], int]
 
 
 def exact_outputs(network: ReluNetwork, x: Float[np.ndarray, " D"]) -> list[Fraction]:
-    """f(x) exactly, x and the weights being exactly their float64 values. Takes about a microsecond for each weight.
+    """f(x) exactly, for float64 points and weights. Takes about a microsecond for each weight.
 
     Raises: UserError for a point that is not finite or does not fit the network.
     """
@@ -53,7 +53,7 @@ def exact_margin(
 
 
 def rounded_up(value: Fraction) -> float:
-    """The smallest float64 >= the value; +inf where that is too large."""
+    """The smallest float64 >= the value; +inf on overflow."""
     try:
         near = float(value)
     except OverflowError:

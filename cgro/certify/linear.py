@@ -12,7 +12,7 @@ far, a neuron takes its lower line where its coefficient in L is positive, its u
 and at the input min over the ball of <L, x> = <L, x0> - radius |L|_q. Neurons' bounds come from the same procedure,
 layer by layer, for the unstable neurons only; they are intersected with interval bounds, so no bound is looser.
 
-Rounding. L, M, s and t are whatever float64 made of them, and the chain of inequalities must hold for these numbers:
+Rounding. The chain of inequalities must hold for L, M, s and t as computed in float64:
 t is raised until the line passes above relu at both ends, which suffices by convexity. The differences |fl(M) - M| <=
 u |M| and |fl(M W) - M W| <= gamma |M| |W| multiply neurons that lie in known ranges, |z| <= v and |h| <= H, and
 |M| (|W| H + |b|) <= |L| v with v := max(|W| H + |b|, |l|, |u|, t). The sums for M b and min(L, 0) t err by at most
@@ -46,7 +46,7 @@ _PAIRS = 2**22
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
-    """What a backward step through relu(W h + b) needs, for each point and neuron."""
+    """Quantities for a backward step through relu(W h + b), for each point and neuron."""
 
     slope: Float[np.ndarray, "N m"]
     """s of the upper line."""
@@ -59,12 +59,12 @@ class _Layer:
     reach: Float[np.ndarray, "N m"]
     """H >= |h| after the ReLU."""
     floor: Float[np.ndarray, " N"]
-    """Covers products that underflow."""
+    """Error bound for products that underflow."""
 
 
 @dataclass(frozen=True, eq=False)
 class LinearBounds:
-    """Bounds of the margin over the balls, and what they came from."""
+    """Bounds of the margin over the balls, with the bounds they are derived from."""
 
     lower: Float[np.ndarray, "N R"]
     """Proved lower bounds of the margin's rows."""

@@ -49,7 +49,7 @@ _ACCEPT = 1e-4
 _FLAT = 1e-9
 _RANGE = 100.0
 _FAILED = 4
-"""HiGHS met numerical difficulties, or a limit, which scipy only tells in words."""
+"""Statuses for numerical difficulties or a limit, which scipy only describes in words."""
 _LIMIT = "limit reached"
 _LARGEST = 200_000
 """Non-zeros of the largest program that is tried. The root node of such a one takes about a minute, and only the nodes
@@ -58,7 +58,7 @@ after the root are counted."""
 
 @dataclass(frozen=True, eq=False)
 class MilpResult:
-    """What the solver said about one row of the margin on one ball."""
+    """The solver's result for one row of the margin on one ball."""
 
     lower: float
     """Lower bound of the row over the ball, slack subtracted; -inf if there is none."""
@@ -67,12 +67,12 @@ class MilpResult:
     finished: bool
     """Did the solver reach its goal within its nodes?"""
     nodes: int = 1
-    """Nodes that the solver took, at least 1; all that it was given where it did not finish."""
+    """Nodes used, at least 1; the limit if the solver did not finish."""
 
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Keeps what HiGHS prints, whatever it was asked, off the standard output of the process."""
+    """Keep output of HiGHS, which it prints even when told not to, off the standard output of the process."""
     try:
         saved = os.dup(1)
     except OSError:  # There is no standard output.
@@ -147,7 +147,7 @@ class _Program:
                 integrality=np.array(self.integer),
                 bounds=Box(np.array(self.lower), np.array(self.upper)),
                 constraints=LinearConstraint(matrix, np.concatenate(self.low), np.concatenate(self.high)),
-                options=dict(options),  # scipy removes the limit from what it is given.
+                options=dict(options),  # scipy removes the limit from its argument.
             )
 
 

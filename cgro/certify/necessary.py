@@ -1,4 +1,4 @@
-"""What the first layer alone allows: points that it maps to one point get one label.
+"""A necessary condition from the first layer alone: points with equal images under it get equal labels.
 
 If W1 z_i = W1 z_j for some z_i in B_p(x_i, mu) and z_j in B_p(x_j, mu) with y_i != y_j, no network whose first layer
 has the weight W1 is robust with radius mu. With e = (x_i - z_i) - (x_j - z_j) that is a question about one vector:
@@ -70,7 +70,7 @@ def falsify_by_first_layer(
 def first_layer_radius(
     weight: Matrix, points: Float[np.ndarray, "N D"], labels: Int[np.ndarray, " N"], norm: Norm
 ) -> float:
-    """Radius from which on no network with this first weight is robust on closed balls; +inf with one label only.
+    """Smallest radius at which no network with this first weight is robust on closed balls; +inf for a single label.
 
     Raises: UserError as `closest_pair`.
     """

@@ -1,6 +1,6 @@
 """A whole image set on one device, cut into batches there, and its augmentation as tensor operations on a batch.
 
-Augmentation is drawn first and applied after: whoever holds only a part of a batch applies a part of the draw.
+Augmentation is drawn first and applied later, so that a process with a part of a batch applies a part of the draw.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Images:
         return len(self.labels)
 
     def take(self, indices: Tensor) -> Images:
-        """Those images alone."""
+        """The images at these indices."""
         indices = indices.to(self.labels.device)
         return Images(self.pixels[indices], self.labels[indices], self.white)
 
@@ -126,7 +126,7 @@ class Augmentation:
 
 
 def _reflected(line: Tensor, size: int) -> Tensor:
-    """Positions outside of 0..size - 1 mirrored back at the first and last one."""
+    """Positions outside 0..size - 1, reflected at the first and the last."""
     return (size - 1 - (size - 1 - line.abs()).abs()).abs()
 
 
@@ -136,4 +136,4 @@ AUGMENTATIONS = {
     "crop-flip": Augmentation(pad=4, flip=True),
     "crop-flip-cutout": Augmentation(pad=4, flip=True, cutout=8),
 }
-"""Augmentations by name; crop-flip is the usual one of CIFAR-10. Digits are never mirrored."""
+"""Augmentations by name; crop-flip is the standard one for CIFAR-10. Digits are never mirrored."""

@@ -16,16 +16,16 @@ from cgro.base.errors import UserError
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 """A decimal number, as Python and pandas read it; neither nan nor inf, hexadecimal or with underscores."""
 MISSING = frozenset({"", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "nat"})
-"""What programs write for a value that is not there, in lower case."""
+"""Spellings of a missing value, in lower case."""
 _LIKE_A_NUMBER = re.compile(r"[+-]?[\d.,][\dxXa-fA-FjJoO.,_'+-]*|[+-]?inf(inity)?", re.IGNORECASE)
-"""A text that means a number, but is no plain one: 1_0, 0x1F, 1,5, 1+2j, inf."""
+"""A text that denotes a number, but not in plain decimal notation: 1_0, 0x1F, 1,5, 1+2j, inf."""
 
 
 def read_labels(texts: np.ndarray, place: Callable[[int], str]) -> tuple[Int64[np.ndarray, " N"], dict[int, str]]:
     """Labels (N,) and, if the texts are names, the name of each label; names are numbered in alphabetical order.
 
-    place: words for where text i stands.
-    Raises: UserError for a missing label, a number that is no integer of 64 bits, and numbers among names.
+    place: where text i stands, in words.
+    Raises: UserError for a missing label, a number that is not a 64-bit integer, and a mix of numbers and names.
     """
     codes, distinct = pd.factorize(np.asarray(texts, dtype=object))
     words = [str(text).strip() for text in distinct]
@@ -48,7 +48,7 @@ def read_labels(texts: np.ndarray, place: Callable[[int], str]) -> tuple[Int64[n
 
 
 def is_name(text: str) -> bool:
-    """Whether a text is the name of a class or a column: it is there, and means no number."""
+    """Whether a text is the name of a class or a column: neither missing nor a number."""
     return _kind(text) == "name"
 
 
@@ -61,7 +61,7 @@ def _kind(word: str) -> Literal["integer", "name", "refused"]:
 
 
 def _integer(word: str) -> int | None:
-    """The integer of 64 bits that a number in text is, or None."""
+    """The 64-bit integer that a text denotes, or None."""
     value = float(word)
     if abs(value) >= 2.0**64 or value != np.floor(value):
         return None

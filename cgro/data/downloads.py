@@ -23,13 +23,13 @@ CIFAR_HOSTS = ("https://www.cs.toronto.edu/~kriz/",)
 
 @dataclass(frozen=True)
 class Remote:
-    """A file and where it can be had; `members` of an archive are unpacked, of other files the file itself is kept."""
+    """A file and its hosts. Of an archive the `members` are unpacked; any other file is kept as it is."""
 
     name: str
     checksum: str
     hosts: Sequence[str]
     place: str
-    """Folder of the file or of the members, in that of all data sets."""
+    """Folder of the file or of the members, relative to the data folder."""
     members: tuple[str, ...] = ()
 
 
@@ -48,14 +48,14 @@ def _remotes(name: str) -> list[Remote]:
 
 
 def cache() -> Path:
-    """Where data sets are kept if no folder is named."""
+    """Default folder for data sets."""
     return Path(pooch.os_cache("cgro"))
 
 
 def fetch(name: str, folder: Path) -> None:
     """Download the data set into the folder, in its official layout.
 
-    Raises: UserError where no host has it, a checksum does not match, or the folder cannot be written.
+    Raises: UserError if no host has it, a checksum does not match, or the folder is not writable.
     """
     require_writable(folder)
     pooch.get_logger().setLevel(logging.WARNING)
@@ -66,7 +66,7 @@ def fetch(name: str, folder: Path) -> None:
             write_whole(folder / remote.place / remote.name, content)
             continue
         with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-            # Members are read by their names and written here: nothing that an archive says decides where.
+            # Members are read by name and written here: the archive has no say in where files go.
             found = {member: archive.extractfile(f"{remote.place}/{member}") for member in remote.members}
             # The file that tells that the data set is there comes last.
             for member in reversed(remote.members):
@@ -76,7 +76,7 @@ def fetch(name: str, folder: Path) -> None:
 
 
 def _downloaded(remote: Remote, folder: Path) -> bytes:
-    """Content of a file from the first host that has it."""
+    """Content of a file, from the first host that has it."""
     reasons = []
     for host in remote.hosts:
         try:
@@ -90,7 +90,7 @@ def _downloaded(remote: Remote, folder: Path) -> bytes:
                 )
                 return Path(path).read_bytes()
         except ValueError:
-            reasons.append(f"{host}: what it sends has not the published checksum")
+            reasons.append(f"{host}: the checksum differs from the published one")
         except OSError as error:
             reasons.append(f"{host}: {type(error).__name__}")
     raise UserError(

@@ -1,4 +1,4 @@
-"""Which folder image data sets are read from."""
+"""The folder of image data sets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _chosen: ContextVar[Path | None] = ContextVar("data_folder", default=None)
 
 @contextmanager
 def reading_from(folder: Path | None) -> Iterator[None]:
-    """Inside, data sets are read from this folder; None leaves the choice as it was."""
+    """Read data sets from this folder within the block; None changes nothing."""
     before = _chosen.set(folder if folder is not None else _chosen.get())
     try:
         yield
@@ -22,6 +22,6 @@ def reading_from(folder: Path | None) -> Iterator[None]:
 
 
 def data_folder() -> Path | None:
-    """The folder of `reading_from`, else that of the environment variable CGRO_DATA; None: the user's cache."""
+    """The folder of `reading_from` or of the environment variable CGRO_DATA; None: the user's cache."""
     given = _chosen.get() or os.environ.get("CGRO_DATA")
     return Path(given) if given else None

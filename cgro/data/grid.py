@@ -1,4 +1,4 @@
-"""Rows and cells of a text: its encoding, its separator, its header; without comments and blank lines."""
+"""Rows and cells of a text table: encoding, separator and header; comments and blank lines are skipped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NO_POINTS = "holds no points; need rows of D numbers and a label"
 
 @dataclass(frozen=True)
 class Grid:
-    """Rows of equal numbers of cells."""
+    """Rows with equal numbers of cells."""
 
     lines: list[str]
     numbers: list[int]
@@ -56,7 +56,7 @@ class Grid:
         return _cells(self.lines[i], self.separator, self.numbers[i])
 
     def called(self, column: int) -> str:
-        """Words for a column."""
+        """Name of a column in messages."""
         name = self.header[column] if self.header else ""
         return f"column {column + 1}{f' ({name})' if name else ''}"
 
@@ -122,7 +122,7 @@ def _require_width(line: str, separator: str, number: int, width: int, first: in
 def _header(
     rows: list[tuple[int, str]], comments: list[tuple[int, str]], separator: str, width: int
 ) -> tuple[list[str] | None, list[tuple[int, str]], list[tuple[int, str]]]:
-    """Names of the columns, if there are any, and the rows and comments that are left."""
+    """Column names, if any, and the remaining rows and comments."""
     number, line = rows[0]
     cells = _cells(line, separator, number)
     if _are_names(cells[1:] if not cells[0] else cells):
@@ -145,9 +145,9 @@ _PIXEL = re.compile(r"\d+x\d+", re.ASCII)
 
 
 def _are_names(cells: list[str]) -> bool:
-    """Whether cells are names of columns, pixels among them, say.
+    """Whether cells are column names, including pixel names such as 28x28.
 
-    Pixels of row 0 may be hexadecimal numbers: they count beside one of another row, and pixels beside a name.
+    Pixel names of row 0 look like hexadecimal numbers: they count only next to a pixel of another row or another name.
     """
     pixels = [cell for cell in cells if _PIXEL.fullmatch(cell)]
     plain = len(cells) > len(pixels) and all(is_name(cell) or _PIXEL.fullmatch(cell) for cell in cells)
@@ -155,9 +155,9 @@ def _are_names(cells: list[str]) -> bool:
 
 
 def _is_numbering(cells: list[str], others: Iterator[list[str]]) -> bool:
-    """Whether a first row may be the column numbers of a data frame: 0, 1, 2, ..., perhaps with an index or a name.
+    """Whether the first row may be the column numbers of a data frame: 0, 1, 2, ..., perhaps with an index or a name.
 
-    It is a point where another row has the same label, unless that label is a column number, too.
+    It is taken as a point if another row has the same label, unless that label is a column number, too.
     """
     numbered = cells[1:] if not cells[0] else cells
     counts = [str(k) for k in range(len(numbered))]

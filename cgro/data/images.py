@@ -39,7 +39,7 @@ class ImageData:
 
     @property
     def files(self) -> str | None:
-        """What tells its files from others of the same name: see `image_files`."""
+        """Identifies its files among others of the same name: see `image_files`."""
         return None if self.name != "cifar10" else _fingerprint(self.test_images, self.test_labels)
 
 
@@ -54,9 +54,9 @@ def load_images(name: str, folder: str | os.PathLike[str] | None = None) -> Imag
 
     `folder` (default: `cgro.data.folder.data_folder`) holds official files under their official names: MNIST
     `*-ubyte.gz`, or unpacked, in the folder itself or in its `mnist` or `MNIST/raw`; CIFAR as `cifar-10-batches-bin`,
-    `cifar-10-batches-py` or `cifar-100-python`. If `test_batch.bin` is not there, its beginning is taken, a file
-    `test_batch_head<count>.bin`. A data set that is not in the folder is downloaded into it, or without a folder into
-    the user's cache.
+    `cifar-10-batches-py` or `cifar-100-python`. If `test_batch.bin` is missing, its beginning is read from a
+    file `test_batch_head<count>.bin`. A missing data set is downloaded into the folder, or without a folder into the
+    user's cache.
 
     Digits come with scikit-learn. They have no official split for these 1,797 images; here, within each class
     and in the order of the file, every third image is a test image: 1,201 for training, 596 for testing.
@@ -81,10 +81,10 @@ def load_images(name: str, folder: str | os.PathLike[str] | None = None) -> Imag
 
 
 def image_files(name: str, folder: str | os.PathLike[str] | None = None) -> str | None:
-    """Which files of a data set are in the folder, where its name does not tell: of cifar10 the test images may be the
-    first alone, and not all of its layouts have published checksums. None where there is nothing to tell, or no file.
+    """The files of a data set in the folder, if its name alone does not identify them: cifar10 may have only the first
+    test images, and some of its layouts have no published checksums. None if the name suffices, or without files.
 
-    Raises: UserError for a file that is damaged.
+    Raises: UserError for a damaged file.
     """
     place = _place(folder)
     if name != "cifar10" or not official.is_there(name, place):

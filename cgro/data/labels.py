@@ -1,4 +1,4 @@
-"""Labels that are not the true ones, and tasks cut out of others; all stay attached to the index of their sample.
+"""Noisy labels and subsets of classes; labels stay attached to the index of their sample.
 
 Symmetric noise of rate r draws a label anew, uniformly among all C, with probability r: the transition matrix is P =
 (r/C) 1 + (1-r) I, and a share 1 - r + r/C of the labels stays right. r = 1 gives random labels. Source: Dong et al.,
@@ -20,7 +20,7 @@ from cgro.base.validate import integer, real
 def noisy_labels(labels: Tensor, rate: float, classes: int, seed: int | np.random.SeedSequence) -> Tensor:
     """Labels (N,) with symmetric noise; a sample's draw depends on the seed and its index alone.
 
-    Noise of one seed is nested: labels changed at a rate are changed, and to the same label, at every higher rate.
+    Noise of one seed is nested: a label changed at some rate is changed to the same label at every higher rate.
 
     Raises: UserError for a rate outside of [0, 1], and labels outside of 0..classes - 1.
     """

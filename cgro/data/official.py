@@ -1,7 +1,7 @@
-"""The official files of MNIST, CIFAR-10 and CIFAR-100, read as they are.
+"""The official files of MNIST, CIFAR-10 and CIFAR-100, read without conversion.
 
-Every file is checked before its content is used: size and header always, the published checksum where there is one. No
-pickle is executed freely.
+Every file is checked before use: its size and header always, its published checksum if there is one. Pickles are read
+by a restricted reader that executes no code of the file.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ CHECKSUMS = {
     "train": "md5:16019d7e3df5f24257cddd939b257f8d",
     "test": "md5:f0ef6b0ae62326f3e7ffdfab6717acfc",
 }
-"""Published checksums by file name. Other files have sizes and headers to be checked by."""
+"""Published checksums by file name. Other files are checked by size and header."""
 
 
 Part = tuple[Tensor, Tensor]
 """Images uint8 (N, C, S, S) and labels int64 (N,)."""
 
-# Folders, relative to that of all data sets, and a file that tells that the data set lies there.
+# Folders relative to the data folder, and a file whose presence shows that the data set is there.
 MNIST_PLACES = [(p, f) for p in ("", "mnist", "MNIST/raw") for f in (f"{_STEM}.gz", _STEM)]
 CIFAR10_PLACES = [
     (p, f)
@@ -66,7 +66,7 @@ CIFAR100_PLACES = [(p, "train") for p in ("cifar-100-python", "")]
 
 
 def _place(folder: Path, places: list[tuple[str, str]]) -> Path | None:
-    """The first of the places that is there."""
+    """The first place that exists."""
     return next((folder / place for place, first in places if (folder / place / first).is_file()), None)
 
 
@@ -105,7 +105,7 @@ def _idx(place: Path, stem: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def cifar10(folder: Path) -> tuple[Part, Part, str]:
-    """Training part, test part, and what to call the test images: all of them or the beginning that is there."""
+    """Training part, test part, and a name for the test images: all of them, or the first ones if only they exist."""
     place, read, end = _cifar10_files(folder)
     batches = [read(place / f"data_batch_{i}{end}", CIFAR10_BATCH) for i in range(1, 6)]
     images, labels = (torch.cat(part) for part in zip(*batches, strict=True))
@@ -113,7 +113,7 @@ def cifar10(folder: Path) -> tuple[Part, Part, str]:
 
 
 def cifar10_test(folder: Path) -> tuple[Part, str]:
-    """The test part, and what to call it."""
+    """The test part and its name."""
     place, read, end = _cifar10_files(folder)
     heads = sorted(place.glob("test_batch_head[1-9]*.bin")) if not (place / "test_batch.bin").exists() else []
     if end and heads:
@@ -123,7 +123,7 @@ def cifar10_test(folder: Path) -> tuple[Part, str]:
 
 
 def _cifar10_files(folder: Path) -> tuple[Path, Callable[[Path, int], Part], str]:
-    """Where they lie, how to read one, and how their names end."""
+    """Folder of the files, reader of one file, and the ending of their names."""
     place = _place(folder, CIFAR10_PLACES)
     assert place is not None
     return (place, _cifar10_records, ".bin") if (place / "data_batch_1.bin").exists() else (place, _cifar10_pickle, "")
@@ -160,13 +160,13 @@ def _pickled(path: Path, count: int, key: str, classes: int) -> Part:
         labels = labels.astype(np.int64).reshape(count)
     except UserError:
         raise
-    except Exception as error:  # A damaged pickle can raise anything.
+    except Exception as error:  # A damaged pickle may raise any exception.
         raise UserError(f"{path}: not a CIFAR-{classes} batch of {count} images ({error}); {_replace(path)}") from error
     return torch.from_numpy(images.copy()), _labels(path, torch.from_numpy(labels), classes)
 
 
 class _Bytes:
-    """What a pickled uint8 array becomes: its values, and nothing that can be called."""
+    """Stand-in for a pickled uint8 array: values only, nothing callable."""
 
     values = b""
 
@@ -183,11 +183,11 @@ class _UInt8:
             raise ValueError(f"array of type {code!r} instead of uint8")
 
     def __setstate__(self, state: Any) -> None:
-        """Byte order and the like, which a byte does not have."""
+        """Accept and ignore the state, such as byte order, which is meaningless for bytes."""
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Admits builtin containers, numbers, strings and uint8 arrays; runs no code that a file names."""
+    """Accepts builtin containers, numbers, strings and uint8 arrays only; never runs code named by a file."""
 
     def find_class(self, module: str, name: str) -> Any:
         allowed: dict[tuple[str, str], Any] = {
@@ -204,7 +204,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 _LARGEST = 2**30
-"""Bytes; the largest official file has 162 million."""
+"""Largest size that is read, in bytes; the largest official file has 162 million."""
 
 
 def _replace(path: Path) -> str:
@@ -214,7 +214,7 @@ def _replace(path: Path) -> str:
 
 
 def _read(path: Path, size: int | None = None) -> bytes:
-    """Content of a file, unpacked if its name ends in .gz; `size` in bytes is required of it."""
+    """Content of a file, unpacked if its name ends in .gz; it must have `size` bytes."""
     try:
         if path.stat().st_size > _LARGEST:
             raise UserError(f"{path}: larger than any official file; {_replace(path)}")
@@ -227,7 +227,7 @@ def _read(path: Path, size: int | None = None) -> bytes:
     if path.suffix == ".gz":
         try:
             with gzip.open(io.BytesIO(raw)) as stream:
-                # One byte more than needed tells a longer file, without unpacking all of it.
+                # Reading one byte more than needed detects a longer file without unpacking all of it.
                 raw = stream.read(-1 if size is None else size + 1)
         except (OSError, EOFError, zlib.error) as error:
             raise UserError(f"{path}: damaged or truncated gzip ({error}); {_replace(path)}") from error
