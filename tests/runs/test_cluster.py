@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -16,90 +15,81 @@ from threading import Thread
 
 import pytest
 import xarray as xr
-from tools import PATHS, Outcome, files_below, finish, start
+from tools import PATHS, TOYS, Outcome, files_below, finish, start
 
-from cgro.cli.main import main
 from cgro.runs import store
+from cgro.runs.cell_store import Cells
 
 pytest.importorskip("distributed", reason="the extra [dask] is not installed")
 DIAGRAM = ("simulate", "phase-diagram")
-SMALL = ("--samples", 6, "--patches", 2, "--filters", 4, "--dim", 50, "--seeds", 1, "--test-samples", 16)
-SWEEP = (
-    *DIAGRAM,
-    *SMALL,
-    "--x.count",
-    2,
-    "--y.name",
-    "samples",
-    "--y.low",
-    3,
-    "--y.high",
-    14,
-    "--y.count",
-    12,
-    "--steps",
-)
-"""Ten blocks, one for each number of samples, in which integers from 3 to 14 are spaced evenly in their logarithm."""
+SWEEP = ("simulate", "naps", "--quiet", "--naps", 10)
+"""Ten cells, each of a third of a second."""
 
 BLOCKS = 10
 
 
+class Server:
+    """A scheduler or a worker, a process of its own."""
+
+    def __init__(self, what: str, *options: str) -> None:
+        command = (sys.executable, "-m", f"distributed.cli.dask_{what}", "--host", "127.0.0.1", "--no-dashboard")
+        own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([PATHS, str(TOYS)]), "CGRO_DATA": ""}
+        self.process = subprocess.Popen(
+            [*command, *options], stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parent, env=os.environ | own
+        )
+        stream = self.process.stderr
+        assert stream is not None
+        found = (re.search(r"(?:Scheduler|Start worker) at:\s+(tcp://\S+)", line) for line in stream)
+        self.address = next(match[1] for match in found if match)
+        Thread(target=stream.read, daemon=True).start()
+
+    @property
+    def runs(self) -> bool:
+        return self.process.poll() is None
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
 class Cluster:
-    """A scheduler and worker processes, which end with the test."""
+    """A scheduler and its workers."""
 
     def __init__(self) -> None:
-        self.scheduler = self._spawn("scheduler", "--port", "0")
-        assert self.scheduler.stderr is not None
-        for line in self.scheduler.stderr:
-            if found := re.search(r"Scheduler at:\s+(tcp://\S+)", line):
-                self.address = found[1]
-                break
-        Thread(target=self.scheduler.stderr.read, daemon=True).start()
-        self.workers: list[subprocess.Popen[str]] = []
-        self.others: list[subprocess.Popen[str]] = []
+        self.scheduler = Server("scheduler", "--port", "0")
+        self.address = self.scheduler.address
+        self.workers: list[Server] = []
 
     def have_workers(self, count: int) -> None:
         """So many of them, with those that are there."""
         options = ("--nthreads", "1", "--no-nanny", "--memory-limit", "0", "--death-timeout", "60")
-        self.workers = [worker for worker in self.workers if worker.poll() is None]
+        self.workers = [worker for worker in self.workers if worker.runs]
         while len(self.workers) < count:
-            worker = self._spawn("worker", self.address, *options)
-            Thread(target=worker.stderr.read, daemon=True).start()  # type: ignore[union-attr]
-            self.workers.append(worker)
-
-    @staticmethod
-    def _spawn(what: str, *options: str) -> subprocess.Popen[str]:
-        command = (sys.executable, "-m", "distributed.cli.dask_" + what, "--host", "127.0.0.1", "--no-dashboard")
-        own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": PATHS, "CGRO_DATA": ""}
-        return subprocess.Popen(
-            [*command, *options], stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parent, env=os.environ | own
-        )
+            self.workers.append(Server("worker", self.address, *options))
 
     def close(self) -> None:
-        for process in (*self.workers, *self.others, self.scheduler):
-            with suppress(ProcessLookupError):
-                process.kill()
-            process.wait()
+        for server in (*self.workers, self.scheduler):
+            server.kill()
 
 
-def _cluster() -> Iterator[Cluster]:
-    started = Cluster()
-    try:
-        yield started
-    finally:
-        started.close()
+@pytest.fixture(scope="module")
+def clusters() -> Iterator[list[Cluster]]:
+    started: list[Cluster] = []
+    yield started
+    for each in started:
+        each.close()
 
 
-cluster = pytest.fixture(_cluster, scope="module")
-"""A cluster for all; tests ask it for workers."""
-mortal = pytest.fixture(_cluster)
-"""A cluster for one test, which may end it."""
+@pytest.fixture
+def cluster(clusters: list[Cluster]) -> Cluster:
+    """One for all, or a new one where a test ended it; tests ask it for workers."""
+    if not clusters or not clusters[-1].scheduler.runs:
+        clusters.append(Cluster())
+    return clusters[-1]
 
 
 def finished_cells(folder: Path) -> int:
-    from cgro.runs.cell_store import Cells
-
-    return len(Cells(folder / "phase-diagram" / "cells").names())
+    return len(Cells(folder / "naps" / "cells").names())
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
@@ -110,60 +100,51 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
         time.sleep(0.05)
 
 
-@pytest.fixture(scope="module")
-def serial(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
-    """What one process gives."""
-    folder = tmp_path_factory.mktemp("serial")
-    assert main([str(a) for a in (*SWEEP, 50_000, "--jobs", 1, "--quiet", "--results", folder)]) == 0
-    return store.load(next((folder / "phase-diagram").glob("*.nc")))
+def assert_same_bits(outcome: Outcome) -> None:
+    """As in one process."""
+    from toy_package.experiments import naps
 
-
-def assert_same_bits(outcome: Outcome, serial: xr.Dataset) -> None:
     assert (outcome.code, outcome.err) == (0, "")
-    result = store.load(Path(outcome.out.strip()))
-    xr.testing.assert_identical(result.drop_attrs(deep=False), serial.drop_attrs(deep=False))
-    for name in result.variables:
-        assert result[name].values.tobytes() == serial[name].values.tobytes()
+    result, serial = store.load(Path(outcome.out.strip())), naps.run(naps.Config(BLOCKS, seconds=0))
+    xr.testing.assert_identical(result.drop_attrs(deep=False), serial)
+    assert result["dream"].values.tobytes() == serial["dream"].values.tobytes()
 
 
-def test_three_workers_give_the_bits_of_one_process_even_if_one_is_killed(
-    cluster: Cluster, serial: xr.Dataset, tmp_path: Path
+@pytest.mark.usefixtures("toys")
+def test_workers_give_the_bits_of_one_process_even_if_one_is_killed(
+    cluster: Cluster, tmp_path: Path, cgro: Callable[..., Outcome]
 ) -> None:
-    cluster.have_workers(3)
-    process = start(*SWEEP, 50_000, "--dask", cluster.address, "--quiet", "--results", tmp_path)
-    wait_for(lambda: finished_cells(tmp_path) > 0, process)
-    cluster.workers[0].kill()
-    assert_same_bits(finish(process), serial)
+    cluster.have_workers(2)
+
+    def kill_one() -> None:
+        end = time.monotonic() + 60
+        while finished_cells(tmp_path) == 0 and time.monotonic() < end:
+            time.sleep(0.05)
+        killed.kill()
+
+    killed = cluster.workers[0]
+    killer = Thread(target=kill_one)
+    killer.start()
+    outcome = cgro(*SWEEP, "--dask", cluster.address, "--results", tmp_path)
+    killer.join()
+    assert_same_bits(outcome)
     assert finished_cells(tmp_path) == BLOCKS
+    assert not killed.runs
     # The client alone writes: nothing else may lie there.
     assert {path.suffix for path in files_below(tmp_path)} == {".nc", ".sqlite"}
 
 
-@pytest.mark.parametrize("what", ["scheduler", "workers"])
-def test_a_cluster_that_dies_is_said_in_one_line_within_ten_seconds(what: str, mortal: Cluster, tmp_path: Path) -> None:
-    mortal.have_workers(1)
-    process = start(*SWEEP, 500_000, "--dask", mortal.address, "--quiet", "--results", tmp_path)
-    wait_for(lambda: finished_cells(tmp_path) > 0, process)
-    for dead in [mortal.scheduler] if what == "scheduler" else mortal.workers:
-        dead.send_signal(signal.SIGKILL)
-    began = time.monotonic()
-    outcome = finish(process)
-    assert time.monotonic() - began < 20  # ten on a machine that is not busy
-    gone = "no longer answers" if what == "scheduler" else "has lost all its workers"
-    assert re.search(rf"the cluster( at {mortal.address})? {gone}; finished cells are stored", outcome.error)
-    assert 0 < finished_cells(tmp_path) < BLOCKS
-
-
+@pytest.mark.usefixtures("toys")
 def test_a_client_that_is_killed_loses_nothing_that_reached_it(
-    cluster: Cluster, serial: xr.Dataset, tmp_path: Path, cgro: Callable[..., Outcome]
+    cluster: Cluster, tmp_path: Path, cgro: Callable[..., Outcome]
 ) -> None:
-    cluster.have_workers(2)
-    process = start(*SWEEP, 50_000, "--dask", cluster.address, "--quiet", "--results", tmp_path)
+    cluster.have_workers(1)
+    process = start(*SWEEP, "--dask", cluster.address, "--results", tmp_path)
     wait_for(lambda: finished_cells(tmp_path) > 1, process)
     process.kill()
     process.wait()
     assert finished_cells(tmp_path) >= 2
-    assert_same_bits(cgro(*SWEEP, 50_000, "--dask", cluster.address, "--quiet", "--results", tmp_path), serial)
+    assert_same_bits(cgro(*SWEEP, "--dask", cluster.address, "--results", tmp_path))
 
 
 def test_failures_of_cells_come_back_with_their_names(
@@ -224,12 +205,23 @@ def test_what_is_no_address_is_refused(address: str, cgro: Callable[..., Outcome
 
 
 def test_a_worker_is_no_scheduler(cluster: Cluster, cgro: Callable[..., Outcome], tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    worker = Cluster._spawn("worker", cluster.address, "--worker-port", str(port), "--no-nanny")
-    cluster.others.append(worker)
-    for line in worker.stderr:  # type: ignore[union-attr]
-        if "Registered to" in line:
-            break
-    error = cgro(*DIAGRAM, "--dask", f"tcp://127.0.0.1:{port}", "--results", tmp_path).error
+    cluster.have_workers(1)
+    error = cgro(*DIAGRAM, "--dask", cluster.workers[0].address, "--results", tmp_path).error
     assert "a Dask worker, not a scheduler" in error
+
+
+@pytest.mark.parametrize("what", ["workers", "scheduler"])
+def test_a_cluster_that_dies_is_said_in_one_line_within_ten_seconds(
+    what: str, cluster: Cluster, tmp_path: Path
+) -> None:
+    cluster.have_workers(1)
+    process = start(*SWEEP, "--seconds", 1, "--dask", cluster.address, "--results", tmp_path)
+    wait_for(lambda: finished_cells(tmp_path) > 0, process)
+    for dead in [cluster.scheduler] if what == "scheduler" else cluster.workers:
+        dead.kill()
+    began = time.monotonic()
+    outcome = finish(process)
+    assert time.monotonic() - began < 20  # ten on a machine that is not busy
+    gone = "no longer answers" if what == "scheduler" else "has lost all its workers"
+    assert re.search(rf"the cluster( at {cluster.address})? {gone}; finished cells are stored", outcome.error)
+    assert 0 < finished_cells(tmp_path) < BLOCKS

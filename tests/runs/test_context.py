@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -32,7 +31,7 @@ from cgro.dynamics.trajectory import EngineName
 from cgro.runs import context, store
 from cgro.runs.cell_store import Name
 from cgro.runs.context import StoredContext
-from cgro.runs.workers import WorkersLostError
+from cgro.runs.workers import WorkersLostError, processes
 from cgro.simulations import attack, phase_diagram
 
 
@@ -78,6 +77,16 @@ class Counted:
 
 
 CELLS = [Root(k) for k in (4, 9, 2)]
+
+
+@pytest.fixture(params=["serial", "threads"])
+def executor(request: pytest.FixtureRequest) -> Iterator[Executor | None]:
+    """Here, or on an executor (whose code is the same for processes and clusters)."""
+    if request.param == "serial":
+        yield None
+        return
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
 
 
 @dataclass(frozen=True)
@@ -148,10 +157,9 @@ def test_fresh_computes_again(tmp_path: Path) -> None:
     assert count.calls == [4, 9, 2] * 2
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_fresh_begins_unfinished_cells_anew(jobs: int, tmp_path: Path) -> None:
+def test_fresh_begins_unfinished_cells_anew(executor: Executor | None, tmp_path: Path) -> None:
     for fresh, found in ((False, 1.0), (True, 0.0)):
-        here = StoredContext(tmp_path / str(fresh), jobs=jobs, fresh=fresh, quiet=True)
+        here = StoredContext(tmp_path / str(fresh), executor=executor, fresh=fresh, quiet=True)
         half_done = here.folder / "cells" / Name.of(unfinished, Root(4)).key / "half"
         half_done.parent.mkdir(parents=True)
         half_done.touch()
@@ -203,16 +211,6 @@ def test_progress_adds_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplo
 # Failing
 
 WITH_FAILURES = [Root(4), Root(-7), Root(9), Root(-1), Root(2)]
-
-
-@pytest.fixture(params=["serial", "threads"])
-def executor(request: pytest.FixtureRequest) -> Iterator[Executor | None]:
-    """Here, or on an executor (whose code is the same for processes and clusters)."""
-    if request.param == "serial":
-        yield None
-        return
-    with ThreadPoolExecutor(2) as pool:
-        yield pool
 
 
 def test_a_failing_cell_does_not_keep_others(executor: Executor | None, tmp_path: Path) -> None:
@@ -306,25 +304,27 @@ def test_jobs_must_be_positive(jobs: int, tmp_path: Path) -> None:
 def test_processes_give_the_same_bits_and_name_failures(tmp_path: Path) -> None:
     blocks = [Block((TINY,), (seed,), "gram", 4, 16, True, "cpu") for seed in range(3)]
     blocks.insert(1, replace(blocks[0], engine="grim"))  # type: ignore[arg-type]
-    for jobs in (1, 2):
-        with pytest.raises(UserError, match=r"1 of 4 cells failed, first number 2, .*engine must be gram or direct"):
-            StoredContext(tmp_path / str(jobs), jobs=jobs, quiet=True).map(train_block, blocks)
-    one, two = (StoredContext(tmp_path / str(jobs)).cells for jobs in (1, 2))
+    with processes(1) as pool:
+        for name, executor in (("one", None), ("two", pool)):
+            here = StoredContext(tmp_path / name, executor=executor, quiet=True)
+            with pytest.raises(UserError, match=r"1 of 4 cells failed, first number 2, .*engine must be gram or direct"):
+                here.map(train_block, blocks)
+    one, two = (StoredContext(tmp_path / name).cells for name in ("one", "two"))
     assert one.names() == two.names()
     assert len(one.names()) == 3
     assert_same(*(list(cells.find(cells.names()).values()) for cells in (one, two)))
 
 
-def die(_cell: Root, _tick: Tick) -> xr.Dataset:
+@pytest.mark.usefixtures("toys")
+def test_jobs_are_processes_and_one_that_is_killed_is_said_in_one_line(tmp_path: Path) -> None:
     """As the system ends a process that takes too much memory."""
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError
+    from toy_package.experiments import naps
 
-
-def test_a_worker_that_is_killed_is_said_in_one_line(tmp_path: Path) -> None:
     here = StoredContext(tmp_path, jobs=2, quiet=True)
+    found = here.map(naps.process, [naps.Nap(number, 0.2) for number in range(4)])
+    assert os.getpid() not in {int(each["process"]) for each in found}
     with pytest.raises(WorkersLostError, match="a worker process ended abruptly, perhaps out of memory"):
-        here.map(die, CELLS)
+        here.map(naps.die, [naps.Nap(number, 0) for number in range(3)])
 
 
 # The same bits
@@ -339,7 +339,7 @@ def sweep(seeds: int = 1, *, engine: EngineName = "gram", detail: bool = False, 
     return train_settings(PlainContext(), grid, range(seeds), engine=engine, device="cpu", **seen)
 
 
-@pytest.mark.parametrize(("engine", "steps"), [("gram", 300), ("direct", 20)])
+@pytest.mark.parametrize(("engine", "steps"), [("gram", 300), ("direct", 5)])
 def test_the_number_of_threads_changes_no_bit(engine: EngineName, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     results, before = [], torch.get_num_threads()
     for threads in (1, 2):

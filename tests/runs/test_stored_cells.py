@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import random
 import signal
@@ -205,17 +206,23 @@ def test_a_full_disk_leaves_no_half_a_cell(cells: Cells, tmp_path: Path) -> None
     assert files_below(tmp_path / "new") == []
 
 
-WRITER = """
+WRITER = (
+    f"""
 import sys
 from pathlib import Path
-from test_stored_cells import dataset
+import numpy as np
+import xarray as xr
 from cgro.runs.cell_store import Cells, Name
 from cgro.runs.packing import pack
 
+{inspect.getsource(dataset)}
+"""
+    + """
 for k in range(10_000):
     Cells(Path(sys.argv[1])).add(Name("module.function", f'{{"number": {k}}}'), pack(dataset(k)))
     print(k, flush=True)
 """
+)
 
 
 def test_a_killed_writer_leaves_what_it_had_written(tmp_path: Path) -> None:

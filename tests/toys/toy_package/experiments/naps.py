@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from dataclasses import dataclass
 
@@ -50,6 +52,17 @@ def sleep(cell: Nap, tick: Tick) -> xr.Dataset:
     time.sleep(cell.seconds)
     tick(cell.work)
     return xr.Dataset({"dream": ("k", np.random.default_rng(cell.number).normal(size=50))})
+
+
+def process(cell: Nap, tick: Tick) -> xr.Dataset:
+    """Where it slept."""
+    return sleep(cell, tick).assign(process=os.getpid())
+
+
+def die(_cell: Nap, _tick: Tick) -> xr.Dataset:
+    """The process ends."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
 
 
 def run(config: Config, context: Context | None = None) -> xr.Dataset:
