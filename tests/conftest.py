@@ -30,8 +30,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as nohup does
 # Toy sizes: waiting for other threads would cost more than it gains, most of all where other tests use the cores.
 torch.set_num_threads(1)
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("CGRO_THREADS", "1")
+os.environ.setdefault("CGRO_THREADS", "1")
 
 
 def pytest_collection_finish() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tools import Outcome, files_below, finish, start
+from tools import Outcome, files_below
 
 from cgro.base.errors import UserError
 from cgro.claims import checking
@@ -217,9 +217,8 @@ def test_an_unknown_check_and_parameters_of_several(cgro: Cgro, tmp_path: Path) 
     assert "unrecognized arguments: --levels=3; parameters belong to one check" in error
 
 
-def test_help_of_a_check_shows_its_parameters(capsys: pytest.CaptureFixture[str]) -> None:
-    process = start("check", ONE, "--help")
-    outcome = finish(process)
+def test_help_of_a_check_shows_its_parameters(cgro: Cgro) -> None:
+    outcome = cgro("check", ONE, "--help")
     assert outcome.code == 0
     assert "largest m of the networks evaluated" in " ".join(outcome.out.split())
     assert "Hypothesis: 1 <= levels <= 12" in " ".join(outcome.out.replace("│", " ").split())

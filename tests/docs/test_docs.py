@@ -11,12 +11,11 @@ import glob
 import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch.distributed.run
 from tools import ROOT, files_below
 
 from cgro.cli.main import main
@@ -131,11 +130,12 @@ def as_a_shell(word: str) -> list[str]:
 
 
 def with_torchrun(arguments: list[str]) -> int:
-    """The exit code of torchrun. One process is enough here: that two train as one is tested with training."""
-    arguments[arguments.index("--nproc-per-node") + 1] = "1"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", *arguments]
-    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run(command, env=os.environ | {"PYTHONPATH": paths, "CGRO_THREADS": "1"}, timeout=300).returncode
+    """The exit code of what torchrun would start; that two processes of it train as one is tested with training."""
+    asked = torch.distributed.run.parse_args(arguments)
+    assert asked.nproc_per_node.isdecimal()
+    assert asked.module
+    assert asked.training_script == "cgro"
+    return main(asked.training_script_args)
 
 
 @pytest.mark.parametrize(("path", "block"), blocks("python"), ids=lambda value: getattr(value, "name", ""))
