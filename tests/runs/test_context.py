@@ -307,7 +307,9 @@ def test_processes_give_the_same_bits_and_name_failures(tmp_path: Path) -> None:
     with processes(1) as pool:
         for name, executor in (("one", None), ("two", pool)):
             here = StoredContext(tmp_path / name, executor=executor, quiet=True)
-            with pytest.raises(UserError, match=r"1 of 4 cells failed, first number 2, .*engine must be gram or direct"):
+            with pytest.raises(
+                UserError, match=r"1 of 4 cells failed, first number 2, .*engine must be gram or direct"
+            ):
                 here.map(train_block, blocks)
     one, two = (StoredContext(tmp_path / name).cells for name in ("one", "two"))
     assert one.names() == two.names()
