@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +17,7 @@ from torch.nn.functional import cross_entropy, one_hot
 from cgro.base.errors import UserError
 from cgro.data.batches import AUGMENTATIONS
 from cgro.training.objectives import Adversarial, Mart, Standard, Trades
-from cgro.training.observers import Batch, Observer, Seen, Weighted
+from cgro.training.observers import Batch, Observer, Remembering, Seen, Weighted
 from cgro.training.recipe import Recipe
 from cgro.training.schedules import triangle
 from cgro.training.self_adaptive import SelfAdaptive
@@ -298,3 +299,71 @@ def test_standard_training_has_no_attacked_images() -> None:
     t, seen = observed(replace(BASE, attack=None, objective=Standard()))
     t.advance(1)
     assert seen[0].attacked is None
+
+
+def test_points_pass_through_a_network_once_unless_they_or_the_gradients_asked_for_change() -> None:
+    calls: list[Tensor] = []
+
+    class Counted(nn.Module):
+        def forward(self, points: Tensor) -> Tensor:
+            calls.append(points)
+            return 2 * points
+
+    network, x, z = Remembering(Counted()), torch.ones(2, 3, requires_grad=True), torch.zeros(2, 3)
+    network.begin(x)
+    with torch.no_grad():
+        first = network(x)
+        assert network(z) is network(z)
+        assert network(x) is first
+        assert len(calls) == 2, "the last points and the named ones are remembered"
+        z += 1
+        assert bool((network(z) == 2).all()), "z was changed in place"
+    assert network(x).requires_grad
+    assert network(x) is network(x)
+    assert len(calls) == 4
+    network.begin()
+    assert network.recall(x) is None
+
+
+def test_a_search_holds_the_activations_of_one_pass() -> None:
+    network, kept = Remembering(nn.Linear(3, 2)), []
+    for _ in range(3):
+        points = torch.ones(4, 3)
+        kept.append(weakref.ref(network(points)))
+        del points
+    assert [each() is not None for each in kept] == [False, False, True]
+
+
+def test_weight_perturbation_is_observed_once_before_it() -> None:
+    t, seen = observed(RECIPES["awp"])
+    model = copy.deepcopy(t.model)
+    t.advance(1)
+    assert len(seen) == 1
+    first = seen[0]
+    assert first.attacked is not None
+    expected = cross_entropy(first.attacked, first.batch.y, reduction="none")
+    torch.testing.assert_close(first.losses, expected)
+    size = max((p - q).abs().max() for p, q in zip(model.parameters(), t.model.parameters(), strict=True))
+    assert size > 0
+    twin, plain = observed(BASE)
+    twin.advance(1)
+    assert torch.equal(first.attacked, plain[0].attacked)  # type: ignore[arg-type]
+
+
+def test_averaged_predictions_are_of_evaluation_mode() -> None:
+    """With batch norm they differ from those of training mode, whose running statistics they must not move."""
+    objective = TemporalEnsembling(start=0, end=1)
+    t = trainer(replace(BASE, batch_size=20, objective=objective), network="resnet")
+    model = copy.deepcopy(t.model).eval()
+    x = t.data.scaled(t.data.pixels)
+    t.advance(1)
+    expected = 0.1 * model(x).detach().softmax(1)
+    torch.testing.assert_close(t.kept.state()["TemporalEnsembling.running"], expected, rtol=1e-4, atol=1e-6)
+    trades = TemporalEnsembling(Trades(6.0), start=0, end=1)
+    shared, alone = (passes(replace(BASE, objective=trades, attack_mode=mode)) for mode in ("evaluation", "training"))
+    assert alone == shared + 1, "an attack in training mode must not take logits of evaluation mode"
+
+
+def test_smoothed_targets() -> None:
+    t = trainer(replace(BASE, label_smoothing=0.3))
+    torch.testing.assert_close(t.targets, 0.7 * one_hot(t.data.labels, 3) + 0.1)
