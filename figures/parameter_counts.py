@@ -33,10 +33,11 @@ def caption(result: xr.Dataset) -> str:
     fixed = {axis: _fixed(result, axis) for axis, _ in _AXES}
     best = result.where((result["construction"] == "projected_ball_sum") & (result["axis"] == "dim"), drop=True)
     wide = best.isel(record=int(best["dim"].values.argmax()))
+    sets = len(np.unique(result["seed"]))
     return (
         "Robust memorizers of uniform points with random labels. One of N, D and rho varies; the others are "
         f"N = {fixed['samples']:g}, D = {fixed['dim']:g}, rho = {fixed['ratio']:g}. Markers: parameters of the built "
-        f"networks, mean over {len(np.unique(result['seed']))} point sets; lines: the formula of the construction "
+        f"networks, mean over {sets} point set{'s' if sets > 1 else ''}; lines: the formula of the construction "
         f"({equal[1]} of {int(built.sum())} totals and {equal[0]} non-zero counts equal it). Top: weights and biases "
         "of dense layers, with the lower bound for some data set in l_2 (dotted; Kim, Moon & Yun 2025, "
         "arXiv:2510.24643) and two orders without constants: the published one after projection onto the span, "

@@ -39,7 +39,7 @@ def strength(config: TrainingConfig) -> float:
 
 
 def require_cure(config: TrainingConfig) -> None:
-    """Refuse options that a remedy does not have, and remedies that do not go with the rest. Raises: UserError."""
+    """Refuse options that a remedy does not have, and remedies that conflict with other options. Raises: UserError."""
     cure, timed = config.cure, config.cure in CURES_OF_OBJECTIVES
     for name, value, having in (
         ("cure_strength", config.cure_strength, tuple(STRENGTHS)),
@@ -47,19 +47,17 @@ def require_cure(config: TrainingConfig) -> None:
         ("cure_end", config.cure_end, CURES_OF_OBJECTIVES[:1]),
     ):
         if value is not None and cure not in having:
-            raise UserError(
-                f"{name} must be left out with cure {cure}, got {value:g}: it goes with {', '.join(having)}"
-            )
+            raise UserError(f"{name} must be left out with cure {cure}, got {value:g}: only {', '.join(having)} has it")
     if cure == "cutout" and config.data == "own":
-        raise UserError("cure must be another than cutout with own arrays: its square depends on their size")
+        raise UserError("cure must not be cutout with own arrays: the size of its square is that of a known data set")
     if timed and config.objective not in ("adversarial", "trades"):
         raise UserError(f"objective must be adversarial or trades with cure {cure}, got {config.objective}")
     if cure == "label-smoothing" and config.objective == "mart":
-        raise UserError("objective must be another than mart with cure label-smoothing: it needs labels")
+        raise UserError("objective must not be mart with cure label-smoothing: MART needs labels")
     if cure == "label-smoothing" and strength(config) >= 1:
         raise UserError(f"cure_strength must be below 1 with cure label-smoothing, got {strength(config):g}")
     if cure == "awp" and config.objective == "free":
-        raise UserError("objective must be another than free with cure awp: it takes both steps from one backward pass")
+        raise UserError("objective must not be free with cure awp: one backward pass serves both of its steps")
     start, end = ramp(config)
     if timed and start >= config.epochs:
         raise UserError(f"cure_start must be below the number of epochs, {config.epochs}, got {start:g}")

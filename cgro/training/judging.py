@@ -1,7 +1,7 @@
-"""A training run judged at its best and at its last checkpoint, under attacks that are stronger than its own.
+"""A training run whose best and last checkpoints are judged by attacks stronger than its own.
 
-PGD alone flatters remedies that flatten the loss; the ensemble has the last word. Several experiments ask for the same
-runs, which are then trained once.
+PGD alone flatters remedies that flatten the loss, so the ensemble has the last word. Experiments that need the same
+run share it through the store.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ ATTACKS = ("clean", "PGD-20", "ensemble")
 def judge(cell: JudgedRun, tick: Tick) -> xr.Dataset:
     """The learning curves of a run, and accuracy (checkpoint, attack) on at most that many test images.
 
-    Each attack comes after those before it, so that accuracies fall from left to right. best: by robust accuracy on
-    held-out images; NaN without any.
+    Each attack runs on the images that the previous ones leave, so accuracies decrease from left to right. The best
+    checkpoint has the largest robust accuracy on held-out images; its row is NaN without any.
     """
     config, training = cell.training, TrainingRun.of_cell(cell.training, tick)
     curves = training.run(tick)

@@ -1,10 +1,10 @@
-"""Observers look at every update of a training, keep tensors with a row for each image, and may change targets and
+"""Observers are called at every update of the training loop. They keep per-sample tensors and may change targets and
 weights.
 
-An observer is pure: the trainer owns its tensors, hands it the rows of the images of an update, and writes back what it
-returns. So these tensors belong to checkpoints, are resumed bit for bit, and are the same in all processes. An
-objective that is an observer, too, finds its rows in `Batch.state`. Observing takes no forward pass, unless `prepare`
-makes one.
+An observer has no state of its own. The trainer owns its tensors, passes in the rows of the current images, and writes
+back the rows that it returns. The tensors are therefore saved in checkpoints, resume bit for bit, and agree between
+processes. An objective may be an observer as well; it finds its rows in `Batch.state`. Observing costs no forward pass
+unless `prepare` makes one.
 """
 
 from __future__ import annotations
@@ -24,42 +24,42 @@ TARGETS, WEIGHTS = "targets", "weights"
 
 @dataclass(frozen=True)
 class Batch:
-    """Images of one update, or the piece of them that is worked on at once: B images of C channels and K classes."""
+    """The images of an update, or the piece of them that is processed at once: B images of C channels and K classes."""
 
     x: Tensor
     """Augmented images (B, C, S, S), float32 in [0, 1]."""
     y: Tensor
     """Targets: labels (B,), or probabilities (B, K)."""
     indices: Tensor
-    """Which training images they are (B,)."""
+    """Their indices in the training set (B,)."""
     epoch: int = 0
-    """Whole epochs done before this update."""
+    """Number of epochs completed before this update."""
     state: Mapping[str, Tensor] = field(default_factory=dict)
-    """Rows (B, ...) of the tensors that an objective or observer keeps for each image."""
+    """Rows (B, ...) of the per-sample tensors of the objective or observer."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What an update has computed anyway, detached; with adversarial weight perturbation, before the perturbation."""
+    """What the update computed anyway, detached. With adversarial weight perturbation: before the perturbation."""
 
     batch: Batch
-    """With the rows of the observer that is asked."""
+    """Its `state` holds the rows of the observer that is called."""
     clean: Tensor | None
-    """Logits (B, K) of the clean images, in training mode; None: the objective does not need them."""
+    """Logits (B, K) of the clean images in training mode; None if the objective does not compute them."""
     attacked: Tensor | None
-    """Logits (B, K) of the attacked images, in training mode; None: the objective does not need them."""
+    """Logits (B, K) of the attacked images in training mode; None if the objective does not compute them."""
     losses: Tensor
-    """Losses (B,) in nats, before weights of images."""
+    """Losses (B,) in nats, before the weights of the images are applied."""
     step: int
-    """Updates done before this one."""
+    """Number of updates completed before this one."""
 
 
 class Observer:
-    """Looks at every update. Override what is needed; the defaults keep nothing and change nothing.
+    """Called at every update. Override the methods that you need; by default nothing is kept or changed.
 
-    `prepare` and `observe` return new rows (B, ...) of its own tensors by name, or of "weights", the factors >= 0 of
-    the losses from the next visit of these images on. One whose `changes_targets` is true may return "targets", too:
-    probabilities (B, K), which are one-hot before.
+    `prepare` and `observe` return new rows (B, ...) of the observer's tensors, by name. They may also return "weights",
+    factors >= 0 that multiply the losses of these images from their next visit on. If `changes_targets` is true, they
+    may return "targets" as well: probabilities (B, K), which start one-hot.
     """
 
     changes_targets: bool = False
@@ -70,22 +70,22 @@ class Observer:
         return type(self).__name__
 
     def initial(self, labels: Tensor, classes: int) -> dict[str, Tensor]:
-        """Its tensors before the first update, each (N, ...), for labels (N,)."""
+        """Initial values of its tensors, each (N, ...), given the labels (N,)."""
         return {}
 
     def prepare(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        """Called before the attack, in evaluation mode without gradients. The attack of TRADES shares `model(batch.x)`;
-        elsewhere that is one more forward pass."""
+        """Called before the attack, in evaluation mode and without gradients. `model(batch.x)` costs one forward pass,
+        except with TRADES, whose attack shares it."""
         return {}
 
     def observe(self, seen: Seen) -> Mapping[str, Tensor]:
-        """Called after the losses of an update."""
+        """Called once the losses of the update are known."""
         return {}
 
 
 class Weighted(NamedTuple):
-    """Losses of an objective with weights >= 0: the update takes sum w_i l_i / sum w_i over the batch of all processes,
-    in place of the mean."""
+    """Losses with weights >= 0. The update minimizes sum w_i l_i / sum w_i over the whole batch, across processes,
+    instead of the mean."""
 
     losses: Tensor
     """(B,)."""
@@ -94,8 +94,10 @@ class Weighted(NamedTuple):
 
 
 class Remembering(nn.Module):
-    """A network for objectives: points that are asked for twice in a row, clean images and attacked images of a piece
-    pass through it once."""
+    """A network that caches logits, so that an objective may ask for the same points more than once.
+
+    It caches the points named in `begin` (the clean and the attacked images) and the most recent ones.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -103,12 +105,12 @@ class Remembering(nn.Module):
         self.begin()
 
     def begin(self, *points: Tensor) -> None:
-        """Remember logits of these tensors from now on, and of the last one; forget the rest."""
+        """Clear the cache, and from now on keep the logits of these tensors."""
         self._named = points
         self._known: list[tuple[Tensor, int, Tensor]] = []
 
     def recall(self, points: Tensor) -> Tensor | None:
-        """Logits of points, detached; None where they did not pass through."""
+        """Cached logits, detached; None if there are none."""
         found = [logits for known, _, logits in self._known if known is points]
         return found[0].detach() if found else None
 
@@ -117,7 +119,7 @@ class Remembering(nn.Module):
         for known, version, logits in self._known:
             if known is points and version == points._version and (logits.requires_grad or not torch.is_grad_enabled()):
                 return logits
-        # First forget, so that the activations of two passes are never held at once in a search.
+        # Drop the most recent logits first, so that a search never holds the activations of two passes.
         self._known = [each for each in self._known if any(each[0] is p for p in self._named) and each[0] is not points]
         logits = self.network(points)
         self._known.append((points, points._version, logits))
@@ -125,9 +127,9 @@ class Remembering(nn.Module):
 
 
 class Kept:
-    """The tensors of all observers of a training, and its targets and weights, on the device of `labels`.
+    """The tensors of all observers, and the targets and weights of the images, on the device of `labels`.
 
-    Raises: UserError for two observers of one name, and tensors that do not have one row for each image.
+    Raises: UserError for two observers with the same name, or tensors without exactly one row per image.
     """
 
     def __init__(self, observers: Iterable[Observer], labels: Tensor, classes: int) -> None:
@@ -135,7 +137,7 @@ class Kept:
         names = [observer.name for observer in self.observers]
         twice = {name for name in names if names.count(name) > 1}
         if twice:
-            raise UserError(f"two observers are called {twice.pop()}: their tensors would be one; name them apart")
+            raise UserError(f"observers must have different names, got two called {twice.pop()}")
         self.targets, self.weights = labels.clone(), torch.ones(len(labels), device=labels.device)
         if any(observer.changes_targets for observer in self.observers):
             self.targets = nn.functional.one_hot(labels, classes).float()
@@ -145,22 +147,22 @@ class Kept:
             for key, value in own.items():
                 if key in (TARGETS, WEIGHTS) or len(value) != len(labels):
                     raise UserError(
-                        f"observer {observer.name} begins with {key} of shape {tuple(value.shape)}: must have one row "
-                        f"for each of {len(labels)} images, and another name than {TARGETS} and {WEIGHTS}"
+                        f"{key} of observer {observer.name} must have one row for each of {len(labels)} images and a "
+                        f"name other than {TARGETS} and {WEIGHTS}, got shape {tuple(value.shape)}"
                     )
             self._own[observer.name] = own
         self._invalid: dict[tuple[str, str], Tensor] = {}
 
     def rows(self, observer: object, indices: Tensor) -> dict[str, Tensor]:
-        """Rows of what it keeps; nothing for an objective that is no observer."""
+        """Its rows for these images; empty for an objective that is not an observer."""
         own = self._own[observer.name] if isinstance(observer, Observer) else {}
         return {key: value[indices] for key, value in own.items()}
 
     def write(self, observer: Observer, rows: Mapping[str, Tensor], indices: Tensor, step: int) -> None:
-        """Put rows in place; those beyond `indices` belong to images that fill a piece.
+        """Store new rows. Rows beyond `indices` belong to padding and are dropped.
 
-        Raises: UserError for names that it does not keep, and other shapes or types. Values that are not finite,
-        negative weights and targets are found by `require_valid`, which waits for the device.
+        Raises: UserError for unknown names and wrong shapes or types. `require_valid` checks the values, because that
+        waits for the device.
         """
         for key, value in rows.items():
             place = self._place(observer, key, step)
@@ -187,18 +189,18 @@ class Kept:
             return self.targets
         if key not in own:
             known = ", ".join([*own, WEIGHTS, *([TARGETS] if observer.changes_targets else [])])
-            raise UserError(f"{_words(observer, key, step)} are unknown: must be among {known}")
+            raise UserError(f"{_words(observer, key, step)} must be one of {known}")
         return own[key]
 
     def require_valid(self) -> None:
-        """Raises: UserError naming the observer and the update that first returned what cannot be."""
+        """Raises: UserError naming the observer and the update that first returned invalid values."""
         for (name, key), first in self._invalid.items():
             if (step := int(first)) >= 0:
                 limits = "finite and at least 0" if key in (TARGETS, WEIGHTS) else "finite"
                 raise UserError(f"{key} of observer {name} at step {step + 1} must be {limits}")
 
     def share(self, team: Team, indices: Tensor) -> None:
-        """After an update: what other processes have written of its batch."""
+        """After an update, exchange the rows that each process wrote."""
         if team.size == 1 or not self.observers:
             return
         places = [self.weights, *(value for own in self._own.values() for value in own.values())]
@@ -217,11 +219,11 @@ class Kept:
                 place[indices] = rows.to(dtype)
 
     def state(self) -> dict[str, Tensor]:
-        """The tensors of the observers by name, for a checkpoint."""
+        """The tensors of all observers by name, for a checkpoint."""
         return {f"{name}.{key}": value for name, own in self._own.items() for key, value in own.items()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take over tensors of the same names and shapes."""
+        """Restore tensors with the same names and shapes."""
         for name, own in self._own.items():
             for key, value in own.items():
                 value.copy_(state[f"{name}.{key}"])

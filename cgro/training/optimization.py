@@ -1,4 +1,4 @@
-"""How networks are optimized: the options that a configuration and the recipe of the training loop have in common."""
+"""How networks are optimized: the options that `TrainingConfig` and `Recipe` share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cgro.training.schedules import ScheduleName
 
 @dataclass(frozen=True, kw_only=True)
 class Optimization:
-    """SGD with momentum in batches, a schedule of its rate and of the radius, and averages of the weights."""
+    """SGD with momentum: batches, schedules of the learning rate and the radius, and averages of the weights."""
 
     epochs: int = 40
     """Passes over the training images, 1 or more."""

@@ -1,4 +1,4 @@
-"""What the training loop is told: the options of an optimization with an objective, an attack and an augmentation."""
+"""The input of the training loop: optimization options with an objective, an attack and an augmentation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cgro.training.schedules import factor
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Optimization):
-    """How to train: the options of an optimization, with the objective and what perturbs the images.
+    """How to train: optimization options, the objective, and what perturbs the images.
 
     The learning rate is `learning_rate` times the factor of `schedule` (`schedules.py`). The radius rises linearly to
     that of `attack` over the fraction `radius_warmup` of the updates: at full radius from the start, some networks
@@ -43,7 +43,7 @@ class Recipe(Optimization):
     search: AttackCall | None = None
     """Finds the perturbed images within the budget of `attack`; None: PGD."""
     observers: tuple[Observer, ...] = ()
-    """What looks at every update, besides the objective if that is an observer."""
+    """Called at every update, besides an objective that is an observer."""
 
     def attack_at(self, progress: float) -> Attack | None:
         """The attack of an update at `progress` in (0, 1] through the training."""

@@ -1,13 +1,13 @@
-"""Self-adaptive training: targets follow the predictions of the network, and images that it doubts count less.
+"""Self-adaptive training: targets follow the predictions of the network, and uncertain images count less.
 
     t_i <- e t_i + (1 - e) softmax f,   w_i = max_k t_ik,
     loss  sum_i w_i l_i(t_i) / sum_i w_i,   l_i(t) that of PGD-AT or TRADES with target t in the cross-entropy
 
-t_i is one-hot until epoch E_s, and moves with every later visit by the prediction of the update itself: on the attacked
-image in PGD-AT, on the clean one in TRADES. The attack uses labels. No forward pass is added.
+t_i is one-hot until epoch E_s. Every later visit moves it towards the prediction of the update itself: on the attacked
+image in PGD-AT, on the clean one in TRADES. The attack uses the labels. No forward pass is added.
 
 Source: Huang, Zhang & Zhang, "Self-adaptive training: beyond empirical risk minimization", NeurIPS 2020, arXiv
-2002.10319; the form for PGD-AT, and that weights are those of the moved targets, is [R].
+2002.10319. The form for PGD-AT is [R], and so is taking the weights from the moved targets.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cgro.training.observers import Batch, Observer, Seen, Weighted
 
 @dataclass(frozen=True)
 class SelfAdaptive(Observer):
-    """PGD-AT or TRADES with targets that adapt from epoch `start` >= 0 on, with momentum e in [0, 1).
+    """PGD-AT or TRADES with targets that adapt from epoch `start` >= 0, with momentum e in [0, 1).
 
     Raises: UserError for numbers outside of these ranges.
     """

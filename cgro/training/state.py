@@ -1,4 +1,4 @@
-"""Refuses the state of another training, by the first tensor that differs."""
+"""Checks that a saved state belongs to this training."""
 
 from __future__ import annotations
 

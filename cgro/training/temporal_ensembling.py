@@ -4,8 +4,8 @@
     TRADES    ascent  beta KL(f(x) || f(z)) + w mean_k (softmax f(z) - p^)_k^2
               loss    CE(f(x), y) + beta KL(f(x) || f(z)) + w mean_k (softmax f(x) - p^)_k^2
 
-From epoch E_s on every visit updates p_i, by the prediction on the clean augmented image in evaluation mode before the
-attack. TRADES needs that prediction anyway; PGD-AT takes one more forward pass.
+From epoch E_s, every visit updates p_i with the prediction on the clean augmented image, in evaluation mode and before
+the attack. TRADES needs that prediction anyway; PGD-AT takes one more forward pass.
 
 p^ and w are those of `ensembling.py`. Source: Dong et al., "Exploring memorization in adversarial training", ICLR 2022,
 arXiv 2106.01606, section 4, and the code of its authors [S].
@@ -29,8 +29,8 @@ from cgro.training.observers import Batch, Observer
 class TemporalEnsembling(Observer):
     """PGD-AT or TRADES with the term of temporal ensembling; the defaults are those of the paper for 200 epochs.
 
-    momentum: e in [0, 1); start, end: E_s < E_e, whole epochs done when the weight begins and ends to rise; largest:
-    w_max >= 0.
+    momentum: e in [0, 1). start, end: E_s < E_e, the numbers of completed epochs between which the weight rises.
+    largest: w_max >= 0.
 
     Raises: UserError for numbers outside of these ranges.
     """
@@ -60,7 +60,7 @@ class TemporalEnsembling(Observer):
         plain, scale = self.base.ascent(model, batch), getattr(self.base, "beta", 1.0)
         if batch.epoch < self.start:
             return plain
-        # Of TRADES the attack sees the divergence without beta.
+        # The attack of TRADES ascends the divergence without beta.
         return lambda z: plain(z) + self._pull(model(z), batch) / scale
 
     def losses(self, model: nn.Module, batch: Batch, z: Tensor) -> Tensor:
