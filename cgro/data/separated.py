@@ -1,4 +1,4 @@
-"""Families of labelled points: prescribed separation, worst cases of lower bounds, and one weak clean coordinate.
+"""Families of labelled points: prescribed separation, worst cases for lower bounds, and one weak clean coordinate.
 
 Two classes have labels -1 and +1, more have 0..C-1. Where at least as many points as classes are drawn, every class
 occurs. Labels and coordinates come from independent streams of one seed. Prescribed distances hold to within rounding,
@@ -21,17 +21,17 @@ from cgro.data.patches import require_sizes
 from cgro.data.separation import LabelledPoints, checked_labels
 
 LARGEST_FAMILY = 10**6
-"""Points of a family whose size is exponential in its parameters."""
+"""Largest number of points of a family whose size is exponential in its parameters."""
 Seed = int | np.random.SeedSequence
 
 _SLACK = 1e-12
-"""Relative rounding that a prescribed distance may have."""
+"""Relative rounding error permitted for a prescribed distance."""
 _MANY = 2**16
-"""Letters beyond which words are as good as continuous."""
+"""Number of letters beyond which words are effectively continuous."""
 
 
 def random_points(samples: int, dim: int, *, classes: int = 2, seed: Seed) -> LabelledPoints:
-    """Independent uniform points in [0, 1]^D with random labels, at whatever separation they happen to have.
+    """Independent uniform points in [0, 1]^D with random labels; their separation is not controlled.
 
     Raises: UserError for a size that is not a positive integer, and for fewer than two classes.
     """
@@ -113,7 +113,7 @@ def weak_coordinate(
     informative: int | None = None,
     seed: Seed,
 ) -> LabelledPoints:
-    """One weak coordinate decides the label; the classes are far apart in the others, but in a complicated way.
+    """One weak coordinate determines the label; in the others the classes are far apart, but hard to tell apart.
 
         x_0 = y u,   u uniform in [margin, margin + spread],
         x_k = c_k (1 + separation) / 2 + (1 - separation) / 2 * uniform[0, 1],   c_k in {0, 1},   y = prod_k (-1)^(c_k)
@@ -121,7 +121,7 @@ def weak_coordinate(
     for k = 1..informative; the coordinates after them are uniform in [0, 1]. The classifier sgn(x_0) has clean error 0
     and, at radius r in any l_p, robust error P[u <= r]: 0 for r < margin, 1 for r >= margin + spread. The supports of
     the classes lie in 2^informative cells in the pattern of a checkerboard, so they are at least `separation` apart in
-    every l_p: a robust classifier exists, but must tell all cells apart.
+    every l_p: a robust classifier exists, but must distinguish all cells.
 
     Calls with different seeds draw from the same distribution: one for training, one for testing.
 
@@ -223,20 +223,20 @@ def _least_letters(samples: int, length: int) -> int:
 def _distinct_words(
     rng: np.random.Generator, count: int, length: int, letters: int
 ) -> Int64[np.ndarray, "count length"]:
-    """Different words of letters 0..letters-1, each set of them as likely as any other."""
+    """Distinct words of letters 0..letters-1, every set of words equally likely."""
     total = letters**length
     if total < 2**62:
         code = rng.choice(total, count, replace=False)
         return code[:, None] // np.array([letters**k for k in range(length)]) % letters
     while True:
-        # Two words in so many hardly ever agree.
+        # Among so many words, two hardly ever agree.
         words = rng.integers(0, letters, (count, length))
         if len(np.unique(words, axis=0)) == count:
             return words
 
 
 def _random_labels(rng: np.random.Generator, count: int, classes: int) -> Int64[np.ndarray, " count"]:
-    """Independent uniform labels, but for one point of each class at random places."""
+    """Independent uniform labels, except for one point of each class at random positions."""
     require_sizes(least={"classes": 2}, classes=classes)
     y = np.concatenate([rng.permutation(classes), rng.integers(0, classes, max(0, count - classes))])[:count]
     y = rng.permutation(y)

@@ -1,17 +1,17 @@
 """Labelled points and their separation: the smallest distance between points of different labels, exactly.
 
-Everything said about robust memorization and about CGRO classifiers starts from this number, lambda_p = min over
+All statements about robust memorization and CGRO classifiers start from this number, lambda_p = min over
 y_i != y_j of |x_i - x_j|_p: balls of radius delta around points of different labels are disjoint iff delta is below
 lambda_p / 2.
 
-The search visits every pair of points with different labels, and is fast because a lower bound dismisses nearly all
+The search covers every pair of points with different labels, and is fast because a lower bound rules out nearly all
 of them. Coordinates are partitioned into at most 64 groups g that vary together, and for any partition
 
     |x - y|_1 >= sum_g |s_g(x) - s_g(y)|,    |x - y|_2^2 >= sum_g (s_g(x) - s_g(y))^2 / size of g,
     s_g(x) = sum over k in g of x_k;
 
-for l_inf the bound is the largest difference among 64 single coordinates. What the bound leaves is summed in blocks,
-until the sum exceeds the smallest distance found so far. Images are searched in integers.
+for l_inf the bound is the largest difference among 64 single coordinates. Distances of the remaining pairs
+are summed in blocks until the sum exceeds the smallest distance found so far. Images are searched in integers.
 
 Letters: N points, D dimensions, G groups. Reference: 2-epsilon-separation is that of Li et al. (NeurIPS 2022) [S], with
 lambda = 2 epsilon; the bounds are the triangle and Cauchy-Schwarz inequalities.
@@ -34,15 +34,15 @@ from cgro.base.validate import as_array, real_array
 from cgro.base.work import Tick
 
 LARGEST_COORDINATE = 1e150
-"""Of a labelled point: squared distances must not overflow."""
+"""Largest absolute coordinate of a labelled point, so that squared distances do not overflow."""
 SMALLEST_EUCLIDEAN = 1e-140
-"""Of a separation in l_2 in floating point: below it squares underflow."""
+"""Smallest separation in l_2 in floating point; below it squares underflow."""
 
 _GROUPS = 64
 _LEAD = 32
-"""Groups compared first."""
+"""Number of groups compared first."""
 _SAMPLE = 1000
-"""Points from which the groups are chosen; the result does not depend on the choice, only the time does."""
+"""Number of points from which the groups are chosen; the choice affects the running time only."""
 _CHUNK = 64
 """Points compared with all others in one call of the compiled search."""
 _BLOCK = 256
@@ -111,7 +111,7 @@ class Separation:
         return replace(self, distance=self.distance * factor, lower=lower)
 
     def require_positive(self) -> Separation:
-        """Itself. Raises: UserError if two points of different labels coincide, naming them."""
+        """The separation itself. Raises: UserError if two points of different labels coincide, naming them."""
         if self.distance > 0:
             return self
         (i, j), (a, b) = self.pair, self.labels
@@ -184,7 +184,7 @@ def nearest_opposite_distances(data: LabelledPoints, norm: Norm) -> Float[np.nda
 
 
 def checked_labels(labels: object, count: int) -> Int64[np.ndarray, " N"]:
-    """A copy of `count` labels as int64; 1.0 passes for 1. Raises: UserError for any other number or kind of them."""
+    """A copy of `count` labels as int64; 1.0 counts as 1. Raises: UserError for another number or kind of labels."""
     given = as_array("labels", labels)
     if given.shape != (count,):
         raise UserError(f"labels must have shape ({count},), one for each point, got {given.shape}")
@@ -205,7 +205,7 @@ def _checked_points(points: object) -> Float64[np.ndarray, "N D"]:
     checked = np.array(real_array("points", points), dtype=np.float64, order="C")
     if checked.ndim != 2 or not checked.size:
         raise UserError(f"points must have shape (N, D) with N, D >= 1, one row for each point, got {checked.shape}")
-    good = np.abs(checked) <= LARGEST_COORDINATE  # not NaN either
+    good = np.abs(checked) <= LARGEST_COORDINATE  # also refuses NaN
     if not good.all():
         i, k = (int(index) for index in np.argwhere(~good)[0])
         raise UserError(
@@ -236,7 +236,9 @@ def _search(points: np.ndarray, labels: np.ndarray, norm: Norm, tick: Tick | Non
     order = np.argsort(heads[:, 0], kind="stable")
     heads, labels = heads[order], labels[order]
     exact = points.dtype == np.uint8
-    limit = np.array([np.iinfo(np.int64).max] if exact else [np.inf])  # the smallest value so far, seen by all threads
+    limit = np.array(
+        [np.iinfo(np.int64).max] if exact else [np.inf]
+    )  # the smallest value so far, shared by all threads
 
     def work(first: int) -> tuple[float, int, int]:
         last = min(first + _CHUNK, len(points))
@@ -252,7 +254,7 @@ def _search(points: np.ndarray, labels: np.ndarray, norm: Norm, tick: Tick | Non
 
 
 def _heads(points: np.ndarray, power: int) -> tuple[np.ndarray, float, float]:
-    """What bounds a distance from below: heads (N, G), their distance's absolute and relative errors.
+    """Lower bounds of distances: heads (N, G), with absolute and relative errors of their distances.
 
     |h(x) - h(y)|_p <= (|x - y|_p + slack) factor, in computed numbers on both sides.
     """
@@ -332,8 +334,8 @@ def _dismissal(value, power, slack, factor):  # type: ignore[no-untyped-def]
 def _compare(points, heads, labels, order, power, first, last, limit, slack, factor):  # type: ignore[no-untyped-def]
     """Points first..last-1 of the order against all after them: smallest value, first pair.
 
-    `limit` is lowered for the other threads. An outdated limit costs time only, for whatever stands there is the
-    distance of some pair. Every comparison that dismisses a pair is strict, so that no tie is lost.
+    `limit` is lowered for the other threads. An outdated limit only costs time, since it is always the
+    distance of some pair. Every comparison that rules out a pair is strict, so that no tie is lost.
     """
     count, dim = points.shape
     groups = heads.shape[1]

@@ -1,7 +1,7 @@
-"""Labelled points from files: a table as text, or a NumPy archive. What was read is said, what is ambiguous is refused.
+"""Labelled points from text tables and NumPy archives; what was read is reported, ambiguous files are refused.
 
-A file is known by its first bytes, whatever it is called. Numbers read are the float64 numbers nearest to those in the
-file. Labels are integers, or names, which are numbered in alphabetical order.
+The type of a file is recognized by its first bytes, not its name. Numbers are read as the nearest float64 numbers.
+Labels are integers, or names, which are numbered in alphabetical order.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ACCEPTED = "give a .csv table, or a .npz file with the arrays points (N, D) and 
 _MEMORY = 8
 """Bytes of memory for each byte of a text file: the text, its rows, and what is read from them."""
 _PIECE = 2**24
-"""Bytes that are read at once."""
+"""Bytes read at a time."""
 _UNPACK = "unpack it first"
 _OTHERS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x93NUMPY", "a NumPy .npy array", "save points and labels with np.savez(FILE, points=..., labels=...)"),
@@ -45,12 +45,12 @@ _OTHERS: tuple[tuple[bytes, str, str], ...] = (
     (b"BZh", "packed with bzip2", _UNPACK),
     (b"\x28\xb5\x2f\xfd", "packed with zstd", _UNPACK),
 )
-"""First bytes of files given by mistake, what they are, and what to do."""
+"""First bytes of unsupported files, their type, and advice."""
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Labelled points, with what was found in their file."""
+    """Labelled points, with details of their file."""
 
     data: LabelledPoints
     classes: dict[int, str]
@@ -58,13 +58,13 @@ class Table:
     labels_from: str
     """The column or array of the labels."""
     notes: tuple[str, ...]
-    """What was skipped or recognised, in words."""
+    """Skipped or recognized parts, in words."""
     rows: Int64[np.ndarray, " N"] | None = None
     """For each point the line of the text file, counted from 1; None for arrays."""
 
     @property
     def words(self) -> str:
-        """What was read, in one line."""
+        """One line about what was read."""
         points, dimensions = _count(self.data.size, "point"), _count(self.data.dim, "dimension")
         names = [", ".join(f"{k} = {name}" for k, name in self.classes.items())] if self.classes else []
         return "; ".join([f"{points} in {dimensions}, labels from {self.labels_from}", *self.notes, *names])
@@ -99,7 +99,7 @@ def read_table(path: Path | str, *, label: str | None = None) -> Table:
 
 
 def _first_bytes(path: Path) -> bytes:
-    """Of a pipe none: what was read once is gone."""
+    """The first bytes; none of a pipe, which can be read only once."""
     if not path.is_file():
         return b""
     with path.open("rb") as file:
@@ -107,7 +107,7 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def _whole(file: IO[bytes] | gzip.GzipFile, name: str) -> bytes:
-    """All that a file, a pipe or an archive holds. Raises: UserError as soon as memory cannot hold its points."""
+    """The whole content of a file, pipe or archive. Raises: UserError once its points no longer fit into memory."""
     content = bytearray()
     while piece := file.read(_PIECE):
         content += piece
@@ -151,7 +151,7 @@ def _from_arrays(path: Path, label: str | None) -> Table:
         raise
     except zipfile.BadZipFile as error:
         raise UserError(f"not a file of points (no whole npz archive: {error}); {ACCEPTED}") from error
-    except Exception as error:  # A damaged archive can raise anything.
+    except Exception as error:  # A damaged archive may raise any exception.
         why = "it holds a pickle, which is never read" if "pickle" in str(error) else error
         raise UserError(f"not a file of points ({why}); {ACCEPTED}") from error
     classes: dict[int, str] = {}
@@ -165,7 +165,7 @@ def _from_arrays(path: Path, label: str | None) -> Table:
 
 
 def _require_room(archive: zipfile.ZipFile, name: str) -> None:
-    """Refuse an array of points that memory cannot hold in float64, from its header alone."""
+    """Refuse an array of points that does not fit into memory as float64, from its header alone."""
     with archive.open("points.npy") as file:
         version = np.lib.format.read_magic(file)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -176,7 +176,7 @@ def _require_room(archive: zipfile.ZipFile, name: str) -> None:
 
 def _refuse_contradictions(data: LabelledPoints, classes: dict[int, str], what: str, places: np.ndarray) -> None:
     """Refuse one point with two labels, by its rows in the file."""
-    # 0 is added because -0.0 is the same number as 0.0, in other bits.
+    # Adding 0 turns -0.0 into 0.0, which has other bits.
     keys = np.ascontiguousarray(data.points + 0.0).view(np.dtype((np.void, 8 * data.dim)))[:, 0]
     _, first, which = np.unique(keys, return_index=True, return_inverse=True)
     other = np.flatnonzero(data.labels != data.labels[first[which]])

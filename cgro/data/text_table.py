@@ -1,8 +1,8 @@
 """Tables of points as text: one point a row, numbers and a label, with or without a header.
 
-Commas, semicolons, tabs or spaces separate cells, the same ones in every row. A first row is a header if all of its
-cells are names. Blank lines and lines that begin with # are skipped, a column that counts the rows too, and all of that
-is said. Whatever could be read in two ways is refused.
+Cells are separated by commas, semicolons, tabs or spaces, the same in every row. The first row is a header if all of
+its cells are names. Blank lines, lines that begin with # and a column of row numbers are skipped and reported.
+Ambiguous tables are refused.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class Parsed:
     labels: np.ndarray
     rows: Int64[np.ndarray, " N"]
     label_column: str
-    """Words for the label's column in messages."""
+    """Name of the label's column in messages."""
     labels_from: str
     notes: tuple[str, ...]
 
     def label_place(self, i: int) -> str:
-        """Words for where label i stands."""
+        """Position of label i in messages."""
         return f"row {self.rows[i]}, {self.label_column}"
 
 
@@ -69,7 +69,7 @@ def parse(content: bytes, label: str | None = None) -> Parsed:
 
 
 def _label_column(grid: Grid, label: str | None) -> tuple[int, str]:
-    """Its index, and words for it."""
+    """Index of the label's column, and its name in messages."""
     if grid.header is None:
         if label is not None:
             raise UserError(f"--label is {label!r}, but there is no header; the label is the last column")
@@ -159,7 +159,7 @@ def _refuse_cell(grid: Grid, i: int, column: int, cell: str, label: int) -> NoRe
 
 
 def _why(cell: str) -> str:
-    """What is wrong with a coordinate."""
+    """The problem with a coordinate."""
     if not cell:
         return ": fill it or remove the row"
     if cell.lower() in MISSING:

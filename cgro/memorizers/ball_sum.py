@@ -76,19 +76,19 @@ def ball_sum(task: Task, *, readout: Readout | None = None) -> Memorizer:
 
 
 def scaled(task: Task, domain: tuple[float, float] | None = None) -> Cube:
-    """t_k = (x_k - lo_k) / L with one L, so that balls stay balls, and a lo_k for each coordinate.
+    """t_k = (x_k - lo_k) / L, with one L so that balls stay balls, and one lo_k for each coordinate.
 
-    [0, 1]^D takes in all balls, and the `domain` (low, high) of all coordinates if one is given. L is the largest range
-    of a coordinate over all balls, at most Delta + 2 mu with Delta the largest distance of two points: where the points
-    lie does not matter. Raises: PrecisionError if float64 cannot scale the coordinates.
+    [0, 1]^D contains all balls, and the `domain` (low, high) of all coordinates if one is given. L is the largest range
+    of a coordinate over all balls, at most Delta + 2 mu with Delta the largest distance between two points, and
+    independent of their location. Raises: PrecisionError if float64 cannot scale the coordinates.
     """
     x = task.data.points
-    with np.errstate(over="ignore"):  # seen by the side
+    with np.errstate(over="ignore"):  # detected by the side
         lo, hi = x.min(axis=0) - task.radius, x.max(axis=0) + task.radius
         if domain is not None:
             lo, hi = np.minimum(lo, domain[0]), np.maximum(hi, domain[1])
         side = float((hi - lo).max())
-        # A little more room than needed keeps t in [0, 1] after rounding.
+        # A little extra room keeps t in [0, 1] after rounding.
         room = 1e-9 * side + 4 * float(np.spacing(np.abs(x).max()))
         w = inverse(side + 2 * room, x)
         bias = exact_with_half(-(lo - room) * w)
@@ -104,7 +104,7 @@ def scaled(task: Task, domain: tuple[float, float] | None = None) -> Cube:
 
 
 def inverse(side: float, points: np.ndarray) -> float:
-    """1 / side of a cube around these points. Raises: PrecisionError if float64 holds one of the two only."""
+    """1 / side of a cube around these points. Raises: PrecisionError if either overflows."""
     if not (math.isfinite(side) and side > 0 and math.isfinite(1 / side)):
         raise _cannot_scale(points)
     return 1 / side
@@ -116,7 +116,7 @@ def _cannot_scale(x: np.ndarray) -> PrecisionError:
 
 
 def exact_with_half(bias: np.ndarray) -> np.ndarray:
-    """Rounded up to where b - 1/2 is exact in float64."""
+    """b rounded up so that b - 1/2 is exact in float64."""
     grid = 2.0 ** np.maximum(np.ceil(np.log2(np.abs(bias) + 1)) - 51, -51)
     return np.ceil(bias / grid) * grid
 
@@ -124,7 +124,7 @@ def exact_with_half(bias: np.ndarray) -> np.ndarray:
 def levels(dim: int, gap: float) -> int:
     """Smallest m >= 1 with error dim 4^-(m+1) of the squares at most half the gap.
 
-    Raises: PrecisionError if float64 holds no such square.
+    Raises: PrecisionError if float64 is too coarse for such squares.
     """
     if not gap > 0:
         raise PrecisionError(f"gap between balls is {gap:g} in the unit cube: float64 rounds it away; shift to 0")
@@ -159,7 +159,7 @@ def ball_layers(task: Task, cube: Cube, code: Code, eta: float) -> tuple[list[tu
 
 
 def _rounding(cube: Cube, eta: float) -> float:
-    """Bound of what rounding of the ball layer's weights and biases changes in its sum.
+    """Bound of the error of the ball layer's sum due to rounded weights and biases.
 
     With e the error of a coordinate of t_i, u = 2^-53, t in [0, 1]^m: the weight 2 t_ik - 1 is wrong by at most
     2 e + 2 u, |t_i|^2 by 2 e + 3 u for each coordinate, and the bias is rounded once at size at most m + 1.

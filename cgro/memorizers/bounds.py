@@ -1,7 +1,7 @@
-"""What is known about the number of parameters of a robust memorizer: lower bounds, and published upper bounds.
+"""Bounds of the number of parameters of a robust memorizer: lower bounds, and published upper bounds.
 
-Lower bounds hold for the worst data set of N points in R^D: some data set needs as many. Upper bounds without a stated
-constant are given as scalings, to be compared in shape alone.
+Lower bounds hold for the worst data set of N points in R^D: some data set needs that many. Upper bounds without a
+stated constant are given as scalings, so only their shapes can be compared.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def first_layer_width(samples: int, dim: int, ratio: float, norm: Norm) -> int:
 
 
 def lower_bound_total(samples: int, dim: int, ratio: float, norm: Norm) -> int:
-    """All parameters that some data set needs: (D + 1) for each neuron of the first layer.
+    """Total parameters that some data set needs: (D + 1) for each neuron of the first layer.
 
     Kim, Moon & Yun, Theorem 3.1 adds Omega(sqrt(N min(1/(1-rho^2), D))) without a stated constant, which is left out.
     """
@@ -43,14 +43,14 @@ def lower_bound_total(samples: int, dim: int, ratio: float, norm: Norm) -> int:
 
 
 def shattered_points(samples: int, dim: int, ratio: float) -> int:
-    """Points that robust memorizers of N points in R^D shatter in l_2: their VC dimension is no less.
+    """Number of points that robust memorizers of N points in R^D shatter in l_2, a lower bound of their VC dimension.
 
         floor(N/2) floor(1/(1-rho^2))
 
-    ratio: in (0, sqrt(1 - 1/D)]. Beyond it the statement is false: half-spaces memorize every two points at every ratio
+    ratio: in (0, sqrt(1 - 1/D)]. Beyond that the statement is false: half-spaces memorize any two points at every ratio
     and shatter D + 1 points.
 
-    Raises: UserError for a ratio beyond, which is every one for D = 1. Reference: Kim, Moon & Yun, Prop. 3.3 [S].
+    Raises: UserError for a larger ratio, hence always for D = 1. Reference: Kim, Moon & Yun, Prop. 3.3 [S].
     """
     integer("samples", samples, low=1)
     integer("dim", dim, low=1)
@@ -111,7 +111,7 @@ def vc_bound(sizes: tuple[int, ...]) -> float:
 
 
 def neurons_for_all_labellings(cells: int, dim: int) -> int:
-    """Neurons without which no two-layer network class realizes every labelling of that many points: VC dimension.
+    """Fewest neurons for which the VC bound permits two-layer networks to realize every labelling of that many points.
 
     A robust classifier of the grid family must realize its labelling, so this many neurons are needed for some
     labelling. With K^(D-1) cells that is exponential in D. Reference: theory of Li et al., NeurIPS 2022, section 4 [S]

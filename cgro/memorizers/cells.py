@@ -74,7 +74,7 @@ def grid_cells(task: Task, *, readout: Readout | None = None) -> Memorizer:
 
 @dataclass(frozen=True)
 class Plan:
-    """How many groups, and the size that follows."""
+    """The number of groups and the resulting size."""
 
     cells: int
     index_bits: int
@@ -83,11 +83,11 @@ class Plan:
     dim: int
     per_group: int
     output_bias: bool = True
-    """Whether the output has a constant: it has none for labels from 0 on."""
+    """Whether the output has a constant; it has none if the smallest label is 0."""
 
     @classmethod
     def best(cls, cells: int, index_bits: int, label_bits: int, digits: int, dim: int) -> Plan:
-        """The group size of least depth."""
+        """The group size that minimizes the depth."""
         plans = (cls(cells, index_bits, label_bits, digits, dim, k) for k in range(1, cells + 1))
         return min(plans, key=lambda plan: plan.depth)
 

@@ -1,4 +1,4 @@
-"""All robust memorizers by name, and one call that chooses."""
+"""All robust memorizers by name, and `memorize`, which chooses one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CONSTRUCTIONS: dict[str, Callable[..., Memorizer]] = {
         cgro_classifier,
     )
 }
-"""From the name of a construction to the function that builds it."""
+"""The function that builds each construction, by name."""
 
 NORMS: dict[Norm, tuple[str, ...]] = {
     "2": ("ball_sum", "shallow_ball_sum", "projected_ball_sum"),
@@ -55,8 +55,8 @@ BYTES = {
     "shallow_ball_sum": 32,
     "even_power": 24,
 }
-"""Memory for each coordinate of a stored point that building and certifying takes, measured and rounded down; the
-other constructions take less."""
+"""Bytes that building and certifying need for each coordinate of a stored point, measured and rounded down; other
+constructions need less."""
 
 
 def memorize(
@@ -77,8 +77,8 @@ def memorize(
         construction: a key of `CONSTRUCTIONS`; default: the first in `NORMS` for the norm.
         options: for the construction.
 
-    Raises: UserError for what the task or the construction excludes, naming pair and limit; PrecisionError where
-        float64 cannot carry the network.
+    Raises: UserError if the task or the construction excludes the arguments, naming pair and limit; PrecisionError if
+        float64 is too coarse for the network.
     """
     task = memorization_task(points, labels, norm, radius)
     return build(task, construction or NORMS[task.norm][0], options)
@@ -91,7 +91,7 @@ def build(task: Task, construction: str, options: dict[str, Any]) -> Memorizer:
 
 
 def require_room(construction: str, data: LabelledPoints) -> None:
-    """Refuse sizes whose points and networks memory cannot hold; the estimate is from below. Raises: UserError."""
+    """Refuse points and networks that do not fit into memory, by a lower estimate. Raises: UserError."""
     stored = data.size - max((data.labels == label).sum() for label in data.classes)
     needed = (float(BYTES.get(construction, 0)) * stored + 16.0 * data.size) * data.dim
     require_memory(needed, f"{construction} for {data.size:,} points in {data.dim:,} dimensions")

@@ -105,7 +105,7 @@ def _readout(task: Task, network: ReluNetwork) -> Readout:
 
 
 def _bound(network: ReluNetwork, task: Task) -> float:
-    """B >= |c| on a box around all balls, by interval arithmetic; doubled, far more than rounding can take."""
+    """B >= |c| on a box around all balls, by interval arithmetic; doubled, which exceeds any rounding error."""
     x = task.data.points
     center = (x.max(axis=0) + x.min(axis=0)) / 2
     radius = (x.max(axis=0) - x.min(axis=0)) / 2 + task.radius

@@ -1,4 +1,4 @@
-"""The grid family of the lower bound for robust classifiers: what counting needs, and what tiny or regular cases take.
+"""The grid family of the lower bound for robust classifiers: counting bounds, and networks for tiny or regular cases.
 
 A robust classifier of the points (i / K, 1/2 + offset phi(i)), i in {1..K}^(D-1), realizes the labels phi of K^(D-1)
 cells. Networks that can do so for every phi, or for every phi up to a share of errors, have a large VC
@@ -27,8 +27,8 @@ def vc_bound_by_parameters(parameters: int, depth: int) -> float:
 
         L + L W log2(4 e R log2(2 e R)),   R = L W
 
-    It is `bounds.vc_bound` at its largest: Lbar <= L, and R = sum_i i k_i <= L W, for every neuron has a bias. Raises:
-    UserError for sizes that are not positive integers. Reference: Bartlett et al. (JMLR 2019), Theorem 7 [R].
+    This is the maximum of `bounds.vc_bound`: Lbar <= L, and R = sum_i i k_i <= L W, since every neuron has a bias.
+    Raises: UserError for sizes that are not positive integers. Reference: Bartlett et al. (JMLR 2019), Theorem 7 [R].
     """
     require_sizes(parameters=parameters, depth=depth)
     R = depth * parameters
@@ -36,10 +36,10 @@ def vc_bound_by_parameters(parameters: int, depth: int) -> float:
 
 
 def parameters_for_all_labellings(cells: float, depth: int) -> int:
-    """Parameters W without which no graph of L layers realizes every labelling of the cells: VC bound >= c.
+    """Smallest W for which the VC bound permits a graph of L layers to realize every labelling of the cells.
 
-    For networks whose zero weights are free to move with the labelling it is no bound: their graph is not one. Raises:
-    UserError for a depth that is not a positive integer.
+    It is not a bound for networks whose zero weights may move with the labelling, since their graph is not fixed.
+    Raises: UserError for a depth that is not a positive integer.
     """
     low, high = 0, 1
     while vc_bound_by_parameters(high, depth) < cells:
@@ -108,7 +108,7 @@ def parity(cells_per_side: int, dim: int) -> Int[np.ndarray, " cells"]:
 
 
 def square_neurons(labels: Int[np.ndarray, " 4"], ratio: float) -> int:
-    """Neurons that a two-layer network provably needs for four cells in a square (D = 3, K = 2); perhaps not all.
+    """Neurons that a two-layer network provably needs for four cells in a square (D = 3, K = 2); more may be needed.
 
     Every ball meets the plane x_3 = 1/2 in a full square around its cell, so the network is judged there. Labels in the
     order of (1,1), (1,2), (2,1), (2,2).

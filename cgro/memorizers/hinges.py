@@ -1,4 +1,4 @@
-"""l_inf and l_1 memorizers with two hidden layers: a sum of hinges says how far a point is outside of a ball.
+"""l_inf and l_1 memorizers with two hidden layers: a sum of hinges measures how far a point is outside a ball.
 
     l_inf:  g_i(x) = sum_k relu(x_k - x_ik - mu) + relu(x_ik - x_k - mu)      0 on the ball, >= gamma on balls of others
     l_1:    g_i(x) = |x - x_i|_1 - mu,  |t| = 2 relu(t) - t                   <= 0 on the ball, >= gamma on the others
@@ -112,7 +112,7 @@ def absolute_sum(task: Task, *, readout: Readout | None = None) -> Memorizer:
     reach = task.separation.lower - task.radius
     bias = np.array([math.fsum([reach, -shift, *-row]) for row in centres])
     error = 2 * float(np.spacing(np.abs(bias)).max())
-    # Down, so that balls of other labels get exactly 0.
+    # Rounded down, so that balls of other labels get exactly 0.
     bias = np.nextafter(bias, -np.inf)
     gap = task.gap - 2 * error
     require_precision(gap, task)
@@ -186,7 +186,7 @@ def share(low: np.ndarray, high: np.ndarray, domain: tuple[float, float] | None 
             count += len(values)
     starts = np.arange(count + 1)
     first = sparse.csr_array((np.concatenate(signs), np.concatenate(coordinates), starts), shape=(count, D))
-    # A stable sort by box keeps the columns of each box in order, without a detour over triples.
+    # A stable sort by box keeps the columns of each box in order, without COO triples.
     box, column = np.concatenate(rows), np.concatenate(columns)
     column = column[np.argsort(box, kind="stable")]
     pointers = np.concatenate([[0], np.cumsum(np.bincount(box, minlength=n))])

@@ -56,7 +56,7 @@ def _hinges(task: Task, shell: float, domain: tuple[float, float] | None) -> Ind
     """s_i = relu(1 - g_i / gamma) with the hinges g_i of `hinge_sum`, at least |x - x_i|_inf - delta."""
     n = task.data.size
     low, high, gap = boxes(task, np.arange(n))
-    # What rounding took from the gap, it takes from the shell.
+    # Rounding reduces the shell by as much as the gap.
     width = shell - (task.gap - gap) * (1 + 1e-9)
     if not width > shell / 2:
         raise PrecisionError(f"shell is {shell:g}: float64 rounds it away at these coordinates; widen the shell")
@@ -146,7 +146,7 @@ def _soft(rows: Any, offsets: np.ndarray, inner: float, outer: float, error: flo
     `error` bounds the rounding of rows and offsets in v_i.
     """
     inner, outer = inner + error, outer - error
-    # Where there is no room at all, any slope will do: it is refused below.
+    # Without any room the slope does not matter: it is refused below.
     slope = (1 + 2.0**-20) / max(outer - inner, 1e-300)
     bias = slope * (inner - offsets)
     grid = 2.0 ** (np.ceil(np.log2(np.abs(bias) + 2)) - 51)

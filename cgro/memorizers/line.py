@@ -1,4 +1,4 @@
-"""Two-layer networks on a line: how many neurons a sequence of labels needs, exactly, and a network that has them.
+"""Two-layer networks on a line: the exact number of neurons for a sequence of labels, and a network with that many.
 
 On a line a two-layer network with m ReLUs is piecewise linear with at most m breakpoints. Each of its m + 1 pieces
 changes sign at most once, so c changes of the label need m >= c - 1; there is no linear term besides the neurons, which
@@ -38,7 +38,7 @@ def line_network(zeros: Float[np.ndarray, " c"], first: int, direction: Float[np
         return ReluNetwork.of([(0.0 * direction[None], np.zeros(1)), (np.zeros((1, 1)), np.array([float(first)]))])
     found = _alternating(c - 1) if c > 1 else None
     if found is None:
-        # Flat before the first change: every neuron looks to the right.
+        # Flat before the first change: every neuron is active to the right.
         slopes, left = np.array([0.0] + [(-1.0) ** (j + 1) for j in range(c)]), set[int]()
         gaps = np.diff(zeros)
         start = zeros[0] - (gaps[0] / 2 if c > 1 else 1.0)

@@ -26,7 +26,7 @@ from cgro.networks.readout import Readout
 from cgro.networks.relu import PrecisionError, ReluNetwork
 
 SLACK = 1.05
-"""By how much the projected separation must exceed 2 mu: less makes fewer dimensions but more levels of squares."""
+"""Factor by which the projected separation must exceed 2 mu; smaller factors trade dimensions for levels of squares."""
 
 
 def projected_ball_sum(

@@ -1,4 +1,4 @@
-"""How many parameters construction S needs after a projection, with every constant: a bound that holds for all data.
+"""The number of parameters of construction S after a projection, with every constant: a bound for all data sets.
 
 N points in R^D span d <= min(N - 1, D) dimensions; lambda is the smallest distance between points of different
 labels, Delta the largest distance between any two points, rho = 2 mu / lambda. Proof, inequality by inequality, and
@@ -14,7 +14,7 @@ from cgro.base.errors import UserError
 from cgro.memorizers.bounds import lower_bound_total
 
 SHRINK = 0.5
-"""beta: projected squared distances are at least beta k / d of what they were."""
+"""beta: projected squared distances are at least beta k / d times the original ones."""
 STRETCH = 2.0
 """s^2: the projected separation is at least s times 2 mu, so the projected ratio is at most 1 / s."""
 

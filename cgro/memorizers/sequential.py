@@ -1,4 +1,4 @@
-"""The l_inf memorizer of depth 2 n + 1 and width 3 D + 1 that stores one point after the other.
+"""The l_inf memorizer of depth 2 n + 1 and width 3 D + 1, which stores one point after another.
 
 Source: Yu, Gao & Zhang, "Optimal Robust Memorization with ReLU Neural Networks", ICLR 2024 [N for the statement];
 the layers are ours and match its depth and width exactly [D].

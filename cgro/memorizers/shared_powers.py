@@ -26,7 +26,7 @@ from cgro.networks.relu import PrecisionError, ReluNetwork, Size
 
 _LARGEST_GRID = 2**20
 _LARGEST_POWER = 52
-"""Coefficients grow as 2^p: beyond, rounding is larger than every p-th power in the unit cube."""
+"""Coefficients grow as 2^p: beyond this power, rounding exceeds every p-th power in the unit cube."""
 
 
 def shallow_ball_sum(task: Task, *, readout: Readout | None = None) -> Memorizer:
@@ -129,7 +129,7 @@ def _interpolation(D: int, p: int, S: int, cube: Cube) -> tuple[tuple[Any, Any],
 
 
 def _slopes(j: int, S: int) -> np.ndarray:
-    """What hinge s adds to the slope of the interpolation of t^j at the knots s / S."""
+    """Change of slope at hinge s in the interpolation of t^j at the knots s / S."""
     if j == 1:
         return np.eye(1, S)[0]
     values = (np.arange(S + 1) / S) ** j
@@ -138,7 +138,7 @@ def _slopes(j: int, S: int) -> np.ndarray:
 
 
 def _rounding(cube: Cube, p: int) -> float:
-    """Bound of what rounding of knots, slopes, coefficients and biases changes in a ball's sum.
+    """Bound of the error of a ball's sum due to rounded knots, slopes, coefficients and biases.
 
     A coefficient binom(p, j) t_i^(p-j) is wrong by a relative (p+2) u and by p e; all binomials sum to 2^p, features
     are at most 1. Knots are wrong by (1 + |b|) u, and slopes change by p in all. Slopes are differences of values at

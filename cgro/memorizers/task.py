@@ -1,4 +1,4 @@
-"""What is to be memorized, and what a construction returns.
+"""Memorization tasks, and the memorizers that constructions return.
 
 A network robustly memorizes N labelled points at radius mu in l_p if it gives every point of the closed ball
 B_p(x_i, mu) the label y_i. With lambda = the smallest distance between points of different labels, this needs
@@ -46,7 +46,7 @@ class Task:
 
     @property
     def default_readout(self) -> Readout:
-        """sign for the labels -1 and +1, label for all others."""
+        """sign for labels -1 and +1, label for all others."""
         return "sign" if np.isin(self.data.labels, (-1, 1)).all() else "label"
 
 
@@ -55,7 +55,7 @@ def memorization_task(
 ) -> Task:
     """Points (N, D) with integer labels (N,), to be memorized at a radius > 0 in l_p.
 
-    `separation` saves the search if it is known already.
+    `separation` may be given to skip the search.
 
     Raises: UserError for points or labels that LabelledPoints refuses, fewer than two classes, duplicates with
         different labels, and a radius that is not positive or reaches half the separation; it names the pair
@@ -79,7 +79,7 @@ def memorization_task(
 
 @dataclass(frozen=True, eq=False)
 class Memorizer:
-    """A network that robustly memorizes its task, with what its theorem promises."""
+    """A network that robustly memorizes its task, with the guarantees of its theorem."""
 
     task: Task
     network: ReluNetwork | ExactNetwork
@@ -87,7 +87,7 @@ class Memorizer:
     construction: str
     """Name of the function that built it, a key of `CONSTRUCTIONS`."""
     options: dict[str, Any]
-    """The keyword arguments that it was built with: the same call builds the same network again."""
+    """The keyword arguments of the construction, which rebuild the same network."""
     claimed: Size
     """Size by the formula of the construction, for points in general position."""
     margin: float
@@ -108,7 +108,7 @@ class Memorizer:
 
 @dataclass(frozen=True, eq=False)
 class Code:
-    """Which points get an indicator of their own, and how indicators become an output.
+    """The points with an indicator of their own, and the map from indicators to the output.
 
     A point of the base label needs none. h_i >= M on the ball of stored point i and 0 on all balls of other labels
     gives, with S_b = sum of h_i over stored points whose label has bit b,
@@ -124,7 +124,7 @@ class Code:
     bits: np.ndarray
     """(stored, bits) of label - y_min, only bits that occur; one column of ones for sign."""
     values: np.ndarray
-    """What each bit adds to the output."""
+    """Contribution of each bit to the output."""
 
     def head(self, margin: float) -> tuple[list[tuple[Any, Any]], float]:
         """Layers from indicators to the output, and the margin that they keep; `margin` is M > 0."""
@@ -133,7 +133,7 @@ class Code:
             half = margin / 2
             sign = -float(self.base)
             return [(np.full((1, n), sign), np.array([-sign * half]))], min(half, margin - half)
-        # Rounded up, so that own indicators reach 1 at least.
+        # Rounded up, so that own indicators reach at least 1.
         slope = math.nextafter(1 / margin, math.inf)
         if not math.isfinite(slope * n):
             raise PrecisionError(f"gap between balls is {margin:g} in the network: float64 carries no 1/gap; scale up")
@@ -166,7 +166,7 @@ def encode(task: Task, readout: Readout | None) -> Code:
     if readout != "label":
         raise UserError(f"readout must be 'sign' or 'label' for memorizers, which have one output, got {readout!r}")
     base = int(labels.min())
-    if int(labels.max()) - base >= 2**31:  # in Python's integers: the difference may exceed 64 bits
+    if int(labels.max()) - base >= 2**31:  # as Python integers: the difference may exceed 64 bits
         raise PrecisionError(f"labels must span less than 2^31, got {base} to {labels.max()}: renumber them")
     require_exact_labels(labels)
     stored = np.flatnonzero(labels != base)

@@ -1,4 +1,4 @@
-"""ReLU networks with exact rational weights, for constructions that need more bits than float64 carries.
+"""ReLU networks with exact rational weights, for constructions that need more bits than float64 has.
 
 Evaluation is in rational arithmetic; only the outputs are rounded to float64.
 """
@@ -87,7 +87,7 @@ class ExactNetwork:
 
     @classmethod
     def from_json(cls, text: str) -> ExactNetwork:
-        """What `as_json` wrote. Raises: UserError for another text."""
+        """The network in a text of `as_json`. Raises: UserError for any other text."""
         try:
             found = json.loads(text)
             layers = tuple(

@@ -1,8 +1,8 @@
-"""Networks and robustness properties as files: safetensors for cgro, ONNX and VNN-LIB for other verifiers.
+"""Files of networks and robustness properties: safetensors for cgro, ONNX and VNN-LIB for other verifiers.
 
-A property file states the counterexample, as verifiers want it: an input in the l_inf ball whose outputs read another
+A property file describes the counterexample, as verifiers expect: an input in the l_inf ball whose outputs give another
 label. Bounds of the box are decimals that are exact or rounded outward, so that a verifier that proves the property
-proves it for the ball. What a verifier's own parser makes of decimals and of float64 weights is up to it.
+proves it for the ball. How a verifier parses decimals and float64 weights is outside our control.
 
 Reference: VNN-LIB 1.0 and the folder layout (instances.csv) as the verification competition (VNN-COMP) uses them [R].
 """
@@ -35,11 +35,11 @@ Precision = Literal["float64", "float32"]
 _DIGITS = 20
 _NO_ONNX = 'ONNX files need the onnx package: pip install "cgro[onnx]"'
 _PROTOBUF = 2**31 - 2**20
-"""Bytes that one ONNX file can hold."""
+"""Largest size of an ONNX file, in bytes."""
 
 
 def save(network: ReluNetwork, path: Path | str) -> None:
-    """Write the network, bit by bit, sparse layers as sparse; the file appears whole or not at all.
+    """Write the network bit-exactly, sparse layers as sparse; the file appears whole or not at all.
 
     Raises: StorageError where the file cannot be written.
     """
@@ -56,7 +56,7 @@ def packed(network: ReluNetwork) -> bytes:
         else:
             tensors[f"{k}.weight"] = np.ascontiguousarray(weight)
     shapes = [list(w.shape) for w in network.weights]
-    # One entry: the format does not keep the order of several, and equal networks must give equal files.
+    # A single entry: the format does not preserve the order of entries, and equal networks must give equal files.
     head = json.dumps({"version": VERSION, "shapes": shapes, "sha256": _digest(tensors, shapes)})
     return pack(tensors, metadata={FORMAT: head})
 
@@ -271,7 +271,7 @@ def _weight(tensors: dict[str, np.ndarray], k: int, shape: tuple[int, ...]) -> M
     if f"{k}.weight" in tensors:
         return tensors[f"{k}.weight"]
     weight = sparse.csr_array(tuple(tensors[f"{k}.{part}"] for part in _PARTS), shape=shape)
-    weight.check_format()  # indices beyond the shape would read foreign memory
+    weight.check_format()  # indices beyond the shape would read out of bounds
     return weight
 
 
@@ -305,7 +305,7 @@ def _onnx_bytes(network: ReluNetwork, precision: str, rounding: str) -> bytes:
         [helper.make_tensor_value_info("Y", kind, ["batch", network.outputs])],
         tensors,
     )
-    # Versions that verifiers of some years ago read, too.
+    # Versions that older verifiers can read.
     model = helper.make_model(graph, producer_name="cgro", opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString(deterministic=True))

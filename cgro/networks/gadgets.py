@@ -1,6 +1,6 @@
-"""Small ReLU networks and layers that constructions are made of: |t|, max, min, squares, soft indicator, gate.
+"""Small ReLU networks and layers used in constructions: |t|, max, min, squares, soft indicator, gate.
 
-Each function states its identity; where it is not exact, its error.
+Each function states its identity, and its error if it is not exact.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a network's outputs say a label, and how far from a wrong one they are."""
+"""Read-outs: how outputs of a network determine a label, and their margin to a wrong one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Readout = Literal["sign", "label", "argmax"]
 argmax: one output for each label 0..C-1, the largest."""
 
 LARGEST_LABEL = 2**51
-"""In size, of a label that is an output."""
+"""Largest absolute value of a label that is read from one output."""
 
 
 def margin_rows(
@@ -53,7 +53,7 @@ def margin_rows(
 
 
 def require_exact_labels(labels: Int[np.ndarray, " N"]) -> None:
-    """Refuse labels whose halves, y +- 1/2, float64 does not hold. Raises: UserError."""
+    """Refuse labels y for which y +- 1/2 is not exact in float64. Raises: UserError."""
     low, high = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
     if max(-low, high) > LARGEST_LABEL:
         raise UserError(f"labels must be at most 2^51 in size, to be exact, got {low} to {high}: renumber them")
@@ -70,7 +70,7 @@ def _integers(labels: Any) -> Int64[np.ndarray, " N"]:
 def margins(
     readout: Readout, outputs: Float[np.ndarray, "N outputs"], labels: Int[np.ndarray, " N"]
 ) -> Float[np.ndarray, " N"]:
-    """min_r (C[i,r] f_i + d[i,r]): positive where the label is read."""
+    """min_r (C[i,r] f_i + d[i,r]): positive if the label is read."""
     outputs = real_array("outputs", outputs)
     if outputs.ndim != 2 or np.shape(labels) != outputs.shape[:1]:
         raise UserError(

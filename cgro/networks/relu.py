@@ -33,12 +33,12 @@ _CHUNK = 2**24
 
 
 class PrecisionError(UserError):
-    """A network that float64 cannot hold or evaluate truly enough."""
+    """A network that float64 cannot represent or evaluate accurately enough."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """What a network costs."""
+    """The size of a network."""
 
     nonzero: int
     """Non-zero weights and biases."""
@@ -148,7 +148,7 @@ class ReluNetwork:
         flat = x.reshape(-1, self.inputs)
         rows = max(1, _CHUNK // max(self.inputs, *self.widths, 1))
         chunks = [flat[start : start + rows] for start in range(0, len(flat), rows)]
-        # Sparse products run on one core each and let other threads go on.
+        # Sparse products use one core each and release the GIL.
         with ThreadPoolExecutor(available_cores()) as pool:
             parts = list((map if len(chunks) < 2 else pool.map)(self._evaluate, chunks))
         out = np.concatenate(parts) if parts else np.empty((0, self.outputs))
@@ -253,7 +253,7 @@ def dense(weight: Matrix) -> np.ndarray:
 
 
 def _block_diagonal(blocks: Sequence[sparse.csr_array]) -> sparse.csr_array:
-    """As scipy's block_diag, without its detour over triples: layers of images hold 10^8 weights."""
+    """Like scipy's block_diag, but without COO triples: layers for images have 10^8 weights."""
     columns = np.cumsum([0, *(b.shape[1] for b in blocks)])
     starts = np.cumsum([0, *(b.nnz for b in blocks)])
     kind = np.int32 if max(columns[-1], starts[-1]) < 2**31 else np.int64
@@ -266,7 +266,7 @@ def _block_diagonal(blocks: Sequence[sparse.csr_array]) -> sparse.csr_array:
 
 
 def _read_only(weight: sparse.csr_array) -> sparse.csr_array:
-    """A matrix that was made here, and need not be copied to be immutable."""
+    """A matrix created here, which can be made immutable without a copy."""
     for part in (weight.data, weight.indices, weight.indptr):
         part.flags.writeable = False
     return weight

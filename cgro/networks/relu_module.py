@@ -68,7 +68,7 @@ def _from_layers(steps: list[tuple[str, nn.Module]]) -> ReluNetwork:
     layers: list[tuple[np.ndarray, np.ndarray]] = []
     affine: tuple[np.ndarray, np.ndarray] | None = None
     before: tuple[np.ndarray, np.ndarray] | None = None
-    """Scale and shift of batch norms whose Linear is still to come."""
+    """Scale and shift of batch norms that precede their Linear."""
     for name, module in steps:
         if type(module) is nn.Linear:
             if affine is not None:

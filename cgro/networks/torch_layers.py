@@ -1,8 +1,8 @@
-"""The layers that a torch module applies one after the other, read only where that is what its code does.
+"""The layers that a torch module applies in sequence, read only if its code does nothing else.
 
-A module computes whatever its Python code computes, so attributes alone prove nothing. Read are modules of exactly the
-known classes, whose code is that of torch or of cgro, and only without hooks, patches, and weights computed from other
-parameters. `cgro.networks.torch_values` then compares the module itself with what was read.
+A module computes whatever its Python code computes, so attributes alone prove nothing. Modules are read only if
+they are exactly of a known class of torch or cgro, and have no hooks, patches, or weights computed from other
+parameters. `cgro.networks.torch_values` then compares the module itself with the layers that were read.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def layers_of(model: Any, root: str = "model") -> list[tuple[str, nn.Module]]:
 
 
 def require_plain(name: str, module: nn.Module) -> None:
-    """Is the module's code that of its class, undisturbed? Raises: UserError that names what disturbs it."""
+    """Check that the module runs the unmodified code of its class. Raises: UserError that names the modification."""
     patched = [key for key in vars(module) if hasattr(type(module), key)]
     if "_compiled_call_impl" in patched:
         raise UserError(f"module {name} is compiled: certify the module as it was before .compile()")
@@ -81,7 +81,7 @@ def unknown(name: str, module: nn.Module, allowed: str = ALLOWED) -> UserError:
 
 
 def class_name(module: nn.Module) -> str:
-    """The name of the module's class, with where it is from if a class that is read has the same name."""
+    """The name of the module's class, with its module if a known class has the same name."""
     kind = type(module)
     same = kind not in _KNOWN and kind.__name__ in {known.__name__ for known in _KNOWN}
     return f"{kind.__module__}.{kind.__qualname__}" if same else kind.__name__
@@ -115,7 +115,7 @@ def _walk(module: nn.Module, name: str, above: tuple[nn.Module, ...]) -> Iterato
     _require_stored(name, module)
     require_plain(name, module)
     if kind in _CONTAINERS:
-        # Not named_children(), which names a module that is used twice only once.
+        # Not named_children(), which lists a module that is used twice only once.
         children = module._modules if kind is nn.Sequential else {"layers": module._modules["layers"]}
         for key, child in children.items():
             if child is not None:

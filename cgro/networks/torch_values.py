@@ -1,7 +1,7 @@
-"""A torch module's own values beside those of the layers that were read from it.
+"""Comparison of a torch module with the layers that were read from it.
 
-What acts from outside of the modules, autocast, patched functions, reduced precision, leaves no trace in them: only
-their values show it.
+Effects from outside the modules, such as autocast, patched functions or reduced precision, are visible only in
+their values.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _evaluated(model: nn.Module, z: Tensor, outputs: int) -> Tensor:
 
 
 def _slack(network: ReluNetwork, x: np.ndarray, eps: float) -> np.ndarray:
-    """How far rounding can take outputs computed with that eps, four times."""
+    """Four times the largest rounding error of outputs computed with this eps."""
     magnitude, operations = np.abs(x).T, 0
     with np.errstate(over="ignore", invalid="ignore"):
         for weight, bias in network.layers:

@@ -21,7 +21,7 @@ Affine = tuple[Any, np.ndarray]
 def unroll(model: nn.Module, shape: tuple[int, ...]) -> ReluNetwork:
     """The ReluNetwork of a torch network of Normalize, Conv2d, Linear, ReLU and Flatten, on flattened inputs.
 
-    `shape` is that of one input, (C, H, W) for images. Batch norms and dropout in evaluation mode are taken, too.
+    `shape` is that of one input, (C, H, W) for images. Batch norms and dropout in evaluation mode are accepted, too.
     Affine layers that follow each other are multiplied out in float64, so the result equals the model in float64 up to
     rounding; the model itself is evaluated at random points in [0, 1] and compared.
 
@@ -82,7 +82,7 @@ def _normalize(module: Normalize, dim: int) -> Affine:
 
 
 def _convolution(module: nn.Conv2d, shape: tuple[int, ...]) -> tuple[Affine, tuple[int, int, int]]:
-    """One entry for each output pixel, kernel offset and channel pair that falls inside of the image."""
+    """One entry for each output pixel, kernel offset and channel pair inside the image."""
     plain = module.groups == 1 and module.dilation == (1, 1) and module.padding_mode == "zeros"
     if not plain or not isinstance(module.padding, tuple):
         raise UserError("a Conv2d must have one group, no dilation, and numbers as padding with padding_mode 'zeros'")

@@ -1,4 +1,4 @@
-"""Every check of a value returns it, or says in one line what is allowed and what was given."""
+"""Every validator returns its value, or raises one line: NAME must be CONDITION, got VALUE."""
 
 import math
 

@@ -423,7 +423,7 @@ def test_a_download_that_does_not_match_its_checksum_leaves_nothing(tmp_path, mo
     monkeypatch.setattr(downloads, "CIFAR_HOSTS", (address,))
     with pytest.raises(UserError) as error:
         load_images("cifar100", tmp_path / "data")
-    one_line(error, "has not the published checksum", "CGRO_DATA")
+    one_line(error, "the checksum differs from the published one", "CGRO_DATA")
     assert list((tmp_path / "data").rglob("*")) == []
 
 
