@@ -8,7 +8,8 @@ has the weight W1 is robust with radius mu. With e = (x_i - z_i) - (x_j - z_j) t
 since halves of e are then allowed moves of both points. So robustness needs |P (x_i - x_j)|_2 > 2 mu for all opposite
 pairs on closed balls, >= 2 mu on open ones.
 
-Reference: Kim, Moon, Yun, NeurIPS 2025, proof of Proposition 3.2 (for one data set) [S]; for any network (K3) [D].
+Reference: Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, proof of Proposition 3.2
+(for one data set) [S]; for any network (K3) [D].
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Patch-structured data of Li & Li (ICML 2025), section 5: full patches, or only their Gram matrix.
+"""Patch-structured data of Li & Li (ICML 2025, arXiv:2306.01271), section 5: full patches, or only their Gram matrix.
 
 A sample is X = (X[1], ..., X[P]), X[j] in R^d, with label y uniform in {-1, +1}. One patch carries the signal,
 X[s] = alpha y w* with ||w*|| = 1; the other P - 1 are noise, i.i.d. N(0, sigma^2 (I - w* w*^T)).

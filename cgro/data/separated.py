@@ -91,7 +91,7 @@ def grid_family(
 
     labelling: phi in that order, of -1 and +1; None draws it with `seed`. offset: in (0, 1/2].
     Raises: UserError for bad sizes, offset or labelling, D < 2, and more than 10^6 points.
-    Reference: Li et al. (NeurIPS 2022), Theorem 4.3, with K = floor(1 / (2 epsilon)) [S].
+    Reference: Li et al. (NeurIPS 2022, arXiv:2205.13863), Theorem 4.3, with K = floor(1 / (2 epsilon)) [S].
     """
     require_sizes(cells_per_side=cells_per_side, dim=dim)
     if dim < 2:
@@ -127,7 +127,8 @@ def weak_coordinate(
 
     margin: > 0. separation: in (0, 1). spread: >= 0. informative: 1..D-1, None for all D-1.
     Raises: UserError outside these ranges and for D < 2.
-    Reference: a distribution under assumption 4.2 of Li & Li (ICML 2025) for separation > 2 delta [D].
+    Reference: a distribution under Assumption 4.2 of Li & Li (ICML 2025, arXiv:2306.01271) for separation > 2 delta
+    [D].
     """
     require_sizes(samples=samples, dim=dim)
     if dim < 2:
@@ -156,7 +157,7 @@ def basis_family(dim: int, extra: int = 0) -> LabelledPoints:
     rho^2 min(N - 1, D) neurons in its first layer.
 
     Raises: UserError for a dimension below 1 or a negative `extra`.
-    Reference: Kim, Moon, Yun (NeurIPS 2025), Proposition 3.2 [S].
+    Reference: Kim, Moon, Yun (NeurIPS 2025, arXiv:2510.24643), Proposition 3.2 [S].
     """
     require_sizes(dim=dim)
     integer("extra", extra, low=0)

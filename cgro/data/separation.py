@@ -13,8 +13,8 @@ of them. Coordinates are partitioned into at most 64 groups g that vary together
 for l_inf the bound is the largest difference among 64 single coordinates. Distances of the remaining pairs
 are summed in blocks until the sum exceeds the smallest distance found so far. Images are searched in integers.
 
-Letters: N points, D dimensions, G groups. Reference: 2-epsilon-separation is that of Li et al. (NeurIPS 2022) [S], with
-lambda = 2 epsilon; the bounds are the triangle and Cauchy-Schwarz inequalities.
+Letters: N points, D dimensions, G groups. Reference: 2-epsilon-separation as in Li et al. (NeurIPS 2022,
+arXiv:2205.13863) [S], with lambda = 2 epsilon; the bounds are the triangle and Cauchy-Schwarz inequalities.
 """
 
 from __future__ import annotations

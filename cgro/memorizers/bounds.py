@@ -20,7 +20,7 @@ def first_layer_width(samples: int, dim: int, ratio: float, norm: Norm) -> int:
         l_p, p >= 2:  ceil(rho^2 min(N - 1, D)),   l_p, p < 2:  ceil(rho^2 min(N - 1, D) / D^(2/p - 1)),
         l_inf:  min(N - 1, D) for rho > 1/2
 
-    Reference: Kim, Moon & Yun, NeurIPS 2025, Prop. 3.2, C.6 and C.7 [S].
+    Reference: Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Prop. 3.2, C.6 and C.7 [S].
 
     Raises: UserError unless 0 < ratio < 1.
     """
@@ -76,7 +76,8 @@ def published_scaling_total(samples: int, dim: int, ratio: float) -> float:
     It is N D^2 rho^4 + D, for rho >= 1/(5 sqrt D), after the projection on the span of the points, which is an isometry
     and whose part in the first layer costs rho^2 d D.
 
-    Reference: Kim, Moon & Yun, NeurIPS 2025, Theorem 4.2 (iii) and Prop. B.21 [S]; put together here [D].
+    Reference: Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Theorem 4.2 (iii) and Prop. B.21 [S]; combined here
+    [D].
     """
     _require_ratio(ratio)
     span = min(samples, dim)
@@ -114,7 +115,8 @@ def neurons_for_all_labellings(cells: int, dim: int) -> int:
     """Fewest neurons for which the VC bound permits two-layer networks to realize every labelling of that many points.
 
     A robust classifier of the grid family must realize its labelling, so this many neurons are needed for some
-    labelling. With K^(D-1) cells that is exponential in D. Reference: theory of Li et al., NeurIPS 2022, section 4 [S]
+    labelling. With K^(D-1) cells that is exponential in D.
+    Reference: Li et al., NeurIPS 2022, arXiv:2205.13863, section 4 [S],
     with the VC bound of Bartlett et al. [R].
     """
     neurons = 1

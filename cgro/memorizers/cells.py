@@ -3,8 +3,8 @@
 Balls so small that each fits into a cell of a grid are told apart by the cell: a floor network finds its integer index
 exactly, and about sqrt(N) long integers hold the labels of all cells, from which bits are peeled one by one.
 Weights are exact rationals: the longest have as many bits as sqrt(N) indices together, far beyond float64.
-Source: Kim, Moon & Yun, NeurIPS 2025, Theorem 4.2 (i) [S], and Vardi, Yehudai & Shamir, ICLR 2022 [S], for the plan;
-the layers, the data-dependent grid and its larger radius are ours [D].
+Source: Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Theorem 4.2 (i) [S], and Vardi, Yehudai & Shamir, ICLR 2022
+[S], for the plan; the layers, the data-dependent grid and its larger radius are ours [D].
 """
 
 from __future__ import annotations

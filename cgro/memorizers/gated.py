@@ -2,7 +2,8 @@
 
     f_S(x) = f_clean(x) (1 - 1{x in U_i B_p(x_i, delta)}) + sum_i y_i 1{x in B_p(x_i, delta)}
 
-Source: Li & Li, ICML 2025, Lemma 4.5 and Theorem 4.4 [S]; the gate without products and its proof are ours [D].
+Source: Li & Li, ICML 2025, arXiv:2306.01271, Lemma 4.5 and Theorem 4.4 [S]; the gate without
+products and its proof are ours [D].
 """
 
 from __future__ import annotations

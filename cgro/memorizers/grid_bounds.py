@@ -5,7 +5,8 @@ cells. Networks that can do so for every phi, or for every phi up to a share of 
 dimension, hence many parameters. One labelling may still be cheap: parity takes O(D K) parameters.
 
 Letters: D dimensions, K cells per side, c cells in all, L affine layers, W parameters.
-Reference: Li et al. (NeurIPS 2022), Theorem 4.3 [S]; VC dimension by Bartlett et al. (JMLR 2019), Theorem 7 [R].
+Reference: Li et al. (NeurIPS 2022, arXiv:2205.13863), Theorem 4.3 [S]; VC dimension by Bartlett et al.
+(JMLR 2019), Theorem 7 [R].
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def shattered_share(error: float = 0.1) -> float:
     so H(2 s) = log2(2 (1 - 2 error)) with the binary entropy H. 0.0895 at error 0.1, for every number of cells. The
     weaker (e V / d)^d in place of Sauer's sum gives 0.0846; published is 0.05.
 
-    error: in [0, 1/4). Raises: UserError for others. Reference: the count of patterns by Li et al. (NeurIPS 2022),
+    error: in [0, 1/4). Raises: UserError for others.
+    Reference: the count of patterns by Li et al. (NeurIPS 2022, arXiv:2205.13863),
     proof of Theorem 4.3 [S]; the second bound is Sauer's lemma, its constant derived here [D].
     """
     if not 0 <= error < 0.25:

@@ -4,7 +4,7 @@
 
 for a function v_i of x that is the distance to x_i, or its square, or an upper bound of it. b is rounded so that 1 + b
 is exact: then s is 1 and 0 exactly, for the real function of the float64 weights.
-Source: Li & Li, ICML 2025, Lemma 4.5 [S] for the function; the networks are ours [D].
+Source: Li & Li, ICML 2025, arXiv:2306.01271, Lemma 4.5 [S] for the function; the networks are ours [D].
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def check(*, strength: float = 2.0, cases: int = 300, share: float = 1.0, seed: 
 
 CLAIM = Claim(
     statement="weights exp(-a q) and 1 keep an effective sample size of 4 e^-a / (1 + e^-a)^2 n, and may keep no more",
-    source="weights of Xu et al. 2021; bound derived here",
+    source="weights of Xu et al. 2021, arXiv:2106.04794; bound derived here",
     tag="[D]",
     evidence="symbolic",
     check=check,

@@ -66,7 +66,7 @@ def check(*, visits: int = 30, classes: int = 10, seed: int = 0, law: Correction
 
 CLAIM = Claim(
     statement="p / sum_k p_k is p / (1 - e^t), the exponentially weighted mean of all predictions so far",
-    source="Dong et al., ICLR 2022, temporal ensembling",
+    source="Dong et al., ICLR 2022, arXiv:2106.01606, temporal ensembling",
     tag="[S]",
     evidence="symbolic",
     check=check,

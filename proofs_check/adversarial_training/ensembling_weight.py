@@ -64,7 +64,7 @@ def check(*, steepness: float = 5.0, quoted: Mapping[int, tuple[str, str]] = QUO
 
 CLAIM = Claim(
     statement="the ramp 300 exp(-5 (1 - (t - 90) / 60)^2) takes the quoted values at epochs 90 to 150, and rises",
-    source="Dong et al., ICLR 2022, and the authors' code",
+    source="Dong et al., ICLR 2022, arXiv:2106.01606, and the authors' code",
     tag="[S]",
     evidence="interval",
     check=check,

@@ -69,7 +69,7 @@ def check(*, largest_shift: float = 2.0, least: float = 1e-6, slope: Slope = fal
 
 CLAIM = Claim(
     statement="the weight (1 + tanh(L + 5 (1 - 2 k/K))) / 2 falls with k everywhere, from 0.9997 to 6e-6 at L = -1",
-    source="Zhang et al., ICLR 2021 (GAIRAT), as a baseline of Xu et al. 2021",
+    source="Zhang et al., ICLR 2021 (GAIRAT), as a baseline of Xu et al. 2021, arXiv:2106.04794",
     tag="[S]",
     evidence="interval",
     check=check,

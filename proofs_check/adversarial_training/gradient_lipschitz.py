@@ -71,7 +71,7 @@ def check(*, pairs: int = 2000, share: float = 1.0, seed: int = 0) -> Finding:
 
 CLAIM = Claim(
     statement="|grad L_adv(u) - grad L_adv(v)| <= K |u - v| + 2 eps K', and the constant 2 eps K' is attained",
-    source="Dong et al., ICLR 2022, stability of gradients",
+    source="Dong et al., ICLR 2022, arXiv:2106.01606, stability of gradients",
     tag="[R]",
     evidence="exact",
     check=check,

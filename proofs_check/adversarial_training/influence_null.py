@@ -126,7 +126,7 @@ def draw(result: xr.Dataset) -> Figure:
 
 CLAIM = Claim(
     statement="quoted chances that the largest of 200 influences exceeds 0.15 by noise: 0.52 at p = 0.5, t = 400",
-    source="null law in notes on Xu et al. 2021",
+    source="null law in notes on Xu et al. 2021, arXiv:2106.04794",
     tag="[D]",
     evidence="statistical",
     check=check,

@@ -43,7 +43,7 @@ def check(*, law: Right = right) -> Finding:
 
 CLAIM = Claim(
     statement="symmetric noise leaves a label right with probability 1 - r + r/C, and rates compose as 1 - (1-r)(1-r')",
-    source="Dong et al., ICLR 2022, code",
+    source="Dong et al., ICLR 2022, arXiv:2106.01606, code",
     tag="[S]",
     evidence="symbolic",
     check=check,

@@ -51,7 +51,7 @@ def check(*, models: int = 100, constant: float = 1.09, random_sizes: bool = Fal
 
 CLAIM = Claim(
     statement="the standard error of a memorization score at ratio 0.7 is at most 1.09 / sqrt(t)",
-    source="estimator of Feldman & Zhang 2020; constant derived for notes on Xu et al. 2021",
+    source="estimator of Feldman & Zhang 2020; constant derived for notes on Xu et al. 2021, arXiv:2106.04794",
     tag="[D]",
     evidence="exact",
     check=check,

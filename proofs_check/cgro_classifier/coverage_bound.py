@@ -77,7 +77,7 @@ def _radius_needed(x: np.ndarray, train: tuple[int, ...], saved: int) -> int:
 
 CLAIM = Claim(
     statement="robust error of f^ >= robust error of f_clean - P[dist(X, training points) <= 2 delta + gamma]",
-    source="derived here, for Li & Li, ICML 2025, Theorem 4.4",
+    source="derived here, for Li & Li, ICML 2025, arXiv:2306.01271, Theorem 4.4",
     tag="[D]",
     evidence="exact",
     check=check,

@@ -76,7 +76,7 @@ def check(*, constant: float = 0.1, largest_radius: float = 32.0, loss: Loss = h
 
 CLAIM = Claim(
     statement="L_adv - L_clean = Omega(delta E |grad_x L|_1) for every loss",
-    source="Li & Li, ICML 2025, section on flatness",
+    source="Li & Li, ICML 2025, arXiv:2306.01271, section on flatness",
     tag="[N]",
     evidence="numerical",
     check=check,

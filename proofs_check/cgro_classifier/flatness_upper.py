@@ -74,7 +74,7 @@ def check(
 
 CLAIM = Claim(
     statement="for losses with |grad_x L|_1 <= G the gap L_D - L_S is at most G O(N^(-1/(d+2)))",
-    source="Li & Li, ICML 2025, section on flatness",
+    source="Li & Li, ICML 2025, arXiv:2306.01271, section on flatness",
     tag="[N]",
     evidence="asymptotic",
     check=check,

@@ -48,7 +48,7 @@ def check(*, factor: Fraction = Fraction(1), separation: Fraction = Fraction(2))
 
 CLAIM = Claim(
     statement="f* = (b - a) / (a + b), a = dist(x, A), b = dist(x, B), is (1/eps)-Lipschitz and eps-robust",
-    source="Li et al., NeurIPS 2022, Proposition 3.2",
+    source="Li et al., NeurIPS 2022, arXiv:2205.13863, Proposition 3.2",
     tag="[S]",
     evidence="symbolic",
     check=check,

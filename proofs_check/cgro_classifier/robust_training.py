@@ -115,7 +115,7 @@ def _equals_clean(
 
 CLAIM = Claim(
     statement="f^ has margin 1 on all balls whatever f_clean with |f_clean| <= B, and equals f_clean off the shells",
-    source="Li & Li, ICML 2025, Lemma 4.5 and Theorem 4.4; statements a and b derived here",
+    source="Li & Li, ICML 2025, arXiv:2306.01271, Lemma 4.5 and Theorem 4.4; statements a and b derived here",
     tag="[D]",
     evidence="exact",
     check=check,

@@ -79,7 +79,7 @@ def check(*, size: int = 3, share: float = 0.5) -> Finding:
 
 CLAIM = Claim(
     statement="points of different labels at distance <= 2 delta share a perturbed point: separation is needed",
-    source="Li & Li, ICML 2025, Assumption 4.2",
+    source="Li & Li, ICML 2025, arXiv:2306.01271, Assumption 4.2",
     tag="[S]",
     evidence="exact",
     check=check,

@@ -51,7 +51,7 @@ def check(*, largest_dim: int = 1024, factor: float = 4.0, excess: int = 0, proo
 
 CLAIM = Claim(
     statement="for N <= D + 1 the order D + N + rho^2 N D is within 4 times the lower bound on all parameters",
-    source="construction S; lower bound: Kim, Moon & Yun, NeurIPS 2025, Prop. 3.2",
+    source="construction S; lower bound: Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Prop. 3.2",
     tag="[D]",
     evidence="symbolic",
     check=check,

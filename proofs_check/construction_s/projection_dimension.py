@@ -83,7 +83,7 @@ def smallest_dim(points: int, ratio: float, trials: int, seed: int) -> int:
 
 CLAIM = Claim(
     statement="k = max(4 rho^2 d, 20.8 ln(N/2) + 1) dimensions keep balls apart in some projection, rho' <= 1/sqrt 2",
-    source="construction S, with Kim, Moon & Yun, NeurIPS 2025, Prop. B.19 and B.21 as model",
+    source="construction S, with Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Prop. B.19 and B.21 as model",
     tag="[D]",
     evidence="interval",
     check=check,

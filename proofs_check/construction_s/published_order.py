@@ -102,7 +102,7 @@ def check(
 
 CLAIM = Claim(
     statement="D + N + rho^2 N D <= 2 (N d^2 rho^4 + rho^2 d D + D), d = min(N, D); a gain only for N > sqrt(D) / rho",
-    source="construction S against Kim, Moon & Yun, NeurIPS 2025, Theorem 4.2 (iii) with Prop. B.21",
+    source="construction S against Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Theorem 4.2 (iii) with Prop. B.21",
     tag="[D]",
     evidence="symbolic",
     check=check,

@@ -96,7 +96,7 @@ def _end(setting: PatchSetting, seeds: range) -> tuple[np.ndarray, np.ndarray, n
 
 CLAIM = Claim(
     statement="adversarial training ends with U = Theta(alpha^-q) and every V_i = Theta(1), at q = 3",
-    source="Li & Li, ICML 2025, Theorem 5.9",
+    source="Li & Li, ICML 2025, arXiv:2306.01271, Theorem 5.9",
     tag="[N]",
     evidence="asymptotic",
     check=check,

@@ -58,7 +58,7 @@ def check(*, signal: Rate = signal_rate, noise: Rate = phases.noise_rate) -> Fin
 
 CLAIM = Claim(
     statement="signal grows at (eta q alpha^q/2)[1 - lambda + lambda (1-rho)^q], noise at eta q sigma^2 d lambda/(2N)",
-    source="Li & Li, ICML 2025, section 5, phases I and III",
+    source="Li & Li, ICML 2025, arXiv:2306.01271, section 5, phases I and III",
     tag="[N]",
     evidence="symbolic",
     check=check,

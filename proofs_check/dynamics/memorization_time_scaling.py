@@ -44,7 +44,7 @@ def check(*, runs: int = 8, tolerance: float = 0.25, seed: int = 0, powers: dict
 
 CLAIM = Claim(
     statement="the memorization time T_1 scales as N / (eta lambda sigma_0 sigma^3 d^(3/2)) at q = 3",
-    source="Li & Li, ICML 2025, section 5, phase III",
+    source="Li & Li, ICML 2025, arXiv:2306.01271, section 5, phase III",
     tag="[N]",
     evidence="asymptotic",
     check=check,

@@ -79,7 +79,7 @@ def residuals(dim: int, samples: int, filters: int, pull: Pull) -> list[sp.Expr]
 
 CLAIM = Claim(
     statement="projections of the gradient on w* and on the noise patches are the recursion in (u, v) given G",
-    source="Li & Li, ICML 2025, section 5; reduction of the dynamics",
+    source="Li & Li, ICML 2025, arXiv:2306.01271, section 5; reduction of the dynamics",
     tag="[D]",
     evidence="symbolic",
     check=check,

@@ -74,7 +74,7 @@ def check(
 
 CLAIM = Claim(
     statement="under the paper's scaling most runs end with clean test error <= 0.01 and robust test error >= 0.4",
-    source="Li & Li, ICML 2025, Theorem 5.9",
+    source="Li & Li, ICML 2025, arXiv:2306.01271, Theorem 5.9",
     tag="[N]",
     evidence="statistical",
     check=check,

@@ -54,7 +54,7 @@ def check(*, runs: int = 10, tolerance: float = 0.2, seed: int = 0, powers: dict
 
 CLAIM = Claim(
     statement="signal growth ends at T_0 = Theta~(1 / (eta alpha^3 sigma_0)) at q = 3",
-    source="Li & Li, ICML 2025, section 5, phase I",
+    source="Li & Li, ICML 2025, arXiv:2306.01271, section 5, phase I",
     tag="[N]",
     evidence="asymptotic",
     check=check,

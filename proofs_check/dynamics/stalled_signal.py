@@ -80,7 +80,7 @@ def check(*, longest: float = 1e6, power: Law = exponent) -> Finding:
 
 CLAIM = Claim(
     statement="ds/dt = c s^(2-2/q) e^-s with c = q^2 eta (1-lambda) alpha^2, and s / log(c t) -> 1",
-    source="Li & Li, ICML 2025, section 5, phase II",
+    source="Li & Li, ICML 2025, arXiv:2306.01271, section 5, phase II",
     tag="[D]",
     evidence="symbolic",
     check=check,

@@ -69,7 +69,7 @@ def check(
 
 CLAIM = Claim(
     statement="standard training does not memorize the noise where adversarial training does",
-    source="Li & Li, ICML 2025, discussion; measured independently",
+    source="Li & Li, ICML 2025, arXiv:2306.01271, discussion; measured independently",
     tag="[M]",
     evidence="statistical",
     check=check,

@@ -73,7 +73,7 @@ def check(*, cases: int = 200, largest_ratio: float = 2.0, flip: bool = False, s
 
 CLAIM = Claim(
     statement="the worst case inside A(X, delta) is t = alpha - delta for U >= 0 and t = alpha + delta for U < 0",
-    source="Li & Li, ICML 2025, section 5; worst case derived here",
+    source="Li & Li, ICML 2025, arXiv:2306.01271, section 5; worst case derived here",
     tag="[D]",
     evidence="symbolic",
     check=check,

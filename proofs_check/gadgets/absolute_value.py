@@ -81,7 +81,7 @@ def check(
 
 CLAIM = Claim(
     statement="|t|, and max and min of values >= 0, are exact ReLU networks",
-    source="Li & Li, ICML 2025, proof of Lemma 4.5; trees derived here",
+    source="Li & Li, ICML 2025, arXiv:2306.01271, proof of Lemma 4.5; trees derived here",
     tag="[D]",
     evidence="symbolic",
     check=check,

@@ -65,7 +65,7 @@ def check(*, bits: int = 8, reader: Reader = extracted) -> Finding:
 
 CLAIM = Claim(
     statement="BIN_t(u) by iterated tents is bit t of u, and so is peeling from the top",
-    source="Vardi, Yehudai & Shamir, ICLR 2022; Kim, Moon & Yun, NeurIPS 2025 (K15)",
+    source="Vardi, Yehudai & Shamir, ICLR 2022; Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643 (K15)",
     tag="[S]",
     evidence="exact",
     check=check,

@@ -75,7 +75,7 @@ def check(*, digits: int = 4, parts: int = 48, width: Slope = step_width) -> Fin
 
 CLAIM = Claim(
     statement="doubling modulo 1 with ReLUs gives floor z exactly wherever the fractional part of z is at least c",
-    source="Kim, Moon & Yun, NeurIPS 2025, Lemma B.16 (K15)",
+    source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Lemma B.16 (K15)",
     tag="[S]",
     evidence="exact",
     check=check,

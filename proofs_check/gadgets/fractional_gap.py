@@ -50,7 +50,7 @@ def check(*, largest: int = 6, denominator: int = 12, bound: Law = smallest_gap)
 
 CLAIM = Claim(
     statement="the largest circular gap between N fractional parts is at least 1/N",
-    source="Kim, Moon & Yun, NeurIPS 2025, Lemma B.15 (K6)",
+    source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Lemma B.15 (K6)",
     tag="[S]",
     evidence="exact",
     check=check,

@@ -55,7 +55,7 @@ def check(*, excess: int = 0, function: Gate = gate) -> Finding:
 
 CLAIM = Claim(
     statement="relu(c - B S) - relu(-c - B S) is c where S = 0, and 0 where S >= 1 and |c| <= B",
-    source="derived here, for Li & Li, ICML 2025, Lemma 4.5",
+    source="derived here, for Li & Li, ICML 2025, arXiv:2306.01271, Lemma 4.5",
     tag="[D]",
     evidence="symbolic",
     check=check,

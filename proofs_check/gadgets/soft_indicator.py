@@ -89,7 +89,7 @@ def check(*, radius: float = 0.25, function: Function = soft) -> Finding:
 
 CLAIM = Claim(
     statement="two ReLUs make a soft indicator: 1 up to lo, 0 from hi on, linear between",
-    source="Li & Li, ICML 2025, Lemma 4.5; the network derived here",
+    source="Li & Li, ICML 2025, arXiv:2306.01271, Lemma 4.5; the network derived here",
     tag="[D]",
     evidence="symbolic",
     check=check,

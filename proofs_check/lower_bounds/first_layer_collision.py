@@ -66,7 +66,7 @@ def check(*, cases: int = 60, shrink: float = 1.0, seed: int = 0) -> Finding:
 
 CLAIM = Claim(
     statement="robust networks have |P (x_i - x_j)|_2 >= 2 mu for opposite pairs, P onto the first row space",
-    source="for one data set: Kim, Moon & Yun, NeurIPS 2025, proof of Prop. 3.2; for any network (K3)",
+    source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, proof of Prop. 3.2, for one data set; (K3)",
     tag="[D]",
     evidence="exact",
     check=check,

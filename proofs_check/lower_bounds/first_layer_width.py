@@ -60,7 +60,7 @@ def check(*, largest_dim: int = 11, width: Law = l2_width) -> Finding:
 
 CLAIM = Claim(
     statement="on e_1, ..., e_D and 0 the first layer needs ceil(rho^2 min(N-1, D)) neurons in l_2",
-    source="Kim, Moon & Yun, NeurIPS 2025, Prop. 3.2 (K5)",
+    source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Prop. 3.2 (K5)",
     tag="[S]",
     evidence="numerical",
     check=check,

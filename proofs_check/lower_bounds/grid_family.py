@@ -74,7 +74,7 @@ def check(*, cells_per_side: int = 3, dim: int = 3, ratio: float = 0.5, offset: 
 
 CLAIM = Claim(
     statement="the grid family is linearly separable and 1/K-separated, and breaks the hyperplane on every ball",
-    source="Li et al., NeurIPS 2022, proof of Theorem 4.3",
+    source="Li et al., NeurIPS 2022, arXiv:2205.13863, proof of Theorem 4.3",
     tag="[S]",
     evidence="exact",
     check=check,

@@ -66,7 +66,7 @@ def check(*, largest: int = 400, law: Base = base) -> Finding:
 
 CLAIM = Claim(
     statement="classifiers that err on a share a of the cells have (2 (1-2a))^(K'/2) patterns on some K'/2 cells",
-    source="Li et al., NeurIPS 2022, proof of Theorem 4.3",
+    source="Li et al., NeurIPS 2022, arXiv:2205.13863, proof of Theorem 4.3",
     tag="[S]",
     evidence="symbolic",
     check=check,

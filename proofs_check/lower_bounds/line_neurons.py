@@ -91,7 +91,7 @@ def check(*, cells: int = 6, count: Count = neurons_needed) -> Finding:
 
 CLAIM = Claim(
     statement="on a line c changes of the label take c neurons for c <= 3 and c - 1 for c >= 4, in two layers",
-    source="smallest cases of the lower bound of Li et al., NeurIPS 2022, Theorem 4.3",
+    source="smallest cases of the lower bound of Li et al., NeurIPS 2022, arXiv:2205.13863, Theorem 4.3",
     tag="[D]",
     evidence="exact",
     check=check,

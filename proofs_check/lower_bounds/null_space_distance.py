@@ -69,7 +69,7 @@ def check(*, matrices: int = 40, seed: int = 0, bound: Law = square_bound) -> Fi
 
 CLAIM = Claim(
     statement="min_j dist_2(e_j, Null W) <= sqrt(m / t) over t unit vectors, for every matrix W of m rows",
-    source="Kim, Moon & Yun, NeurIPS 2025, proof of Prop. 3.2 (K1)",
+    source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, proof of Prop. 3.2 (K1)",
     tag="[S]",
     evidence="exact",
     check=check,

@@ -56,7 +56,7 @@ def check(*, lines: int = 300, most: float = 0.5, seed: int = 0) -> Finding:
 
 CLAIM = Claim(
     statement="min_j dist_inf(e_j, Z) <= 1/2 for every subspace Z of dimension >= 1",
-    source="Kim, Moon & Yun, NeurIPS 2025, Prop. C.7 (K2)",
+    source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Prop. C.7 (K2)",
     tag="[S]",
     evidence="exact",
     check=check,

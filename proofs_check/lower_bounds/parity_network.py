@@ -61,7 +61,7 @@ def check(*, largest: int = 8, ratio: float = 0.9, bound: Law = size_bound) -> F
 
 CLAIM = Claim(
     statement="parity labels of the grid are robust with at most 9 (D-1)(K-1) + 2 non-zero parameters",
-    source="derived here, against Li et al., NeurIPS 2022, Theorem 4.3",
+    source="derived here, against Li et al., NeurIPS 2022, arXiv:2205.13863, Theorem 4.3",
     tag="[D]",
     evidence="exact",
     check=check,

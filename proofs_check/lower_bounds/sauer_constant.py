@@ -63,7 +63,7 @@ def check(*, share: float = 0.0895, largest: int = 1000) -> Finding:
 
 CLAIM = Claim(
     statement="from 1.6^(K'/2) patterns on K'/2 cells Sauer's lemma gives a VC dimension of at least 0.0895 K'",
-    source="Li et al., NeurIPS 2022, proof of Theorem 4.3, which states 0.05 K' (K13)",
+    source="Li et al., NeurIPS 2022, arXiv:2205.13863, proof of Theorem 4.3, which states 0.05 K' (K13)",
     tag="[D]",
     evidence="interval",
     check=check,

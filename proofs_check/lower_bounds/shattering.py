@@ -116,7 +116,7 @@ def unrestricted(samples: int, dim: int, ratio: float) -> int:
 
 CLAIM = Claim(
     statement="robust memorizers of N points in l_2 shatter floor(N/2) floor(1/(1-rho^2)), if rho <= sqrt(1 - 1/D)",
-    source="Kim, Moon & Yun, NeurIPS 2025, Prop. 3.3 (K4)",
+    source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Prop. 3.3 (K4)",
     tag="[S]",
     evidence="exact",
     check=check,

@@ -84,7 +84,7 @@ def check(*, largest: int = 1000, exponent: float = 0.5, tolerance: float = 0.08
 
 CLAIM = Claim(
     statement="memorizers are large enough for what they shatter; N D points take sqrt(N D) parameters, up to logs",
-    source="Li et al., NeurIPS 2022, Theorem 2.3; Bartlett et al., JMLR 2019, Theorem 7 (K18)",
+    source="Li et al., NeurIPS 2022, arXiv:2205.13863, Theorem 2.3; Bartlett et al., JMLR 2019, Theorem 7 (K18)",
     tag="[R]",
     evidence="asymptotic",
     check=check,

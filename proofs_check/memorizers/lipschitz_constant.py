@@ -92,7 +92,7 @@ def check(*, points: int = 8, dim: int = 2, seed: int = 0, factor: float = 1.0) 
 
 CLAIM = Claim(
     statement="f = 1 - (2/lambda) min_i |x - x_i|_inf has margin 1 - rho and the least Lipschitz constant, 2 / lambda",
-    source="derived here; constant as for f* of Li et al., NeurIPS 2022 (K11, K12)",
+    source="derived here; constant as for f* of Li et al., NeurIPS 2022, arXiv:2205.13863 (K11, K12)",
     tag="[D]",
     evidence="exact",
     check=check,

@@ -52,7 +52,7 @@ def check(*, largest_samples: int = 10_000, ratio: Law = largest_ratio) -> Findi
 
 CLAIM = Claim(
     statement="rho <= sqrt((k-6)/d) N^(-2/(k-6)) / (4 sqrt e) lets a projection to k dimensions keep balls apart",
-    source="Egosi, Yehudai & Shamir, COLT 2025, Theorem 4.4, as quoted by Kim, Moon & Yun (K17)",
+    source="Egosi, Yehudai & Shamir, COLT 2025, arXiv:2502.11162, Theorem 4.4, as quoted by Kim, Moon & Yun (K17)",
     tag="[N]",
     evidence="numerical",
     check=check,

@@ -57,7 +57,7 @@ def check(*, largest_dim: int = 500, bound: Law = tail_bound, half: float = 0.5)
 
 CLAIM = Claim(
     statement="P[| |W u| - b | >= t] <= 4 exp(-t^2 d / 2), W a random projection, b the median, b >= sqrt(k / d) / 2",
-    source="Kim, Moon & Yun, NeurIPS 2025, appendix B (K8)",
+    source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, appendix B (K8)",
     tag="[D]",
     evidence="numerical",
     check=check,

@@ -74,7 +74,7 @@ def exact_dim(samples: int, shrink: float, dim: int = 10**4) -> int:
 
 CLAIM = Claim(
     statement="a union bound gives lambda' >= 2 (1 - a) b eps for some projection to k >= 24 ln(N) / a^2 dimensions",
-    source="Kim, Moon & Yun, NeurIPS 2025, appendix B (K9)",
+    source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, appendix B (K9)",
     tag="[D]",
     evidence="symbolic",
     check=check,

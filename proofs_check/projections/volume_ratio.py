@@ -75,7 +75,7 @@ def check(*, largest_dim: int = 1000, most: float = 2.0, share: Law = slab_share
 
 CLAIM = Claim(
     statement="V_d / V_(d-1) <= 2, and a slab |x_1| <= t holds at most a share 2 t V_(d-1) / V_d of the unit ball",
-    source="Kim, Moon & Yun, NeurIPS 2025, Lemmas B.11 and B.12 (K14)",
+    source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Lemmas B.11 and B.12 (K14)",
     tag="[R]",
     evidence="symbolic",
     check=check,

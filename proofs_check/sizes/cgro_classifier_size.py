@@ -77,7 +77,7 @@ def check(*, dims: tuple[int, ...] = (2, 4, 8, 32), law: Slope = slope) -> Findi
 
 CLAIM = Claim(
     statement="the CGRO classifier has poly(D) + O~(N D) non-zero parameters: N (10 D + 2) in l_inf",
-    source="Li & Li, ICML 2025, Theorem 4.4",
+    source="Li & Li, ICML 2025, arXiv:2306.01271, Theorem 4.4",
     tag="[S]",
     evidence="exact",
     check=check,

@@ -75,7 +75,7 @@ def check(*, largest: int = 4096, exponent: float = 0.5, tolerance: float = 0.05
 
 CLAIM = Claim(
     statement="for small radii O~(sqrt N) parameters memorize N points: depth about 2 sqrt(2 N W), constant width",
-    source="Kim, Moon & Yun, NeurIPS 2025, Theorem 4.2 (i); layers of cgro",
+    source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Theorem 4.2 (i); layers of cgro",
     tag="[S]",
     evidence="asymptotic",
     check=check,

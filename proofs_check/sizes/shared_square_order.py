@@ -52,7 +52,7 @@ def check(*, largest: int = 1024, points_factor: int = 2, level_factor: int = 9)
 
 CLAIM = Claim(
     statement="construction S has at most 2 N D + 9 D (3 + log_2(D / delta)) non-zero parameters, delta < eps / 2",
-    source="Li et al., NeurIPS 2022, Theorem 2.2, for the order; constants derived here",
+    source="Li et al., NeurIPS 2022, arXiv:2205.13863, Theorem 2.2, for the order; constants derived here",
     tag="[D]",
     evidence="symbolic",
     check=check,
