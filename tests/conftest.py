@@ -70,7 +70,7 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 for name, config in CONFIGS.items():
                     patch.setattr(find("experiment", name).Config, "quick", classmethod(lambda _cls, c=config: c))
                 patch.setattr(checking, "run_checks", lambda *_, **__: [(TOY_VERDICT, xr.Dataset())])
-                assert main(["reproduce", "--results", str(folder), "--quiet"]) == 0
+                assert main(["reproduce", "--results", str(folder), "--quiet", "--jobs", "1"]) == 0
     return folder
 
 

@@ -84,7 +84,7 @@ def test_reproduce_fails_with_a_check(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(dimension.Config, "quick", classmethod(lambda _cls: toy))
     monkeypatch.setattr(workers, "processes", ThreadPoolExecutor)
     monkeypatch.setattr(
-        reproduce, "find_all", lambda kind: {} if kind == "check" else {"dimension": find_all(kind)["dimension"]}
+        reproduce, "find_all", lambda kind: {"dimension": find_all(kind)["dimension"]} if kind == "experiment" else {}
     )
     for outcome, code in (("fails", 1), ("undecided", 1), ("holds", 0)):
         found = [(replace(TOY_VERDICT, outcome=outcome), xr.Dataset())]
