@@ -315,7 +315,7 @@ def test_the_experiment_finds_one_neuron_for_linear_labels_and_more_seeds_change
         fixed_dim=2,
         labels=("linear", "random"),
         largest_width=3,
-        restarts=6,
+        restarts=3,
         descents=1,
         steps=250,
         seeds=1,
@@ -335,9 +335,9 @@ def test_the_experiment_finds_one_neuron_for_linear_labels_and_more_seeds_change
 
 def test_milp_certifies_what_linear_bounds_leave() -> None:
     config = memorization_capacity.Config(
-        samples=(6,), dims=(2,), fixed_samples=6, fixed_dim=2, labels=("random",), restarts=2, seeds=2, device="cpu"
+        samples=(6,), dims=(2,), fixed_samples=6, fixed_dim=2, labels=("random",), restarts=2, seeds=1, device="cpu"
     )
-    small = replace(config, largest_width=15, descents=0, steps=200)
+    small = replace(config, largest_width=15, descents=0, steps=150)
     bounds = memorization_capacity.run(small)
     exact = memorization_capacity.run(replace(small, milp_nodes=1000))
     assert (exact["width"] == bounds["width"]).all()

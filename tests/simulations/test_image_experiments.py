@@ -23,7 +23,8 @@ def labelled(result: xr.Dataset) -> bool:
 
 def test_robust_overfitting_shows_on_noisy_digits() -> None:
     quick = robust_overfitting.Config.quick()
-    training = replace(quick.training, epochs=30, evaluation_images=300, device="cpu", evaluate_every=3)
+    sizes = {"samples": 150, "held_out": 50, "epochs": 15, "evaluation_images": 100}
+    training = replace(quick.training, **sizes, device="cpu", evaluate_every=3)
     config = robust_overfitting.Config(training, seeds=1)
     result = robust_overfitting.run(config)
     assert labelled(result)
@@ -39,19 +40,19 @@ def test_robust_overfitting_shows_on_noisy_digits() -> None:
 
 
 def test_narrow_networks_answer_the_same_and_wide_ones_memorize() -> None:
-    training = replace(width_sweep.Config.quick().training, samples=300, epochs=18, evaluate_every=18)
-    result = width_sweep.run(width_sweep.Config(training, seeds=1, widths=(1, 24)))
+    training = replace(width_sweep.Config.quick().training, samples=150, epochs=24, evaluate_every=24)
+    result = width_sweep.run(width_sweep.Config(replace(training, evaluation_images=100), seeds=1, widths=(1, 16)))
     assert labelled(result)
     narrow, wide = result.isel(width=0, seed=0), result.isel(width=1, seed=0)
     assert narrow["clean_test_accuracy"] < 0.15
     assert wide["robust_train_accuracy"] > 0.75
     assert wide["robust_train_accuracy"] - wide["robust_test_accuracy"] > 0.15
     assert wide["parameters"] > 100 * narrow["parameters"]
-    assert sweep_figure.numbers(result)[1][1][0] == 24
+    assert sweep_figure.numbers(result)[1][1][0] == 16
 
 
 def test_the_loss_is_flat_inside_the_training_radius_around_training_images() -> None:
-    training = replace(flatness.Config.quick().training, samples=300, epochs=20, evaluation_images=60)
+    training = replace(flatness.Config.quick().training, samples=150, epochs=20, evaluation_images=60)
     config = flatness.Config(training, seeds=1, at_epochs=(1, 20), ratios=(0.5, 1.0, 2.0))
     result = flatness.run(config)
     assert labelled(result)
@@ -66,8 +67,8 @@ def test_the_loss_is_flat_inside_the_training_radius_around_training_images() ->
 
 
 def test_the_phases_come_in_order() -> None:
-    training = replace(image_phases.Config.quick().training, epochs=30, evaluation_images=200, samples=300)
-    config = image_phases.Config(training, seeds=1, points=25)
+    training = replace(image_phases.Config.quick().training, epochs=30, evaluation_images=100, samples=200)
+    config = image_phases.Config(training, seeds=1, points=12)
     result = image_phases.run(config)
     assert labelled(result)
     assert float(result["T_0"][0]) < 0.5 * float(result["T_1"][0])
@@ -108,7 +109,8 @@ def test_impossible_configurations_are_named(make, message) -> None:
 
 def test_narrow_networks_train_if_the_radius_rises() -> None:
     """The constant answer is a matter of optimization, not of capacity."""
-    training = replace(width_sweep.Config.quick().training, samples=300, epochs=25, evaluate_every=25)
+    sizes = {"samples": 200, "epochs": 18, "attack_steps": 4, "evaluation_images": 100}
+    training = replace(width_sweep.Config.quick().training, **sizes, evaluate_every=18)
     found = {
         share: width_sweep.run(width_sweep.Config(replace(training, radius_warmup=share), seeds=1, widths=(4, 6))).isel(
             seed=0
