@@ -103,7 +103,10 @@ def _place(folder: str | os.PathLike[str] | None) -> Path:
 
 
 def stratified_subset(labels: Tensor, count: int, seed: int | np.random.SeedSequence) -> Tensor:
-    """Indices (count,) of a random subset in which each class keeps its share, to within one sample.
+    """Indices (count,) of a random subset in which each class keeps its share.
+
+    With K classes, the number of samples of a class of share s is off by at most (1 + K s) / 2: by at most one sample
+    if all classes have one size.
 
     Subsets of one seed are nested: the first indices of a larger subset are the smaller one.
 
