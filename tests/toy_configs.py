@@ -61,7 +61,7 @@ CONFIGS: dict[str, Any] = {
         samples=(6, 12), dims=(2, 3), radii=(0.05, 0.1), fixed_samples=8, test_samples=10, attack_points=3, seeds=2
     ),
     "robust-lower-bound": robust_lower_bound.Config(
-        cells_per_side=(2, 3), largest_dim=4, largest_grid=10, line_cells=3, seeds=2, square_restarts=4
+        cells_per_side=(2, 3), largest_dim=4, largest_grid=10, line_cells=3, seeds=2, square_restarts=1
     ),
     "memorization-capacity": memorization_capacity.Config(
         samples=(4, 6),
@@ -76,7 +76,7 @@ CONFIGS: dict[str, Any] = {
         labels=("random", "linear"),
     ),
     "memorizer-certificates": memorizer_certificates.Config(
-        samples=(4, 6), dims=(2,), ratios=(0.5,), general_samples=4, broken=1, nodes=1000
+        samples=(4, 6), dims=(2,), ratios=(0.5,), general_samples=4, broken=1, nodes=20
     ),
     "certified-cgro": certified_cgro.Config(
         samples=40, test_images=20, attacked_images=10, verified_images=3, width=2, epochs=2

@@ -238,8 +238,14 @@ def changed(owner: type, name: str, value: Any) -> Iterator[Any]:
         yield from (choice for choice in dict.fromkeys((*get_args(kind), "cpu", "signal")) if choice != value)
 
 
-WITH = {"drops": {"schedule": "piecewise"}}
-"""Fields that need another one."""
+WITH: dict[str, dict[str, Any]] = {
+    "drops": {"schedule": "piecewise"},
+    "cure": {"cure_strength": None, "cure_start": None, "cure_end": None},
+    "cure_strength": {"cure": "awp", "cure_start": None, "cure_end": None},
+    "cure_start": {"cure": "self-adaptive", "cure_strength": None, "cure_end": None},
+    "cure_end": {"cure": "temporal-ensembling", "cure_start": 0},
+}
+"""Fields that need others."""
 
 
 def variants(config: Any) -> Iterator[Any]:
@@ -248,7 +254,7 @@ def variants(config: Any) -> Iterator[Any]:
         found = []
         for value in changed(type(config), field.name, getattr(config, field.name)):
             try:
-                found.append(replace(config, **{field.name: value}, **WITH.get(field.name, {})))
+                found.append(replace(config, **WITH.get(field.name, {}) | {field.name: value}))
             except UserError:
                 continue
         assert found, field.name
