@@ -1,7 +1,8 @@
-"""Inequalities proved on a box of real parameters by outward-rounded interval arithmetic, halving where it is too
-coarse.
+"""Inequalities proved on a box of real parameters by outward-rounded interval arithmetic, with bisection where the
+bounds are too coarse.
 
-The arithmetic is mpmath's `iv`: the function gets intervals and must use `mpmath.iv` for exp, log, sqrt, pi and so on.
+The arithmetic is mpmath's `iv`: the function receives intervals and must use `mpmath.iv` for exp, log, sqrt, pi and
+so on.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ Box = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True)
 class BoxProof:
-    """proved: f > 0 on the whole box. refuted: `point` has f < 0, for sure. undecided: too many pieces."""
+    """proved: f > 0 on the whole box. refuted: certainly f < 0 at `point`. undecided: too many pieces."""
 
     outcome: Literal["proved", "refuted", "undecided"]
     pieces: int
     smallest: float
-    """A lower bound of f on the box, where proved; f at the point, from above, where refuted."""
+    """If proved, a lower bound of f on the box; if refuted, an upper bound of f at the point."""
     point: tuple[float, ...] | None = None
 
     @property
@@ -33,10 +34,10 @@ class BoxProof:
 
 
 def prove_positive(function: Callable[..., Any], box: Sequence[tuple[float, float]], *, most: int = 20_000) -> BoxProof:
-    """Whether function(*intervals) > 0 on the box; `most` pieces at most.
+    """Whether function(*intervals) > 0 on the box, with at most `most` pieces.
 
-    The piece with the lowest bound is halved along its longest side, relative to the box. Each piece's midpoint is
-    tried, too, and a value that is negative for sure refutes the claim.
+    The piece with the lowest bound is halved along its longest side, relative to the box. The midpoint of each piece
+    is evaluated, too, and a value that is certainly negative refutes the claim.
     """
     start: Box = tuple((float(a), float(b)) for a, b in box)
     widths = [b - a or 1.0 for a, b in start]
@@ -45,7 +46,7 @@ def prove_positive(function: Callable[..., Any], box: Sequence[tuple[float, floa
     while heap:
         low, piece = heapq.heappop(heap)
         if low > 0:
-            # The lowest of all that is left is positive.
+            # The lowest bound of all remaining pieces is positive.
             return BoxProof("proved", pieces, min(low, proved))
         middle = tuple((a + b) / 2 for a, b in piece)
         value = function(*(iv.mpf([x, x]) for x in middle))

@@ -1,5 +1,4 @@
-"""An inequality on many cases, from the smallest on: its slack, where it is tightest, and its smallest
-counterexample."""
+"""An inequality on many cases, from the smallest up: its slack, its tightest case, and its smallest counterexample."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ class Scan(Generic[C]):
     slack: float
     """Smallest bound / measured; at least 1 without a violation."""
     tightest: C
-    """The case of that slack."""
+    """The case with that slack."""
     violation: C | None
     """The first case that violates the inequality."""
     violations: int
@@ -36,12 +35,12 @@ class Scan(Generic[C]):
 
     @property
     def outcome(self) -> Outcome:
-        """As a part of a claim with others: a scan leaves nothing open."""
+        """The scan as one part of a claim; a scan is never undecided."""
         return exactly(self.holds, self.slack)
 
     @property
     def counterexample(self) -> str:
-        """The first violation in words, empty without one."""
+        """The first violation in words; empty if there is none."""
         return "" if self.violation is None else in_words(self.violation)
 
     def finding(
@@ -55,10 +54,9 @@ class Scan(Generic[C]):
         constant: str = "",
         counterexample: str = "",
     ) -> Finding:
-        """What the scan found beside a proof: the claim holds if both do, and is undecided without a verdict of the
-        proof.
+        """The finding of a scan combined with a proof: the claim holds if both do, and is undecided if the proof is.
 
-        `names` says what a case is, as "(N, D)"; `counterexample` is that of the proof.
+        `names` describes a case, e.g. "(N, D)"; `counterexample` is that of the proof.
         """
         where = f"tightest at {names} = {in_words(self.tightest)}"
         return Finding(
@@ -73,17 +71,17 @@ class Scan(Generic[C]):
 
 
 def in_words(case: object) -> str:
-    """A case as a reader would write it: 1/20 for a fraction, four digits of a float."""
+    """A case as a reader would write it: a fraction as 1/20, a float with four digits."""
     if isinstance(case, tuple | list):
         return f"({', '.join(in_words(part) for part in case)})"
     return f"{case:.4g}" if isinstance(case, float) else str(case)
 
 
 def scan(cases: Iterable[C], measured_and_bound: Callable[[C], tuple[Number, Number]]) -> Scan[C]:
-    """Checks measured <= bound on every case; put the smallest first, so that the first violation is the smallest.
+    """Check measured <= bound on every case, smallest case first, so that the first violation is the smallest.
 
     Comparison is exact for int and Fraction. For a lower bound return (bound, measured). NaN counts as a violation.
-    Raises: ValueError without cases.
+    Raises: ValueError if there are no cases.
     """
     count = violations = 0
     slack, tightest, violation = math.inf, None, None

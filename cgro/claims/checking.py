@@ -1,4 +1,4 @@
-"""Runs checks: in parallel, within a time limit, into the store; a check that crashes or runs out of time is
+"""Run checks in parallel, within a time limit, and store the verdicts. A check that crashes or times out is
 undecided."""
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class CheckCell:
     name: str
     parameters: Mapping[str, Any]
     time_limit: float
-    """Seconds; infinite for none."""
+    """Seconds; infinite for no limit."""
 
     @property
     def work(self) -> float:
@@ -43,7 +43,7 @@ class CheckCell:
 
 
 class _OutOfTime(BaseException):
-    """Not an Exception: libraries catch those and go on."""
+    """Not an Exception: libraries catch those and continue."""
 
 
 def run_checks(
@@ -57,10 +57,10 @@ def run_checks(
 ) -> list[tuple[Verdict, xr.Dataset]]:
     """Verdicts of checks by name with their parameters, computed now and stored below `folder`.
 
-    jobs: worker processes; executor: takes their place.
+    jobs: number of worker processes; executor: used instead of them.
 
-    Raises: UserError for parameters that are no finite numbers or do not meet a hypothesis, before any check runs, and
-    for those that a check refuses; StorageError if the folder cannot be written.
+    Raises: UserError for parameters that are not finite or violate a hypothesis, before any check runs, and for those
+    that a check rejects; StorageError if the folder cannot be written.
     """
     for name, parameters in wanted.items():
         _require(name, parameters)
@@ -78,11 +78,12 @@ def examine_all(
 
 
 def examine(cell: CheckCell, tick: Tick) -> xr.Dataset:
-    """Run one check: the cell function. The Dataset holds the verdict and the numbers of the check's picture."""
+    """Run one check: the cell function. The Dataset holds the verdict and the numbers for the check's figure."""
     claim: Claim = find("check", cell.name)
     start = time.perf_counter()
     try:
-        # Many small products, and other checks on the other cores: waiting for threads took ten times the work.
+        # Matrix products are small and other cores run other checks: synchronizing threads took ten times as long as
+        # the work.
         with _at_most(cell.time_limit), threadpool_limits(1, user_api="blas"):
             found = claim.check(**_plain(cell.parameters))
     except _OutOfTime:
@@ -90,7 +91,7 @@ def examine(cell: CheckCell, tick: Tick) -> xr.Dataset:
     except UserError as error:
         if dict(cell.parameters) not in (claim.preset("quick"), claim.preset("deep")):
             raise UserError(f"check {cell.name}: {error}") from error
-        found = undecided(str(error))  # nobody's mistake but the check's
+        found = undecided(str(error))  # the check's own fault, not the user's
     except Exception as error:
         found = undecided(f"{type(error).__name__}: {' '.join(str(error).split())}")
     seconds = time.perf_counter() - start
@@ -114,7 +115,7 @@ def repeat(
     time_limit: float = math.inf,
     quiet: bool = False,
 ) -> dict[str, list[Verdict]]:
-    """Verdicts of every check that draws, with `seeds` other seeds; empty for checks that do not."""
+    """Verdicts of every check that uses random draws, with `seeds` other seeds; empty for the other checks."""
     cells = [
         CheckCell(v.name, dict(v.parameters) | {"seed": v.parameters["seed"] + k}, time_limit)
         for v in verdicts
@@ -128,7 +129,7 @@ def repeat(
 
 
 def shown(verdict: Verdict, again: Sequence[Verdict]) -> Verdict:
-    """The verdict with a word on repetitions."""
+    """The verdict with a note on its repetitions."""
     if not again:
         return verdict
     same = sum(v.outcome == verdict.outcome for v in again)
@@ -136,7 +137,7 @@ def shown(verdict: Verdict, again: Sequence[Verdict]) -> Verdict:
 
 
 def _require(name: str, parameters: Mapping[str, Any]) -> None:
-    """Raises: UserError naming a parameter that is no finite number or no seed, or an unmet hypothesis."""
+    """Raises: UserError naming a parameter that is not finite or not a valid seed, or a violated hypothesis."""
     try:
         for key, value in parameters.items():
             for number in value if isinstance(value, tuple | list) else (value,):
@@ -156,10 +157,10 @@ def _plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _at_most(seconds: float) -> Iterator[None]:
-    """Raises _OutOfTime once the block took that many seconds; code outside of Python is not interrupted before it
+    """Raises _OutOfTime once the block has run for that many seconds; code outside Python is interrupted only when it
     returns.
 
-    Raises: UserError where no alarm can act: outside of the main thread, and on Windows.
+    Raises: UserError where alarms are not available: outside the main thread, and on Windows.
     """
     if math.isinf(seconds):
         yield
@@ -173,7 +174,7 @@ def _at_most(seconds: float) -> Iterator[None]:
             raise _OutOfTime
 
     before, report = signal.signal(signal.SIGALRM, stop), sys.unraisablehook
-    # Again each second, and without a word, for Python drops what is raised while an object is freed.
+    # Repeated every second and without a message: Python discards exceptions raised while an object is being freed.
     sys.unraisablehook = lambda dropped: None if dropped.exc_type is _OutOfTime else report(dropped)
     signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     try:

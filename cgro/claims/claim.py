@@ -1,8 +1,8 @@
-"""What a check is made of: a claim, its hypotheses and perturbations, and what was found.
+"""The parts of a check: a claim, its hypotheses and perturbations, and the finding.
 
-A check is one small file in `proofs_check/` with a function and a `Claim`. Numbers among the function's keyword
-arguments are parameters that a user may set; functions among them are the claim's bounds, which a negative control
-replaces by wrong ones.
+A check is one small file in `proofs_check/` with a function and a `Claim`. The function's numeric keyword arguments
+are parameters that a user may set; arguments that are functions are the claim's bounds, which a negative control
+replaces with wrong ones.
 """
 
 from __future__ import annotations
@@ -35,30 +35,30 @@ class Finding:
     """None: undecided."""
     slack: float
     """How far inside the bound: bound over measured, or tolerance over deviation; at least 1 where the claim holds.
-    Infinite for an identity, which has nothing to spare or to miss."""
+    Infinite for an identity, which has no slack."""
     tested: str
-    """Where: domain, number of cases, sizes."""
+    """What was covered: domain, number of cases, sizes."""
     bound: str
     measured: str
     constant: str = ""
-    """The tightest constant that the data allow, where the claim states none or a loose one."""
+    """The tightest constant that the data allow, if the claim states none or a loose one."""
     counterexample: str = ""
-    """The smallest one found, where the claim fails."""
+    """The smallest one found, if the claim fails."""
     confidence: float | None = None
-    """Of a statistical verdict, in (0, 1): the probability of the verdict `holds` for a false claim is at most 1 -
+    """For a statistical verdict, in (0, 1): a false claim gets the verdict `holds` with probability at most 1 -
     confidence."""
     data: xr.Dataset | None = None
-    """Numbers that the claim's `draw`, if it has one, makes a picture of."""
+    """Numbers for the claim's `draw`, if it has one."""
 
     def __post_init__(self) -> None:
-        # numpy's truth values and numbers become Python's, which compare and store as one expects.
+        # numpy's booleans and numbers become Python's, which compare and store as expected.
         object.__setattr__(self, "holds", None if self.holds is None else bool(self.holds))
         object.__setattr__(self, "slack", float(self.slack))
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement and all that it takes to check it."""
+    """A statement and everything needed to check it."""
 
     statement: str
     """In one line."""
@@ -70,20 +70,20 @@ class Claim:
     check: Callable[..., Finding]
     """Keyword arguments only, each with the default of the quick preset."""
     controls: Mapping[str, Mapping[str, Any]]
-    """Negative controls: a perturbed claim in words, and the arguments of `check` that make it; each must be
+    """Negative controls: a perturbed claim in words, and the arguments of `check` that produce it; each must be
     refuted."""
     hypotheses: Mapping[str, Callable[..., bool]] = field(default_factory=dict)
     """In words, and as a function of some of the parameters."""
     deep: Mapping[str, Any] = field(default_factory=dict)
-    """Parameters of the preset deep, where they are not those of quick."""
+    """Parameters of the deep preset that differ from those of quick."""
     known_wrong: str = ""
     """For a published or recalled claim that the check refutes: what is right instead."""
     draw: Callable[[xr.Dataset], Any] | None = None
-    """Makes a picture of the numbers of a finding."""
+    """Plots the numbers of a finding."""
 
     @property
     def about(self) -> str:
-        """What the check does, in its own words: the docstring of its file."""
+        """What the check does: the docstring of its file."""
         return sys.modules[self.check.__module__].__doc__ or ""
 
     @property
@@ -95,7 +95,7 @@ class Claim:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Names and defaults of what a user may set."""
+        """Names and defaults of the parameters that a user may set."""
         arguments = inspect.signature(self.check).parameters.values()
         return {a.name: a.default for a in arguments if isinstance(a.default, int | float | str | tuple)}
 
@@ -104,7 +104,7 @@ class Claim:
         return self.parameters | (dict(self.deep) if name == "deep" else {})
 
     def require(self, parameters: Mapping[str, Any]) -> None:
-        """Raises: UserError naming the first hypothesis that these parameters do not meet."""
+        """Raises: UserError naming the first hypothesis that these parameters violate."""
         for words, met in self.hypotheses.items():
             values = {name: parameters[name] for name in inspect.signature(met).parameters}
             if not met(**values):
@@ -114,7 +114,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check says of a claim, ready to store and to print."""
+    """The result of a check, ready to store and to print."""
 
     name: str
     area: str
@@ -162,7 +162,7 @@ class Verdict:
 
     @property
     def as_expected(self) -> bool:
-        """Whether the claim holds, or fails and is known to."""
+        """Whether the claim holds, or fails as it is known to."""
         return self.outcome == ("fails" if self.known_wrong else "holds")
 
     @property
@@ -172,5 +172,5 @@ class Verdict:
 
 
 def undecided(reason: str) -> Finding:
-    """No verdict, and why."""
+    """An undecided verdict, with the reason."""
     return Finding(None, math.nan, tested="-", bound="-", measured=reason)

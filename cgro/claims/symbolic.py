@@ -19,9 +19,9 @@ Expression = Any
 def nonnegative(expression: Expression, at_least: Mapping[Expression, Expression | int]) -> bool:
     """Whether `expression` >= 0 follows for all symbols at or above their lower bounds.
 
-    Each symbol x becomes its bound + a new symbol >= 0. Numerator and denominator of what results must have
+    Each symbol x is replaced by its bound + a new symbol >= 0. Numerator and denominator of the result must have
     coefficients of one sign, with the denominator's constant term not 0 or the denominator a monomial of positive
-    symbols: then the claim is proved. Sufficient, not necessary: False is no disproof. A bound may contain symbols
+    symbols: then the claim is proved. Sufficient, not necessary: False is not a disproof. A bound may contain symbols
     with bounds of their own, given later in `at_least`.
     """
     shifted = expression
@@ -33,7 +33,7 @@ def nonnegative(expression: Expression, at_least: Mapping[Expression, Expression
 
 @dataclass(frozen=True)
 class Decision:
-    """holds: proved by signs. Not holds and a counterexample: disproved. Neither: open."""
+    """holds: proved by signs. A counterexample: disproved. Neither: open."""
 
     holds: bool | None
     counterexample: str = ""
@@ -43,7 +43,7 @@ def decide(expression: Expression, at_least: Mapping[Expression, Expression | in
     """`expression` >= 0 for all symbols at or above their bounds: a proof by signs, or else the smallest
     counterexample.
 
-    Counterexamples are searched among excesses over the bounds in {0, 1/4, 1, 10, 100}, those of smallest sum first.
+    Counterexamples are searched among excesses over the bounds in {0, 1/4, 1, 10, 100}, smallest sum first.
     """
     if nonnegative(expression, at_least):
         return Decision(True)
@@ -52,7 +52,7 @@ def decide(expression: Expression, at_least: Mapping[Expression, Expression | in
     steps = (sp.Integer(0), sp.Rational(1, 4), sp.Integer(1), sp.Integer(10), sp.Integer(100))
     for excess in sorted(product(steps, repeat=len(symbols)), key=sum):
         point: dict[Expression, Expression] = {}
-        # The last bounds are those of symbols that earlier bounds contain.
+        # Later bounds belong to symbols that appear in earlier bounds.
         for symbol, more in reversed(list(zip(symbols, excess, strict=True))):
             point[symbol] = sp.sympify(at_least[symbol]).subs(point) + more
         if value(*(point[symbol] for symbol in symbols)).is_negative:
@@ -76,7 +76,7 @@ def _sign(polynomial: Expression) -> int:
 
 
 def identities(left: Mapping[str, Expression], tested: str) -> Finding:
-    """The finding that every residual is 0; the first that is not is the counterexample."""
+    """The finding that every residual is 0; the first non-zero one is the counterexample."""
     wrong = [f"{name}: off by {value}" for name, value in left.items() if value != 0]
     return Finding(
         holds=not wrong,
@@ -89,5 +89,5 @@ def identities(left: Mapping[str, Expression], tested: str) -> Finding:
 
 
 def vanishes(expression: Expression) -> bool:
-    """Whether an expression is identically 0, by cancellation or simplification; False is no disproof."""
+    """Whether an expression is identically 0, by cancellation or simplification; False is not a disproof."""
     return sp.cancel(sp.together(sp.expand(expression))) == 0 or sp.simplify(expression) == 0

@@ -28,8 +28,8 @@ class LeNet(nn.Module):
     """The network of the MNIST challenge: two 5x5 convolutions, each followed by 2x2 max-pooling, and two linear
     layers.
 
-    2 `width` and 4 `width` channels, 64 `width` hidden units: at width 16 the challenge's 32, 64 and 1,024; at width
-    1 its smallest network, of 2, 4 and 64. Weights are drawn from a He normal distribution, biases start at 0.
+    2 `width` and 4 `width` channels, 64 `width` hidden units: 32, 64 and 1,024 as in the challenge at width 16; 2, 4
+    and 64, its smallest network, at width 1. Weights are drawn from a He normal distribution, biases start at 0.
     Source: Madry et al., ICLR 2018, section 4 and the code of the MNIST challenge.
 
     Args: as `SmallCNN`; size S >= 4.
@@ -69,16 +69,16 @@ class SmallCNN(nn.Module):
     Channels double with each halving, from `width` to at most 4 `width`; the hidden linear layer has
     4 `width` units. Weights are drawn from a He normal distribution, biases start at 0.
 
-    There is no batch normalization: its statistics would mix the samples of a batch, so that a perturbation
-    of one image would change the logits of the others, and clean and perturbed images, whose statistics
-    differ, would have to share them. Without it training and evaluation mode are the same function.
+    There is no batch normalization: its statistics would mix the samples of a batch, so that a perturbation of one
+    image would change the logits of the others, and clean and perturbed images would have to share statistics that
+    differ between them. Without it, training and evaluation mode are the same function.
 
     Args:
         channels: input channels C >= 1 (1 for digits and MNIST, 3 for CIFAR-10).
         size: side S >= 5 of the square images, in pixels.
         classes: number of logits, >= 2.
         width: channels of the first convolution, >= 1.
-        generator: draws the initial weights (on the CPU); None takes them from the global one of torch.
+        generator: draws the initial weights (on the CPU); None uses torch's global generator.
 
     Raises: UserError for a smaller size or width.
     """
@@ -95,7 +95,7 @@ class SmallCNN(nn.Module):
         super().__init__()
         if size < 5 or width < 1:
             raise UserError(f"size must be at least 5 and width at least 1, got {size} and {width}")
-        # skip_init: the default initialization would draw from the global generator, unasked.
+        # skip_init: the default initialization would draw from the global generator.
         layers: list[nn.Module] = [
             Normalize(),
             skip_init(nn.Conv2d, channels, width, 3, padding=1),

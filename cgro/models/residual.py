@@ -42,9 +42,9 @@ class Block(nn.Module):
 class PreActResNet(nn.Module):
     """Stages of residual blocks; `widths` channels and `blocks` blocks in each stage.
 
-    Convolutions are drawn from a He normal distribution (fan out), the linear layer from a normal one of standard
-    deviation 0.01; batch norms start as the identity. A batch norm mixes the samples of a batch in training mode:
-    attacks should run in evaluation mode.
+    Convolutions are drawn from a He normal distribution (fan out), the linear layer from a normal distribution with
+    standard deviation 0.01; batch norms start as the identity. In training mode a batch norm mixes the samples of a
+    batch, so attacks should run in evaluation mode.
 
     Raises: UserError for sizes below 1, or images too small for the stages.
     """

@@ -20,10 +20,10 @@ def image_model(
 ) -> nn.Module:
     """A network for images (N, channels, size, size) with pixels in [0, 1], its weights drawn from `generator`.
 
-    `width` multiplies channels: of a PreActResNet-18 with 64 at width 1, a WideResNet with 16, LeNet with 2, and it is
-    the number of channels of a small CNN.
+    `width` multiplies the channels of the first stage: 64 for a PreActResNet-18, 16 for a WideResNet, 2 for LeNet.
+    For a small CNN it is the number of channels itself.
 
-    Raises: UserError for an unknown name, a width that is no number of channels, and images that are too small.
+    Raises: UserError for an unknown name, an invalid width, or images that are too small.
     """
     one_of("model", name, get_args(ModelName))
     require_width(name, width)
@@ -38,8 +38,8 @@ def image_model(
 def parameters(name: str, channels: int, size: int, classes: int, width: float) -> float:
     """Trainable parameters of a network that need not fit into memory.
 
-    Their number is a quadratic polynomial of the width, exactly so where `width` makes whole numbers of channels; it is
-    read off three narrow networks.
+    Their number is a quadratic polynomial in the width, exactly so where `width` gives whole numbers of channels; it
+    is interpolated from three narrow networks.
     """
     unit = 1 / _NARROWEST.get(name, 1)
     first, second, third = _counts(name, channels, size, classes, unit)

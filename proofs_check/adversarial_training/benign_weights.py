@@ -2,9 +2,9 @@
 >= n 4 m / (1 + m)^2.
 
 w_i = exp(-a q_i) for attacked samples that are misclassified, with q_i in [1/C, 1] the largest other probability, and
-1 for others: all weights lie in [m, 1], m = e^-a. The effective sample size of weights in [m, 1] is smallest if all
-are m or 1 (it is quasi-concave in each), with a share 1 / (1 + m) at m: (m - w)(1 - w) <= 0 gives w^2 <= (1 + m) w -
-m, so sum w^2 <= (1 + m) A - n m with A = sum w, and A^2 / ((1 + m) A - n m) >= 4 n m / (1 + m)^2 by (A (1 + m) - 2 n
+1 for others: all weights lie in [m, 1], m = e^-a. The effective sample size of weights in [m, 1] is smallest if each
+is m or 1 (it is quasi-concave in each) and a share 1 / (1 + m) are m: (m - w)(1 - w) <= 0 gives w^2 <= (1 + m) w - m,
+so sum w^2 <= (1 + m) A - n m with A = sum w, and A^2 / ((1 + m) A - n m) >= 4 n m / (1 + m)^2 by (A (1 + m) - 2 n
 m)^2 >= 0. Decided symbolically.
 """
 
@@ -35,13 +35,13 @@ def proof_steps() -> list[bool]:
 
 
 def check(*, strength: float = 2.0, cases: int = 300, share: float = 1.0, seed: int = 0) -> Finding:
-    """The proof, and random weights of that strength, with the extreme ones among them.
+    """The proof, and random weights of that strength, including the extreme ones.
 
     Args:
         strength: a in exp(-a q).
         cases: random sets of weights.
-        share: the claim is made with share times the bound in its place.
-        seed: of the weights.
+        share: the claim is tested with share times the bound.
+        seed: seed of the weights.
     """
     proofs = proof_steps()
     m = math.exp(-strength)
@@ -68,7 +68,7 @@ def check(*, strength: float = 2.0, cases: int = 300, share: float = 1.0, seed: 
 
 
 CLAIM = Claim(
-    statement="weights exp(-a q) and 1 keep an effective sample size of 4 e^-a / (1 + e^-a)^2 n, and may keep no more",
+    statement="weights exp(-a q) and 1 keep an effective sample size >= 4 e^-a / (1 + e^-a)^2 n, a tight bound",
     source="weights of Xu et al. 2021, arXiv:2106.04794; bound derived here",
     tag="[D]",
     evidence="symbolic",

@@ -1,4 +1,4 @@
-"""Temporal ensembling's target p^ = p / sum_k p_k corrects the start at 0: it is p / (1 - e^t), the exponentially
+"""Temporal ensembling's target p^ = p / sum_k p_k corrects for the start at 0: it is p / (1 - e^t), the exponentially
 weighted mean of predictions.
 
 Predictions sum to 1, so the sum S_t of running predictions obeys S_{t+1} = e S_t + (1 - e), S_0 = 0, hence S_t = 1 -
@@ -31,12 +31,12 @@ def induction_holds() -> bool:
 
 
 def check(*, visits: int = 30, classes: int = 10, seed: int = 0, law: Correction = correction) -> Finding:
-    """The induction, and the library against the weighted mean.
+    """The induction, and the library compared with the weighted mean.
 
     Args:
-        visits: t up to this.
+        visits: largest t.
         classes: number of classes C.
-        seed: of the predictions.
+        seed: seed of the predictions.
     """
     import torch
 

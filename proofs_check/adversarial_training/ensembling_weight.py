@@ -3,7 +3,7 @@ and jumps once.
 
 2.0 at epoch 90, 9.3 at 100, 32.5 at 110, 86 at 120, 172 at 130, 300 from 150, to the printed digits, in interval
 arithmetic. w rises on the ramp: its derivative 10 w (1 - s) / (E_e - E_s) is >= 0 for s <= 1, decided symbolically.
-It is continuous at the end, and not at the start, where it jumps from 0 to w_max e^-5, 0.7 % of the largest weight.
+It is continuous at the end but not at the start, where it jumps from 0 to w_max e^-5, 0.7 % of the largest weight.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ QUOTED: dict[int, tuple[str, str]] = {
     130: ("172", "0.5"),
     150: ("300", "0.5"),
 }
-"""Epoch to printed value and half a unit of its last digit."""
+"""For each epoch the printed value and half a unit in its last digit."""
 
 
 def rises() -> bool:
@@ -38,7 +38,7 @@ def rises() -> bool:
 
 
 def check(*, steepness: float = 5.0, quoted: Mapping[int, tuple[str, str]] = QUOTED) -> Finding:
-    """Quoted values in interval arithmetic, and the library at them.
+    """The quoted values in interval arithmetic, and the library's weight at them.
 
     Args:
         steepness: the factor in the exponent.

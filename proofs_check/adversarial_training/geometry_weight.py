@@ -1,9 +1,9 @@
-"""GAIRAT's weight falls with the number of steps that an attack needs: w = (1 + tanh(L + 5 (1 - 2 k/K))) / 2, k = 0,
-..., K, L in [-2, 2].
+"""GAIRAT's weight decreases in the number of steps that an attack needs: w = (1 + tanh(L + 5 (1 - 2 k/K))) / 2, k =
+0, ..., K, L in [-2, 2].
 
-Its derivative in r = k/K is -5 (1 - tanh^2). That it is negative on the whole box of r and L is proved by interval
-arithmetic, with the slope's least size; and at L = -1 the weight falls from 0.9997 at once-broken samples to 6e-6 at
-those never broken, so K = 10 steps share out four orders of magnitude: the values are enclosed in intervals.
+Its derivative in r = k/K is -5 (1 - tanh^2). Interval arithmetic proves it negative on the whole box of r and L, and
+bounds the slope from below. At L = -1 the weight falls from 0.9997 for samples broken at once to 6e-6 for those never
+broken, so K = 10 steps span five orders of magnitude; the values are enclosed in intervals.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Slope = Callable[[Any, Any], Any]
 
 
 def tanh(x: Any) -> Any:
-    """Of an interval, without the overestimate of two exponentials."""
+    """tanh of an interval, without the overestimate of two exponentials."""
     return 1 - 2 / (iv.exp(2 * x) + 1)
 
 
@@ -49,7 +49,7 @@ def check(*, largest_shift: float = 2.0, least: float = 1e-6, slope: Slope = fal
 
     Args:
         largest_shift: L lies in [-largest_shift, largest_shift].
-        least: claimed least size of the slope.
+        least: claimed lower bound of the slope's size.
     """
     identity = derivative_holds()
     proof = prove_positive(lambda r, L: slope(r, L) - iv.mpf(least), [(0, 1), (-largest_shift, largest_shift)])
@@ -68,7 +68,7 @@ def check(*, largest_shift: float = 2.0, least: float = 1e-6, slope: Slope = fal
 
 
 CLAIM = Claim(
-    statement="the weight (1 + tanh(L + 5 (1 - 2 k/K))) / 2 falls with k everywhere, from 0.9997 to 6e-6 at L = -1",
+    statement="the weight (1 + tanh(L + 5 (1 - 2 k/K))) / 2 decreases in k everywhere, from 0.9997 to 6e-6 at L = -1",
     source="Zhang et al., ICLR 2021 (GAIRAT), as a baseline of Xu et al. 2021, arXiv:2106.04794",
     tag="[S]",
     evidence="interval",

@@ -1,5 +1,5 @@
 """The adversarial loss need not be gradient-Lipschitz: |grad L_adv(u) - grad L_adv(v)| <= K |u - v| + 2 eps K', and
-the constant stays.
+the constant is attained.
 
 grad L_adv(u) = grad_u L(u, x_u) with x_u a worst case in the ball (Danskin), so
 
@@ -23,12 +23,13 @@ from cgro.claims.claim import Claim, Finding
 
 
 def jump(eps: Fraction) -> Fraction:
-    """Of the adversarial gradient of L = u x from u < 0 to u > 0: worst case eps sgn u, gradient x."""
+    """Jump of the adversarial gradient of L = u x from u < 0 to u > 0: worst case eps sgn u, gradient x."""
     return eps - (-eps)
 
 
 def logistic_case(generator: np.random.Generator, eps: float) -> tuple[float, float, float, float]:
-    """|difference of gradients|, |u - v|, K, K' for a random pair of weights, half of them close to 0 and opposite."""
+    """|difference of gradients|, |u - v|, K, K' for a random pair of weights; half of the pairs are close to 0 and
+    opposite."""
     d, R = 3, 2.0
     x = generator.standard_normal(d) * generator.uniform(0, 2)
     u, v = generator.standard_normal((2, d))
@@ -51,7 +52,7 @@ def check(*, pairs: int = 2000, share: float = 1.0, seed: int = 0) -> Finding:
     Args:
         pairs: pairs of weights for each radius.
         share: the claimed constant is share times 2 eps K'.
-        seed: of the pairs.
+        seed: seed of the pairs.
     """
     exact = [(jump(Fraction(k, 8)), Fraction(share) * 2 * Fraction(k, 8)) for k in (1, 2, 4, 8)]
     attained = scan(range(4), lambda k: exact[k])

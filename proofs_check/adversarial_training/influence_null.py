@@ -1,13 +1,13 @@
 """Influence above 0.15 means little below a thousand models: the law of the largest of 200 entries when there is no
 influence at all.
 
-Every model trains on a random 70 % of 200 candidates and is right on a test point with probability p whatever its
-subset. The chance that the largest influence exceeds 0.15 is simulated, and compared with a quoted table by exact
-binomial intervals that hold together: the table is refuted where an interval lies outside of the quoted value's
-tolerance, and holds where all lie inside. Quoted are 0.52 for p = 0.5 and t = 400, where 0.457 is right, and 0.02 for
-p = 0.9, where 0.002 is. A closed form, two binomials for each entry and independent entries, is drawn beside the
-simulation: it overstates large chances, since entries share a point's outcomes. The message stays: with fewer than
-about 1,000 models a large influence may be noise.
+Every model trains on a random 70 % of 200 candidates and classifies a test point correctly with probability p,
+whatever its subset. The chance that the largest influence exceeds 0.15 is simulated, and compared with a quoted table
+by simultaneous exact binomial intervals: the table is refuted where an interval lies outside the quoted value's
+tolerance, and holds where all lie inside. The table has 0.52 for p = 0.5 and t = 400, where 0.457 is right, and 0.02
+for p = 0.9, where 0.002 is right. A closed form, two binomials per entry and independent entries, is plotted beside
+the simulation: it overstates large chances, since entries share a point's outcomes. The conclusion stands: with fewer
+than about 1,000 models a large influence may be noise.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def check(
     """Chances by simulation, and whether each interval lies within the tolerance of the quoted value.
 
     Args:
-        trials: simulated sets of models for each t (an eighth at t = 1,000, where nothing happens).
+        trials: simulated sets of models for each t (an eighth of them at t = 1,000, where the chance is close to 0).
         tolerance: accepted deviation, interval included.
-        seed: of the simulation.
+        seed: seed of the simulation.
     """
     level = 1 - (1 - CONFIDENCE) / len(table)
     shares: dict[tuple[float, int], tuple[float, float, float]] = {}
@@ -78,7 +78,7 @@ def check(
 
 @lru_cache(maxsize=64)
 def _hits(models: int, probabilities: tuple[float, ...], repetitions: int, seed: int) -> tuple[int, ...]:
-    """In how many repetitions the largest influence exceeds the threshold, for each probability of being right."""
+    """The number of repetitions in which the largest influence exceeds the threshold, for each accuracy p."""
     hits = dict.fromkeys(probabilities, 0)
     generator = np.random.default_rng([seed, models])
     for _ in range(repetitions):
@@ -107,7 +107,7 @@ def _dataset(shares: Mapping[tuple[float, int], tuple[float, float, float]]) -> 
 
 
 def draw(result: xr.Dataset) -> Figure:
-    """Chance of a false influence against the number of models."""
+    """The chance of a false influence as a function of the number of models."""
     fig, ax = figure(4.2, 2.6)
     for color, p in zip(SERIES, result["probability"].values, strict=False):
         at = result.sel(probability=p)
@@ -125,7 +125,7 @@ def draw(result: xr.Dataset) -> Figure:
 
 
 CLAIM = Claim(
-    statement="quoted chances that the largest of 200 influences exceeds 0.15 by noise: 0.52 at p = 0.5, t = 400",
+    statement="quoted chances that the largest of 200 influences exceeds 0.15 by chance: 0.52 at p = 0.5, t = 400",
     source="null law in notes on Xu et al. 2021, arXiv:2106.04794",
     tag="[D]",
     evidence="statistical",

@@ -1,5 +1,5 @@
-"""Symmetric label noise P = (r/C) 1 + (1-r) I: rows and columns sum to 1, a label stays right with probability 1 - r
-+ r/C, 1/C at r = 1.
+"""Symmetric label noise P = (r/C) 1 + (1-r) I: rows and columns sum to 1, a label stays correct with probability 1 -
+r + r/C, which is 1/C at r = 1.
 
 1 is the matrix of ones. Decided symbolically for every C through the entries: C - 1 of r/C and one of 1 - r + r/C; P
 also has the eigenvalue 1 - r of multiplicity C - 1, so noise rates compose as 1 - (1-r)(1-r').
@@ -18,7 +18,7 @@ Right = Callable[[sp.Expr, sp.Expr], sp.Expr]
 
 
 def right(rate: sp.Expr, classes: sp.Expr) -> sp.Expr:
-    """Probability that a label stays right."""
+    """Probability that a label stays correct."""
     return 1 - rate + rate / classes
 
 
@@ -42,7 +42,7 @@ def check(*, law: Right = right) -> Finding:
 
 
 CLAIM = Claim(
-    statement="symmetric noise leaves a label right with probability 1 - r + r/C, and rates compose as 1 - (1-r)(1-r')",
+    statement="symmetric noise keeps a label correct with probability 1 - r + r/C; rates compose as 1 - (1-r)(1-r')",
     source="Dong et al., ICLR 2022, arXiv:2106.01606, code",
     tag="[S]",
     evidence="symbolic",

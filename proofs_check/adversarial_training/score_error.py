@@ -2,7 +2,7 @@
 
 Given t r models with the sample and t (1-r) without it, Var = p_1 (1-p_1) / (t r) + p_0 (1-p_0) / (t (1-r)) <= 1 / (4
 t r (1-r)), attained at p = 1/2: the error is 0.5 / sqrt(r (1-r)) / sqrt(t) = 1.0911 / sqrt(t). If every model draws
-its subset, the number of models with a sample is binomial, and by Jensen's inequality 1/A and 1/B are larger on
+its own subset, the number of models with a sample is binomial, and by Jensen's inequality 1/A and 1/B are larger on
 average: 1.1 / sqrt(t) at t = 100. All in rational arithmetic, squared.
 """
 
@@ -15,7 +15,7 @@ from cgro.claims.claim import Claim, Finding
 
 
 def variance(models: int, ratio: Fraction, random_sizes: bool) -> Fraction:
-    """Largest variance of a score, p = 1/2, exactly; random sizes given that both kinds of models exist."""
+    """The exact largest variance of a score, at p = 1/2; for random sizes, given that both kinds of models exist."""
     r, t, quarter = ratio, models, Fraction(1, 4)
     if not random_sizes:
         return quarter / (t * r) + quarter / (t * (1 - r))
@@ -30,7 +30,7 @@ def check(*, models: int = 100, constant: float = 1.09, random_sizes: bool = Fal
     Args:
         models: t.
         constant: claimed constant at ratio 0.7.
-        random_sizes: every model draws its subset, in place of exactly t r models for every sample.
+        random_sizes: every model draws its own subset, instead of exactly t r models for every sample.
     """
     found = variance(models, Fraction(7, 10), random_sizes)
     claimed = Fraction(str(constant)) ** 2 / models

@@ -2,9 +2,9 @@
 
 If X is farther than 2 delta + gamma from all training points, every X' in its ball is farther than delta + gamma,
 where f^ = f_clean (b): so X is a robust error of both or of neither. Decided in dimension 1 in integers: the unit is
-1/400, the label +1 everywhere, f_clean(x) = x + 1/2, training points lie at random, X is uniform on [-2, 1]. All
+1/400, the label +1 everywhere, f_clean(x) = x + 1/2, training points are random, X is uniform on [-2, 1]. All
 functions are piecewise linear with breakpoints at integers, so signs at integers decide robust errors. A smaller
-coverage radius must fail for some training set.
+coverage radius must fail on some training set.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ def robust_errors(train: np.ndarray, gate: bool) -> np.ndarray:
 
 
 def check(*, sets: int = 200, reach: float = 1.0, seed: int = 0) -> Finding:
-    """Random training sets on the line.
+    """Robust errors of f^ and f_clean for random training sets on the line.
 
     Args:
         sets: training sets of 1 to 5 points.
         reach: the coverage radius is reach times 2 delta + gamma.
-        seed: of the sets.
+        seed: seed of the sets.
     """
     generator = np.random.default_rng(seed)
     x = np.arange(-2 * UNIT, UNIT + 1)
@@ -61,8 +61,8 @@ def check(*, sets: int = 200, reach: float = 1.0, seed: int = 0) -> Finding:
         slack=found.slack,
         tested=f"{sets} training sets on a line, {len(x)} test points, delta = 1/10, gamma = 1/20",
         bound=f"L(f_clean) - P[dist <= {reach:g} (2 delta + gamma)]",
-        measured=f"smallest surplus {gap} of {len(x)} test points; f_clean errs robustly on {clean}",
-        constant=f"on these sets {needed:.2f} (2 delta + gamma) would do",
+        measured=f"smallest surplus {gap} of {len(x)} test points; f_clean has robust errors on {clean}",
+        constant=f"on these sets {needed:.2f} (2 delta + gamma) would suffice",
         counterexample="training points " + ", ".join(f"{t / UNIT:g}" for t in found.violation)
         if found.violation
         else "",
@@ -70,7 +70,7 @@ def check(*, sets: int = 200, reach: float = 1.0, seed: int = 0) -> Finding:
 
 
 def _radius_needed(x: np.ndarray, train: tuple[int, ...], saved: int) -> int:
-    """Smallest radius within which as many test points lie as f^ saves from f_clean's robust errors."""
+    """The smallest radius that covers as many test points as f^ has fewer robust errors than f_clean."""
     distances = np.sort(np.abs(x[:, None] - np.array(train)).min(axis=1))
     return int(distances[saved - 1]) if saved > 0 else 0
 

@@ -2,11 +2,11 @@
 for losses convex in x.
 
 Take the one-dimensional loss L(x) = 1 / (1 + x^2) at x = 1 with delta = 1: L rises by at most 1/2 while the gradient
-is 1/2, fine; but L(x) = sin(x / s) turns around after pi s / 2, so L_adv - L_clean <= 2 for every delta while delta
-|L'| grows without bound: no constant serves. The smallest such example is a loss with a maximum inside the ball. For
-a loss convex in x, L(x + xi) - L(x) >= <grad L(x), xi> for all xi, and xi = delta sgn(grad L) in l_inf gives delta
-|grad L|_1: constant 1, attained by linear losses. The convex case is decided symbolically for the logistic loss of
-linear classifiers by the sign of its second derivative.
+is 1/2, so the claim holds. But L(x) = sin(x / s) turns around after pi s / 2, so L_adv - L_clean <= 2 for every delta
+while delta |L'| grows without bound: no constant works. The smallest such example is a loss with a maximum inside the
+ball. For a loss convex in x, L(x + xi) - L(x) >= <grad L(x), xi> for all xi, and xi = delta sgn(grad L) in l_inf
+gives delta |grad L|_1: constant 1, attained by linear losses. The convex case is decided symbolically for the
+logistic loss of linear classifiers by the sign of its second derivative.
 """
 
 from __future__ import annotations
@@ -41,11 +41,12 @@ def convexity_decides() -> bool:
 
 
 def check(*, constant: float = 0.1, largest_radius: float = 32.0, loss: Loss = hump) -> Finding:
-    """Rise of the loss over the ball against constant delta |L'|, from small radii on, at points of the line.
+    """The rise of the loss over the ball compared with constant delta |L'|, for increasing radii, at points of the
+    line.
 
     Args:
         constant: claimed constant of Omega.
-        largest_radius: radii delta up to this.
+        largest_radius: largest radius delta.
     """
     proved = convexity_decides()
     radii = [2.0**k for k in range(-6, 20) if 2.0**k <= largest_radius]
@@ -57,7 +58,7 @@ def check(*, constant: float = 0.1, largest_radius: float = 32.0, loss: Loss = h
         step = 1e-6
         slope = abs(float(loss(np.array(x + step)) - loss(np.array(x - step)))) / (2 * step)
         ball = loss(x + delta * np.linspace(-1, 1, 2001))
-        # Less the rounding of differences.
+        # Minus the rounding of differences.
         return constant * delta * slope * (1 - 1e-6) - 1e-9, float(ball.max() - loss(np.array(x)))
 
     found = scan(cases, bound_and_rise)

@@ -1,12 +1,12 @@
-"""Robust generalization gap against flatness: L_D - L_S <= G W_1 for losses of gradient |grad L|_1 <= G, and W_1
+"""Robust generalization gap and flatness: L_D - L_S <= G W_1 for losses of gradient |grad L|_1 <= G, and W_1
 falls faster than N^(-1/(d+2)).
 
 For two points |L(x) - L(x')| <= G |x - x'|_inf, so |E_D L - E_S L| <= G W_1(D, S) in l_inf (Kantorovich), for every
-loss, also one that depends on S: a network's adversarial loss is such a loss, with G the largest gradient over the
+loss, even one that depends on S: a network's adversarial loss is such a loss, with G the largest gradient over the
 ball. The expected W_1 of N uniform points falls as N^(-1/2) for d = 1, and as N^(-1/d) for d >= 3: both faster than
-the claimed N^(-1/(d+2)), so the published exponent holds and is not the best. Exponents are fitted on exact W_1 in d
-= 1, and on optimal matchings of two samples for d = 2, 3, which bound W_1 from above. The term C / sqrt(Delta), for
-losses whose gradient is not bounded on all of the support, is not covered.
+the claimed N^(-1/(d+2)), so the published exponent holds but is not optimal. Exponents are fitted on exact W_1 in d =
+1, and on optimal matchings of two samples for d = 2, 3, which bound W_1 from above. The term C / sqrt(Delta), for
+losses whose gradient is unbounded somewhere on the support, is not covered.
 """
 
 from __future__ import annotations
@@ -44,12 +44,13 @@ def transport(samples: int, dim: int, generator: np.random.Generator) -> float:
 def check(
     *, dims: tuple[int, ...] = (1, 2, 3), trials: int = 60, seed: int = 0, exponent: Exponent = claimed_exponent
 ) -> Finding:
-    """Fitted exponents of W_1 in N: all of each 99 % interval, together, lies at or below the claimed exponent.
+    """Fitted exponents of W_1 in N: all of every interval, at 99 % simultaneous confidence, lies at or below the
+    claimed exponent.
 
     Args:
         dims: dimensions d.
         trials: draws for each N.
-        seed: of the points.
+        seed: seed of the points.
     """
     sizes = (20, 40, 80, 160, 320)
     found, outcomes = [], []

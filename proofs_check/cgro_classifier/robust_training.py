@@ -1,10 +1,10 @@
-"""Zero robust training error around any clean classifier (a), and f^ = f_clean off the shells (b), in rational
+"""Zero robust training error around any clean classifier (a), and f^ = f_clean outside the shells (b), in rational
 arithmetic.
 
 (a) On the ball of x_i its indicator is 1 and those of other labels are 0, so S >= 1, the gate is closed for |c| <= B,
-and y_i f^ >= 1. Clean networks that are wrong on every training point are gated; f^ is evaluated exactly at extreme
-points of all balls. (b) Farther than delta + gamma from all points every indicator is 0, and f^ = relu(c) - relu(-c)
-= c exactly: compared on a rational grid of the plane.
+and y_i f^ >= 1. The clean networks that are gated are wrong on every training point; f^ is evaluated exactly at
+extreme points of all balls. (b) Farther than delta + gamma from all points every indicator is 0, and f^ = relu(c) -
+relu(-c) = c exactly: compared on a rational grid of the plane.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def check(*, radius: float = 0.25, shell: float = 0.125, grid: int = 24, wrong_b
         radius: perturbation radius delta, below 0.5.
         shell: width gamma of the shell.
         grid: points of the grid in each direction.
-        wrong_bound: |f_clean| is this many times what the gate is made for; the claim needs at most 1.
+        wrong_bound: |f_clean| over the bound B for which the gate is built; the claim needs at most 1.
     """
     lowest, same, where = Fraction(10), True, ""
     for norm in ("1", "2", "inf"):
@@ -81,7 +81,7 @@ def check(*, radius: float = 0.25, shell: float = 0.125, grid: int = 24, wrong_b
         holds=holds,
         slack=float(lowest) if holds else min(float(lowest), 0.0),
         tested=f"extreme points of six balls in three norms, a clean network wrong on all; a grid of {grid}^2 points",
-        bound="margin 1; f^ = f_clean off the shells",
+        bound="margin 1; f^ = f_clean outside the shells",
         measured=f"smallest margin {float(lowest):.6g}; off the shells f^ {'equals' if same else 'is not'} f_clean",
         counterexample="" if holds else where,
     )
@@ -114,7 +114,7 @@ def _equals_clean(
 
 
 CLAIM = Claim(
-    statement="f^ has margin 1 on all balls whatever f_clean with |f_clean| <= B, and equals f_clean off the shells",
+    statement="for every |f_clean| <= B, f^ has margin 1 on all balls and equals f_clean outside the shells",
     source="Li & Li, ICML 2025, arXiv:2306.01271, Lemma 4.5 and Theorem 4.4; statements a and b derived here",
     tag="[D]",
     evidence="exact",

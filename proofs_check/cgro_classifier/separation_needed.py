@@ -1,9 +1,9 @@
 """Separation beyond 2 delta is needed: two points of different labels at distance d <= 2 delta have a common
 perturbed point.
 
-In every norm the midpoint is at d / 2 <= delta from both, so every classifier errs robustly on one of them; at d > 2
-delta the balls are disjoint, since dist(x, z) + dist(z, y) >= d. Decided in rational arithmetic in l_1, l_2 (squared)
-and l_inf over pairs of integer points, and by the library, which must refuse radii from half the separation on.
+In every norm the midpoint is at d / 2 <= delta from both, so every classifier has a robust error at one of them; at d
+> 2 delta the balls are disjoint, since dist(x, z) + dist(z, y) >= d. Decided in rational arithmetic in l_1, l_2
+(squared) and l_inf over pairs of integer points. The library must refuse every radius of half the separation or more.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def measure(step: tuple[Fraction, ...], norm: Norm) -> Fraction:
 
 
 def admits(step: Step, norm: Norm, share: Fraction) -> bool:
-    """Whether the library takes points 0 and `step` at a radius of that share of their distance."""
+    """Whether the library accepts points 0 and `step` at a radius of that share of their distance."""
     points = np.array([[0.0] * len(step), step])
     distance = {"1": np.abs(points[1]).sum(), "2": np.linalg.norm(points[1]), "inf": np.abs(points[1]).max()}[norm]
     try:
@@ -49,8 +49,8 @@ def check(*, size: int = 3, share: float = 0.5) -> Finding:
     """Midpoints of all pairs of integer points of the plane up to a size, and the library's refusal.
 
     Args:
-        size: coordinates up to this.
-        share: a radius of this share of the distance is said to make balls meet; 1/2 is the claim.
+        size: largest coordinate.
+        share: the radius, as a share of the distance, from which balls are claimed to meet; 1/2 is the claim.
     """
     part = Fraction(share).limit_denominator(1000)
     norms: tuple[Norm, ...] = ("1", "2", "inf")

@@ -1,20 +1,20 @@
-"""How many levels of squares construction S takes: m = max(1, ceil(log_4(2 k / gap)) - 1) makes the error at most
+"""The number of levels of squares in construction S: m = max(1, ceil(log_4(2 k / gap)) - 1) makes the error at most
 half the gap.
 
 In the unit cube gap = lambda_t (lambda_t - 2 mu_t) and the error of k squares is k 4^-(m+1). Exactly, over rational
 gaps:
 
-    k 4^-(m+1) <= gap / 2,   and for m > 1 one level less would not do,
+    k 4^-(m+1) <= gap / 2,   and for m > 1 one level fewer would not suffice,
 
-hence m <= max(1, log_4(2 k / gap)). The cube has one side L and a place of its own in each coordinate. With Delta the
+hence m <= max(1, log_4(2 k / gap)). The cube has side L and is placed separately in each coordinate. With Delta the
 largest distance of points, a coordinate's range over all balls is at most Delta + 2 mu <= 2 Delta, so L <= 2 Delta,
 and a projection to k of d dimensions keeps lambda'^2 >= k lambda^2 / (2 d). Hence
 
     2 k / gap = 2 k L^2 / (lambda'^2 (1 - rho')) <= 16 d (Delta / lambda)^2 / (1 - rho'),
 
 shown symbolically for every L in [0, 2 Delta], from 2 Delta = L + s and lambda'^2 = k lambda^2 / (2 d) + b, s and b
-at least 0. Then networks are built, with and without a projection, from points far away in some coordinates, and the
-levels that they have are compared with the bound.
+at least 0. Then networks are built, with and without a projection, from points far away in some coordinates, and
+their levels are compared with the bound.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Built = tuple[str, int, float, float]
 
 
 def chosen(dim: int, gap: Fraction) -> int:
-    """m of the library."""
+    """The library's m."""
     return levels(dim, float(gap))
 
 
@@ -62,7 +62,7 @@ def built_cases(farthest: float) -> Iterator[Built]:
 
 @lru_cache(maxsize=256)
 def memorizer(case: Built, seed: int) -> Memorizer:
-    """Of 2 D + 2 random points; every second coordinate, from the last on, is moved by the offset."""
+    """A task of 2 D + 2 random points; every second coordinate, counted from the last, is shifted by the offset."""
     name, dim, ratio, offset = case
     generator = np.random.default_rng([seed, dim])
     x = generator.uniform(size=(2 * dim + 2, dim))
@@ -73,7 +73,7 @@ def memorizer(case: Built, seed: int) -> Memorizer:
 
 
 def levels_and_bound(m: Memorizer, factor: float) -> tuple[int, float]:
-    """Levels of a built network, from its depth, and the bound: rho' is that of the projected points."""
+    """The levels of a built network, read off its depth, and the bound, with rho' of the projected points."""
     task, network = m.task, m.float_network
     x, y = task.data.points, task.data.labels
     ratio, taken = task.ratio, network.depth - 3
@@ -96,12 +96,12 @@ def check(
     factor: Fraction = Fraction(16),
     side: Fraction = Fraction(2),
 ) -> Finding:
-    """The choice of m over dimensions and gaps 4^-a (1 + b/8), the bound of its argument, and networks.
+    """The choice of m for dimensions and gaps 4^-a (1 + b/8), the bound on its argument, and built networks.
 
     Args:
-        largest_dim: dimensions 1 to this.
+        largest_dim: largest dimension; all from 1 on are tried.
         farthest: how far some coordinates of the points of built networks lie from 0.
-        seed: of the points of built networks.
+        seed: seed of the points of built networks.
     """
     gaps = [Fraction(8 + b, 8 * 4**a) for a in range(10) for b in range(0, 24, 3)]
     cases = [(k, gap) for k in range(1, largest_dim + 1) for gap in gaps if gap <= k]

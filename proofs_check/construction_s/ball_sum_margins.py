@@ -29,11 +29,11 @@ from cgro.networks.exact import ExactNetwork
 from .common import facing_points
 
 Law = Callable[[sp.Expr, sp.Expr], sp.Expr]
-"""Of separation lambda and radius mu."""
+"""A function of separation lambda and radius mu."""
 
 
 def reach(separation: sp.Expr, radius: sp.Expr) -> sp.Expr:
-    """r = lambda - mu, the largest radius of a ball that no ball of another label meets."""
+    """r = lambda - mu, the largest radius of a ball that meets no ball of another label."""
     return separation - radius
 
 
@@ -60,7 +60,7 @@ def check(*, points: int = 6, seed: int = 0, cut: Law = reach, closest: Law = re
 
     Args:
         points: points of each network, 4 or more.
-        seed: of the points.
+        seed: seed of the points.
     """
     proofs = decisions(cut, closest)
     generator = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Points of balls where a memorizer is most likely to err, as rational numbers that lie in the ball for sure."""
+"""Points of balls where a memorizer is most likely to err, as rationals that provably lie in the ball."""
 
 from __future__ import annotations
 

@@ -1,18 +1,18 @@
 """Built networks follow the order D + N + rho^2 N D, below the explicit count and above the lower bound, on the data
 set of the lower bound.
 
-Data: e_1, ..., e_{N-1} with label +1 and 0 with label -1, of Prop. 3.2 of Kim, Moon & Yun: as every e_j differs in its
-label from 0, no robust network has fewer than (D+1) rho^2 (N-1) parameters. `projected_ball_sum` searches the
-projection. Parameters in all are compared with `total_bound` and with the lower bound, for N = D + 1 and for N far
-below D. On the latter sizes the parameters over the order are fitted jointly as N^a D^b rho^c: the order is accepted if
-all of the intervals of a, b and c lie within a tolerance of 0, refused if one of them lies outside, and undecided
-otherwise. An order without rho, with N^(1/2), N^(3/2) or D^(1/3), or N D rho^4 is refused. The tolerance in rho is
-wide, for random projections need more than rho^2 N dimensions where that is small: of rho and rho^2 the fit does not
-say which is right; the lower bound does. Nor does it tell the order from the published one with the projection on the
-span, which is the same for N <= sqrt(D) / rho (`published-order`).
+Data: e_1, ..., e_{N-1} with label +1 and 0 with label -1, of Prop. 3.2 of Kim, Moon & Yun: as every e_j differs in
+its label from 0, no robust network has fewer than (D+1) rho^2 (N-1) parameters. `projected_ball_sum` searches for the
+projection. The number of all parameters is compared with `total_bound` and with the lower bound, for N = D + 1 and
+for N far below D. On the latter sizes the ratio of parameters to the order is fitted jointly as N^a D^b rho^c: the
+order is accepted if the intervals of a, b and c all lie within a tolerance of 0, rejected if one of them lies
+outside, and undecided otherwise. Orders without rho, with N^(1/2), N^(3/2) or D^(1/3), or with N D rho^4 are
+rejected. The tolerance in rho is wide because random projections need more than rho^2 N dimensions where that is
+small: the fit cannot tell rho from rho^2; the lower bound can. Nor can the fit tell the order from the published one
+with the projection onto the span, which is the same for N <= sqrt(D) / rho (`published-order`).
 
-For N = D + 1 the k^2 weights of the squares come with a factor 9 m in front and outweigh the k D weights of the
-projection: there the totals are compared with the bounds alone.
+For N = D + 1 the k^2 weights of the squares have a factor 9 m and outweigh the k D weights of the projection: there
+the totals are compared with the bounds only.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def check(
     seed: int = 0,
     order: Law = shared_square_scaling_total,
 ) -> Finding:
-    """Sizes of built networks against count, lower bound and order.
+    """The sizes of built networks, compared with the count, the lower bound and the order.
 
     Args:
         dims: dimensions D of the networks with N = D + 1 points.
@@ -60,7 +60,7 @@ def check(
         ratios: robustness ratios rho.
         tolerance: accepted deviation of the exponents of N and D from those of the order, interval included.
         ratio_tolerance: that of the exponent of rho.
-        seed: of the projections.
+        seed: seed of the projections.
     """
     square = [(d + 1, d, rho) for d in dims for rho in ratios]
     wide = list(product(samples, wide_dims, ratios))
@@ -103,7 +103,7 @@ def check(
 
 @lru_cache(maxsize=4096)
 def built(samples: int, dim: int, ratio: float, seed: int) -> int:
-    """Parameters in all of the network for e_1, ..., e_{N-1} against 0 in R^D, N <= D + 1."""
+    """The number of all parameters of the network for e_1, ..., e_{N-1} against 0 in R^D, N <= D + 1."""
     # The first points of `basis_family(dim)`, without the others: 0 and e_1, ..., e_{N-1}.
     points = np.eye(samples, dim, k=-1)
     labels = np.where(np.arange(samples) == 0, -1, 1)
@@ -112,7 +112,7 @@ def built(samples: int, dim: int, ratio: float, seed: int) -> int:
 
 
 def draw(result: xr.Dataset) -> Figure:
-    """Totals against D = N - 1, with count, lower bound and the published order."""
+    """Totals as a function of D = N - 1, with the count, the lower bound and the published order."""
     fig, axes = figure(6.5, 2.5, ncols=result.sizes["ratio"], sharey=True)
     dims = result["dim"].values
     for ax, ratio in zip(axes, result["ratio"].values, strict=True):

@@ -18,12 +18,12 @@ from cgro.memorizers.projection_bounds import optimality_ratio
 
 
 def check(*, largest_dim: int = 1024, factor: float = 4.0, excess: int = 0, proof_factor: int = 2) -> Finding:
-    """The inequality, its best constant over integer sizes, and what the logarithms add.
+    """The inequality, its best constant over integer sizes, and the factor that the logarithms add.
 
     Args:
-        largest_dim: dimensions up to this.
+        largest_dim: largest dimension.
         factor: claimed constant between the order and the lower bound.
-        excess: points beyond D + 1, which the claim excludes.
+        excess: number of points beyond D + 1; the claim allows none.
         proof_factor: constant of the symbolic inequality.
     """
     N, D, r, a = sp.symbols("N D r a")

@@ -4,12 +4,12 @@
 At most N^2 / 4 pairs have different labels. By the tail of a projection with beta = 1/2 and a union bound the
 probability that some pair shrinks below sqrt(k / (2 d)) is less than (N^2 / 4) exp(-(k/2)(ln 2 - 1/2)) < 1, for every
 k > 4 ln(N/2) / (ln 2 - 1/2). So a projection with lambda' >= sqrt(k / (2 d)) lambda exists, and lambda' >= sqrt(2) 2
-mu if k >= 4 rho^2 d. Points span at most N - 1 dimensions, and the projection on their span is an isometry; so d =
-min(N - 1, D).
+mu if k >= 4 rho^2 d. The points span at most N - 1 dimensions, and the projection onto their span is an isometry, so
+d = min(N - 1, D).
 
 The union bound is evaluated for every N to a million with the k of the library, in interval arithmetic. How much
-smaller k may be is measured on the hardest data, a simplex: k / d at which half of random projections still keep
-lambda' > 2 mu.
+smaller k may be is measured on the hardest data, a simplex: the k / d at which half of the random projections still
+keep lambda' > 2 mu.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def check(*, trials: int = 7, seed: int = 0, law: Law = projected_dim) -> Findin
 
     Args:
         trials: random projections of a simplex for each dimension tried.
-        seed: of the projections.
+        seed: seed of the projections.
     """
     sizes = [n for e in range(1, 20) for n in (2**e, 3 * 2 ** (e - 1))]
     cases = [
@@ -82,7 +82,7 @@ def smallest_dim(points: int, ratio: float, trials: int, seed: int) -> int:
 
 
 CLAIM = Claim(
-    statement="k = max(4 rho^2 d, 20.8 ln(N/2) + 1) dimensions keep balls apart in some projection, rho' <= 1/sqrt 2",
+    statement="some projection to k = max(4 rho^2 d, 20.8 ln(N/2) + 1) dimensions keeps balls apart, rho' <= 1/sqrt 2",
     source="construction S, with Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Prop. B.19 and B.21 as model",
     tag="[D]",
     evidence="interval",

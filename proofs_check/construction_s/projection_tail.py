@@ -1,7 +1,7 @@
-"""A random projection seldom shortens a vector much: P[|W u|^2 <= beta k / d] <= exp(-(k/2)(beta - 1 - ln beta)), 0 <
+"""A random projection rarely shortens a vector much: P[|W u|^2 <= beta k / d] <= exp(-(k/2)(beta - 1 - ln beta)), 0 <
 beta < 1.
 
-W projects orthogonally on a random k-dimensional subspace of R^d, |u| = 1. With Gaussians, by Markov's inequality,
+W projects orthogonally onto a random k-dimensional subspace of R^d, |u| = 1. With Gaussians, by Markov's inequality,
 for 0 <= t small,
 
     P <= E exp(t (k beta |X|^2 - d |X_1..k|^2)) = (1 - 2 t k beta)^(-(d-k)/2) (1 - 2 t (k beta - d))^(-k/2).
@@ -32,7 +32,7 @@ def tail(beta: float, k: int) -> float:
 
 
 def chernoff_residuals() -> list[sp.Expr]:
-    """Bases of the two powers at the best t, less what they are said to be."""
+    """Bases of the two powers at the best t, minus their claimed values."""
     beta, k, d = sp.symbols("beta k d", positive=True)
     t = (1 - beta) / (2 * beta * (d - k * beta))
     first = 1 / (1 - 2 * t * k * beta)
@@ -42,10 +42,10 @@ def chernoff_residuals() -> list[sp.Expr]:
 
 
 def check(*, largest_dim: int = 200, bound: Law = tail) -> Finding:
-    """The proof's identities, and the exact tail against the bound.
+    """The proof's identities, and the exact tail compared with the bound.
 
     Args:
-        largest_dim: dimensions d up to this.
+        largest_dim: largest dimension d.
     """
     residuals = chernoff_residuals()
     dims = [d for d in (2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 5000) if d <= largest_dim]

@@ -1,16 +1,16 @@
-"""Against the published order with the projection on the span, N d^2 rho^4 + rho^2 d D + D, d = min(N, D): never worse
-up to a factor 2, better by rho^2 d^2 / (2 D), and for N <= sqrt(D) / rho no better.
+"""Comparison with the published order after projection onto the span, N d^2 rho^4 + rho^2 d D + D, d = min(N, D):
+never worse up to a factor 2, better by rho^2 d^2 / (2 D), and no better for N <= sqrt(D) / rho.
 
-Theorem 4.2 (iii) of Kim, Moon & Yun is N D^2 rho^4 + D for rho >= 1/(5 sqrt D). N points span at most d dimensions, and
-their Prop. B.21 projects on the span first, an isometry: D becomes d, and the first layer of rho^2 d neurons takes D
-inputs. Construction S has D + N + rho^2 N D; with x = rho^2 d the other order is N x^2 + x D + D.
+Theorem 4.2 (iii) of Kim, Moon & Yun is N D^2 rho^4 + D for rho >= 1/(5 sqrt D). N points span at most d dimensions,
+and their Prop. B.21 projects onto the span first, an isometry: D becomes d, and the first layer of rho^2 d neurons
+takes D inputs. Construction S has D + N + rho^2 N D; with x = rho^2 d the other order is N x^2 + x D + D.
 
     1. ours <= 2 published        for N <= D, and for N >= D with x >= 1 (rho >= 1/sqrt D)
     2. published >= g ours        g = rho^2 d^2 / (2 D): for sqrt(D) / rho <= N <= D, and for N >= D with x >= 1
     3. published <= 2 ours        for N <= sqrt(D) / rho: nothing is gained there
 
-Each is decided symbolically. All three constants are the best. Orders only: neither side's logarithms and constants are
-compared here.
+Each is decided symbolically. All three constants are optimal. Orders only: neither side's logarithms and constants
+are compared here.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def check(
     """All inequalities, and the library's formulas over sizes.
 
     Args:
-        largest: N and D up to this.
+        largest: largest N and D.
     """
     proofs = decisions(smallest_x, worse, gain, none)
     sizes = [4**e for e in range(1, 15) if 4**e <= largest]

@@ -1,4 +1,4 @@
-"""The candidate new result: l_2 robust memorization with O~(D + N + rho^2 N D) parameters in all, every constant
+"""The candidate new result: l_2 robust memorization with O~(D + N + rho^2 N D) parameters in total, every constant
 explicit.
 
     P = k (D+1) + n (k+3) + 11 k^2 + 12 k + 4 + (m-2)(9 k^2 + 9 k + 2),   n <= N/2 stored points, m <= Lambda levels
@@ -54,10 +54,10 @@ def constants_hold() -> bool:
 
 
 def check(*, largest: int = 4096, claimed: Order = order) -> Finding:
-    """The proof, and the closed form against the count formula with the k and m that the steps give.
+    """The proof, and the closed form compared with the count formula at the k and m of the steps.
 
     Args:
-        largest: N and D up to this.
+        largest: largest N and D.
     """
     proofs = decisions(claimed)
     sizes = [2**e for e in range(1, 30) if 2**e <= largest]

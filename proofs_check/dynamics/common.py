@@ -44,8 +44,7 @@ def phase_times(time: str, settings: Sequence[PatchSetting], seeds: range) -> np
 
 
 def within_seeds(x: Sequence[float], y: np.ndarray, confidence: float) -> PowerLaw:
-    """Power law of y (values, seeds) in x, with a factor of its own for each seed: seeds differ by their largest
-    weights.
+    """Power law of y (values, seeds) in x, with a separate factor for each seed: seeds differ in their largest weights.
 
     Every value uses the same seeds. The interval counts the degrees of freedom that the factors take.
     """
@@ -67,7 +66,7 @@ def exponents(
     seeds: range,
     tolerance: float,
 ) -> Finding:
-    """Whether the exponent of a phase time in every field, with its interval, lies within the tolerance of the
+    """Whether the exponent of a phase time in every field lies, with its interval, within the tolerance of the
     claimed one.
 
     All intervals hold together with the stated confidence (Bonferroni). Undecided where an interval contains accepted

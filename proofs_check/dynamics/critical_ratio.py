@@ -1,8 +1,8 @@
-"""The predicted critical perturbation ratio against the measured transition.
+"""The predicted critical perturbation ratio, compared with the measured transition.
 
-rho* balances the adversarial push on the signal with that on the memorized noise: a leading-order argument without a
-fitted constant. Runs over ratios around rho* tell where the robust test error crosses 1/4, at several noise norms;
-the distance in rho is compared with a tolerance.
+rho* balances the adversarial push on the signal against that on the noise: a leading-order argument without a fitted
+constant. Runs at ratios around rho* locate where the robust test error crosses 1/4, for several noise norms; the
+distance in rho is compared with a tolerance.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cgro.dynamics.setting import PatchSetting
 
 Law = Callable[[PatchSetting], float]
 LEVEL = 0.25
-"""Robust test error at which training is said to end in CGRO: half of what it ends with."""
+"""Robust test error from which training counts as ending in CGRO: half of the value it ends with."""
 
 
 def check(
@@ -36,7 +36,7 @@ def check(
         noise_norms: norms sigma sqrt(d) of a noise patch.
         runs: seeds for each ratio.
         tolerance: largest accepted distance in rho.
-        seed: the first of the seeds.
+        seed: first seed.
     """
     from cgro.dynamics.trajectory import train
 

@@ -2,13 +2,13 @@
 3).
 
 U is the median over seeds at the end of training, for several alpha at one radius ratio; its exponent in alpha is
-fitted with an interval. The step is scaled as alpha^-2, so that runs of one length are equally far in logarithmic
+fitted with an interval. The step is scaled as alpha^-2, so that runs of the same length reach the same logarithmic
 time. V_i of all samples of the typical run (median of smallest and of largest, each with its interval) must lie in a
 fixed range at every alpha and N.
 
-Some runs end with a far larger signal, the more so the larger alpha (at one rho the push alpha^q (1-rho)^q of
-attacked points grows, and training nears the critical ratio): a sample that is memorized late feeds the signal
-meanwhile. Medians leave them out; their share is reported.
+Some runs end with a far larger signal, more often for larger alpha (at one rho the push alpha^q (1-rho)^q of attacked
+points grows, and training approaches the critical ratio): a sample that is memorized late feeds the signal in the
+meantime. Medians ignore them; their share is reported.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def check(
         smallest: claimed lower bound of V_i.
         largest: claimed upper bound of V_i.
         weight: weight lambda of the adversarial loss.
-        seed: the first of the seeds.
+        seed: first seed.
     """
     seeds = range(1000 * seed, 1000 * seed + runs)
     base = PatchSetting(

@@ -1,10 +1,10 @@
 """(G, v(0), K(0)) drawn without vectors have the law of vector draws: Bartlett factors, a Haar frame, and a Wishart
 rest.
 
-Statistics of one draw each, among them products that join the three parts, are compared between many draws of either
-kind: the largest distance of distribution functions is at most the observed one plus twice the
-Dvoretzky-Kiefer-Wolfowitz width, for all statistics together with the stated confidence. It must stay below the
-tolerance; it exceeds 0 for sure where the observed distance exceeds that width.
+Statistics of single draws, among them products that combine the three parts, are compared between many draws of
+either kind. For all statistics together, with the stated confidence, the largest distance between distribution
+functions is at most the observed one plus twice the Dvoretzky-Kiefer-Wolfowitz width. It must stay below the
+tolerance; it certainly exceeds 0 where the observed distance exceeds that width.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ SIZES = {"samples": 2, "patches": 2, "filters": 2}
 
 
 def from_gram(seed: int, dim: int) -> GramDraw:
-    """Drawn directly."""
+    """Drawn directly, without vectors."""
     return draw_gram(seed, dim=dim, **SIZES)
 
 
 def from_vectors(seed: int, dim: int) -> GramDraw:
-    """Of d-dimensional vectors."""
+    """Computed from d-dimensional vectors."""
     return GramDraw.of(draw_patches(seed, dim=dim, **SIZES))
 
 
@@ -53,13 +53,13 @@ def _statistics(draw: Draw, seed: int, dim: int) -> tuple[float, ...]:
 
 
 def check(*, draws: int = 3000, dim: int = 6, tolerance: float = 0.15, seed: int = 0, law: Draw = from_gram) -> Finding:
-    """Distances of distribution functions of all statistics.
+    """The distances between the distribution functions of all statistics.
 
     Args:
         draws: draws of either kind.
         dim: dimension d of a patch.
         tolerance: largest accepted distance, confidence width included.
-        seed: the first of the seeds.
+        seed: first seed.
     """
     first = 10**6 * seed
     values = [

@@ -31,12 +31,12 @@ _VALUES = {
 
 
 def check(*, runs: int = 8, tolerance: float = 0.25, seed: int = 0, powers: dict[str, float] | None = None) -> Finding:
-    """Exponents of T_1 in N, lambda, eta, sigma_0, the norm of a noise patch, and d at that norm.
+    """Exponents of T_1 in N, lambda, eta, sigma_0, the norm of a noise patch, and d at a fixed norm.
 
     Args:
         runs: seeds for each value.
         tolerance: accepted deviation of an exponent.
-        seed: the first of the seeds.
+        seed: first seed.
     """
     base = PatchSetting(patches=2, dim=1000, filters=12, steps=9_000, learning_rate=0.2, init_scale=0.05)
     return exponents("T_1", base, _VALUES, powers or CLAIMED, range(1000 * seed, 1000 * seed + runs), tolerance)

@@ -1,9 +1,10 @@
-"""The reduced dynamics are gradient descent: the recursion in (u, v) follows from the loss, whatever d.
+"""The reduced dynamics are gradient descent: the recursion in (u, v) follows from the loss for every d.
 
-The gradient of the d-dimensional loss with respect to filter w_r is projected on w* and on every noise patch. Each
-projection must equal the recursion's right-hand side, which knows u, v and the Gram matrix of the noise only: so the
-dynamics close on (u, v) given G. Symbolic filters, patches, scales; cubic activation, attack alpha - delta. Samples
-enter the loss as a mean and filters as a sum, so two of each, with one label of each sign, show the general term.
+The gradient of the d-dimensional loss with respect to filter w_r is projected onto w* and onto every noise patch.
+Each projection must equal the recursion's right-hand side, which contains only u, v and the Gram matrix of the noise:
+so the dynamics close on (u, v) given G. Symbolic filters, patches, scales; cubic activation, attack alpha - delta.
+Samples enter the loss as a mean and filters as a sum, so two of each, with one label of each sign, show the general
+term.
 """
 
 from __future__ import annotations

@@ -2,11 +2,11 @@
 
 alpha = d^0.249, sigma = d^-0.509, delta = alpha (1 - 1/(sqrt d log d)); N, P, m stay fixed, and steps grow as the
 step size shrinks. Errors come from the law of a fresh sample given the trained filters, by Monte Carlo over noise.
-One run is one trial: clean test error at most 0.01 and robust test error at least 0.4. An exact lower bound of the
-probability (Clopper & Pearson, all d together) must exceed the claimed one.
+Each run is one trial; it succeeds with clean test error at most 0.01 and robust test error at least 0.4. An exact
+lower bound of the probability (Clopper & Pearson, all d together) must exceed the claimed one.
 
 With N, P, m fixed the probability does not tend to 1: runs that memorize some sample late end with a large signal and
-a robust test error below 1/2, the more so the larger d. The theorem lets N and m grow.
+a robust test error below 1/2, more often for larger d. In the theorem N and m grow.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def check(
         runs: seeds for each d.
         probability: claimed lower bound of the probability.
         robust: smallest robust test error that counts.
-        ratio: rho = delta / alpha; negative: the paper's.
-        seed: the first of the seeds.
+        ratio: rho = delta / alpha; a negative value takes the paper's.
+        seed: first seed.
     """
     from cgro.dynamics.trajectory import train
 

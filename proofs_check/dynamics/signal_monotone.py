@@ -3,8 +3,8 @@
     du_r = (eta q / N) |u_r|^{q-1} sum_i [(1-lambda) alpha^q psi^c_i + lambda t_i^q psi^a_i]
 
 With odd activation and rho <= 1 the attacked signal t_i = (1 - rho) alpha is >= 0, so every factor is >= 0: the sign
-of the whole is decided symbolically. The engine is then run over random settings. Beyond rho = 1 the term of the
-attack is negative.
+of the whole is decided symbolically. The engine is then run over random settings. Beyond rho = 1 the adversarial term
+is negative.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def check(*, settings: int = 12, largest_ratio: float = 1.0, seed: int = 0) -> F
     Args:
         settings: random settings simulated.
         largest_ratio: largest rho = delta / alpha among them.
-        seed: of the settings.
+        seed: seed of the settings.
     """
     from cgro.dynamics.trajectory import train
 

@@ -39,7 +39,7 @@ def check(*, runs: int = 10, tolerance: float = 0.2, seed: int = 0, powers: dict
     Args:
         runs: seeds for each value.
         tolerance: accepted deviation of an exponent.
-        seed: the first of the seeds.
+        seed: first seed.
     """
     solved = closed_form_solves()
     base = PatchSetting(patches=2, dim=1000, samples=8, steps=24_000, learning_rate=0.008, init_scale=0.01)

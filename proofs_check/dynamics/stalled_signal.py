@@ -1,9 +1,9 @@
 """Phase II: the signal stalls, ds/dt = q^2 eta (1-lambda) alpha^2 s^{2-2/q} e^{-s}, so that s = Theta(log t).
 
-With s = alpha^q u^q (one filter carries the signal), du/dt = eta q u^{q-1} (1-lambda) alpha^q e^{-s}, e^{-s} standing
-for psi at margin s. The equation follows symbolically. Its solution obeys int_1^s e^x x^{2/q-2} dx = c t, and the
-integral is e^s s^{2/q-2} (1 + o(1)), so s / log(c t) -> 1: the limit is taken symbolically. The library's solution is
-compared with an independent integrator.
+With s = alpha^q u^q (one filter carries the signal), du/dt = eta q u^{q-1} (1-lambda) alpha^q e^{-s}, with e^{-s} in
+place of psi at margin s. The equation follows symbolically. Its solution obeys int_1^s e^x x^{2/q-2} dx = c t, and
+the integral is e^s s^{2/q-2} (1 + o(1)), so s / log(c t) -> 1: the limit is taken symbolically. The library's
+solution is compared with an independent integrator.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Law = Callable[[sp.Expr], sp.Expr]
 
 
 def exponent(q: sp.Expr) -> sp.Expr:
-    """Of s in ds/dt: 2 - 2/q."""
+    """The power of s in ds/dt: 2 - 2/q."""
     return 2 - 2 / q
 
 
@@ -47,7 +47,7 @@ def check(*, longest: float = 1e6, power: Law = exponent) -> Finding:
     """Equation and limit symbolically; the solution against an independent integrator.
 
     Args:
-        longest: time up to which solutions are compared, in steps.
+        longest: time up to which the solutions are compared, in steps.
     """
     proved = equation_holds(power) and logarithmic(power)
     errors, ratios = [], []

@@ -1,9 +1,9 @@
-"""Memorization is caused by adversarial training: with lambda = 0 the noise is not memorized, with lambda = 1/2 it is.
+"""Adversarial training causes memorization: with lambda = 0 the noise is not memorized, with lambda = 1/2 it is.
 
 Each seed draws data and weights anew and gives one trial for each lambda: the median over samples of V_i at the end
-of training stays below 0.2 at lambda = 0, and exceeds 1 at lambda = 1/2. From the number of seeds that obey follows
-an exact interval of the probability to obey, by Clopper & Pearson, at the stated confidence for both together: the
-claim holds where its lower end reaches `probability`, fails where its upper end does not, and is undecided between.
+of training stays below 0.2 at lambda = 0, and exceeds 1 at lambda = 1/2. The number of seeds that obey gives an exact
+(Clopper & Pearson) interval of the probability of obeying, at the stated confidence for both together: the claim
+holds if its lower end reaches `probability`, fails if its upper end does not, and is undecided otherwise.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ def check(
     weight: float = 0.0,
     seed: int = 0,
 ) -> Finding:
-    """Probability over data and weights that V_i stays small without, and becomes large with, adversarial loss.
+    """Probability over data and weights that V_i stays small without adversarial loss and becomes large with it.
 
     Args:
         runs: independent seeds.
         steps: gradient steps.
         probability: claimed lower bound of the probability of each statement.
         unlearned: level below which the median V_i counts as not memorized.
-        weight: lambda of the training that is said not to memorize.
-        seed: the first of the seeds.
+        weight: lambda of the training that is claimed not to memorize.
+        seed: first seed.
     """
     from cgro.dynamics.trajectory import train
 

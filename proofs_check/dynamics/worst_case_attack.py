@@ -3,7 +3,7 @@
 A signal t in [alpha - delta, alpha + delta] gives the margin sgn(t)|t|^q U (odd activation, label +1; the label -1 by
 symmetry). Its derivative in t, q |t|^(q-1) U, has the sign of U, so the minimum is at t = alpha - delta for U >= 0
 and at t = alpha + delta for U < 0; shown symbolically for t > 0 and t < 0. For ReLU^q max(t, 0)^q U is monotone too,
-so t = alpha - delta, alpha + delta and the flat part t <= 0 are candidates enough. The library's attack is compared
+so t = alpha - delta, alpha + delta and the flat part t <= 0 are the only candidates. The library's attack is compared
 with a fine grid of t, for rho below and above 1.
 """
 
@@ -26,13 +26,13 @@ def derivative_has_the_sign_of_u() -> bool:
 
 
 def check(*, cases: int = 200, largest_ratio: float = 2.0, flip: bool = False, seed: int = 0) -> Finding:
-    """Monotonicity symbolically; the library's worst case against a grid of signals.
+    """Monotonicity symbolically; the library's worst case compared with a grid of signals.
 
     Args:
         cases: random networks and settings.
-        largest_ratio: rho up to this.
+        largest_ratio: largest rho.
         flip: claim that the attack lowers the signal whatever the sign of U.
-        seed: of the cases.
+        seed: seed of the cases.
     """
     import torch
 

@@ -2,8 +2,8 @@
 
 Each identity is linear between its hinges, so it is decided on the cells that the hinges cut: t = s or -s; a = b + s
 or a = b - s with 0 <= s. By induction over pairs, trees give maximum and minimum of any number of values >= 0; cgro's
-trees are evaluated in rational arithmetic on all orders of a few values for lengths that leave values without a
-partner.
+trees are evaluated in rational arithmetic on all orders of a few values, also for lengths that leave a value without
+a partner.
 """
 
 from __future__ import annotations
@@ -66,11 +66,11 @@ def trees_are_exact(length: int) -> bool:
 def check(
     *, longest: int = 5, nonnegative: bool = True, maximum_of: Pair = pair_maximum, minimum_of: Pair = pair_minimum
 ) -> Finding:
-    """The identities on every cell, and trees up to a length.
+    """The identities on every cell, and trees up to a given length.
 
     Args:
         longest: length of the longest tree evaluated.
-        nonnegative: keep the hypothesis that values are >= 0.
+        nonnegative: whether to keep the hypothesis that values are >= 0.
     """
     left = residuals(maximum_of, minimum_of, nonnegative)
     left["trees"] = sp.Integer(sum(not trees_are_exact(length) for length in range(1, longest + 1)))
@@ -80,7 +80,7 @@ def check(
 
 
 CLAIM = Claim(
-    statement="|t|, and max and min of values >= 0, are exact ReLU networks",
+    statement="ReLU networks compute |t|, and the max and min of values >= 0, exactly",
     source="Li & Li, ICML 2025, arXiv:2306.01271, proof of Lemma 4.5; trees derived here",
     tag="[D]",
     evidence="symbolic",

@@ -20,21 +20,21 @@ Reader = Callable[[int, int, int], Fraction]
 
 
 def tent(z: Fraction, times: int) -> Fraction:
-    """phi applied that many times."""
+    """phi applied `times` times."""
     for _ in range(times):
         z = max(max(2 * z, Fraction(0)) - max(4 * z - 2, Fraction(0)), Fraction(0))
     return z
 
 
 def extracted(u: int, n: int, t: int, offset: int = 1) -> Fraction:
-    """BIN_t(u), the second argument 2^-(n+offset) above the grid."""
+    """BIN_t(u), with the second argument 2^-(n+offset) above the grid."""
     z = Fraction(u, 2**n)
     difference = tent(z + Fraction(1, 2 ** (n + 2)), t) - tent(z + Fraction(1, 2 ** (n + offset)), t)
     return 2 ** (n + 2 - t) * max(difference, Fraction(0))
 
 
 def peeled(u: int, n: int, t: int) -> int:
-    """Bit t by taking the higher ones off first."""
+    """Bit t, after peeling off the higher ones."""
     bit = 0
     for K in range(n, n - t, -1):
         top = 2 ** (K - 1)
@@ -47,7 +47,7 @@ def check(*, bits: int = 8, reader: Reader = extracted) -> Finding:
     """Every bit of every integer of up to `bits` bits, by both formulas.
 
     Args:
-        bits: n up to this.
+        bits: largest n.
     """
     cases = [(n, u, t) for n in range(1, bits + 1) for u in range(2**n) for t in range(1, n + 1)]
     wrong = [(n, u, t) for n, u, t in cases if reader(u, n, t) != (u >> (n - t) & 1)]
@@ -64,7 +64,7 @@ def check(*, bits: int = 8, reader: Reader = extracted) -> Finding:
 
 
 CLAIM = Claim(
-    statement="BIN_t(u) by iterated tents is bit t of u, and so is peeling from the top",
+    statement="iterated tents BIN_t(u) compute bit t of u, and so does peeling bits off the top",
     source="Vardi, Yehudai & Shamir, ICLR 2022; Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643 (K15)",
     tag="[S]",
     evidence="exact",

@@ -3,7 +3,7 @@
 v = 1 - z / 2^n is doubled modulo 1 by v -> 2 v - [relu(v - 1/2 + c_t) - relu(v - 1/2)] / c_t, c_t = c 2^(t-n), which
 errs only for v in (1/2 - c_t, 1/2). In the end v = 1 - (z - floor z), so floor z = z + v - 1. The step is decided
 symbolically on the three cells of v; that z with fractional part at least c never meets the bad cell is decided
-exactly over a fine rational grid of z, and there the network must fail where the fractional part is below c.
+exactly over a fine rational grid of z, and on that grid the network must fail where the fractional part is below c.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def check(*, digits: int = 4, parts: int = 48, width: Slope = step_width) -> Fin
 
     Args:
         digits: n, with z in (0, 2^n).
-        parts: denominator of the grid of z; c = 1/8.
+        parts: denominator of the grid of z, with c = 1/8.
     """
     proved = doubling_holds()
     c = Fraction(1, 8)

@@ -1,8 +1,8 @@
 """The largest gap between N fractional parts, around the circle, is at least 1/N (K6), and equal spacing attains it.
 
 The N gaps between neighbours sum to 1, so the largest is at least their mean. The grid of the small-radius memorizer
-puts its faces into that gap, which leaves every coordinate 1/(2N) away from a face. Decided for every multiset of N
-multiples of 1/q.
+puts its faces into that gap, so that every coordinate is at least 1/(2N) away from a face. Decided for every multiset
+of N multiples of 1/q.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def check(*, largest: int = 6, denominator: int = 12, bound: Law = smallest_gap)
     """All multisets of fractional parts on a grid.
 
     Args:
-        largest: N up to this.
+        largest: largest N.
         denominator: q, fractional parts are multiples of 1/q.
     """
     q = denominator

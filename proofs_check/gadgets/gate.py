@@ -1,9 +1,9 @@
 """The gate without products: f^ = relu(c - B S) - relu(-c - B S) + sum_i y_i s_i is c where S = 0 and sum_i y_i s_i
 where S >= 1, |c| <= B.
 
-c = f_clean(x), S = sum_i s_i of soft indicators. S = 0 means all s_i = 0, and relu(c) - relu(-c) = c. For S >= 1 and
-|c| <= B both ReLUs are closed: c - B S <= B - B = 0. On a ball only indicators of its own label are positive, so
-there |f^| = S >= 1 with the right sign.
+Here c = f_clean(x), and S = sum_i s_i is a sum of soft indicators. S = 0 means all s_i = 0, and relu(c) - relu(-c) =
+c. For S >= 1 and |c| <= B both ReLUs are closed: c - B S <= B - B = 0. On a ball only indicators of its own label are
+positive, so there |f^| = S >= 1 with the right sign.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def gate(c: sp.Expr, B: sp.Expr, S: sp.Expr) -> sp.Expr:
 
 
 def residuals(function: Gate, excess: sp.Expr) -> dict[str, sp.Expr]:
-    """What the gate should be minus what it is, on every cell; |c| = B - slack + excess."""
+    """The claimed minus the actual value of the gate, on every cell; |c| = B - slack + excess."""
     size, more, slack = sp.symbols("size more slack", positive=True)
     B = size + slack
     found = {}
@@ -46,7 +46,7 @@ def check(*, excess: int = 0, function: Gate = gate) -> Finding:
     """The gate on every cell.
 
     Args:
-        excess: how far |c| may exceed what B is made for; the claim needs 0.
+        excess: how far |c| may exceed B; the claim needs 0.
     """
     slack = sp.Symbol("slack", positive=True)
     left = residuals(function, excess * (slack + 1))

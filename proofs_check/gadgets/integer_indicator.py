@@ -1,8 +1,8 @@
 """relu(1 - relu(a - x) - relu(x - b)) is 1 on the integers a, ..., b and 0 on all others.
 
 For an integer x < a the first inner ReLU is at least 1, for x > b the second, and between both vanish: the three
-cells are decided symbolically with x = a - 1 - k, x = b + 1 + k, a <= x <= b for all k >= 0. For reals it is no
-indicator: it falls linearly over one unit.
+cells are decided symbolically with x = a - 1 - k, x = b + 1 + k, a <= x <= b for all k >= 0. On the reals it is not
+an indicator: it falls linearly over one unit.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def residuals(step: sp.Expr) -> dict[str, sp.Expr]:
 
 
 def check(*, step: float = 1.0) -> Finding:
-    """The three cells.
+    """The identity on the three cells.
 
     Args:
         step: smallest distance of an outside point to a and b; 1 for integers.

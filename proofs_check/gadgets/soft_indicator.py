@@ -1,9 +1,9 @@
-"""The soft indicator s(v) = (relu(hi - v) - relu(lo - v)) / (hi - lo) is 1 up to lo, 0 from hi on, falls linearly
-between.
+"""The soft indicator s(v) = (relu(hi - v) - relu(lo - v)) / (hi - lo) is 1 up to lo, 0 from hi on, and linear between.
 
 Decided on the three cells of v. So 0 <= s <= 1, s is monotone, and its slope is 1 / (hi - lo) at most. cgro's network
 form relu(1 + b - w v) - relu(b - w v) is the same function with w = 1 / (hi - lo), b = w lo. Indicators that cgro
-builds are then evaluated in rational arithmetic at points of balls (they must be 1) and of balls of other labels (0).
+builds are then evaluated in rational arithmetic at points of their own balls (they must be 1) and of balls of other
+labels (0).
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def check(*, radius: float = 0.25, function: Function = soft) -> Finding:
 
 
 CLAIM = Claim(
-    statement="two ReLUs make a soft indicator: 1 up to lo, 0 from hi on, linear between",
+    statement="two ReLUs form a soft indicator: 1 up to lo, 0 from hi on, linear between",
     source="Li & Li, ICML 2025, arXiv:2306.01271, Lemma 4.5; the network derived here",
     tag="[D]",
     evidence="symbolic",

@@ -55,7 +55,7 @@ def check(*, levels: int = 8, error: Law = largest_error) -> Finding:
 
 
 CLAIM = Claim(
-    statement="sawtooth squares are too large by at most 4^-(m+1), and never too small",
+    statement="sawtooth squares exceed t^2 by at most 4^-(m+1), and are never below it",
     source="Yarotsky 2017, Proposition 2",
     tag="[D]",
     evidence="symbolic",

@@ -1,10 +1,10 @@
-"""A robust network keeps opposite points apart in its first layer (K3): |P (x_i - x_j)|_2 >= 2 mu, P onto the row
-space of W_1.
+"""A robust network keeps points of opposite labels apart in its first layer (K3): |P (x_i - x_j)|_2 >= 2 mu, P onto
+the row space of W_1.
 
-Else e = P (x_i - x_j) has |e| < 2 mu and W_1 e = W_1 (x_i - x_j), so x_i - e/2 and x_j + e/2 lie in the two balls and
-have the same first layer: no network with this first layer tells them apart, whatever follows. For random rational
-W_1 the colliding pair is built and verified in rational arithmetic: both points inside their balls, equal images. The
-library's falsifier must find a collision exactly when the bound is broken.
+Otherwise e = P (x_i - x_j) has |e| < 2 mu and W_1 e = W_1 (x_i - x_j), so x_i - e/2 and x_j + e/2 lie in the two
+balls and agree after the first layer: no network with this first layer can tell them apart. For random rational W_1
+the colliding pair is built and verified in rational arithmetic: both points inside their balls, equal images. The
+library's falsifier must find a collision if and only if the bound is violated.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def check(*, cases: int = 60, shrink: float = 1.0, seed: int = 0) -> Finding:
 
     Args:
         cases: random integer matrices W_1 and pairs of points.
-        shrink: the claim is made with shrink times |e| in place of |e|; 1 is the claim.
-        seed: of the cases.
+        shrink: the claim is tested with shrink times |e| in place of |e|; 1 is the claim.
+        seed: seed of the cases.
     """
     generator = np.random.default_rng(seed)
     wrong, where, tried = 0, "", 0
@@ -65,7 +65,7 @@ def check(*, cases: int = 60, shrink: float = 1.0, seed: int = 0) -> Finding:
 
 
 CLAIM = Claim(
-    statement="robust networks have |P (x_i - x_j)|_2 >= 2 mu for opposite pairs, P onto the first row space",
+    statement="robust networks have |P (x_i - x_j)|_2 >= 2 mu for opposite labels, P onto the first layer's row space",
     source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, proof of Prop. 3.2, for one data set; (K3)",
     tag="[D]",
     evidence="exact",

@@ -2,9 +2,9 @@
 min(N-1, D), in l_2.
 
 The pairs (e_j, 0) have distance 1, so robustness at ratio rho needs |P e_j| >= rho for all j (K3), and sum_j |P
-e_j|^2 <= m (K1): m >= rho^2 t. This is all that the first layer alone can give: by the Schur-Horn theorem a
-projection of rank m with all diagonal entries m / t exists, for m = 2 a frame at equal angles. With its two rows the
-library's falsifier finds the collision at radius sqrt(m / t) / 2, not before.
+e_j|^2 <= m (K1): m >= rho^2 t. The first layer alone gives no more: by the Schur-Horn theorem a projection of rank m
+with all diagonal entries m / t exists, for m = 2 a frame at equal angles. For its two rows the library's falsifier
+finds the collision at radius sqrt(m / t) / 2 and no earlier.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ def check(*, largest_dim: int = 11, width: Law = l2_width) -> Finding:
     """The bound never exceeds what frames of 2, 4, ... rows achieve, and equals it in steps of rho.
 
     Args:
-        largest_dim: D up to this, N = D + 1.
+        largest_dim: largest D, with N = D + 1.
     """
     cases = [(m, d) for d in range(3, largest_dim + 1) for m in range(2, d, 2)]
-    # Just below the ratio that m rows achieve, the bound must not ask for more than m.
+    # Just below the ratio that m rows achieve, the bound must not exceed m.
     ratios = {case: frame_ratio(*case) for case in cases}
     tight = scan(cases, lambda c: (width(c[1] + 1, c[1], ratios[c] * (1 - 1e-6)), c[0]))
     exact = scan(cases, lambda c: (abs(ratios[c] - math.sqrt(c[0] / c[1])), 1e-7))

@@ -1,8 +1,8 @@
-"""The grid family of the lower bound: a linear classifier is clean, the balls force all K^(D-1) labels, and
-separation is what it should be.
+"""The grid family of the lower bound: a linear classifier has no clean error, the balls force all K^(D-1) labels, and
+the separation is as claimed.
 
-Points (i_1/K, ..., i_{D-1}/K, 1/2 + e phi(i)), phi any labelling. (1) x_D = 1/2 separates them, with D + 1 parameters
-at most. (2) In l_inf two points of different labels are max(|i - i'| / K, 2 e) apart, at least 1/K for different
+Points (i_1/K, ..., i_{D-1}/K, 1/2 + e phi(i)), phi any labelling. (1) x_D = 1/2 separates them, with at most D + 1
+parameters. (2) In l_inf two points of different labels are max(|i - i'| / K, 2 e) apart, at least 1/K for different
 cells. (3) For a radius c / (2K) > e the ball of a cell holds its point with x_D = 1/2 on either side, so no function
 of x_D alone is robust: a robust classifier must realize phi on the cells. All in rational arithmetic over all
 labellings of small grids.
@@ -30,7 +30,7 @@ def family(K: int, dim: int, offset: Fraction, labels: tuple[int, ...]) -> list[
 
 
 def labellings(cells: int, most: int, seed: int) -> Iterator[tuple[int, ...]]:
-    """All of them, or random ones where there are too many."""
+    """All labellings, or random ones if there are too many."""
     if 2**cells <= most:
         yield from product((-1, 1), repeat=cells)
         return
@@ -47,7 +47,7 @@ def check(*, cells_per_side: int = 3, dim: int = 3, ratio: float = 0.5, offset: 
         dim: D.
         ratio: radius times 2K, in (0, 1).
         offset: e, how far points leave the hyperplane.
-        seed: of labellings, where there are over 256.
+        seed: seed of the labellings, if there are more than 256.
     """
     e = Fraction(offset).limit_denominator(10**6)
     radius = Fraction(ratio).limit_denominator(1000) / (2 * cells_per_side)
@@ -58,7 +58,7 @@ def check(*, cells_per_side: int = 3, dim: int = 3, ratio: float = 0.5, offset: 
         clean = all((p[-1] > Fraction(1, 2)) == (y > 0) for p, y in zip(points, labels, strict=True))
         apart = [max(abs(a - b) for a, b in zip(p, q, strict=True)) for i, p in enumerate(points) for q in points[:i]]
         separated = not apart or min(apart) >= Fraction(1, cells_per_side)
-        # The linear classifier is wrong somewhere in every ball: moved along x_D by the radius.
+        # The linear classifier is wrong somewhere in every ball: move along x_D by the radius.
         broken = all((p[-1] - y * radius - Fraction(1, 2)) * y < 0 for p, y in zip(points, labels, strict=True))
         if not (clean and separated and broken):
             wrong = wrong or f"labels {labels}: clean {clean}, separated {separated}, linear one broken {broken}"
@@ -73,7 +73,7 @@ def check(*, cells_per_side: int = 3, dim: int = 3, ratio: float = 0.5, offset: 
 
 
 CLAIM = Claim(
-    statement="the grid family is linearly separable and 1/K-separated, and breaks the hyperplane on every ball",
+    statement="the grid family is linearly separable and 1/K-separated, and the hyperplane errs on every ball",
     source="Li et al., NeurIPS 2022, arXiv:2205.13863, proof of Theorem 4.3",
     tag="[S]",
     evidence="exact",

@@ -1,9 +1,9 @@
 """How many sign patterns classifiers with few errors must have on some V = K'/2 of K' cells:
 C(K', V)^-1 2^V C((1-a) K', V) >= (2 (1-2a))^V.
 
-For each of 2^K' labellings a classifier is right on (1-a) K' cells or more, hence on C((1-a) K', V) sets of V cells. So
-some set of V cells is right for a share C((1-a) K', V) / C(K', V) of the labellings, and as 2^(K'-V) of them agree on
-it, that takes as many patterns as stated. Sauer's lemma is to be applied to that set (`sauer-constant`).
+For each of the 2^K' labellings some classifier is right on at least (1-a) K' cells, hence on C((1-a) K', V) sets of V
+cells. So on some set of V cells a share C((1-a) K', V) / C(K', V) of the labellings is realized, and as 2^(K'-V) of
+them agree on it, there are as many patterns as stated. Sauer's lemma is then applied to that set (`sauer-constant`).
 
 Each factor of C((1-a) K', V) / C(K', V) = prod_{i<V} ((1-a) K' - i) / (K' - i) is at least the last one,
 ((1/2 - a) K' + 1) / (K'/2 + 1), and that is at least 1 - 2a. Both inequalities are decided symbolically for all K' and
@@ -32,14 +32,14 @@ def base(error: Fraction) -> Fraction:
 
 
 def check(*, largest: int = 400, law: Base = base) -> Finding:
-    """Both steps, and integers for K' up to `largest`.
+    """Both steps, and the statement in integers for K' up to `largest`.
 
     Args:
-        largest: cells K' up to this, multiples of 20.
+        largest: largest number of cells K'; multiples of 20 are checked.
     """
     K, i, a, more = sp.symbols("K i a more", nonnegative=True)
     last = i + more  # V - 1
-    # Factors fall with i: cross-multiplied, and the last one with V = K/2.
+    # Factors decrease in i: cross-multiplied, and the last one with V = K/2.
     falling = decide(((1 - a) * K - i) * (K - last) - ((1 - a) * K - last) * (K - i), {K: 0, i: 0, a: 0, more: 0})
     smallest = decide(((1 - a) * K - K / 2 + 1) - (1 - 2 * a) * (K / 2 + 1), {K: 0, a: 0})
     proved = bool(falling.holds and smallest.holds)

@@ -1,12 +1,12 @@
-"""Two-layer networks on a line: c changes of the label take exactly 1, 2, 3 neurons for c = 1, 2, 3 and c - 1 for c
+"""Two-layer networks on a line: c label changes take exactly 1, 2, 3 neurons for c = 1, 2, 3 and c - 1 for c
 >= 4.
 
-m ReLUs make m + 1 linear pieces, so at most m + 1 changes of sign: m >= c - 1. Networks of the library with that many
+m ReLUs make m + 1 linear pieces, so at most m + 1 sign changes: m >= c - 1. Networks of the library with that many
 neurons are built for every labelling of up to six cells and evaluated in rational arithmetic at the ends of all
-balls. That c - 1 neurons do not suffice for c = 2, 3 is decided by exhaustion: a network of m ReLUs is, up to
+balls. That c - 1 neurons do not suffice for c = 2, 3 is decided by exhaustive search: a network of m ReLUs is, up to
 scaling, a choice of directions, of signs of the output weights and of their sizes; with one or two neurons the slopes
-of three or four pieces cannot alternate as the changes ask (the library's linear program over all choices of
-directions), and no network with small integer weights has more changes.
+of the pieces cannot alternate as the changes require (the library's linear program over all choices of directions),
+and no network with small integer weights has more changes.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ def most_changes(neurons: int, size: int = 3) -> int:
     best = 0
     for directions in product((1, -1), repeat=neurons):
         for breaks in product(range(0, 2 * size + 1, 2), repeat=neurons):
-            # Values at breakpoints, between and beyond them, of all output weights at once.
+            # Values at, between and beyond the breakpoints, for all output weights at once.
             x = np.arange(-40, 80) / 2
             hidden = np.maximum(np.array(directions)[:, None] * (x[None, :] - np.array(breaks)[:, None]), 0)
             outer = np.array(list(product(weights, repeat=neurons)))
             values = (outer @ hidden)[:, None, :] + np.arange(-6, 7)[None, :, None] / 2
             signs = np.sign(values)
-            # Zeros keep the sign before them.
+            # A zero keeps the sign before it.
             changes = (signs[..., 1:] * signs[..., :-1] < 0).sum(axis=-1) + (
                 (signs[..., 1:-1] == 0) & (signs[..., 2:] * signs[..., :-2] < 0)
             ).sum(axis=-1)
@@ -46,7 +46,7 @@ def most_changes(neurons: int, size: int = 3) -> int:
 
 
 def realized(labels: tuple[int, ...], ratio: Fraction) -> int | None:
-    """Neurons of the library's network if it is right at both ends of every ball, exactly; else None."""
+    """Neurons of the library's network if it is correct at both ends of every ball, exactly; otherwise None."""
     K = len(labels)
     zeros = np.array([(2 * j + 3) / (2 * K) for j in range(K - 1) if labels[j] != labels[j + 1]])
     network = line_network(zeros, labels[0], np.ones(1))
@@ -64,7 +64,7 @@ def check(*, cells: int = 6, count: Count = neurons_needed) -> Finding:
     """Every labelling of up to `cells` cells, and the exhaustive search for one and two neurons.
 
     Args:
-        cells: cells on the line, up to this.
+        cells: largest number of cells on the line.
     """
     wrong, tested = "", 0
     for K in range(1, cells + 1):
@@ -90,7 +90,7 @@ def check(*, cells: int = 6, count: Count = neurons_needed) -> Finding:
 
 
 CLAIM = Claim(
-    statement="on a line c changes of the label take c neurons for c <= 3 and c - 1 for c >= 4, in two layers",
+    statement="on a line c label changes take c neurons for c <= 3 and c - 1 for c >= 4, in two layers",
     source="smallest cases of the lower bound of Li et al., NeurIPS 2022, arXiv:2205.13863, Theorem 4.3",
     tag="[D]",
     evidence="exact",

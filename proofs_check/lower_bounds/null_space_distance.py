@@ -1,5 +1,5 @@
-"""Some unit vector is close to the null space (K1): min_{j <= t} dist_2(e_j, Null W) <= sqrt(m / t) for every W of m
-rows.
+"""Some unit vector is close to the null space (K1): min_{j <= t} dist_2(e_j, Null W) <= sqrt(m / t) for every W with
+m rows.
 
 dist(e_j, Null W)^2 = |P e_j|^2 with P the orthogonal projection on the row space, and sum_j |P e_j|^2 = trace P =
 rank W <= m, so the mean over any t of the unit vectors is at most m / t. P = W^T (W W^T)^-1 W is computed in rational
@@ -43,7 +43,7 @@ def check(*, matrices: int = 40, seed: int = 0, bound: Law = square_bound) -> Fi
 
     Args:
         matrices: random integer matrices W.
-        seed: of the matrices.
+        seed: seed of the matrices.
     """
     generator = np.random.default_rng(seed)
     shapes = [(int(m), int(m + generator.integers(0, 3))) for m in generator.integers(1, 4, matrices)]
@@ -68,7 +68,7 @@ def check(*, matrices: int = 40, seed: int = 0, bound: Law = square_bound) -> Fi
 
 
 CLAIM = Claim(
-    statement="min_j dist_2(e_j, Null W) <= sqrt(m / t) over t unit vectors, for every matrix W of m rows",
+    statement="min_j dist_2(e_j, Null W) <= sqrt(m / t) over t unit vectors, for every matrix W with m rows",
     source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, proof of Prop. 3.2 (K1)",
     tag="[S]",
     evidence="exact",

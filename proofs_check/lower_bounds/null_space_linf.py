@@ -1,9 +1,9 @@
 """In l_inf every subspace of dimension >= 1 comes within 1/2 of a unit vector (K2): min_j dist_inf(e_j, Z) <= 1/2.
 
-Take z in Z with |z|_inf = 1 = z_j (scaled, and with the sign changed if need be). Then e_j - z / 2 has the coordinate
+Take z in Z with |z|_inf = 1 = z_j (scaled, with the sign changed if necessary). Then e_j - z / 2 has the coordinate
 1/2 at j and coordinates of size at most 1/2 elsewhere, so dist_inf(e_j, Z) <= 1/2. Integer vectors z are checked
 exactly; for a line the distance is the minimum over s of max(|1 - s z_j|, |s| max_{k != j} |z_k|), which is M / (1 +
-M) with M the second largest size: 1/2 exactly if two coordinates have the largest.
+M) with M the second largest size: 1/2 if and only if two coordinates attain the largest.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def brute_force(j: int, z: list[int]) -> Fraction:
 
 
 def check(*, lines: int = 300, most: float = 0.5, seed: int = 0) -> Finding:
-    """Lines through integer points; a larger Z is only closer.
+    """Lines through integer points; a larger Z only comes closer.
 
     Args:
         lines: random integer vectors.
-        most: claimed bound.
-        seed: of the vectors.
+        most: claimed upper bound.
+        seed: seed of the vectors.
     """
     generator = np.random.default_rng(seed)
     cases = [generator.integers(-4, 5, int(d)).tolist() for d in generator.integers(2, 6, lines)]

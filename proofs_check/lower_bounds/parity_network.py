@@ -1,9 +1,9 @@
-"""One labelling of the grid is cheap: parity labels take 9 (D-1)(K-1) parameters or so, robustly, though all
-labellings together are not.
+"""A single labelling of the grid is cheap: parity labels take about 9 (D-1)(K-1) parameters, robustly. All labellings
+together are not.
 
 The library's network computes q(x_k) = i_k - 1 on every ball, sums, and folds: (-1)^s by a zigzag of hinges. It is
 evaluated in rational arithmetic at all corners of all l_inf balls, and its non-zero parameters are counted: at most 9
-(D-1)(K-1) + 2 over a grid of D and K. So the lower bound is about the worst labelling; its number of parameters grows
+(D-1)(K-1) + 2 over a grid of D and K. So the lower bound concerns the worst labelling; its number of parameters grows
 as K^((D-1)/6), and the crossing is reported.
 """
 
@@ -43,7 +43,7 @@ def check(*, largest: int = 8, ratio: float = 0.9, bound: Law = size_bound) -> F
     """Corners for small grids, counts for larger ones.
 
     Args:
-        largest: K and D of the counted networks, up to this.
+        largest: largest K and D of the counted networks.
         ratio: robustness ratio rho.
     """
     small = [(K, dim) for K in (2, 3) for dim in (2, 3)] + [(4, 2)]

@@ -7,7 +7,8 @@ entropy. With H(2 s) < log2(1.6) that is fewer than 1.6^V, so the VC dimension e
 entropies is decided in interval arithmetic, and the sums in integers up to a few thousand cells.
 
 H(2 s) = log2(1.6) at s = 0.08954, the largest share that follows for every K': Sauer's sum grows as 2^(V H(2 s)), so
-that a larger one has a counterexample. (e V / d)^d in place of the sum gives 0.08465 K'. Published is 0.05 K'.
+a larger share has a counterexample. (e V / d)^d in place of the sum gives 0.08465 K'. The published constant is 0.05
+K'.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ def sauer_and_patterns(cells: int, share: float) -> tuple[int, int]:
 
 
 def check(*, share: float = 0.0895, largest: int = 1000) -> Finding:
-    """The entropy bound for all K', and integers.
+    """The entropy bound for all K', and the sums in integers.
 
     Args:
         share: claimed share s of cells that are shattered.
-        largest: cells K' up to this, multiples of 20.
+        largest: largest number of cells K'; multiples of 20 are checked.
     """
     gap = entropy_gap(share)
     cases = range(20, largest + 1, 20)
@@ -56,7 +57,7 @@ def check(*, share: float = 0.0895, largest: int = 1000) -> Finding:
         tested=f"all K' by the entropy bound in interval arithmetic; integers for K' up to {largest}",
         bound="H(2 s) < log2(1.6)",
         measured=f"log2(1.6) - H(2 s) in [{float(gap.a):.6f}, {float(gap.b):.6f}]",
-        constant=f"s = {best:.5f} is the largest that follows for every K'; published is 0.05",
+        constant=f"s = {best:.5f} is the largest that follows for every K'; the published one is 0.05",
         counterexample=f"K' = {found.counterexample}" if not found.holds else "K' large" if refuted else "",
     )
 

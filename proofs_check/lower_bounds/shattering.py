@@ -1,16 +1,16 @@
 """Robust memorizers of N points shatter floor(N/2) floor(1/(1-rho^2)) points (K4), in l_2 for rho <= sqrt(1 - 1/D).
 
-k = floor(1/(1-rho^2)) <= D, which is what the hypothesis is for. In each of N/2 far places c_l put the points
-c_l + e_1, ..., c_l + e_k to be shattered. For a labelling let J+ and J- be the indices of a place with labels + and -,
-and memorize two points: c_l + sum_{J+} e_j - sum_{J-} e_j and its mirror image with the other label, scaled so that
-each shattered point lies in the ball of the prototype of its label. Here the scale s is found: with prototypes
-p = c + s v and c - s v, v the sign vector on k coordinates, the point c + e_j with v_j = +1 has squared distance
-1 - 2 s + k s^2 to p, and 2 eps = 2 s sqrt k. The ball of ratio rho reaches it iff 1 - 2 s + k s^2 <= rho^2 k s^2, and
-s = 1 / (k (1 - rho^2)) minimizes the difference: 1 - 1 / (k (1 - rho^2)) <= 0 iff k (1 - rho^2) <= 1. That is decided
-symbolically; all labellings of small cases are decided in rational arithmetic, for one place and for two.
+k = floor(1/(1-rho^2)) <= D by the hypothesis. Around each of N/2 distant centres c_l put the points c_l + e_1, ...,
+c_l + e_k to be shattered. For a labelling let J+ and J- be the indices around a centre with labels + and -, and
+memorize two points: c_l + sum_{J+} e_j - sum_{J-} e_j and its mirror image with the other label, scaled so that each
+shattered point lies in the ball of the prototype of its label. It remains to find the scale s: with prototypes p = c
++ s v and c - s v, v the sign vector on k coordinates, the point c + e_j with v_j = +1 has squared distance 1 - 2 s +
+k s^2 to p, and 2 eps = 2 s sqrt k. The ball of ratio rho reaches it iff 1 - 2 s + k s^2 <= rho^2 k s^2, and s = 1 /
+(k (1 - rho^2)) minimizes the difference: 1 - 1 / (k (1 - rho^2)) <= 0 iff k (1 - rho^2) <= 1. That is decided
+symbolically; all labellings of small cases are decided in rational arithmetic, for one centre and for two.
 
-Beyond the hypothesis the statement is false: half-spaces memorize every two points at every rho < 1, and they shatter
-D + 1 points at most (Radon). That is compared, too.
+Beyond the hypothesis the statement is false: half-spaces memorize any two points at every rho < 1, and they shatter
+at most D + 1 points (Radon). This is checked, too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from cgro.claims.claim import Claim, Finding
 from cgro.memorizers.bounds import shattered_points, within_shattering
 
 Count = Callable[[int, int, float], int]
-"""Of samples N, dimension D and ratio rho."""
+"""A function of samples N, dimension D and ratio rho."""
 Point = list[Fraction]
 
 
@@ -43,13 +43,14 @@ def best_scale_decides() -> bool:
 
 
 def realized(dim: int, k: int, places: int, square_ratio: Fraction) -> int:
-    """Labellings of k points in each of some places of R^D, k <= D, that memorizers of two prototypes a place realize.
+    """Labellings of k <= D points around each of several centres in R^D that memorizers of two prototypes per centre
+    realize.
 
     A labelling is realized if every point lies in the ball of a prototype of its label, of radius rho lambda / 2 with
     lambda the separation of all prototypes.
     """
     s = 1 / (k * (1 - square_ratio))
-    # Far: more than any two prototypes of one place are apart.
+    # Farther than any two prototypes of one centre are apart.
     centers = [_shift([Fraction(0)] * dim, 0, place * 10 * k * (s + 1)) for place in range(places)]
     count = 0
     for labels in product((1, -1), repeat=k * places):
@@ -75,7 +76,7 @@ def _square(p: Point, q: Point) -> Fraction:
 
 
 def check(*, dim: int = 4, ratio: float = 0.85, count: Count = shattered_points) -> Finding:
-    """All labellings in one and two places, at the ratio and at every rho^2 = 1 - 1/k up to it.
+    """All labellings for one and two centres, at the ratio and at every rho^2 = 1 - 1/k up to it.
 
     Args:
         dim: dimension D.
@@ -83,7 +84,7 @@ def check(*, dim: int = 4, ratio: float = 0.85, count: Count = shattered_points)
     """
     proved = best_scale_decides()
     edges = [(math.sqrt(1 - 1 / k), 1 - Fraction(1, k)) for k in range(2, dim + 1)]
-    # An edge as a float is rounded; the edge itself is decided.
+    # The float of an edge is rounded; the edge itself is decided.
     cases = [edge for edge in edges if edge[0] <= ratio * (1 + 1e-12)]
     if not any(math.isclose(ratio, edge, rel_tol=1e-12) for edge, _ in cases):
         cases.append((ratio, Fraction(ratio) ** 2))
@@ -110,7 +111,7 @@ def check(*, dim: int = 4, ratio: float = 0.85, count: Count = shattered_points)
 
 
 def unrestricted(samples: int, dim: int, ratio: float) -> int:
-    """The count without its hypothesis."""
+    """The count without the hypothesis."""
     return (samples // 2) * math.floor(1 / (1 - ratio**2) + 1e-9)
 
 

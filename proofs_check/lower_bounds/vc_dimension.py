@@ -4,8 +4,8 @@ shatter.
 Robust memorizers of N points shatter floor(N/2) floor(1/(1-rho^2)) points for rho <= sqrt(1 - 1/D) (K4), so the
 architecture of any construction that works for all N points must have at least that VC dimension; the bound of
 Bartlett et al. on it is L + Lbar W log2(4 e R log2(2 e R)). A violation would refute a construction or one of the two
-bounds. It is evaluated for construction S in all its sizes, at ratios within that hypothesis. From the same bound
-follows Omega(sqrt(N / (1-rho^2))): with W parameters VC <= C W^2 log W, fitted as an exponent.
+bounds. It is evaluated for construction S at all sizes, at ratios within that hypothesis. The same bound gives
+Omega(sqrt(N / (1-rho^2))): with W parameters VC <= C W^2 log W, fitted as an exponent.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def shared_square_sizes(samples: int, dim: int, levels: int) -> tuple[int, ...]:
 
 
 def smallest_parameters(cells: float) -> int:
-    """W without which no graph of any depth up to W shatters that many points."""
+    """The smallest W with which a graph of some depth up to W may shatter that many points."""
     low, high = 1, 2
     while vc_bound_by_parameters(high, high) < cells:
         low, high = high, 2 * high
@@ -44,12 +44,12 @@ def smallest_parameters(cells: float) -> int:
 
 
 def check(*, largest: int = 1000, exponent: float = 0.5, tolerance: float = 0.08, bound: Bound = vc_bound) -> Finding:
-    """The comparison over sizes, and the exponent of the parameters that N D points take.
+    """The comparison for all sizes, and the exponent of the parameters needed to shatter N D points.
 
     Args:
-        largest: N up to this.
+        largest: largest N.
         exponent: claimed exponent of the parameters in the number of shattered points.
-        tolerance: accepted deviation, for the logarithm.
+        tolerance: accepted deviation, which covers the logarithm.
     """
     sizes = [n for n in (2, 10, 100, 1000, 10_000, 100_000) if n <= largest]
     ratios = (0.5, 0.9, *(math.sqrt(1 - 1 / d) for d in DIMS))
@@ -83,7 +83,7 @@ def check(*, largest: int = 1000, exponent: float = 0.5, tolerance: float = 0.08
 
 
 CLAIM = Claim(
-    statement="memorizers are large enough for what they shatter; N D points take sqrt(N D) parameters, up to logs",
+    statement="memorizers are large enough for what they shatter; N D points need sqrt(N D) parameters, up to logs",
     source="Li et al., NeurIPS 2022, arXiv:2205.13863, Theorem 2.3; Bartlett et al., JMLR 2019, Theorem 7 (K18)",
     tag="[R]",
     evidence="asymptotic",

@@ -1,4 +1,4 @@
-"""An even power p serves l_inf when D mu^p < (lambda - mu)^p, that is p > ln D / ln((2 - rho) / rho); p = 2 iff D <
+"""An even power p works in l_inf when D mu^p < (lambda - mu)^p, that is p > ln D / ln((2 - rho) / rho); p = 2 iff D <
 ((2 - rho) / rho)^2.
 
 |x - x_i|_inf <= mu gives sum_k |x_k - x_ik|^p <= D mu^p, and |x - x_i|_inf >= lambda - mu gives at least (lambda -
@@ -46,7 +46,7 @@ def check(*, largest_dim: int = 60, choice: Choice = chosen) -> Finding:
     """The condition, and the choice for rational rho.
 
     Args:
-        largest_dim: D up to this.
+        largest_dim: largest D.
     """
     proved = condition_holds()
     cases = [(d, Fraction(k, 20)) for d in range(1, largest_dim + 1) for k in range(1, 20)]
@@ -66,7 +66,7 @@ def check(*, largest_dim: int = 60, choice: Choice = chosen) -> Finding:
 
 
 CLAIM = Claim(
-    statement="D mu^p < (lambda - mu)^p iff p > ln D / ln((2 - rho) / rho); p = 2 will do iff D < ((2 - rho) / rho)^2",
+    statement="D mu^p < (lambda - mu)^p iff p > ln D / ln((2 - rho) / rho); p = 2 suffices iff D < ((2 - rho) / rho)^2",
     source="derived here, for l_inf with shared features",
     tag="[D]",
     evidence="symbolic",

@@ -2,8 +2,8 @@
 is attained.
 
 l_inf: one coordinate's hinges relu(t - mu) + relu(-t - mu) = relu(|t| - mu), so g_i = sum_k relu(|x_k - x_ik| - mu)
-is 0 on the own ball and at least |x - x_i|_inf - mu >= gamma on balls of other labels. l_1: g_i = |x - x_i|_1 - mu.
-In both, h_i = relu(gamma - g_i) is >= gamma on the own ball and 0 on those of other labels, so sum_i h_i - gamma / 2
+is 0 on its own ball and at least |x - x_i|_inf - mu >= gamma on balls of other labels. l_1: g_i = |x - x_i|_1 - mu.
+In both, h_i = relu(gamma - g_i) is >= gamma on its own ball and 0 on those of other labels, so sum_i h_i - gamma / 2
 has the right sign and size. The hinge identity is decided on its cells. Networks of the library are evaluated in
 rational arithmetic at corners of balls: their smallest margin is the claimed one, less its outward rounding.
 """
@@ -56,12 +56,11 @@ def corners(center: np.ndarray, radius: float, norm: Norm) -> list[list[Fraction
 
 
 def check(*, points: int = 6, seed: int = 0, law: Margin = margin) -> Finding:
-    """The identity, and exact margins at extreme points of balls: |f| is convex in neither, but its minimum is met
-    there or above.
+    """The identity, and exact margins at extreme points of balls. |f| is not convex, but elsewhere the proof bounds it.
 
     Args:
         points: points of each network.
-        seed: of the points.
+        seed: seed of the points.
     """
     left = hinge_residuals()
     generator = np.random.default_rng(seed)
@@ -81,7 +80,7 @@ def check(*, points: int = 6, seed: int = 0, law: Margin = margin) -> Finding:
         )
         claimed = law(Fraction(apart), Fraction(built.task.radius))
         loosest = max(loosest, float(exact / claimed))
-        # Rounded outwards: a little less than the real construction has.
+        # Rounded outwards: slightly less than the construction has in real arithmetic.
         return claimed * (1 - Fraction(1, 10**9)), exact
 
     found = scan(cases, claimed_and_exact)

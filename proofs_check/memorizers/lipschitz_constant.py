@@ -1,12 +1,12 @@
-"""Lipschitz constants of memorizers (K11, K12): f(x_i) = y_i needs 2 / lambda, +-1 on all balls needs 2 / (lambda - 2
-mu); the first is attained.
+"""Lipschitz constants of memorizers (K11, K12): f(x_i) = y_i needs 2 / lambda, and +-1 on all balls needs 2 / (lambda
+- 2 mu); the first is attained.
 
-A pair of labels +1 and -1 at distance lambda gives |f(x) - f(x')| = 2 over lambda; balls come as near as lambda - 2
+A pair of labels +1 and -1 at distance lambda gives |f(x) - f(x')| = 2 over lambda; balls come as close as lambda - 2
 mu. The network f = 1 - (2/lambda) min_i |x - x_i|_inf has constant 2 / lambda, since each distance is 1-Lipschitz and
-so is their minimum, and |f| >= 1 - rho on all balls: on the own ball 1 - (2/lambda) mu, on others (2/lambda)(lambda -
+so is their minimum, and |f| >= 1 - rho on all balls: on its own ball 1 - (2/lambda) mu, on others (2/lambda)(lambda -
 mu) - 1. Both follow symbolically. The library's network is evaluated in rational arithmetic at corners of balls, and
-its slopes are bounded by exhaustion of gradients at random points. For hinge sums, normalized to +-1 on the balls,
-the constant is compared with 2 / (lambda - 2 mu).
+its slopes are taken from gradients at random points. For hinge sums, normalized to +-1 on the balls, the constant is
+compared with 2 / (lambda - 2 mu).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def check(*, points: int = 8, dim: int = 2, seed: int = 0, factor: float = 1.0) 
     Args:
         points: points of each network.
         dim: their dimension.
-        seed: of the points.
+        seed: seed of the points.
         factor: the claimed constant is factor times 2 / lambda.
     """
     proved = margins_are_one_minus_rho()
@@ -73,7 +73,7 @@ def check(*, points: int = 8, dim: int = 2, seed: int = 0, factor: float = 1.0) 
         steep = max(steep, slope)
         if slope > factor * (1 + 1e-9):
             wrong = wrong or f"slope {slope:.4g} times 2 / lambda at rho = {rho:g}"
-        # No function has less between the closest pair.
+        # No function has a smaller slope between the closest pair.
         if factor < 1 - 1e-9:
             wrong = wrong or f"closest pair: f rises by 2 over {apart:.4g}"
         gap = (1 - rho) * apart

@@ -1,8 +1,8 @@
-"""The network of depth 2n + 1 and width 3D + 1 stores one point after the other: its state z becomes max(z, y_i
+"""The network of depth 2n + 1 and width 3D + 1 stores the points one by one: its state z becomes max(z, y_i
 relu-indicator).
 
 u = relu(y_i - (y_i / gamma) g_i - z) and z <- z + u, so z <- max(z, y_i (1 - g_i / gamma)): relu(a - z) + z = max(a,
-z), decided on its cells. On the ball of a stored point the own term is y_i and those of other labels are <= 0, so z =
+z), decided on its cells. On the ball of a stored point its own term is y_i and those of other labels are <= 0, so z =
 y_i exactly. Depth, width and exact outputs at corners of all balls are verified on networks of the library, in
 rational arithmetic.
 """
@@ -42,9 +42,9 @@ def check(*, points: int = 6, classes: int = 3, seed: int = 0, law: Shape = shap
     """The update symbolically; shape and exact labels of built networks.
 
     Args:
-        points: points of each network.
+        points: number of points of each network.
         classes: labels 0, ..., classes - 1.
-        seed: of the points.
+        seed: seed of the points.
     """
     proved = update_is_a_maximum()
     generator = np.random.default_rng(seed)

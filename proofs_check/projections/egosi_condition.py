@@ -3,8 +3,8 @@
 
 A projection W keeps the balls apart if |W u| > rho for the directions u of all pairs with different labels, at most N
 (N-1) / 2. With the exact law of |W u|^2, Beta(k/2, (d-k)/2), a union bound shows that one exists as soon as N (N-1) /
-2 P[|W u| <= rho] < 1. That is computed for the largest rho that the condition allows, with k <= d; for k >= d no
-projection is needed. How much larger rho might be is the slack of the condition.
+2 P[|W u| <= rho] < 1. That is computed for the largest rho that the condition allows, for k <= d; for k >= d no
+projection is needed. The slack is the factor by which rho might be larger.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def sufficient_ratio(samples: int, dim: int, projected: int) -> float:
 
 
 def check(*, largest_samples: int = 10_000, ratio: Law = largest_ratio) -> Finding:
-    """The union bound at the largest rho, over N, d, k.
+    """The union bound at the largest rho, for all N, d, k.
 
     Args:
-        largest_samples: N up to this.
+        largest_samples: largest N.
     """
     sizes = [n for n in (3, 10, 100, 1000, 10**4, 10**6) if n <= largest_samples]
     cases = [(n, d, k) for n in sizes for d in (8, 16, 64, 256, 1024, 4096) for k in (7, 8, 10, 20, 50, 200) if k < d]

@@ -1,7 +1,8 @@
 """The norm of a projected unit vector concentrates (K8): P[| |W u| - b | >= t] <= 4 exp(-t^2 d / 2), b its median.
 
-W projects on a random k-dimensional subspace of R^d; |W u|^2 is Beta(k/2, (d-k)/2), so median and tail are computed,
-not sampled. The second half, b >= sqrt(k / d) / 2 for k >= 10 ln d, is checked for every k >= 1: it needs no such k.
+W projects onto a random k-dimensional subspace of R^d; |W u|^2 is Beta(k/2, (d-k)/2), so median and tail are
+computed, not sampled. The second half, b >= sqrt(k / d) / 2 for k >= 10 ln d, is checked for every k >= 1: it needs
+no such k.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ def tail_bound(t: float, d: int) -> float:
 
 
 def check(*, largest_dim: int = 500, bound: Law = tail_bound, half: float = 0.5) -> Finding:
-    """Tail and median over dimensions.
+    """The tail and the median over a range of dimensions.
 
     Args:
-        largest_dim: dimensions d up to this.
+        largest_dim: largest dimension d.
         half: claimed lower bound of the median over sqrt(k / d).
     """
     dims = [d for d in (2, 3, 5, 10, 30, 100, 300, 1000, 3000, 10000) if d <= largest_dim]

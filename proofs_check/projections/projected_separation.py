@@ -6,8 +6,9 @@ and a union bound over the N (N-1) / 2 pairs the probability of failure is at mo
 
     N (N-1) / 2 * 4 exp(-a^2 k / 8) <= 2 N (N-1) N^-3 = 2 (N-1) / N^2 < 1.
 
-The last step is decided symbolically for all N >= 2. How few dimensions the exact Beta tail allows is computed beside
-it. What is checked, and refuted for smaller k, is this proof; projections to fewer dimensions may exist.
+The last step is decided symbolically for all N >= 2. The smallest dimension that the exact Beta tail allows is
+computed for comparison. The check is of this proof, which fails for smaller k; projections to fewer dimensions may
+exist.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def check(*, largest_samples: int = 10**6, dims: Law = dimensions) -> Finding:
     """The union bound for all N, then over N and a with the claimed k.
 
     Args:
-        largest_samples: N up to this.
+        largest_samples: largest N.
     """
     N = sp.Symbol("N")
     proof = decide(N**2 - 2 * (N - 1) - 1, {N: 2})  # 2 (N-1) / N^2 < 1 in integers

@@ -1,5 +1,5 @@
-"""Volumes of unit balls (K14): V_d / V_{d-1} <= 2 for all d >= 1, so a slab |x_1| <= t holds a share of the ball of
-at most 2 t V_{d-1} / V_d.
+"""Volumes of unit balls (K14): V_d / V_{d-1} <= 2 for all d >= 1, so a slab |x_1| <= t holds at most a share 2 t
+V_{d-1} / V_d of the ball.
 
 V_d / V_{d-1} = int (1 - s^2)^((d-1)/2) ds over [-1, 1] is 2 at d = 1 and falls with d, since the integrand does:
 hence the bound for all d. The identity with V_d = pi^(d/2) / Gamma(d/2 + 1) is verified symbolically at d = 1, 2 and
@@ -38,7 +38,7 @@ def recursion_holds() -> bool:
     d, s = sp.symbols("d s", positive=True)
     closed = sp.sqrt(sp.pi) * sp.gamma((d + 1) / 2) / sp.gamma(d / 2 + 1)
     step = sp.simplify(sp.expand_func(closed.subs(d, d + 2) / closed - (d + 1) / (d + 2)))
-    # By parts, for s (1 - s^2)^(n+1) is 0 at both ends.
+    # By parts, as s (1 - s^2)^(n+1) is 0 at both ends.
     n = sp.Symbol("n", positive=True)
     parts = sp.diff(s * (1 - s**2) ** (n + 1), s) - (
         (2 * n + 3) * (1 - s**2) ** (n + 1) - 2 * (n + 1) * (1 - s**2) ** n
@@ -52,8 +52,8 @@ def check(*, largest_dim: int = 1000, most: float = 2.0, share: Law = slab_share
     """The recursion, the ratio for d up to `largest_dim`, and slabs.
 
     Args:
-        largest_dim: dimensions d up to this.
-        most: claimed bound of the ratio.
+        largest_dim: largest dimension d.
+        most: claimed bound on the ratio.
     """
     proved = recursion_holds()
     dims = range(1, largest_dim + 1)

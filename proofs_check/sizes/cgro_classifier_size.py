@@ -1,11 +1,11 @@
-"""The CGRO classifier has poly(D) + O~(N D) parameters: its non-zero weights are linear in N, and every point costs
+"""The CGRO classifier has poly(D) + O~(N D) parameters: its non-zero weights are linear in N, and every point takes
 exactly
 
     10 D + 2 in l_inf,   8 D + 4 in l_1
     13 D + 4 in l_2 with one level of squares, 23 D + 6 + (m-2)(8 D + 1) with m >= 2 levels
 
-with indicators of its own (D a power of two, so that trees of maxima have no value without a partner). Three sizes N
-decide linearity and slope; all layers are affine in N at fixed D. The clean network and the gate add what does not
+with its own indicators (D a power of two, so that in trees of maxima every value has a partner). Three sizes N decide
+linearity and slope; all layers are affine in N at fixed D. The clean network and the gate add a number that does not
 depend on N.
 """
 
@@ -35,7 +35,7 @@ def slope(kind: str, dim: int, levels: int) -> int:
 
 
 def nonzero(samples: int, dim: int, norm: Norm, parts: Parts, shell: float) -> tuple[int, int]:
-    """Non-zero weights of the classifier around a linear clean one, and its depth; points 1 apart on a line, off the
+    """Non-zero weights and depth of the classifier around a linear clean one; points are 1 apart on a line off the
     axes."""
     generator = np.random.default_rng(1)
     x = generator.uniform(0.1, 0.4, (samples, dim))

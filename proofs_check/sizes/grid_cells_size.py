@@ -28,17 +28,17 @@ def means_inequality() -> bool:
 
 
 def plan(cells: int, dim: int) -> Plan:
-    """The library's, for indices of about log2 N + 1 bits in each coordinate."""
+    """The library's plan, for indices of about log2 N + 1 bits in each coordinate."""
     digits = max(1, math.ceil(math.log2(cells) + 1))
     return Plan.best(cells, digits * dim, 1, digits, dim)
 
 
 def check(*, largest: int = 4096, exponent: float = 0.5, tolerance: float = 0.05, factor: float = 2.0) -> Finding:
-    """Depth against the bound, and the exponent of all parameters.
+    """The depth compared with the bound, and the exponent of all parameters.
 
     Args:
-        largest: stored cells M up to this.
-        exponent: claimed exponent of all parameters in M, logarithms taken out.
+        largest: largest number M of stored cells.
+        exponent: claimed exponent of all parameters in M, up to logarithms.
         tolerance: accepted deviation, interval included.
         factor: claimed factor of sqrt(2 M (W + 2)) in the depth.
     """

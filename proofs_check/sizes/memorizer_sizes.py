@@ -1,11 +1,11 @@
 """Sizes of all constructions are the polynomials of the papers, exactly (K16): non-zero and all parameters, depth,
 width.
 
-The polynomials are written down here again, apart from the code that states them with each construction. All widths
-are affine in n, D and S at fixed depth, so all parameters are polynomials of degree at most 2 in each of them, the
-depth is affine in m and n, and agreement on a grid with three or more values of each variable decides the identity. n
-counts stored points, those of the rarer label (sign read-out); no weight may vanish by chance, so the points are
-drawn in general position.
+The polynomials are written out here independently of the code that states them for each construction. All widths are
+affine in n, D and S at fixed depth, so all parameters are polynomials of degree at most 2 in each of them, the depth
+is affine in m and n, and agreement on a grid with three or more values of each variable decides the identity. n
+counts stored points, those of the rarer label (sign read-out). The points are drawn in general position, so that no
+weight vanishes by chance.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cgro.data.separation import LabelledPoints, opposite_separation
 from cgro.memorizers.constructions import memorize
 
 Polynomial = Callable[[int, int, int], int]
-"""Of n stored points, dimension D, and m levels or S pieces."""
+"""A function of n stored points, dimension D, and m levels or S pieces."""
 
 TOTALS: dict[str, Polynomial] = {
     "ball_sum": lambda n, D, m: n * (D + 3) + 11 * D**2 + 12 * D + 4 + (m - 2) * (9 * D**2 + 9 * D + 2),
@@ -66,13 +66,13 @@ def check(
     totals: Mapping[str, Polynomial] = TOTALS,
     nonzero: Mapping[str, Polynomial] = NONZERO,
 ) -> Finding:
-    """Counts of built networks against the polynomials.
+    """Counts of built networks compared with the polynomials.
 
     Args:
-        stored: numbers n of stored points; n + 1 points have the other label.
+        stored: numbers n of stored points; n + 1 points carry the other label.
         dims: dimensions D.
         ratios: robustness ratios, which set levels and pieces.
-        seed: of the points.
+        seed: seed of the points.
     """
     generator = np.random.default_rng(seed)
     compared, wrong, levels = 0, "", set()

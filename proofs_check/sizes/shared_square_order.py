@@ -1,5 +1,5 @@
-"""Construction S meets O(N D log(D / delta) + N polylog(N / delta)) non-zero parameters, and more: no logarithm is
-multiplied by N.
+"""Construction S has O(N D log(D / delta) + N polylog(N / delta)) non-zero parameters, and fewer: no logarithm
+multiplies N.
 
 Setting of the theorem: points in the unit ball, 2 eps-separated, delta < eps / 2, so delta < 1/4. The cube's side is
 at most 2 + 2 delta < 2.5 and lambda (lambda - 2 delta) >= 8 delta^2, so gap >= 1.28 delta^2 and m <= max(1, log_4(2 D
@@ -23,7 +23,7 @@ def check(*, largest: int = 1024, points_factor: int = 2, level_factor: int = 9)
     """The inequality for all sizes, and the library's levels over D and delta.
 
     Args:
-        largest: D up to this.
+        largest: largest D.
         points_factor: claimed factor of N D.
         level_factor: claimed factor of D (3 + log_2(D / delta)).
     """
