@@ -4,9 +4,9 @@
     python benchmarks/attacks.py [CHECKPOINT ...] [--images 200] [--output FILE]
 
 The peer is `pyautoattack`: the first two attacks of AutoAttack (APGD on the cross-entropy and on the targeted DLR
-loss), and with --standard all four. Without a checkpoint a small network is trained on digits. Accuracies are counted
-on the points that each returns; times are of one call each, in turn, that of the peer on one thread and on all cores,
-of which the faster counts.
+loss), with --standard all four. Without a checkpoint a small network is trained on digits. Accuracies are counted on
+the points that each returns. Each is timed for one call, one after the other; the peer runs on one thread and on all
+cores, and the faster time counts.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FIRST, ALL = ["apgd-ce", "apgd-t"], ["apgd-ce", "apgd-t", "fab-t", "square"]
 
 
 def compare(model: nn.Module, images: Images, budget: Budget, batch: int, attacks: list[str]) -> dict:
-    """Images left correct by both, and the ratio of their times."""
+    """The images that each leaves correct, and the ratio of their times."""
     from pyautoattack import AutoAttack
 
     x, y = images.scaled(images.pixels), images.labels
@@ -81,11 +81,11 @@ def trained() -> tuple[nn.Module, TrainingConfig, Images]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoints", nargs="*", type=Path, help="networks that `cgro train` made (default: digits)")
+    parser.add_argument("checkpoints", nargs="*", type=Path, help="networks trained by `cgro train` (default: digits)")
     parser.add_argument("--images", type=int, default=200, help="test images (default 200)")
     parser.add_argument("--batch", type=int, default=200, help="images in a batch (default 200)")
-    parser.add_argument("--standard", action="store_true", help="all four attacks of the peer, too; slow")
-    parser.add_argument("--norms", nargs="+", help="NORM=RADIUS in place of that of the training, e.g. 2=0.5")
+    parser.add_argument("--standard", action="store_true", help="run all four attacks of the peer (slow)")
+    parser.add_argument("--norms", nargs="+", help="NORM=RADIUS instead of the training budget, e.g. 2=0.5")
     parser.add_argument("--threads", type=int, default=available_cores(), help="CPU threads (default: all cores)")
     parser.add_argument("--output", type=Path, help="also write the numbers to this JSON file")
     options = parser.parse_args()

@@ -1,16 +1,15 @@
-"""The certifier against its peers: do the verdicts agree, and what does each one cost?
+"""The certifier compared with its peers: do the verdicts agree, and how long does each take?
 
     python benchmarks/certify.py [--cases 500] [--marabou-python PYTHON] [--output FILE]
 
-Peers: (a) Marabou 2 (maraboupy), an SMT-based verifier, in a process of its own that is ended when it exceeds the
-limit, since it can hang beyond its own; (b) the textbook mixed-integer program: big-M constants from plain intervals,
-no tightening, no scaling, solved by the same HiGHS. Every case asks whether the sign of a network is constant on an
-l_inf ball (l_1 too, for b). All verifiers answer each case one after the other, so that a noisy machine slows all.
-The peers are limited by time, the certifier by the nodes of its MILP, 10,000 by default.
+Peers: (a) Marabou 2 (maraboupy), an SMT-based verifier, in a separate process that is killed when it exceeds the time
+limit, since it may hang past its own limit; (b) the textbook mixed-integer program: big-M constants from plain
+intervals, no tightening, no scaling, solved by the same HiGHS. Every case asks whether the sign of a network is
+constant on an l_inf ball (l_1 too, for b). All verifiers take each case in turn, so that a noisy machine slows all of
+them. The peers have a time limit, the certifier a limit on the nodes of its MILP, 10,000 by default.
 
-Cases: random networks with weights that float32 holds exactly, and robust memorizers at their radius and beyond it.
-Where maraboupy is not installed it is left out, and the report says so; --marabou-python names an interpreter that has
-it.
+Cases: random networks whose weights are exact in float32, and robust memorizers at their radius and beyond it. If
+maraboupy is not installed, it is left out and the report says so; --marabou-python names an interpreter that has it.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ class Case:
 
 
 def random_cases(count: int, seed: int = 0) -> Iterator[Case]:
-    """Small Gaussian networks of one to three hidden layers; the radius varies so that verdicts do."""
+    """Small Gaussian networks of one to three hidden layers; the radius varies so that the verdicts do, too."""
     rng = np.random.default_rng(seed)
     for _ in range(count):
         inputs = dim = int(rng.integers(2, 6))
@@ -103,14 +102,14 @@ def memorizer_cases(samples: int, dim: int, seed: int = 0) -> Iterator[Case]:
 
 
 def ours(case: Case, limit: float) -> Answer:
-    """The certifier, all tiers, with its own limit of work in place of the time."""
+    """The certifier, all tiers, with its own limit on work instead of time."""
     start = time.perf_counter()
     found = certify(case.network, case.point[None], np.array([case.label]), case.norm, case.radius)
     return str(found.status[0]), time.perf_counter() - start
 
 
 def plain_milp(case: Case, limit: float) -> Answer:
-    """min y f as big-M program over x, each neuron and a binary for each neuron that plain intervals leave open."""
+    """min y f as a big-M program in x, each neuron, and a binary for each neuron that plain intervals leave open."""
     start = time.perf_counter()
     dim, x0, r = len(case.point), case.point, case.radius
     low, high = [*(x0 - r)], [*(x0 + r)]
@@ -205,7 +204,7 @@ for line in sys.stdin:
 
 
 class Marabou:
-    """Marabou in a process that is ended, and started anew, when an answer takes too long."""
+    """Marabou in a process that is killed and restarted when an answer takes too long."""
 
     def __init__(self, python: str) -> None:
         self.python = python
@@ -214,7 +213,7 @@ class Marabou:
         self.missing = self._start()
 
     def _start(self) -> str:
-        """Why there is none, or ''."""
+        """Why Marabou is unavailable, or ''."""
         try:
             self.process = subprocess.Popen(
                 [self.python, "-c", MARABOU],
@@ -273,7 +272,7 @@ class Marabou:
 
 
 def compare(cases: Iterator[Case], peers: dict[str, Callable[[Case, float], Answer]], limit: float) -> dict[str, Any]:
-    """Verdicts of all, pairs of verdicts, seconds and ratios."""
+    """All verdicts, pairs of verdicts, seconds and ratios."""
     answers: dict[str, list[Answer]] = {name: [] for name in ("cgro", *peers)}
     names: list[str] = []
     for case in cases:
@@ -307,7 +306,7 @@ def measure(cases: int, samples: int, dim: int, limit: float, python: str) -> di
     if not marabou.missing:
         peers["marabou"] = marabou
     try:
-        # What only the first call pays: imports and memory.
+        # Only the first call pays for imports and memory.
         for case in random_cases(3, seed=1):
             for verifier in (ours, *peers.values()):
                 verifier(case, limit)

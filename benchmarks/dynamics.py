@@ -1,11 +1,11 @@
-"""Speed of the gram engine, as ratios within one process: against a plain training loop and against the hardware.
+"""Speed of the gram engine, as ratios within one process, to a plain training loop and to the hardware limit.
 
     python benchmarks/dynamics.py [--runs 1024] [--rounds 5] [--output FILE]
 
 Peers: (a) what a researcher would write: a torch nn.Module, autograd, SGD, one run at a time, on the same
-configuration, at the number of threads that is best for it (one or all cores; both rates are reported); (b) the
-machine's own float64 matrix-product rate (2048 x 2048, all cores or one, whichever is faster). Every round measures all
-of them in turn, so that a noisy machine slows all; the median over rounds and the range are reported.
+configuration, with its best number of threads (one or all cores; both rates are reported); (b) the machine's own
+float64 matrix-product rate (2048 x 2048, all cores or one, whichever is faster). Every round measures all of them in
+turn, so that a noisy machine slows all of them; the median and range over rounds are reported.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def matrix_rate(matrix: Tensor, repeat: int = 4) -> float:
-    """Floating-point operations per second of a large float64 product, the best of a few and of thread counts."""
+    """Floating-point operations per second of a large float64 product: the best of several runs and thread counts."""
     size, times = len(matrix), []
     for count in thread_counts():
         with threads(count):
@@ -91,7 +91,7 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def measure(runs: int, rounds: int, steps: int, size: int = 2048) -> dict[str, object]:
-    """All ratios; `size` is that of the matrices whose product is the hardware's limit."""
+    """All ratios; `size` is the size of the matrices whose product gives the hardware limit."""
     matrix = torch.randn(size, size, dtype=torch.float64)
     plain = plain_steps(SETTING, 0)
     engine = GramEngine(Runs.product([SETTING], range(runs)))
@@ -113,7 +113,7 @@ def measure(runs: int, rounds: int, steps: int, size: int = 2048) -> dict[str, o
         for d, e in by_dimension.items():
             times[d].append(seconds(lambda e=e: e.advance(steps // 2)))  # type: ignore[misc]
     best = best_threads(plain_rates)
-    # A slower neighbour can only add time, so the fastest round is what the step itself takes.
+    # Other processes can only add time, so the fastest round is the time of the step itself.
     fastest = {d: min(t) for d, t in times.items()}
     return {
         "setting": f"N={SETTING.samples} P={SETTING.patches} m={SETTING.filters} d={SETTING.dim} float64, {runs} runs",

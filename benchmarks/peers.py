@@ -1,7 +1,7 @@
-"""Peers of a benchmark at the number of threads that is best for them.
+"""Peers of a benchmark, run with their best number of threads.
 
-Small operations wait for all threads at every step: with a core taken by somebody else, a peer on two threads may be a
-hundred times slower than on one, and a ratio to it would mean nothing.
+Small operations wait for all threads at every step: if another process occupies a core, a peer on two threads may be
+a hundred times slower than on one, and a ratio to it would mean nothing.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from cgro.base.machine import available_cores
 
 
 def thread_counts() -> tuple[int, ...]:
-    """What a peer is tried with: one thread, and one for each core."""
+    """The numbers of threads to try for a peer: one, and one per core."""
     return tuple(sorted({1, available_cores()}))
 
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Torch on `count` CPU threads inside."""
+    """Torch uses `count` CPU threads inside the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -33,7 +33,7 @@ def threads(count: int) -> Iterator[None]:
 
 
 def steps_per_second(steps: Callable[[int], object], count: int, limit: float) -> float:
-    """Rate of `count` steps, or of as many tenths of them as begin within `limit` seconds."""
+    """Rate over `count` steps, run in tenths; no tenth starts after `limit` seconds."""
     start, taken = time.perf_counter(), 0
     while taken < count and time.perf_counter() - start < limit:
         part = min(max(1, count // 10), count - taken)

@@ -1,9 +1,9 @@
-"""Speed of reopening a sweep: stored cells against one NetCDF file for each cell, in one process.
+"""Speed of reopening a sweep: stored cells compared with one NetCDF file per cell, in one process.
 
     python benchmarks/sweeps.py [--cells 1000] [--rounds 3] [--output FILE]
 
-The cells are trajectories of the patch model, the same in both places. Times are seconds of CPU, as opening files takes
-no disk but work. Every round measures both in turn; the median over rounds and the range are reported.
+The cells are trajectories of the patch model, the same for both. Times are CPU seconds, since reopening is bound by
+computation, not by the disk. Every round measures both in turn; the median and range over rounds are reported.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 
 
 def measure(count: int, rounds: int, folder: Path) -> dict[str, object]:
-    """Both times and their ratio."""
+    """The two times and their ratio."""
     cells = [Block((SETTING,), (seed,), "gram", 60, 16, False, "cpu") for seed in range(count)]
     context = StoredContext(folder / "one", quiet=True)
     context.map(train_block, cells)

@@ -1,13 +1,13 @@
-"""Speed of a PGD-10 training step, as ratios within one process: against the ideal and against a plain loop.
+"""Speed of a PGD-10 training step, as ratios within one process, to the ideal and to a plain loop.
 
     python benchmarks/training.py [--network lenet] [--batch 128] [--rounds 9] [--compile] [--output FILE]
 
-Peers: (a) the ideal: K forward passes with gradients of the input and one forward pass with all gradients of the same
-model, precision, memory format and batch, and nothing else; (b) a plain loop as in public research code: float32,
-images in the usual memory format, `loss.backward()` in every PGD step. On a CPU all are also run on one thread, and
-each counts at the number of threads that is best for it. (c) What temporal ensembling adds: to PGD-AT one clean forward
-pass of its own, which is measured beside it, to TRADES none. Every round measures all of them in turn, so
-that a noisy machine slows all; ratios of the fastest steps are reported, besides median and range over rounds.
+Peers: (a) the ideal: K passes with the gradient of the input and one pass with all gradients, for the same model,
+precision, memory format and batch, and nothing else; (b) a plain loop as in public research code: float32, images in
+the default memory format, `loss.backward()` in every PGD step. On a CPU all of them also run on one thread, and each
+counts with its best number of threads. (c) The cost of temporal ensembling: one extra clean forward pass for PGD-AT,
+which is measured separately, and none for TRADES. Every round measures all of them in turn, so that a noisy machine
+slows all of them. The report has the ratio of the fastest steps, and the median and range over rounds.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ NETWORKS: dict[str, tuple[str, float, int, int, float]] = {
     "resnet": ("preact-resnet18", 0.25, 3, 32, 8 / 255),
     "resnet18": ("preact-resnet18", 1, 3, 32, 8 / 255),
 }
-"""Network, width, channels, size of images and radius; resnet18 is for a GPU."""
+"""Network, width, channels, image size and radius; resnet18 is for a GPU."""
 
 
 def made_images(count: int, channels: int, size: int, device: torch.device) -> Images:
@@ -67,7 +67,7 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def ideal_step(model: nn.Module, x: Tensor, y: Tensor, precision: Precision) -> Callable[[], None]:
-    """What cannot be left out of a step of PGD adversarial training."""
+    """The minimal work of a step of PGD adversarial training."""
 
     def step() -> None:
         cast = torch.autocast(x.device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
@@ -86,7 +86,7 @@ def ideal_step(model: nn.Module, x: Tensor, y: Tensor, precision: Precision) -> 
 
 
 def plain_step(model: nn.Module, data: Images, batch: int, radius: float) -> Callable[[], None]:
-    """A step as public research code has it."""
+    """A step as in public research code."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     x, y = data.pixels[:batch].float() / data.white, data.labels[:batch]
     size = 2.5 * radius / STEPS
@@ -128,7 +128,8 @@ def advance(trainer: Trainer) -> None:
 def measure(
     network: str, batch: int, rounds: int, repeat: int, precision: Precision, compiled: bool, device: torch.device
 ) -> dict:
-    """Both ratios; with `compiled`, our network and that of the ideal are compiled, that of the plain loop is not."""
+    """All ratios; with `compiled`, the networks of the trainer and of the ideal are compiled, that of the plain loop
+    is not."""
     name, width, channels, size, radius = NETWORKS[network]
     data = made_images(4 * batch, channels, size, device)
     streams = spawn_streams(0)
@@ -199,7 +200,7 @@ def measure(
 
 
 def ratio(theirs: list[float], ours: list[float]) -> dict[str, float]:
-    """Of the fastest steps, as a slower neighbour can only add time; besides median and range over rounds."""
+    """Ratio of the fastest steps, as other processes can only add time; also the median and range over rounds."""
     return {"fastest": min(theirs) / min(ours)} | spread([t / o for t, o in zip(theirs, ours, strict=True)])
 
 
@@ -215,9 +216,9 @@ def main() -> None:
     )
     parser.add_argument("--batch", type=int, default=128, help="images in a batch (default 128)")
     parser.add_argument("--rounds", type=int, default=9, help="rounds of measurement (default 9)")
-    parser.add_argument("--repeat", type=int, default=2, help="steps of each in a round, the faster counts (default 2)")
+    parser.add_argument("--repeat", type=int, default=2, help="steps of each per round; the fastest counts (default 2)")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), help="default: bfloat16 on a GPU, else float32")
-    parser.add_argument("--compile", action="store_true", help="compile the networks of ours and of the ideal")
+    parser.add_argument("--compile", action="store_true", help="compile the networks of the trainer and of the ideal")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto)")
     parser.add_argument("--threads", type=int, default=available_cores(), help="CPU threads (default: all cores)")
     parser.add_argument("--output", type=Path, help="also write the numbers to this JSON file")
