@@ -1,4 +1,4 @@
-"""Peers of the benchmarks get the number of threads that is best for them."""
+"""Peers of the benchmarks run with their best number of threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger is true: what CLAIMS.md names exists, and every simulation, check and figure is in it."""
+"""The ledger is correct: everything CLAIMS.md names exists, and it lists every simulation, check and figure."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def defined(source: str) -> set[str]:
 
 
 def problem(reference: str) -> str | None:
-    """Why a reference `path` or `path::name` is not true."""
+    """Why a reference `path` or `path::name` is wrong; None if it is right."""
     path, _, name = reference.partition("::")
     if not (ROOT / path).is_file():
         return f"{path} does not exist"

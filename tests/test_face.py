@@ -1,4 +1,4 @@
-"""`import cgro`: a few names, imported when they are used, each with an example that runs."""
+"""`import cgro`: a few names, imported on first use, each with an example that runs."""
 
 from __future__ import annotations
 

@@ -70,15 +70,15 @@ def test_a_module_imports_only_what_is_below_it(module: str) -> None:
 
 
 def test_every_module_has_a_place() -> None:
-    """The rooms are the folders of the tree; outside of them are the face and `python -m cgro` alone."""
+    """The rooms are the folders of the tree; only the face and `python -m cgro` lie outside them."""
     assert {room_of(module) for module in LIBRARY if module.count(".") > 0 and module != "cgro.__main__"} == set(RANK)
     assert {path.name for path in (ROOT / "cgro").iterdir() if path.is_dir() and path.name != "__pycache__"} == set(
         RANK
     )
 
 
-def test_rooms_are_of_a_size() -> None:
-    """None holds more than a fifth of the library, none fewer than three files."""
+def test_rooms_are_of_similar_size() -> None:
+    """None holds more than a fifth of the library or fewer than three files."""
     lines: dict[str, int] = {}
     files: dict[str, int] = {}
     for module, path in LIBRARY.items():
@@ -108,7 +108,7 @@ def test_the_guard_sees_an_offence(module: str, source: str) -> None:
 
 
 def test_experiments_checks_and_figures_know_only_the_library() -> None:
-    """Files of one folder may import each other, and no other folder's."""
+    """Files may import others of their folder, but none of another folder."""
     for folder in OUTSIDE:
         for path in sorted((ROOT / folder).rglob("*.py")):
             assert offences(folder, path.read_text()) == [], path

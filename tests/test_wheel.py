@@ -37,7 +37,7 @@ def install(source: Path, folder: Path, copy: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The folder that cgro and an example package are installed in, and the wheel of cgro."""
+    """The folder where cgro and an example package are installed, and the wheel of cgro."""
     folder = tmp_path_factory.mktemp("installed")
     wheel = install(ROOT, folder / "site", folder / "sources")
     install(ROOT / "tests" / "example", folder / "site", folder / "example")
@@ -58,8 +58,7 @@ print(json.dumps(outcomes))
 
 @pytest.fixture
 def run(installed: tuple[Path, Path], tmp_path: Path):
-    """Commands, one after the other in one process, in a folder that holds a user's own `figures`, `simulations` and
-    the like."""
+    """Commands, run one by one in one process, in a folder with a user's own `figures`, `simulations` and so on."""
     for name in ("figures", "simulations", "proofs_check", "tests", "results"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise RuntimeError('the user has a folder of that name')\n")
@@ -103,7 +102,7 @@ def test_every_folder_is_packaged() -> None:
 
 
 def test_all_commands_work_beside_the_users_own_folders(run, tmp_path: Path) -> None:
-    """Those of a package that is installed beside it, too."""
+    """Including those of a package installed beside it."""
     (tmp_path / "points.csv").write_text("0.5,0,-1\n0,1,1\n")
     outcomes = run(
         "list",

@@ -1,4 +1,4 @@
-"""What several tests share: the command line in processes, and settings, networks and images of toy size."""
+"""Shared by several tests: the command line in processes, and toy settings, networks and images."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ TOY_VERDICT = replace(
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command left: exit code and both streams."""
+    """The result of a command: exit code and both streams."""
 
     code: int
     out: str
@@ -61,7 +61,7 @@ class Outcome:
 
     @property
     def error(self) -> str:
-        """The one line of a user's mistake."""
+        """The one-line error message."""
         lines = self.err.splitlines()
         assert self.code == 2, self.err
         assert len(lines) == 1, self.err
@@ -110,7 +110,7 @@ def files_below(folder: Path) -> list[Path]:
 
 @contextmanager
 def made_once(folder: Path) -> Iterator[bool]:
-    """Whether the folder is still to be made, while no other process may make it."""
+    """Whether the folder must still be made; no other process may make it inside the block."""
     done = folder.with_suffix(".done")
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -120,9 +120,9 @@ def made_once(folder: Path) -> Iterator[bool]:
 
 @contextmanager
 def full_disk() -> Iterator[None]:
-    """No file may grow beyond 1000 bytes: the system refuses the rest of the write.
+    """No file may grow beyond 1000 bytes: the system rejects the rest of the write.
 
-    Held for one call alone: the limit also meets the file that this process's output may be going to.
+    Hold it for a single call: the limit also applies to the file that this process's output may go to.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))

@@ -1,5 +1,5 @@
 """Shapes in signatures are checked while tests run: importing this first makes beartype look at every call of these
-modules. Left out are doors that refuse wrong types themselves, which tests try, and compiled code."""
+modules. Functions that refuse wrong types themselves, which tests exercise, and compiled code are left out."""
 
 from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook

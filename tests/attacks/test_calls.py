@@ -100,13 +100,13 @@ def test_an_attack_has_gradients_of_the_images_and_none_of_the_weights(model: nn
         (lambda x: torch.full_like(x, torch.nan), "not finite"),
     ],
 )
-def test_what_is_no_point_for_each_image_is_refused(returned, words: str, model: nn.Module, data: Images) -> None:
+def test_answers_that_are_not_points_are_refused(returned, words: str, model: nn.Module, data: Images) -> None:
     with pytest.raises(UserError, match=words):
         survivors(lambda model, x, y, budget: returned(x), model, data, Budget("inf", 0.1))
 
 
 @pytest.mark.parametrize("kind", [PGD, APGD])
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"restarts": 0}, {"loss": "mse"}])
-def test_what_is_no_setting_of_an_attack_is_refused(kind, wrong: dict) -> None:
+def test_invalid_settings_of_an_attack_are_refused(kind, wrong: dict) -> None:
     with pytest.raises(UserError, match=next(iter(wrong))):
         kind(**wrong)

@@ -60,7 +60,7 @@ def test_only_the_images_whose_answers_are_not_finite_are_errors() -> None:
     assert not found[3]
 
 
-def test_gradients_that_are_no_numbers_do_not_count_as_errors() -> None:
+def test_nan_gradients_do_not_count_as_errors() -> None:
     """sqrt(0) has an infinite slope, 0 times which is NaN; a radius of 1e-6 breaks no image."""
 
     def rooted(logits: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ def test_gradients_that_are_no_numbers_do_not_count_as_errors() -> None:
         (lambda z: z[:, :4], "labels must be 0 to 3 for 4 logits, got 0 to 9"),
     ],
 )
-def test_outputs_that_are_no_logits_are_refused(function, words: str) -> None:
+def test_outputs_that_are_not_logits_are_refused(function, words: str) -> None:
     data = replace(own_labels(20), labels=torch.arange(20) % 10)
     for call in (
         lambda m: correct(m, data),
@@ -145,7 +145,7 @@ def _ascend(x: Tensor, y: Tensor) -> Tensor:
         (np.zeros((2, 1, 8, 8)), "got ndarray"),
     ],
 )
-def test_images_that_are_none_are_refused(call, x, words: str) -> None:
+def test_invalid_images_are_refused(call, x, words: str) -> None:
     with pytest.raises(UserError) as caught:
         call(x, torch.zeros(2, dtype=torch.int64))
     assert words in str(caught.value)
@@ -164,7 +164,7 @@ def test_images_that_are_none_are_refused(call, x, words: str) -> None:
         (torch.tensor([-1, 1]), "labels must be 0 to 9 for 10 logits, got -1 to 1"),
     ],
 )
-def test_labels_that_are_none_are_refused(call, y, words: str) -> None:
+def test_invalid_labels_are_refused(call, y, words: str) -> None:
     with pytest.raises(UserError) as caught:
         call(torch.rand(2, 1, 8, 8), y)
     assert words in str(caught.value)

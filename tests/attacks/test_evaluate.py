@@ -112,7 +112,7 @@ def test_images_need_not_be_square_and_may_have_any_channels() -> None:
     assert found.sizes["image"] == 12
 
 
-def test_an_attack_of_ones_own_counts_on_its_own(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
+def test_a_custom_attack_is_evaluated_on_its_own(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
     """It comes first, so that its row is its own strength, and what it breaks is broken in every later one."""
 
     def nothing(model: nn.Module, x: Tensor, y: Tensor, budget: Budget) -> Tensor:
@@ -138,7 +138,7 @@ class Saturated(nn.Module):
         return nn.functional.one_hot(self.inner(x).argmax(1), 10).to(x)
 
 
-def test_masked_gradients_are_told(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
+def test_masked_gradients_are_reported(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
     with pytest.warns(AccuracyWarning) as told:
         found = cgro.evaluate(Saturated(model), *data, BUDGET, strong=False)
     assert [str(each.message) for each in told] == found.attrs["warnings"]

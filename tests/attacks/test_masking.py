@@ -88,7 +88,7 @@ def test_vanishing_gradients_are_counted(trained) -> None:
     assert 0 < squashed.rounded <= squashed.vanishing == int(squashed.right.sum())
 
 
-def test_a_network_without_gradients_is_told_and_a_constant_one_is_not(trained) -> None:
+def test_a_network_without_gradients_is_reported_and_a_constant_one_is_not(trained) -> None:
     """Thresholds: autograd has no path from the logits to the image."""
     model, data = trained
     with pytest.warns(AccuracyWarning, match="vanishes at"):

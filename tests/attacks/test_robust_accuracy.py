@@ -111,7 +111,7 @@ def test_losses_against_their_formulas() -> None:
     torch.testing.assert_close(Goal(model, x, y, "kl")(z).double(), kl, rtol=1e-3, atol=1e-6)
 
 
-def test_what_attacks_refuse() -> None:
+def test_attacks_refuse_invalid_settings() -> None:
     with pytest.raises(UserError, match=r"loss must be .*got 'hinge'"):
         Attack(Budget("inf", 0.1), 3, 1.0, loss="hinge")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="steps must be a non-negative integer, got -1"):

@@ -1,4 +1,4 @@
-"""Files of killed processes: removed at the next start, never from under a process that is writing."""
+"""Files of killed processes: removed at the next start, but never while a process is still writing them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_what_a_living_process_writes_stays(tmp_path: Path) -> None:
 
 
 def test_writing_while_another_cleans_loses_nothing(tmp_path: Path) -> None:
-    """A temporary file exists for a moment before its lock does: whoever cleans just then must not break the write."""
+    """A temporary file exists for a moment before its lock does: a cleanup at that moment must not break the write."""
     stop = threading.Event()
 
     def clean() -> None:

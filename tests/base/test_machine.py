@@ -1,4 +1,4 @@
-"""What a process may use of the machine: batches that fit, and whether work goes to a GPU."""
+"""The resources a process may use: batches that fit, and whether work goes to a GPU."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_batches_are_halved_until_they_fit_and_failed_work_is_freed() -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes differ"), MemoryError(), torch.OutOfMemoryError("no")])
-def test_what_no_batch_can_do_is_raised(error: Exception) -> None:
+def test_errors_that_no_smaller_batch_avoids_are_raised(error: Exception) -> None:
     def work(size: int) -> None:
         raise error
 

@@ -89,7 +89,7 @@ def test_fractions_are_read(text, value):
         "\u0661/2",
     ],
 )
-def test_what_is_no_fraction_is_refused(text):
+def test_invalid_fractions_are_refused(text):
     with pytest.raises(UserError, match=r"must be a decimal such as 0\.03 or a fraction such as 8/255, got"):
         read_fraction(text)
 
@@ -104,5 +104,5 @@ def test_work_larger_than_the_machine_is_refused_with_the_memory_it_needs():
 @pytest.mark.parametrize(
     ("size", "words"), [(0, "0 B"), (1536, "1.5 KiB"), (24 * 1024**3, "24 GiB"), (1e30, "8.9e+14 PiB")]
 )
-def test_sizes_are_read_by_people(size, words):
+def test_sizes_are_printed_in_readable_units(size, words):
     assert in_words(size) == words

@@ -373,7 +373,7 @@ def test_tiers_are_tried_in_order_and_named() -> None:
     )
 
 
-def test_torch_networks_are_taken_and_told_of_progress() -> None:
+def test_torch_networks_are_accepted_and_progress_is_reported() -> None:
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
     x = np.random.default_rng(0).standard_normal((6, 3))
@@ -418,7 +418,7 @@ def test_equal_seeds_give_equal_certificates_and_points_do_not_interact() -> Non
     assert [c.status[0] for c in each] == a.status.tolist()
 
 
-def test_no_point_is_no_problem() -> None:
+def test_an_empty_set_of_points_is_accepted() -> None:
     network = random_network(np.random.default_rng(0), (4,), 3)
     for form in (network, network.module()):
         found = certify(form, np.empty((0, 3)), np.empty(0, int), "2", 0.1)

@@ -117,7 +117,7 @@ def refused(call: Callable[[], Any], words: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "argument", "value", "words"), CASES, ids=lambda x: x if isinstance(x, str) else None)
-def test_what_cannot_be_read_is_refused(name: str, argument: str, value: Any, words: str) -> None:
+def test_unreadable_arguments_are_refused(name: str, argument: str, value: Any, words: str) -> None:
     call, arguments = GIVEN[name]
     refused(lambda: call(**(arguments | {argument: value})), words)
 

@@ -159,7 +159,7 @@ def test_the_table_shows_every_word(one: Callable[..., None], cgro: Cgro, tmp_pa
     assert "Verdicts:1holds.Evidence:1exact." in shown
 
 
-def test_verdicts_are_stored_and_computed_anew(
+def test_verdicts_are_stored_and_recomputed(
     one: Callable[..., None], cgro: Cgro, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(one, cgro, tmp_path)
@@ -202,7 +202,7 @@ def test_parameters_come_from_preset_and_command_line(one: Callable[..., None], 
         (("--seeds", -1), ("--seeds", "non-negative integer, got '-1'")),
     ],
 )
-def test_a_mistake_is_one_line(
+def test_a_mistake_is_reported_in_one_line(
     arguments: tuple[object, ...], words: tuple[str, ...], one: Callable[..., None], cgro: Cgro, tmp_path: Path
 ) -> None:
     error = run(one, cgro, tmp_path, *arguments).error

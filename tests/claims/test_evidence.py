@@ -98,7 +98,7 @@ def test_proof_by_signs(expression: sp.Expr, at_least: dict[sp.Symbol, sp.Expr],
     assert nonnegative(expression, at_least) is proved
 
 
-def test_what_is_wrong_is_decided_by_its_smallest_counterexample() -> None:
+def test_a_false_claim_is_refuted_by_its_smallest_counterexample() -> None:
     assert decide(X * Y - 1, {X: 1, Y: 1}).holds is True
     wrong = decide(X * Y - 2, {X: 1, Y: 1})
     assert wrong.holds is False
@@ -228,7 +228,7 @@ def test_parts_of_a_claim_hold_together_or_one_refutes_it() -> None:
         lambda: median_interval(np.zeros(9), 0.0),
     ],
 )
-def test_bad_input_is_one_line(call) -> None:  # type: ignore[no-untyped-def]
+def test_bad_input_is_reported_in_one_line(call) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(UserError) as caught:
         call()
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Augmentation: every image is a shifted, perhaps mirrored, perhaps covered copy; draws belong to their images."""
+"""Augmentation: every image is a shifted, possibly mirrored, possibly masked copy; draws belong to their images."""
 
 from __future__ import annotations
 

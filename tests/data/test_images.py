@@ -1,4 +1,4 @@
-"""Images: official layouts are read as they are, and every kind of damage is named in one line."""
+"""Images: official layouts are read as published, and every kind of damage is reported in one line."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def one_line(error: pytest.ExceptionInfo[UserError], *parts: object) -> None:
 
 @pytest.fixture
 def no_checksums(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files made by a test are not the published ones."""
+    """Files made by a test do not have the published checksums."""
     monkeypatch.setattr(official, "CHECKSUMS", {})
 
 
@@ -228,7 +228,7 @@ def test_cifar10_is_read_from_both_layouts(tmp_path, write) -> None:
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_image_files_are_told_apart_by_what_they_hold(tmp_path) -> None:
+def test_image_files_are_told_apart_by_their_content(tmp_path) -> None:
     write_cifar_bin(tmp_path / "bin")
     write_cifar_py(tmp_path / "py")
     write_cifar_bin(tmp_path / "head", "test_batch_head3.bin", 3)
@@ -342,7 +342,7 @@ def test_cifar100_is_read(tmp_path, monkeypatch) -> None:
 
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A folder, and the address under which a server on this machine offers it."""
+    """A folder, and the address of a local server that serves it."""
     offered = tmp_path / "offered"
     offered.mkdir()
     handler = functools.partial(QuietHandler, directory=str(offered))
@@ -358,7 +358,8 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 
 def offer_cifar100(offered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """An archive of made CIFAR-100 files, with a member that would leave the folder; its checksum is made known."""
+    """An archive of synthetic CIFAR-100 files, with a member that would escape the folder; its checksum is
+    registered."""
     place = write_cifar100(tmp_path / "made")
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w:gz") as tar:

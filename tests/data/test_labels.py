@@ -69,7 +69,7 @@ def test_a_class_subset_keeps_indices_and_renumbers() -> None:
         (lambda: class_subset(TRUE, [-1, 2]), "got -1, which has no samples"),
     ],
 )
-def test_bad_input_is_one_line(call: Callable[[], object], words: str) -> None:
+def test_bad_input_is_reported_in_one_line(call: Callable[[], object], words: str) -> None:
     with pytest.raises(UserError) as caught:
         call()
     assert words in str(caught.value)

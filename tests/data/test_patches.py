@@ -15,7 +15,7 @@ N_DRAWS = 4000
 
 
 def _summaries(draw: GramDraw) -> np.ndarray:
-    """Entries and cross moments that tell apart any wrong joint law of (G, v, u, K)."""
+    """Entries and cross moments that detect any wrong joint law of (G, v, u, K)."""
     G, v, u, K = draw.gram, draw.noise_projection, draw.signal_projection, draw.filter_gram
     return np.array(
         [

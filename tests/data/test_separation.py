@@ -1,4 +1,4 @@
-"""The search for the closest points of different labels: exact, against all pairs by brute force."""
+"""The search for the closest points of different labels is exact: compared with all pairs by brute force."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def brute_force(points: np.ndarray, labels: np.ndarray, norm: Norm) -> tuple[flo
 
 
 def exact_distance(a: np.ndarray, b: np.ndarray, norm: Norm) -> Fraction:
-    """Distance of two points whose coordinates are taken as exact; squared in l_2."""
+    """Distance of two points with their coordinates taken as exact; squared in l_2."""
     gaps = [abs(Fraction(x) - Fraction(y)) for x, y in zip(a.tolist(), b.tolist(), strict=True)]
     return {"1": sum(gaps), "2": sum(g * g for g in gaps), "inf": max(gaps)}[norm]
 
 
 @st.composite
 def labels_of(draw: st.DrawFn, count: int) -> np.ndarray:
-    """Labels of `count` points, in two or three classes that are not empty."""
+    """Labels of `count` points, in two or three non-empty classes."""
     classes = draw(st.integers(2, min(3, count)))
     rest = draw(st.lists(st.integers(0, classes - 1), min_size=count - classes, max_size=count - classes))
     return np.array(draw(st.permutations([*range(classes), *rest])))
@@ -163,7 +163,7 @@ def test_one_close_pair_is_found_wherever_it_is(norm: Norm, threads: str, monkey
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("place", range(60, 68))
 def test_neighbours_in_different_chunks_are_compared(norm: Norm, place: int) -> None:
-    """Points on a line, one step apart but for one shorter step."""
+    """Points on a line, one step apart except for one shorter step."""
     points = np.arange(200.0)
     points[place + 1 :] -= 0.25
     found = opposite_separation(LabelledPoints(np.column_stack([points, 0 * points]), np.arange(200) % 2), norm)
@@ -173,7 +173,7 @@ def test_neighbours_in_different_chunks_are_compared(norm: Norm, place: int) -> 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("seed", range(5))
 def test_no_tie_is_lost_to_rounding_of_the_bound(norm: Norm, seed: int) -> None:
-    """Sums of 600 large coordinates are inexact, and the bound is tight: all coordinates vary as one."""
+    """Sums of 600 large coordinates are inexact, and the bound is tight: all coordinates vary together."""
     step = np.random.default_rng(seed).permutation(40)
     points = np.repeat(1e12 + step[:, None] / 64, 600, axis=1)
     _, pair = brute_force(points, step % 2, norm)
@@ -181,11 +181,11 @@ def test_no_tie_is_lost_to_rounding_of_the_bound(norm: Norm, seed: int) -> None:
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_a_distance_that_ties_halfway_is_no_tie(norm: Norm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tie_of_partial_distances_is_not_a_tie(norm: Norm, monkeypatch: pytest.MonkeyPatch) -> None:
     """Images 0 and 1 differ by 5 in the first block, as the closest pair 2 and 3 does, and again in the second.
 
-    Every second image is in the sample, and these vary in the first coordinate only: so there is one group, whose sum
-    does not see that images 0 and 1 differ by +7 and -7 elsewhere.
+    Every second image is in the sample, and these vary only in the first coordinate. So there is one group, whose sum
+    does not show that images 0 and 1 differ by +7 and -7 elsewhere.
     """
     monkeypatch.setenv("CGRO_THREADS", "1")
     images = np.full((1002, 600), 50, np.uint8)
@@ -316,7 +316,7 @@ def test_numbers_of_every_width_and_byte_order_are_read_exactly(kind: str) -> No
     np.testing.assert_array_equal(data.labels, [0, 1, 1])
 
 
-def test_what_has_no_separation_is_refused() -> None:
+def test_points_without_separation_are_refused() -> None:
     one = LabelledPoints(np.eye(3), [1, 1, 1])
     for refuse in (opposite_separation, nearest_opposite_distances):
         with pytest.raises(UserError, match="labels must be of two classes or more, got 1 for all 3 points"):

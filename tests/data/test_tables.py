@@ -1,4 +1,4 @@
-"""Files of points: what is read is exact and said; what is ambiguous or damaged is refused by row and column."""
+"""Files of points: values are read exactly and reported; ambiguous or damaged files are refused by row and column."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def pandas_table(index: bool = True, **columns: object) -> str:
         ("0.0,1.0,2\n5,6,7\n", [[0, 1], [5, 6]], [2, 7], "no header"),
     ],
 )
-def test_what_is_read_is_exact_and_said(content, points, labels, words, tmp_path: Path) -> None:
+def test_values_read_are_exact_and_reported(content, points, labels, words, tmp_path: Path) -> None:
     table = read(tmp_path, content)
     np.testing.assert_array_equal(table.data.points, points)
     np.testing.assert_array_equal(table.data.labels, labels)
@@ -194,7 +194,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_ambiguous_or_damaged_is_refused_in_one_line(case: str, tmp_path: Path) -> None:
+def test_ambiguous_or_damaged_files_are_refused_in_one_line(case: str, tmp_path: Path) -> None:
     content, words = REFUSED[case]
     with pytest.raises(UserError) as caught:
         read(tmp_path, content)
@@ -263,7 +263,7 @@ def test_other_files_are_named_with_what_is_accepted(
     assert "\n" not in str(caught.value)
 
 
-def test_a_table_of_excel_is_named(tmp_path: Path) -> None:
+def test_an_excel_table_is_named(tmp_path: Path) -> None:
     import zipfile
 
     for member, word in (("xl/workbook.xml", "Excel"), ("a.csv", "zip archive")):
@@ -342,7 +342,9 @@ def test_a_cell_is_the_number_that_python_reads_or_refused(tmp_path_factory: pyt
         assert math.isfinite(float(cell))
 
 
-def test_what_memory_cannot_hold_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_too_large_for_memory_are_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"total": 1000})())
     with pytest.raises(UserError, match=r"a.csv, a file of .* would need .* of memory"):
         read(tmp_path, "1,0\n2,1\n" * 100)
@@ -354,13 +356,13 @@ def test_what_memory_cannot_hold_is_refused_before_it_is_read(tmp_path: Path, mo
 
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no /dev/zero")
-def test_a_device_is_no_file() -> None:
+def test_a_device_is_refused() -> None:
     with pytest.raises(UserError, match="/dev/zero: it is a device or a socket, not a file"):
         read_table("/dev/zero")
 
 
 def piped(path: Path, content: bytes) -> threading.Thread:
-    """A thread that writes into a new pipe until its reader leaves."""
+    """A thread that writes to a new pipe until its reader closes it."""
 
     def write() -> None:
         with suppress(BrokenPipeError), path.open("wb") as pipe:
@@ -391,7 +393,7 @@ def test_a_path_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 def test_a_large_table_is_read_in_little_time(tmp_path: Path) -> None:
-    """100,000 rows; a loop over all cells in Python would take much longer than this."""
+    """100,000 rows; a Python loop over all cells would take much longer."""
     import time
 
     rng = np.random.default_rng(0)

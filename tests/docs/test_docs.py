@@ -88,7 +88,7 @@ def test_the_documents_are_found() -> None:
     assert {"sh", "python", ""} >= {word for path in DOCS for word in re.findall(r"^```(\w*)", path.read_text(), re.M)}
 
 
-def test_every_command_of_the_docs_is_tried_and_no_other() -> None:
+def test_every_command_of_the_docs_is_tested_and_no_other() -> None:
     assert {*commands()} == {*COMMANDS, *BY_CI, *BY_THE_WHEEL}
     targets = (ROOT / "Makefile").read_text()
     assert all(re.search(rf"^{command.removeprefix('make ')}:", targets, re.MULTILINE) for command in BY_CI)
@@ -145,7 +145,7 @@ def test_the_python_of_the_docs_runs(path: Path, block: str, tmp_path: Path) -> 
     assert files_below(tmp_path) == []
 
 
-def test_what_is_your_own_takes_at_most_ten_lines() -> None:
+def test_custom_parts_take_at_most_ten_lines() -> None:
     """A model with images, an evaluation, an attack, an objective, an observer and an activation."""
     shown = [block for path, block in blocks("python") if path.name == "python.md"]
     assert len(shown) == 6

@@ -1,4 +1,4 @@
-"""Components of the margin: closed forms, and in the patch model exactly what the theory follows."""
+"""Components of the margin: closed forms, and in the patch model exactly the quantities of the theory."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Patch(nn.Module):
 def test_components_in_the_patch_model() -> None:
     """Held-out margins have mean alpha^3 U, attacked ones (alpha - delta)^3 U; training margins exceed them by V_i.
 
-    Weights v that answer to the noise xi_i of a training sample give V_i = y_i <v, xi_i>^3; for fresh noise <v, xi>^3
+    Weights v aligned with the noise xi_i of a training sample give V_i = y_i <v, xi_i>^3; for fresh noise <v, xi>^3
     has mean 0. Six standard errors of 20,000 fresh samples.
     """
     g = torch.Generator().manual_seed(0)

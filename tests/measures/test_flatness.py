@@ -59,7 +59,7 @@ def test_weights_get_no_gradient() -> None:
         ([0.1], 255.0, "images must lie in [0, 1]"),
     ],
 )
-def test_bad_input_is_one_line(radii: list[float], pixel: float, words: str) -> None:
+def test_bad_input_is_reported_in_one_line(radii: list[float], pixel: float, words: str) -> None:
     x = torch.full((1, 1, 2, 2), pixel, dtype=torch.float64)
     with pytest.raises(UserError) as caught:
         flatness(linear(torch.ones(4, dtype=torch.float64)), x, torch.tensor([0]), radii)

@@ -1,4 +1,4 @@
-"""Power laws: what they refuse. Their fit is tested where it is used."""
+"""Power laws: the input they refuse. The fit is tested where it is used."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ X = np.array([1.0, 2.0, 4.0, 8.0])
         (X, X, np.nan, "confidence must be finite"),
     ],
 )
-def test_bad_input_is_one_line(x: np.ndarray, y: np.ndarray, confidence: float, words: str) -> None:
+def test_bad_input_is_reported_in_one_line(x: np.ndarray, y: np.ndarray, confidence: float, words: str) -> None:
     with pytest.raises(UserError) as caught:
         power_law(x, y, confidence)
     assert words in str(caught.value)

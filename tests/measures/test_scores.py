@@ -1,4 +1,4 @@
-"""Memorization and influence scores: the definition, their noise, and what chance alone makes of them."""
+"""Memorization and influence scores: their definition, their noise, and their values under chance alone."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_zeros_and_ones_of_any_type_are_true_and_false(kind) -> None:  # type: i
     assert np.abs(memorization(*given)).max() <= 1
 
 
-def test_samples_without_a_score_are_told() -> None:
+def test_samples_without_a_score_are_reported() -> None:
     mask = np.array([[1, 1, 0], [1, 0, 0]])
     for scores in (memorization, influence):
         with pytest.warns(AccuracyWarning, match="2 of 3 samples, the first is 0"):
@@ -119,7 +119,7 @@ def test_more_candidates_exceed_more_often(candidates: int) -> None:
         (lambda: influence(np.ones((0, 2), bool), np.ones((0, 2), bool)), "1 or more of both, got (0, 2)"),
     ],
 )
-def test_bad_input_is_one_line(call, words: str) -> None:  # type: ignore[no-untyped-def]
+def test_bad_input_is_reported_in_one_line(call, words: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(UserError) as caught:
         call()
     assert words in str(caught.value)

@@ -146,7 +146,7 @@ def test_labels_may_be_any_integers(norm: Norm, construction: str) -> None:
 
 
 @pytest.mark.parametrize(("norm", "construction"), CASES)
-def test_a_changed_weight_is_no_known_construction(norm: Norm, construction: str) -> None:
+def test_a_network_with_a_changed_weight_is_not_a_known_construction(norm: Norm, construction: str) -> None:
     points, labels = cloud(8, 3, 2, 0)
     m = memorize(points, labels, norm, 0.3 * limit(points, labels, norm, construction), construction=construction)
     biases = [b.copy() for b in m.network.biases]
@@ -267,7 +267,7 @@ POINTS, LABELS = cloud(6, 2, 2, 0)
         ),
     ],
 )
-def test_what_is_excluded_is_refused_in_one_line(arguments: Any, options: dict[str, Any], message: str) -> None:
+def test_excluded_cases_are_refused_in_one_line(arguments: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         memorize(*arguments, **options)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Image models: published parameter counts, shapes, seeds, and samples kept apart in evaluation mode."""
+"""Image models: published parameter counts, shapes, seeds, and samples that do not interact in evaluation mode."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_logits_are_finite_and_depend_on_the_image(name: str) -> None:
 
 
 def test_signals_keep_their_size_through_the_blocks() -> None:
-    """At initialization the features before the last norm are neither lost nor blown up."""
+    """At initialization the features before the last norm neither vanish nor explode."""
     model = preact_resnet18(3, 32, 10, 0.25, generator=torch.Generator().manual_seed(0)).train()
     h = model.stages(model.stem(model.normalize(images("preact", 16))))
     assert 0.1 < float(h.detach().std()) < 30
@@ -91,7 +91,7 @@ def test_signals_keep_their_size_through_the_blocks() -> None:
         (lambda: LeNet(1, 2, 10), "size must be at least 4 and width at least 1, got 2"),
     ],
 )
-def test_bad_sizes_are_one_line(call: Callable[[], nn.Module], words: str) -> None:
+def test_bad_sizes_are_reported_in_one_line(call: Callable[[], nn.Module], words: str) -> None:
     with pytest.raises((UserError, ValueError)) as caught:
         call()
     assert words in str(caught.value)

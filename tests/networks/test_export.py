@@ -27,7 +27,7 @@ onnx = pytest.importorskip("onnx", reason='needs pip install "cgro[onnx]"')
 
 
 def mixed_network() -> ReluNetwork:
-    """Dense and sparse layers, an empty one, signed zeros and tiny numbers."""
+    """Dense, sparse and empty layers, signed zeros and tiny numbers."""
     rng = np.random.default_rng(0)
     dense = random_network(rng, (5, 4), 3, 2)
     middle = sparse.random_array((4, 5), density=0.3, rng=rng, format="csr")
@@ -221,7 +221,7 @@ def parse(text: str) -> tuple[list[list[Fraction]], list, int]:
 
 
 def holds(clause, y: np.ndarray) -> bool:
-    """Is the assertion true of these outputs?"""
+    """Whether the assertion holds for these outputs."""
     if clause[0] in ("or", "and"):
         return (any if clause[0] == "or" else all)(holds(c, y) for c in clause[1:])
     a, b = (Fraction(float(y[int(t[2:])])) if t.startswith("Y_") else Fraction(t) for t in clause[1:])
@@ -255,7 +255,7 @@ def test_short_decimals_are_exact() -> None:
 
 
 @pytest.mark.parametrize(("readout", "outputs"), [("sign", 1), ("label", 1), ("argmax", 2), ("argmax", 4)])
-def test_the_property_is_that_the_label_is_not_read(readout, outputs) -> None:
+def test_the_property_asserts_that_another_label_is_read(readout, outputs) -> None:
     rng = np.random.default_rng(0)
     for label in {"sign": (-1, 1), "label": (-2, 0, 3), "argmax": range(outputs)}[readout]:
         text = to_vnnlib(np.zeros(3), label, "inf", 0.1, readout=readout, outputs=outputs)

@@ -1,4 +1,5 @@
-"""ReLU networks as plain weights: evaluation by numpy and torch, composition, counts, and torch networks taken in."""
+"""ReLU networks as plain weights: evaluation by numpy and torch, composition, counts, and conversion of torch
+networks."""
 
 from __future__ import annotations
 
@@ -200,7 +201,7 @@ def test_a_convolutional_network_unrolled_is_the_same(shape: tuple[int, int, int
     np.testing.assert_allclose(network(x.flatten(1).numpy()), model(x).detach().numpy(), rtol=1e-11, atol=1e-9)
 
 
-def test_what_cannot_be_unrolled_is_refused() -> None:
+def test_layers_that_cannot_be_unrolled_are_refused() -> None:
     with pytest.raises(UserError, match=r"module 1 must be .*got MaxPool2d on an input of shape \(2, 4, 4\)"):
         unroll(nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.MaxPool2d(2)), (1, 4, 4))
     with pytest.raises(UserError, match="a Conv2d must take 1 channels, as many as its input has, got 3"):

@@ -101,6 +101,6 @@ def test_the_baseline_is_trained_once_for_both_experiments() -> None:
     assert Config.quick().cells[:2] == cells
 
 
-def test_presets_can_be() -> None:
+def test_presets_are_feasible() -> None:
     assert len(Config.quick().cells) == 4
     assert len(Config.paper().cells) == 27

@@ -165,7 +165,7 @@ def test_cells_use_their_scratch_folder_and_resume(tmp_path: Path) -> None:
     assert sum(done) == pytest.approx(TOY.epochs)
 
 
-def test_a_cell_whose_unfinished_work_is_damaged_begins_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_cell_whose_unfinished_work_is_damaged_starts_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     whole = train_cell(TOY, lambda _done: None)
     path = tmp_path / "last.safetensors"
     other = Checkpoint({}, {"config": running.plain(replace(TOY, seed=9)), "rows": [], "observed": []}).content()
@@ -458,7 +458,7 @@ def test_a_network_that_is_too_large_for_the_memory_is_named(monkeypatch: pytest
         running.make_model(replace(TOY, width=10**7), running.Data.of(TOY))
 
 
-def test_what_has_no_deterministic_algorithm_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_deterministic_algorithm_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise RuntimeError("cumsum_cuda_kernel does not have a deterministic implementation, but you set it. More.")
 

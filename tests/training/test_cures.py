@@ -80,12 +80,12 @@ def test_every_cure_trains(cure: CureName) -> None:
         ({"cure": "cutout", "data": "own"}, "cure must not be cutout with own arrays"),
     ],
 )
-def test_a_cure_that_cannot_be_is_one_line(options: dict[str, Any], words: str) -> None:
+def test_an_impossible_cure_is_reported_in_one_line(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
         TrainingConfig(epochs=20, **options)
     assert "\n" not in str(caught.value)
 
 
-def test_an_objective_of_yours_is_not_replaced() -> None:
+def test_a_custom_objective_is_not_replaced() -> None:
     with pytest.raises(UserError, match="cure must be none with an objective of yours, got self-adaptive"):
         cgro.train(TrainingConfig(epochs=4, cure="self-adaptive"), objective=Adversarial())

@@ -55,7 +55,7 @@ def test_weights_rise(a: float, b: float) -> None:
         (lambda: weight(1, start=5, end=5), "must end after it starts"),
     ],
 )
-def test_bad_input_is_one_line(call, words: str) -> None:  # type: ignore[no-untyped-def]
+def test_bad_input_is_reported_in_one_line(call, words: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(UserError) as caught:
         call()
     assert words in str(caught.value)

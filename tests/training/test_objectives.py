@@ -95,7 +95,7 @@ def test_losses_are_of_single_samples(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_gradients_reach_the_weights_and_are_finite_for_sure_networks(name: str) -> None:
+def test_gradients_reach_the_weights_and_are_finite_for_confident_networks(name: str) -> None:
     f, (x, y) = model(), batch()
     with torch.no_grad():
         f[3].weight *= 1e4

@@ -267,7 +267,7 @@ def test_what_an_observer_returns_is_checked_and_named(rows: dict[str, Any], wor
         assert t.step == 3
 
 
-def test_targets_need_leave() -> None:
+def test_observers_may_not_change_undeclared_targets() -> None:
     class Sly(Changes):
         changes_targets = False
 

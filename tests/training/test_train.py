@@ -69,7 +69,7 @@ def test_a_folder_keeps_checkpoints_and_a_second_call_returns_the_same(tmp_path:
     assert same(first, second)
 
 
-def test_own_arrays_train_as_the_data_set_that_they_are() -> None:
+def test_arrays_train_like_the_data_set_that_they_hold() -> None:
     """Digits handed over as floats are the digits that the configuration names, to the bit."""
     named, own = cgro.train(CONFIG), cgro.train(OWN, **digits())
     assert same(named, own)
@@ -83,7 +83,7 @@ def test_augmentation_of_floats_is_that_of_bytes() -> None:
     assert same(cgro.train(config), cgro.train(replace(config, data="own"), **digits()))
 
 
-def test_an_own_model_is_trained_in_place() -> None:
+def test_a_custom_model_is_trained_in_place() -> None:
     model = linear()
     before = model[1].weight.detach().clone()
     found = cgro.train(CONFIG, model=model)
@@ -93,7 +93,7 @@ def test_an_own_model_is_trained_in_place() -> None:
     assert found.curves.attrs["parameters"] == 650
 
 
-def test_own_arrays_may_be_rectangular_with_an_own_model() -> None:
+def test_custom_arrays_may_be_rectangular_with_a_custom_model() -> None:
     rng = np.random.default_rng(0)
     x = rng.random((90, 3, 5, 9))
     y = (x.mean((1, 2, 3)) > np.median(x.mean((1, 2, 3)))).astype(int)
@@ -114,7 +114,7 @@ class Doubled(Adversarial):
         return 2 * cross_entropy(model(z), batch.y, reduction="none")
 
 
-def test_an_own_objective_is_what_is_minimized() -> None:
+def test_a_custom_objective_is_minimized() -> None:
     config = replace(CONFIG, momentum=0.0)
     twice = cgro.train(config, objective=Doubled())
     faster = cgro.train(replace(config, learning_rate=2 * config.learning_rate))
@@ -122,7 +122,7 @@ def test_an_own_objective_is_what_is_minimized() -> None:
     assert twice.curves.attrs["method"] == "Doubled"
 
 
-def test_an_own_attack_finds_the_points_that_are_trained_on() -> None:
+def test_a_custom_attack_finds_the_points_that_are_trained_on() -> None:
     """It gets the radius of the warmup, and its points are moved into that ball."""
     radii: list[float] = []
 
@@ -150,7 +150,7 @@ def test_attacks_of_the_library_have_the_same_shape() -> None:
     assert found.curves.attrs["method"] == "PGD"
 
 
-def test_probabilities_of_the_attack_are_not_of_the_weights() -> None:
+def test_gradients_of_the_attack_do_not_reach_the_weights() -> None:
     """Gradients of the attack do not reach the weights."""
 
     def leaky(model: nn.Module, x: Tensor, y: Tensor, budget: Budget) -> Tensor:
@@ -180,7 +180,7 @@ def test_parts_that_do_not_go_together_are_refused(config: TrainingConfig, parts
         cgro.train(config, **parts)
 
 
-def test_a_folder_is_refused_with_own_parts(tmp_path: Path) -> None:
+def test_a_folder_is_refused_with_custom_parts(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="folder is for what a configuration names"):
         cgro.train(CONFIG, model=linear(), folder=tmp_path)
 
@@ -198,7 +198,7 @@ def test_a_folder_is_refused_with_own_parts(tmp_path: Path) -> None:
         (lambda x, y: (x, y[:-1]), r"images must be uint8 or float \(N, C, H, W\) with labels"),
     ],
 )
-def test_what_are_no_images_is_refused(changed, words: str) -> None:
+def test_invalid_images_are_refused(changed, words: str) -> None:
     given = digits()
     with pytest.raises(UserError, match=words):
         cgro.train(OWN, train_set=changed(*given["train_set"]), test_set=given["test_set"])

@@ -421,14 +421,14 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
         Team.joined(torch.device("cuda"))
 
 
-def test_other_errors_are_not_taken_for_memory() -> None:
+def test_other_errors_are_not_mistaken_for_lack_of_memory() -> None:
     t = trainer()
     t.targets[3] = 7  # no class of the network
     with pytest.raises((RuntimeError, IndexError)):
         t.advance(t.steps)
 
 
-def test_images_and_labels_that_cannot_be_are_named() -> None:
+def test_impossible_images_and_labels_are_named() -> None:
     with pytest.raises(UserError, match="labels must be 0 to 1 for a network with 2 classes, got 2"):
         Trainer(SmallCNN(1, 8, 2, 4), images(), BASE, spawn_streams(0))
     good = images()

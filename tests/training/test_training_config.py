@@ -45,7 +45,7 @@ def test_a_hostile_number_is_refused_at_once_or_valid(field: str, value: Any) ->
 
 @pytest.mark.parametrize("value", [3.5, None, "other", ["none"], {}, -1], ids=str)
 @pytest.mark.parametrize("field", WORDS)
-def test_a_word_that_is_none_is_refused_by_name(field: str, value: Any) -> None:
+def test_invalid_values_are_refused_by_name(field: str, value: Any) -> None:
     if field in ("classes", "drops") and value == {}:
         value = {3.5: 1}
     with pytest.raises(UserError, match=f"^{field}") as error:
@@ -74,7 +74,7 @@ def test_a_word_that_is_none_is_refused_by_name(field: str, value: Any) -> None:
         ({"device": "tpu"}, "device must be one of auto, cpu, cuda, got 'tpu'"),
     ],
 )
-def test_what_cannot_be_is_refused_with_what_can(change: dict[str, Any], message: str) -> None:
+def test_impossible_settings_are_refused_with_the_possible_ones(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
         replace(TrainingConfig(), **change)
     assert "\n" not in str(error.value)
@@ -100,7 +100,7 @@ def test_parameters_are_counted_without_the_network(name: str) -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_usual_values_stay_allowed() -> None:
+def test_usual_values_remain_allowed() -> None:
     config = TrainingConfig()
     assert replace(config, batch_size=1000, micro_batch=10**9, evaluation_images=10**9).batch_size == 1000
     assert replace(config, weight_decay=0.1, momentum=0, radius_warmup=1, label_noise=1).momentum == 0
