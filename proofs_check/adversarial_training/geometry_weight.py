@@ -76,6 +76,6 @@ CLAIM = Claim(
     hypotheses={"0 <= largest_shift <= 5": lambda largest_shift: 0 <= largest_shift <= 5},
     controls={
         "a slope of at least 0.001": {"least": 1e-3},
-        "with steps counted the other way": {"slope": lambda r, L: -fall(r, L)},
+        "with steps counted backwards": {"slope": lambda r, L: -fall(r, L)},
     },
 )

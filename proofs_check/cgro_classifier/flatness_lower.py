@@ -81,7 +81,7 @@ CLAIM = Claim(
     tag="[N]",
     evidence="numerical",
     check=check,
-    known_wrong="for losses convex in x, with constant 1; else only where delta is small against the curvature",
+    known_wrong="with constant 1 for losses convex in x; otherwise only where delta is small relative to the curvature",
     hypotheses={
         "constant > 0": lambda constant: constant > 0,
         "largest_radius >= 1": lambda largest_radius: largest_radius >= 1,

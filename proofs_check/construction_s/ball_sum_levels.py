@@ -147,7 +147,7 @@ CLAIM = Claim(
     },
     deep={"largest_dim": 300, "farthest": 1e5},
     controls={
-        "one level less": {"law": lambda k, gap: max(1, chosen(k, gap) - 1), "largest_dim": 5},
+        "one level fewer": {"law": lambda k, gap: max(1, chosen(k, gap) - 1), "largest_dim": 5},
         "one level more": {"law": lambda k, gap: chosen(k, gap) + 1, "largest_dim": 5},
         "15.2 instead of 16": {"factor": Fraction(76, 5), "largest_dim": 5},
         "a cube of side 2.1 Delta": {"side": Fraction(21, 10), "largest_dim": 5},

@@ -97,7 +97,7 @@ CLAIM = Claim(
     deep={"points": 12},
     controls={
         "cut at lambda instead of lambda - mu": {"cut": lambda separation, radius: separation, "points": 4},
-        "balls of other labels as near as lambda - 2 mu": {
+        "balls of other labels as close as lambda - 2 mu": {
             "closest": lambda separation, radius: separation - 2 * radius,
             "points": 4,
         },

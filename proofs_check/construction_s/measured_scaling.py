@@ -126,13 +126,13 @@ def draw(result: xr.Dataset) -> Figure:
         ax.set_xlabel("dimension D")
         ax.set_xticks(dims[::2], [str(d) for d in dims[::2]])
         ax.minorticks_off()
-    axes[0].set_ylabel("parameters in all, N = D + 1")
+    axes[0].set_ylabel("parameters in total, N = D + 1")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return fig
 
 
 CLAIM = Claim(
-    statement="built networks have O~(D + N + rho^2 N D) parameters in all on the data set of the lower bound",
+    statement="built networks have O~(D + N + rho^2 N D) parameters in total on the data set of the lower bound",
     source="construction S with projection",
     tag="[D]",
     evidence="asymptotic",

@@ -78,7 +78,7 @@ def check(
     ratios = (0.03, 0.1, 0.3, 0.6, 0.9)
     cases = [(n, d, rho) for n in sizes for d in sizes for rho in ratios if n <= d or rho**2 * d >= 1]
     constants = (float(worse), float(gain), float(none))
-    # Rounding of the library's formulas is no violation: some constants are attained.
+    # Rounding in the library's formulas is not a violation: some constants are attained.
     low = scan(cases, lambda case: (limits(case, *constants)[0] * (1 - 1e-12), gain_over_span(case)))
     high = scan(cases, lambda case: (gain_over_span(case) * (1 - 1e-12), limits(case, *constants)[1]))
     open_ended = [name for name, proof in proofs.items() if proof.holds is None]

@@ -82,7 +82,7 @@ def check(*, largest: int = 4096, claimed: Order = order) -> Finding:
 
 
 CLAIM = Claim(
-    statement="in l_2, for every rho < 1, (10 Lambda + 4)(21 ln N + 5)(D + N + rho^2 N D) parameters in all suffice",
+    statement="in l_2, for every rho < 1, (10 Lambda + 4)(21 ln N + 5)(D + N + rho^2 N D) parameters in total suffice",
     source="construction S with projection, a candidate new result",
     tag="[D]",
     evidence="symbolic",

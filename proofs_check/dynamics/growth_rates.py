@@ -30,7 +30,7 @@ def signal_rate(s: Any) -> Any:
 
 
 def residuals(signal: Rate, noise: Rate) -> list[sp.Expr]:
-    """Recursion at psi = 1/2 less rate times power, for signal and noise."""
+    """Recursion at psi = 1/2 minus rate times power, for signal and noise."""
     eta, q, alpha, rho, lam, N, norm, u = sp.symbols("eta q alpha rho lambda N s u", positive=True)
     setting = SimpleNamespace(
         learning_rate=eta, exponent=q, signal=alpha, ratio=rho, adversarial_weight=lam, samples=N, noise_norm=norm

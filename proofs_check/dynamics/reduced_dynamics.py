@@ -45,7 +45,7 @@ def check(*, dim: int = 3, samples: int = 2, filters: int = 2, pull: Pull = marg
 
 
 def residuals(dim: int, samples: int, filters: int, pull: Pull) -> list[sp.Expr]:
-    """Projected gradient steps less the recursion, with a symbol for each exponential of a margin."""
+    """Projected gradient steps minus the recursion, with a symbol for each exponential of a margin."""
     alpha, delta, lam, eta = sp.symbols("alpha delta lambda eta", positive=True)
     labels = [1 if i % 2 == 0 else -1 for i in range(samples)]
     W = sp.Matrix(filters, dim, lambda r, k: sp.Symbol(f"w{r}{k}", real=True))

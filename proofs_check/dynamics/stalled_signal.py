@@ -28,7 +28,7 @@ def exponent(q: sp.Expr) -> sp.Expr:
 
 
 def equation_holds(power: Law) -> bool:
-    """ds/dt = (ds/du)(du/dt) against the claimed right-hand side."""
+    """ds/dt = (ds/du)(du/dt) compared with the claimed right-hand side."""
     u, alpha, q, eta, lam = sp.symbols("u alpha q eta lambda", positive=True)
     s = alpha**q * u**q
     velocity = eta * q * u ** (q - 1) * (1 - lam) * alpha**q * sp.exp(-s)

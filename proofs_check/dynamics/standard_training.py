@@ -1,7 +1,7 @@
 """Adversarial training causes memorization: with lambda = 0 the noise is not memorized, with lambda = 1/2 it is.
 
-Each seed draws data and weights anew and gives one trial for each lambda: the median over samples of V_i at the end
-of training stays below 0.2 at lambda = 0, and exceeds 1 at lambda = 1/2. The number of seeds that obey gives an exact
+Each seed draws new data and weights and gives one trial for each lambda: the median over samples of V_i at the end of
+training stays below 0.2 at lambda = 0, and exceeds 1 at lambda = 1/2. The number of seeds that obey gives an exact
 (Clopper & Pearson) interval of the probability of obeying, at the stated confidence for both together: the claim
 holds if its lower end reaches `probability`, fails if its upper end does not, and is undecided otherwise.
 """
@@ -79,7 +79,7 @@ CLAIM = Claim(
     },
     deep={"runs": 1000, "probability": 0.98},
     controls={
-        "nor does training with lambda = 0.2": {"weight": 0.2, "runs": 60},
+        "no memorization at lambda = 0.2": {"weight": 0.2, "runs": 60},
         "to within 0.001": {"unlearned": 0.001, "runs": 60},
     },
 )

@@ -5,7 +5,7 @@
 phi^t is a tent of period 2^(1-t), and no turning point lies between the two arguments. It falls there iff bit t is 1,
 and then by slope 2^t times the distance 2^-(n+2). Decided for every integer in rational arithmetic. cgro peels bits
 off the top instead: the highest bit of A < 2^K is relu(A - 2^(K-1) + 1) - relu(A - 2^(K-1)), with one layer for each
-bit; that is decided, too.
+bit; this is decided, too.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ CLAIM = Claim(
     deep={"bits": 12},
     controls={
         "one bit to the left": {"reader": lambda u, n, t: extracted(u, n, t - 1), "bits": 3},
-        "arguments the other way round": {
+        "arguments swapped": {
             "reader": lambda u, n, t: extracted(2**n - 1 - u, n, t),
             "bits": 3,
         },

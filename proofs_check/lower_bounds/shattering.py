@@ -128,7 +128,7 @@ CLAIM = Claim(
     },
     deep={"dim": 5, "ratio": math.sqrt(0.8)},
     controls={
-        "one point more in each place": {
+        "one more point around each centre": {
             "count": lambda n, d, rho: shattered_points(n, d, rho) + n // 2,
             "dim": 3,
             "ratio": 0.8,

@@ -74,7 +74,7 @@ CLAIM = Claim(
     hypotheses={"largest_dim >= 2": lambda largest_dim: largest_dim >= 2},
     deep={"largest_dim": 1000},
     controls={
-        "two less": {"choice": lambda d, rho: max(2, chosen(d, rho) - 2), "largest_dim": 10},
+        "p smaller by 2": {"choice": lambda d, rho: max(2, chosen(d, rho) - 2), "largest_dim": 10},
         "ln D / ln(1 / rho)": {"choice": lambda d, rho: smallest_power(d, float(rho), 1.0), "largest_dim": 10},
     },
 )
