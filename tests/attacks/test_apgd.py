@@ -172,7 +172,7 @@ def test_every_class_is_tried_and_the_closest_ones_get_all_steps(monkeypatch) ->
 
 
 @pytest.mark.parametrize("norm", RADII)
-def test_what_is_left_is_attacked_in_full_batches_and_progress_adds_up(norm, monkeypatch) -> None:
+def test_remaining_images_are_attacked_in_full_batches_and_progress_adds_up(norm, monkeypatch) -> None:
     sizes: list[int] = []
     inner = ensemble.attacked
 

@@ -173,7 +173,7 @@ def test_the_model_is_left_as_it_was(model: nn.Module, data: tuple[Tensor, Tenso
         ({"budget": lambda b: Budget("inf", 8.0)}, "radius must be at most 1 in l_inf, got 8"),
     ],
 )
-def test_what_does_not_go_together_is_refused(model, data, change: dict, words: str) -> None:
+def test_inconsistent_arguments_are_refused(model, data, change: dict, words: str) -> None:
     given = {"model": model, "images": data[0], "labels": data[1], "budget": BUDGET}
     given |= {name: made(given[name]) for name, made in change.items()}
     with pytest.raises(UserError, match=words):

@@ -191,7 +191,7 @@ def test_files_of_an_official_name_must_have_the_published_checksum(tmp_path, mo
 
 
 @pytest.mark.parametrize("kind", ["missing", "truncated", "header", "huge"])
-def test_every_message_tells_the_published_checksum(kind: str, tmp_path: Path) -> None:
+def test_every_message_shows_the_published_checksum(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "t10k-labels-idx1-ubyte.gz"
     if kind == "huge":
         with path.open("wb") as file:

@@ -78,7 +78,7 @@ def test_beyond_the_packing_limit_there_is_a_refusal_with_the_limits(samples: in
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("dim", [2, 10, 100])
 @pytest.mark.parametrize("samples", [10, 100, 1000])
-def test_sizes_that_experiments_use(samples: int, dim: int, norm: Norm) -> None:
+def test_sizes_used_by_experiments(samples: int, dim: int, norm: Norm) -> None:
     separation = 0.9 * largest_separation(samples, dim, norm)
     data = random_separated(samples, dim, norm, separation, seed=3)
     assert smallest_distance(data, norm) >= separation * (1 - 1e-9)

@@ -169,7 +169,7 @@ def test_a_torch_network_may_be_the_clean_one() -> None:
         ({"clean": nn.Sequential(nn.Linear(4, 1), nn.Sigmoid())}, "module model.1 must be .*got Sigmoid"),
     ],
 )
-def test_what_does_not_fit_is_refused(options: dict, message: str) -> None:
+def test_mismatched_arguments_are_refused(options: dict, message: str) -> None:
     points, _ = cloud(4, 4, 2, 0)
     labels = options.pop("labels", [-1, 1, -1, 1])
     with pytest.raises(UserError, match=message):

@@ -148,7 +148,7 @@ def test_onnx_evaluates_to_the_same_outputs(tmp_path, widths, sparse_layers) -> 
     assert (tmp_path / "net.onnx").read_bytes() == (tmp_path / "again.onnx").read_bytes()
 
 
-def test_float32_is_exact_or_asked_for(tmp_path) -> None:
+def test_float32_is_exact_or_requested(tmp_path) -> None:
     network = random_network(np.random.default_rng(2), (5,), 3)
     path = tmp_path / "net.onnx"
     with pytest.raises(PrecisionError, match="layer 1 has a weight or bias that float32 does not hold exactly"):

@@ -111,7 +111,7 @@ def test_a_network_cannot_be_changed() -> None:
             array[0] = 1.0
 
 
-def test_same_means_every_bit() -> None:
+def test_same_compares_every_bit() -> None:
     network = gaussian_network([2, 3, 1], 0)
     sparser = ReluNetwork.of((sparse.csr_array(w), b) for w, b in network.layers)
     assert network.same_as(sparser)
@@ -154,7 +154,7 @@ def test_weights_and_points_that_are_not_real_are_refused(bad: object) -> None:
         ReluNetwork.of([(sparse.csr_array(np.ones((1, 2)) * 1j), [0.0])])
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_mismatched_arguments_are_refused() -> None:
     f, g = gaussian_network([2, 1], 0), gaussian_network([3, 2], 0)
     with pytest.raises(UserError, match="points must have last dimension 2, the inputs of the network"):
         f(np.ones((4, 3)))
@@ -168,7 +168,7 @@ def test_what_does_not_fit_is_refused() -> None:
         deepen(f, 0)
 
 
-def test_torch_networks_are_taken_exactly() -> None:
+def test_torch_networks_are_converted_exactly() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(6, 4), nn.ReLU()), nn.Linear(4, 3, bias=False))
     network = from_torch(model)

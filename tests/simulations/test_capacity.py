@@ -140,7 +140,7 @@ def test_attacked_accuracy_is_that_of_the_network_in_input_units() -> None:
 
 
 @pytest.mark.parametrize("norm", ["2", "inf"])
-def test_what_is_found_and_certified_is_robust_by_brute_force(norm: str) -> None:
+def test_networks_found_and_certified_are_robust_by_brute_force(norm: str) -> None:
     data = [(x, y, 0.25 * opposite_separation(LabelledPoints(x, y), norm).distance) for x, y, _ in sets((6, 2), (8, 2))]
 
     def unbroken(b: int, network: ReluNetwork) -> bool:
@@ -345,7 +345,7 @@ def test_milp_certifies_what_linear_bounds_leave() -> None:
     assert (exact["certified"] == 1).all()
 
 
-def test_the_experiment_refuses_nonsense() -> None:
+def test_the_experiment_refuses_invalid_settings() -> None:
     for options, message in (
         ({"ratio": 1.0}, "ratio must be .*got 1"),
         ({"norm": "1"}, "norm must be one of inf, 2, got '1'"),

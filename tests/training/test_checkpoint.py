@@ -425,7 +425,7 @@ def test_impossible_configurations_are_named(field: str, value: object, message:
     assert "\n" not in str(error.value)
 
 
-def test_what_is_left_to_the_network_or_the_objective() -> None:
+def test_defaults_depend_on_the_network_and_the_objective() -> None:
     assert TrainingConfig().own_width == 24
     assert replace(TOY, model="preact-resnet18", width=None).own_width == 1
     assert replace(TrainingConfig.cifar10(), model="small-cnn").own_width == 24

@@ -247,7 +247,7 @@ def test_forged_tensors_are_refused_in_one_line(written: Checkpoint, tmp_path: P
         assert "does not fit its own configuration" in cgro("evaluate", path).error
 
 
-def test_what_was_not_changed_is_read(written: Checkpoint, tmp_path: Path, cgro) -> None:
+def test_an_unchanged_checkpoint_is_read(written: Checkpoint, tmp_path: Path, cgro) -> None:
     """The tests above refuse for the right reason."""
     path = tmp_path / "last.safetensors"
     forged(path, written.tensors, json.dumps({"format": 2, "record": written.record}))

@@ -475,7 +475,7 @@ def test_running_statistics_see_each_batch_once(name: str) -> None:
     assert int(t.model.norm.num_batches_tracked) == t.steps  # type: ignore[union-attr, arg-type]
 
 
-def test_streams_are_independent_and_known_by_position() -> None:
+def test_streams_are_independent_and_identified_by_position() -> None:
     draws = [
         float(torch.rand((), generator=torch_generator(stream)))
         for seed in (0, 1)
@@ -569,7 +569,7 @@ def test_a_compiled_network_trains_alike(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("change", [{}, {"micro_batch": 3}, {"replays": 3}, {"weight_perturbation": 0.01}])
-def test_what_fills_a_piece_changes_no_gradient(monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]) -> None:
+def test_padding_of_a_piece_changes_no_gradient(monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]) -> None:
     """Every forward pass of training has one shape; weights and losses are those without filling."""
     monkeypatch.setattr(torch, "compile", lambda network: network)
     plain, filled = trainer(replace(BASE, **change)), trainer(replace(BASE, compile=True, **change))
