@@ -1,4 +1,4 @@
-"""Validation of arguments, single numbers and arrays: each function returns the value or raises a one-line UserError.
+"""Validation of single arguments: each function returns the value or raises a one-line UserError.
 
 Every message has one shape: NAME must be CONDITION, got VALUE.
 """
@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import difflib
 import math
+import sys
 from collections.abc import Collection
 from typing import Any, TypeVar
-
-import numpy as np
-from jaxtyping import Float64
 
 from cgro.base.errors import UserError
 
@@ -21,7 +19,7 @@ T = TypeVar("T", bound=float)
 def integer(name: str, value: Any, *, low: int | None = None, high: int | None = None) -> int:
     """An integer, not a bool, from `low` to `high`, both included. Raises: UserError."""
     words = f"must be {_range('an integer', low, high)}"
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+    if _is_flag(value) or not _is(value, int, "integer"):
         raise UserError(f"{name} {words}, got {value!r}")
     if (low is not None and value < low) or (high is not None and value > high):
         raise UserError(f"{name} {words}, got {value:,}")
@@ -30,7 +28,7 @@ def integer(name: str, value: Any, *, low: int | None = None, high: int | None =
 
 def real(name: str, value: Any) -> float:
     """A real number, not a bool; may be infinite or NaN. Raises: UserError."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+    if _is_flag(value) or not (_is(value, int, "integer") or _is(value, float, "floating")):
         raise UserError(f"{name} must be a real number, got {value!r}")
     try:
         return float(value)
@@ -48,7 +46,7 @@ def finite(name: str, value: Any) -> float:
 
 def flag(name: str, value: Any) -> bool:
     """True or False. Raises: UserError."""
-    if not isinstance(value, bool | np.bool_):
+    if not _is_flag(value):
         raise UserError(f"{name} must be true or false, got {value!r}")
     return bool(value)
 
@@ -88,50 +86,6 @@ def one_of(name: str, value: Any, allowed: Collection[Any]) -> Any:
     return value
 
 
-def as_array(name: str, values: Any) -> np.ndarray:
-    """The values as a NumPy array of any type.
-
-    Raises: UserError for masked entries, whose mask would be lost, and for what NumPy cannot convert.
-    """
-    if np.ma.is_masked(values):
-        raise UserError(f"{name} must have no masked entries: fill them or leave them out")
-    try:
-        return np.asarray(values)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"{name} must be an array of numbers with rows of equal length, got {type(values).__name__} ({error})"
-        ) from error
-
-
-def real_array(name: str, values: Any) -> Float64[np.ndarray, "*shape"]:
-    """The values as float64, without rounding; may share memory with them.
-
-    Text such as '1_0', bools, objects and complex numbers are refused, since a conversion could change their meaning.
-
-    Raises: UserError, also for an integer or a longer float that float64 cannot represent.
-    """
-    given = as_array(name, values)
-    if given.dtype.kind not in "iuf":
-        raise UserError(f"{name} must be real numbers, got type {given.dtype}: convert them")
-    with np.errstate(over="ignore"):
-        converted = np.asarray(given, dtype=np.float64)
-    if given.dtype.itemsize >= 8 and given.dtype.kind + str(given.dtype.itemsize) != "f8":
-        _require_exact(name, given, converted)
-    return converted
-
-
-def _require_exact(name: str, given: np.ndarray, converted: np.ndarray) -> None:
-    """Refuse numbers that the conversion to float64 changed; integers are compared exactly."""
-    if given.dtype.kind == "f":
-        changed = (converted != given) & ~np.isnan(given)
-    else:
-        large = np.abs(converted) >= 2.0**53
-        changed = np.zeros(given.shape, bool)
-        changed[large] = [int(a) != int(b) for a, b in zip(given[large], converted[large], strict=True)]
-    if changed.any():
-        raise UserError(f"{name} must be exact in float64, got {given[changed][0]}: round or rescale them")
-
-
 def _range(kind: str, low: float | None, high: float | None) -> str:
     match low, high:
         case None, None:
@@ -144,3 +98,13 @@ def _range(kind: str, low: float | None, high: float | None) -> str:
             return f"{kind} of at most {high:,}"
         case _:
             return f"{kind} from {low:,} to {high:,}"
+
+
+def _is_flag(value: Any) -> bool:
+    return _is(value, bool, "bool_")
+
+
+def _is(value: Any, kind: type, of_numpy: str) -> bool:
+    """Whether a value has this type or that of NumPy, which is not imported for it: help pages start without."""
+    numpy = sys.modules.get("numpy")
+    return isinstance(value, kind) or (numpy is not None and isinstance(value, getattr(numpy, of_numpy)))

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from cgro.base.arrays import as_array, real_array
 from cgro.base.errors import UserError
-from cgro.base.validate import as_array, real, real_array
+from cgro.base.validate import real
 
 
 def checked_points(points: Any, inputs: int) -> Float64[np.ndarray, "N D"]:

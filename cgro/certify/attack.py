@@ -15,8 +15,9 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float
 
+from cgro.base.arrays import real_array
 from cgro.base.errors import UserError
-from cgro.base.validate import integer, real_array
+from cgro.base.validate import integer
 from cgro.certify.ball import extreme, inside, uniform
 from cgro.certify.exact import exact_margin, rounded_up
 from cgro.certify.interval import margin_interval

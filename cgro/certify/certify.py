@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from jaxtyping import Float, Int
 
+from cgro.base.arrays import real_array
 from cgro.base.errors import UserError
 from cgro.base.norms import Norm
-from cgro.base.validate import integer, real_array
+from cgro.base.validate import integer
 from cgro.base.work import Tick
 from cgro.certify.attack import search, verified
 from cgro.certify.interval import margin_interval

@@ -14,9 +14,10 @@ import math
 import numpy as np
 from jaxtyping import Int, Int64
 
+from cgro.base.arrays import as_array
 from cgro.base.errors import UserError
 from cgro.base.norms import EXPONENT, Norm, require_norm
-from cgro.base.validate import above, as_array, at_least, between, integer
+from cgro.base.validate import above, at_least, between, integer
 from cgro.data.patches import require_sizes
 from cgro.data.separation import LabelledPoints, checked_labels
 

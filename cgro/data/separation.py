@@ -27,10 +27,10 @@ import numba as nb
 import numpy as np
 from jaxtyping import Float, Float64, Int64, UInt8
 
+from cgro.base.arrays import as_array, real_array
 from cgro.base.errors import UserError
 from cgro.base.machine import available_cores
 from cgro.base.norms import Norm, distances, require_norm
-from cgro.base.validate import as_array, real_array
 from cgro.base.work import Tick
 
 LARGEST_COORDINATE = 1e150

@@ -18,9 +18,9 @@ from typing import IO
 import numpy as np
 from jaxtyping import Int64
 
+from cgro.base.arrays import as_array
 from cgro.base.errors import UserError
 from cgro.base.machine import require_memory
-from cgro.base.validate import as_array
 from cgro.data import text_table
 from cgro.data.classes import read_labels
 from cgro.data.separation import LabelledPoints

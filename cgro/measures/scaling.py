@@ -9,8 +9,9 @@ import numpy as np
 import scipy  # its parts are imported when first used
 from jaxtyping import Float
 
+from cgro.base.arrays import real_array
 from cgro.base.errors import UserError
-from cgro.base.validate import between, real_array
+from cgro.base.validate import between
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ import numpy as np
 import scipy  # its parts are imported when first used
 from jaxtyping import Bool, Float
 
+from cgro.base.arrays import as_array
 from cgro.base.errors import AccuracyWarning, UserError
-from cgro.base.validate import as_array, between, finite, integer
+from cgro.base.validate import between, finite, integer
 
 
 def memorization(mask: Bool[np.ndarray, "t n"], correct: Bool[np.ndarray, "t n"]) -> Float[np.ndarray, " n"]:

@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy import sparse
 
+from cgro.base.arrays import real_array
 from cgro.base.errors import UserError
-from cgro.base.validate import real_array
 from cgro.networks.relu import PrecisionError, ReluNetwork, Size
 
 Row = tuple[tuple[tuple[int, Fraction], ...], Fraction]

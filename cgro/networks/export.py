@@ -22,10 +22,11 @@ from jaxtyping import Float, Int
 from safetensors.numpy import save as pack
 from scipy import sparse
 
+from cgro.base.arrays import as_array, real_array
 from cgro.base.errors import UserError
 from cgro.base.files import require_writable, write_folder, write_whole
 from cgro.base.norms import Norm, require_norm
-from cgro.base.validate import above, as_array, one_of, real, real_array
+from cgro.base.validate import above, one_of, real
 from cgro.networks.readout import Readout, margin_rows
 from cgro.networks.relu import Matrix, PrecisionError, ReluNetwork, dense
 

@@ -7,8 +7,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 from jaxtyping import Float, Int, Int64
 
+from cgro.base.arrays import as_array, real_array
 from cgro.base.errors import UserError
-from cgro.base.validate import as_array, one_of, real_array
+from cgro.base.validate import one_of
 
 Readout = Literal["sign", "label", "argmax"]
 """sign: one output, label +1 if it is > 0 and -1 if it is < 0. label: one output, the nearest integer.

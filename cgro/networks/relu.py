@@ -18,9 +18,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy import sparse
 
+from cgro.base.arrays import real_array
 from cgro.base.errors import UserError
 from cgro.base.machine import available_cores
-from cgro.base.validate import real_array
 
 if TYPE_CHECKING:
     from torch import nn

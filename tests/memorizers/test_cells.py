@@ -128,7 +128,7 @@ def test_a_network_that_float64_holds_is_converted() -> None:
     real = network.as_float(x)
     np.testing.assert_allclose(real(x)[:, 0], expected, rtol=1e-13, atol=1e-15)
     assert real.size == network.size
-    with pytest.raises(UserError, match="must be the 2 inputs of the network"):
+    with pytest.raises(UserError, match="points must have last dimension 2"):
         network(np.ones((3, 4)))
 
 

@@ -159,7 +159,7 @@ def test_balls_may_not_meet() -> None:
     for norm, names in NORMS.items():
         half = limit(POINTS, LABELS, norm, names[0])
         for factor in (1.0, 1.2, 1.9):
-            with pytest.raises(UserError, match="so it must be below"):
+            with pytest.raises(UserError, match=r"radius must be below .*: points"):
                 memorize(POINTS, LABELS, norm, half * factor)
 
 

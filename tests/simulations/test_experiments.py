@@ -111,7 +111,7 @@ def test_attack_refuses_draws_without_patches() -> None:
 
 def test_axes_of_a_diagram_must_differ() -> None:
     axis = Axis("radius_ratio", 0.5, 1.0, 3)
-    with pytest.raises(UserError, match="both radius_ratio; choose two different fields"):
+    with pytest.raises(UserError, match="axes x and y must differ, got radius_ratio for both"):
         phase_diagram.Config(x=axis, y=axis)
 
 

@@ -53,7 +53,7 @@ def test_network_normalizes_inside_and_keeps_samples_apart(size) -> None:
 
 
 def test_network_refuses_what_it_cannot_be() -> None:
-    with pytest.raises(UserError, match="size is 4"):
+    with pytest.raises(UserError, match=r"size must be at least 5 .*got 4"):
         SmallCNN(1, 4, 10, 4)
 
 

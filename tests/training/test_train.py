@@ -171,7 +171,7 @@ def test_gradients_of_the_attack_do_not_reach_the_weights() -> None:
         (replace(OWN, radius=2.0), digits(), "radius must be .*got 2"),
         (replace(CONFIG, objective="trades"), {"objective": Doubled()}, "objective must be adversarial .*got trades"),
         (CONFIG, {"objective": Standard(), "attack": cgro.PGD()}, "objective Standard trains on clean images"),
-        (CONFIG, {"attack": lambda m, x, y, b: x[:1]}, "attack returned"),
+        (CONFIG, {"attack": lambda m, x, y, b: x[:1]}, "attack must return one point for each"),
         (CONFIG, {"model": linear(classes=3)}, "labels must be 0 to 2 for a network with 3 classes, got 9"),
     ],
 )
@@ -188,7 +188,7 @@ def test_a_folder_is_refused_with_custom_parts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        (lambda x, y: ((x * 255).byte(), y), "images torch.uint8"),
+        (lambda x, y: ((x * 255).byte(), y), "floats in .*got torch.uint8"),
         (lambda x, y: (x * 255, y), "float pixels must lie in"),
         (lambda x, y: (x, y.float()), "must have integer labels, got torch.float32"),
         (
