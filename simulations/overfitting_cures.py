@@ -115,5 +115,9 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
 
 
 EXPERIMENT = Experiment(
-    "Cures of robust overfitting, best and last checkpoint under a strong attack", Config, run, one_core_cells=True
+    "Cures of robust overfitting: best and last checkpoint under a strong attack",
+    Config,
+    run,
+    cells="robust-overfitting",
+    one_core_cells=True,
 )

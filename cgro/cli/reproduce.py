@@ -46,7 +46,7 @@ def run(options: Options, _rest: Rest) -> int:
         for name, experiment in find_all("experiment").items():
             config = experiment.preset(options.preset)
             own = worker_count(options, experiment, config)
-            with stored_context(options, name, own, pool if own > 1 else None) as context:
+            with stored_context(options, experiment.cells or name, own, pool if own > 1 else None) as context:
                 _, results[name] = obtain(experiment, name, config, context, options)
         wanted = {name: claim.preset(preset) for name, claim in find_all("check").items()}
         checked = checking.run_checks(wanted, options.results / "check", executor=pool, quiet=options.quiet)

@@ -48,7 +48,7 @@ def run(options: Options, rest: Rest) -> int:
 
     name, config = options.name, rest.fields
     experiment: Experiment[Any] = find("experiment", name)
-    with stored_context(options, name, worker_count(options, experiment, config)) as context:
+    with stored_context(options, experiment.cells or name, worker_count(options, experiment, config)) as context:
         path, result = obtain(experiment, name, config, context, options, rest.words)
     print(path)
     diverged, runs = count_diverged(result)

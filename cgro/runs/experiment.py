@@ -23,6 +23,8 @@ class Experiment(Generic[T]):
     """A frozen dataclass, the entire input of `run`; its class methods `quick` and `paper` are the presets."""
     run: Callable[[T, Context | None], xr.Dataset]
     """Without a context, all cells are computed in this process and nothing is stored."""
+    cells: str = ""
+    """The experiment in whose folder cells are kept, for two that share some; by default its own."""
     one_core_cells: bool = False
     """Whether a cell uses only one core, so that several can run in parallel."""
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
+from tools import Outcome
 from toy_configs import TINY
 
 from cgro.base.errors import UserError
@@ -95,10 +100,18 @@ def test_impossible_configurations_are_named(make, words: str) -> None:  # type:
     assert "\n" not in str(error.value)
 
 
-def test_the_baseline_is_trained_once_for_both_experiments() -> None:
+def test_the_baseline_is_trained_once_for_both_experiments(cgro: Callable[..., Outcome], tmp_path: Path) -> None:
     alone = robust_overfitting.Config.quick()
     cells = [JudgedRun(training, alone.judged_images) for training in alone.runs]
     assert Config.quick().cells[:2] == cells
+    small = ("--samples", 20, "--held-out", 10, "--epochs", 2, "--width", 2, "--evaluation-images", 10)
+    options = (*small, "--judged-images", 10, "--seeds", 1, "--jobs", 1, "--results", tmp_path, "--quiet")
+    assert cgro("simulate", "robust-overfitting", *options).code == 0
+    cures = cgro("simulate", "overfitting-cures", *options, "--cures", "none", "--cure-start", 0, "--cure-end", 1)
+    assert cures.code == 0
+    with closing(sqlite3.connect(tmp_path / "robust-overfitting" / "cells" / "cells.sqlite")) as stored:
+        assert stored.execute("select count(*) from cell").fetchone() == (1,)
+    assert not (tmp_path / "overfitting-cures" / "cells").exists()
 
 
 def test_presets_are_feasible() -> None:
