@@ -76,7 +76,7 @@ def draw(result: xr.Dataset) -> Drawing:
     right.set(ylim=(len(names) - 0.5, -0.5), xlabel="accuracy under the ensemble (%)")
     right.tick_params(axis="y", length=0)
     for ax, axis in ((left, left.yaxis), (right, right.xaxis)):
-        axis.set_major_formatter(PercentFormatter(1.0, symbol=""))
+        axis.set_major_formatter(PercentFormatter(1.0, symbol="", decimals=0))
         ax.grid(axis="x" if ax is right else "y", lw=0.4, color="#DDDDDD")
         ax.set_axisbelow(True)
     panel_label(left, "a", "learning curves")

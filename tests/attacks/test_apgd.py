@@ -218,16 +218,17 @@ def test_an_independent_library_finds_no_more_errors() -> None:
     """The library has the first two attacks of AutoAttack, its strongest."""
     library = pytest.importorskip("pyautoattack")
     data, model, left = own_labels(50), network().eval(), {"ours": 0, "theirs": 0}
-    x, y = data.scaled(data.pixels), data.labels
+    x, y, steps = data.scaled(data.pixels), data.labels, 40
     for norm, named, radius in (("1", "L1", 0.4), ("2", "L2", 0.25), ("inf", "Linf", 0.03)):
         budget = Budget(norm, radius)
         peer = library.AutoAttack(
             model, attacks=["apgd-ce", "apgd-t"], version="custom", norm=named, eps=radius, seed=0
         )
+        peer.apgd.n_iter = peer.apgd_targeted.n_iter = steps
         # Its own setting for l_1.
         peer.apgd.use_largereps = peer.apgd_targeted.use_largereps = norm == "1"
         z, *_ = peer.run_standard_evaluation(x, y, batch_size=50)
         left["theirs"] += int((model(z).argmax(1) == y).sum())
-        left["ours"] += int(AttackEnsemble(budget).correct(model, data, STREAM)["apgd-targeted"].sum())
+        left["ours"] += int(AttackEnsemble(budget, steps).correct(model, data, STREAM)["apgd-targeted"].sum())
     assert 33 < left["ours"] < 117
     assert left["ours"] <= left["theirs"]
