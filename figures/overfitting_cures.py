@@ -36,8 +36,7 @@ def caption(result: xr.Dataset) -> str:
     noise = float(a.get("label_noise", 0))
     noisy = f" with {100 * noise:.0f} % of the training labels redrawn" if noise else ""
     parts = [
-        f"{name.replace('-', ' ') if name != 'none' else 'no cure'} {_points(lost(result).sel(cure=name).values)}"
-        for name in map(str, result["cure"].values)
+        f"{_label(name)} {_points(lost(result).sel(cure=name).values)}" for name in map(str, result["cure"].values)
     ]
     objective = {"adversarial": "PGD-AT", "trades": "TRADES"}.get(a["objective"], a["objective"])
     return (
@@ -59,10 +58,13 @@ def draw(result: xr.Dataset) -> Drawing:
     """Learning curves of the cures, and their checkpoints."""
     names = [str(name) for name in result["cure"].values]
     fig, (left, right) = figure(7.2, 0.22 * len(names) + 2.6, ncols=2, width_ratios=(1.5, 1))
-    colors = {name: COLORS["neutral"] if name == "none" else SERIES[k % 6] for k, name in enumerate(names)}
+    others = [name for name in names if name != "none"]
+    colors = {name: SERIES[k % 6] for k, name in enumerate(others)} | {"none": COLORS["neutral"]}
+    dashes = {name: "--" if k >= 6 else "-" for k, name in enumerate(others)}
     epoch = result["epoch"].values
     for name in names:
-        band(left, epoch, result["robust_test_accuracy"].sel(cure=name).values, colors[name], label=_label(name))
+        curves = result["robust_test_accuracy"].sel(cure=name).values
+        band(left, epoch, curves, colors[name], label=_label(name), linestyle=dashes.get(name, "-"))
     left.set(xlim=(0, epoch[-1]), xlabel="training time (epochs)", ylabel="robust test accuracy (%)")
     at = result["accuracy"].sel(attack="ensemble")
     for row, name in enumerate(names):
@@ -86,7 +88,8 @@ def draw(result: xr.Dataset) -> Drawing:
 
 
 def _label(name: str) -> str:
-    return {"none": "no cure", "awp": "AWP", "ema": "EMA", "swa": "SWA"}.get(name, name.replace("-", " "))
+    written = {"none": "no cure", "self-adaptive": "self-adaptive", "awp": "AWP", "ema": "EMA", "swa": "SWA"}
+    return written.get(name, name.replace("-", " "))
 
 
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:

@@ -47,7 +47,9 @@ def require_cure(config: TrainingConfig) -> None:
         ("cure_end", config.cure_end, CURES_OF_OBJECTIVES[:1]),
     ):
         if value is not None and cure not in having:
-            raise UserError(f"{name} must be left out with cure {cure}, got {value:g}: it belongs to {', '.join(having)}")
+            raise UserError(
+                f"{name} must be left out with cure {cure}, got {value:g}: it belongs to {', '.join(having)}"
+            )
     if cure == "cutout" and config.data == "own":
         raise UserError("cure must not be cutout with own arrays: the size of its square is that of a known data set")
     if timed and config.objective not in ("adversarial", "trades"):
