@@ -14,6 +14,9 @@ from cgro.plots.figure import Figure, Table
 from cgro.plots.style import COLORS, SERIES, band, figure, panel_label
 from cgro.plots.words import ball, lines
 
+FEWEST = 3
+"""Seeds that an interval needs: one of two seeds is mostly as wide as what it is to measure."""
+
 
 def lost(result: xr.Dataset, attack: str = "ensemble") -> xr.DataArray:
     """Best minus last robust test accuracy (cure, seed), as a fraction."""
@@ -42,16 +45,17 @@ def caption(result: xr.Dataset) -> str:
     return (
         f"{objective} of {a['model']} (width {a['width']:g}) on {a['train_images']:,} images of {a['data']}{noisy}, "
         f"{ball(a)}, {a['epochs']} epochs, with one cure at a time. (a) Robust test accuracy under the attack of the "
-        f"learning curves. {lines(seeds)} (b) Test accuracy under the strong ensemble on {a['judged_images']:,} images "
-        "of the checkpoint that is best on held-out images (triangle) and of the last one (dot); one pair for each "
-        f"seed. Points lost from best to last, mean over {seeds} seed{'s' if seeds > 1 else ''}"
-        f"{' with 95 % t intervals' if seeds > 1 else ''}: {'; '.join(parts)}."
+        f"learning curves, on {a['test_images']:,} images. {lines(seeds)} (b) Test accuracy on {a['judged_images']:,} "
+        "images under the strong ensemble: the best checkpoint on held-out images (triangle) and the last one (dot), a "
+        f"pair for each seed. Points lost from best to last, "
+        f"{'mean with 95 % t interval' if seeds >= FEWEST else 'by seed'}: {'; '.join(parts)}."
     )
 
 
 def _points(values: np.ndarray) -> str:
+    """Points lost: the mean with its interval, or every value where there are too few for one."""
     mean, half, n = interval(100 * values)
-    return f"{mean:.1f} ± {half:.1f}" if n > 1 else f"{mean:.1f}"
+    return f"{mean:.1f} ± {half:.1f}" if n >= FEWEST else ", ".join(f"{100 * value:.1f}" for value in values)
 
 
 def draw(result: xr.Dataset) -> Drawing:
@@ -112,9 +116,9 @@ def table(result: xr.Dataset) -> Table:
         rows.append((_label(name), *cells, _points(lost(result).sel(cure=name).values), _verdict(result, name)))
     return Table(
         f"Test accuracy in per cent, best / last checkpoint, means over {result.sizes['seed']} seeds. Lost: best minus "
-        "last under the ensemble, in points, with a 95 % t interval over seeds. A cure halves the loss where half of "
-        "the baseline's loss minus its own, paired by seed, is above 0 with its whole interval.",
-        header=("cure", *map(str, result["attack"].values), "lost", "halves the loss"),
+        "last under the ensemble, in points, with a 95 % t interval over seeds. A cure halves what "
+        "is lost if it loses less than half of what the baseline loses, paired by seed, with its whole 95 % interval.",
+        header=("cure", *map(str, result["attack"].values), "points lost", "halves them"),
         rows=rows,
     )
 
@@ -124,8 +128,8 @@ def _verdict(result: xr.Dataset, name: str) -> str:
         return "-"
     margin = 0.5 * lost(result).sel(cure="none").values - lost(result).sel(cure=name).values
     mean, half, n = interval(margin)
-    if n < 2:
-        return "one seed"
+    if n < FEWEST:
+        return f"needs {FEWEST} seeds"
     return "yes" if mean - half > 0 else "no" if mean + half < 0 else "undecided"
 
 

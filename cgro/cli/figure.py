@@ -85,21 +85,27 @@ def _chosen(figure: Figure, options: Options) -> Path | None:
         return options.result
     if options.preset is None:
         stored = sorted((options.results / experiment).glob("*.nc"), key=lambda path: path.stat().st_mtime)
-        return stored[-1] if stored else next(_published(experiment), None)
+        return stored[-1] if stored else next(_published(experiment, options), None)
     config = find("experiment", experiment).preset(options.preset)
     path = store.result_path(options.results, experiment, config)
     if path.exists():
         return path
-    published = (p for p in _published(experiment) if store.load(p).attrs.get("config") == store.as_json(config))
+    published = (
+        p for p in _published(experiment, options) if store.load(p).attrs.get("config") == store.as_json(config)
+    )
     return next(published, None)
 
 
-def _published(experiment: str) -> Iterator[Path]:
-    """Published results of an experiment: presets first, the larger before the smaller, then the others."""
+def _published(experiment: str, options: Options) -> Iterator[Path]:
+    """Published results of an experiment, beside the user's results or in the repository that cgro was imported from:
+    presets first, the larger before the smaller, then the others."""
     from cgro.runs import store
 
     rank = {f"{experiment}-paper": 0, f"{experiment}-quick": 1}
-    for path in sorted(PUBLISHED.glob(f"{experiment}-*.nc"), key=lambda path: (rank.get(path.stem, 2), path)):
+    found = {
+        path for folder in (options.results / "published", PUBLISHED) for path in folder.glob(f"{experiment}-*.nc")
+    }
+    for path in sorted(found, key=lambda path: (rank.get(path.stem, 2), path)):
         if store.load(path).attrs.get("experiment") == experiment:
             yield path
 
@@ -107,7 +113,7 @@ def _published(experiment: str) -> Iterator[Path]:
 def _missing(experiment: str, options: Options) -> UserError:
     preset = "" if options.preset is None else f" --preset {options.preset}"
     return UserError(
-        f"results in {options.results / experiment}: none{preset and f' for{preset}'}; make one with "
+        f"{options.results / experiment} must hold a result{preset and f' of{preset}'}, got none; make one with "
         f"`cgro simulate {experiment}{preset} --results {options.results}`, or give a file with --result FILE"
     )
 

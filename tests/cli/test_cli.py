@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -349,7 +350,7 @@ def test_a_figure_of_a_result(made: Path, cgro: Cgro, tmp_path: Path) -> None:
 
 def test_a_figure_without_its_result_names_the_command(cgro: Cgro, tmp_path: Path) -> None:
     error = cgro("figure", "attack", "--results", tmp_path).error
-    assert f"results in {tmp_path}/attack: none; " in error
+    assert f"{tmp_path}/attack must hold a result, got none; " in error
     assert f"make one with `cgro simulate attack --results {tmp_path}`, or give a file with --result FILE" in error
     error = cgro("figure", "attack", "--preset", "paper", "--results", tmp_path).error
     assert f"`cgro simulate attack --preset paper --results {tmp_path}`" in error
@@ -404,10 +405,23 @@ def test_a_figure_is_of_the_published_result_where_none_is_stored(
     assert f"phase-diagram: drawn from {figure.PUBLISHED / drawn}" in loud.messages
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_published_results_are_also_found_beside_the_users_own(
+    cgro: Cgro, tmp_path: Path, loud: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a clone, where cgro is installed elsewhere."""
+    published = tmp_path / "published" / "phase-diagram-quick.nc"
+    published.parent.mkdir()
+    shutil.copy(figure.PUBLISHED / published.name, published)
+    monkeypatch.setattr(figure, "PUBLISHED", tmp_path / "nowhere")
+    assert cgro("figure", "phase-diagram", "--results", tmp_path).code == 0
+    assert f"phase-diagram: drawn from {published}" in loud.messages
+
+
 def test_a_preset_that_was_not_run_is_not_replaced_by_another(made: Path, cgro: Cgro, tmp_path: Path) -> None:
     """Whoever asks for a preset gets its result, stored or published, or none."""
     error = cgro("figure", "robust-overfitting", "--preset", "paper", "--results", tmp_path / "results").error
-    assert "robust-overfitting: none for --preset paper; make one with" in error
+    assert "robust-overfitting must hold a result of --preset paper, got none; make one with" in error
 
 
 def test_a_figure_of_the_wrong_file(made: Path, cgro: Cgro, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, int]] = {
     ),
     "cgro simulate phase-diagram --preset paper": (f"{PATCHES} --x.count 2 --y.count 2 --samples 6 --jobs 1", 0),
     "cgro simulate robust-overfitting --preset paper": (f"{CNN} --seeds 1 --jobs 1", 0),
+    "cgro simulate phase-diagram": (f"{PATCHES} --x.count 2 --y.count 2 --samples 6 --jobs 1", 0),
     "cgro figure phase-diagram": ("", 0),
     "cgro simulate certified-cgro --data mnist --samples 10000 --radius 0.3 --data-dir ~/data": (
         "--data digits --samples 40 --radius 0.1 --test-images 20 --attacked-images 10 --verified-images 3 --width 2 "

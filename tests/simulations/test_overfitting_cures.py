@@ -80,6 +80,8 @@ def test_half_of_the_loss_is_judged_by_pairs_of_seeds() -> None:
     # 11 points with standard deviation 1: t(0.975, 2) / sqrt(3) = 2.484.
     assert rows[0][-2] == "11.0 ± 2.5"
     assert rows[0][3] == "50.0 / 39.0"
+    two = figure.table(result({"none": [0.10, 0.12], "awp": [0.01, 0.012]})).rows
+    assert [row[-2:] for row in two] == [("10.0, 12.0", "-"), ("1.0, 1.2", "needs 3 seeds")]
 
 
 @pytest.mark.parametrize(
