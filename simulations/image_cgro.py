@@ -29,7 +29,7 @@ class Config(Repeated):
     @classmethod
     def quick(cls) -> Config:
         """Digits, two seeds; about a minute on one CPU core."""
-        return cls(TrainingConfig(held_out=0, evaluate_every=2))
+        return cls(TrainingConfig(held_out=0, evaluate_every=4))
 
     @classmethod
     def paper(cls) -> Config:

@@ -134,7 +134,7 @@ class TrainingConfig(Optimization, Task):
         robust overfitting within seconds, already before the learning rate drops."""
         return cls(
             samples=300, label_noise=0.4, width=32, radius=0.1, radius_warmup=0.2, epochs=30, schedule="piecewise",
-            evaluate_every=3, evaluation_images=200,
+            evaluate_every=6, evaluation_images=200,
         )  # fmt: skip
 
     @classmethod
