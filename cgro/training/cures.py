@@ -17,7 +17,7 @@ Early stopping needs no name: the best checkpoint on held-out images is always k
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cgro.base.errors import UserError
 from cgro.training.choices import CURES_OF_OBJECTIVES, STRENGTHS
@@ -71,6 +71,20 @@ def require_cure(config: TrainingConfig) -> None:
         )
     if cure in ("ema", "swa") and config.averaging != "none":
         raise UserError(f"averaging must be none with cure {cure}, got {config.averaging}: the cure sets it")
+    if fields := _fields(config):  # which are checked like any others
+        replace(config, cure="none", cure_strength=None, **fields)
+
+
+def _fields(config: TrainingConfig) -> dict[str, Any]:
+    """Fields of the configuration, and of its recipe, that the remedy amounts to; none for the others."""
+    match config.cure:
+        case "awp":
+            return {"weight_perturbation": strength(config)}
+        case "weight-decay":
+            return {"weight_decay": strength(config)}
+        case "ema" | "swa":
+            return {"averaging": config.cure}
+    return {}
 
 
 def with_cure(recipe: Recipe, config: TrainingConfig) -> Recipe:
@@ -90,13 +104,7 @@ def with_cure(recipe: Recipe, config: TrainingConfig) -> Recipe:
             return replace(recipe, objective=SelfAdaptive(base, config.cure_momentum, start))
         case "label-smoothing":
             return replace(recipe, label_smoothing=much)
-        case "awp":
-            return replace(recipe, weight_perturbation=much)
-        case "ema" | "swa":
-            return replace(recipe, averaging=config.cure)
-        case "weight-decay":
-            return replace(recipe, weight_decay=much)
         case "cutout":
             square = max(1, round(config.side / 4))
             return replace(recipe, augmentation=replace(recipe.augmentation, cutout=square))
-    return recipe
+    return replace(recipe, **_fields(config))

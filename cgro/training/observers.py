@@ -133,7 +133,7 @@ class Kept:
     """
 
     def __init__(self, observers: Iterable[Observer], labels: Tensor, classes: int) -> None:
-        self.observers, self.classes = tuple(observers), classes
+        self.observers = tuple(observers)
         names = [observer.name for observer in self.observers]
         twice = {name for name in names if names.count(name) > 1}
         if twice:

@@ -13,32 +13,23 @@ Source: Huang, Zhang & Zhang, "Self-adaptive training: beyond empirical risk min
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from cgro.base.validate import at_least, between, one_of
-from cgro.training.objectives import Adversarial, Trades
-from cgro.training.observers import Batch, Observer, Seen, Weighted
+from cgro.training.averaged_predictions import AveragedPredictions
+from cgro.training.observers import Batch, Seen, Weighted
 
 
 @dataclass(frozen=True)
-class SelfAdaptive(Observer):
+class SelfAdaptive(AveragedPredictions):
     """PGD-AT or TRADES with targets that adapt from epoch `start` >= 0, with momentum e in [0, 1).
 
     Raises: UserError for numbers outside of these ranges.
     """
 
-    base: Adversarial | Trades = field(default_factory=Adversarial)
-    momentum: float = 0.9
     start: float = 70.0
-    attacks = True
-
-    def __post_init__(self) -> None:
-        one_of("base", type(self.base).__name__, ("Adversarial", "Trades"))
-        between("momentum", self.momentum, 0, 1, open_high=True)
-        at_least("start", self.start, 0)
 
     def initial(self, labels: Tensor, classes: int) -> dict[str, Tensor]:
         return {"target": nn.functional.one_hot(labels, classes).float()}
@@ -47,13 +38,13 @@ class SelfAdaptive(Observer):
         return self.base.ascent(model, batch)
 
     def losses(self, model: nn.Module, batch: Batch, z: Tensor) -> Weighted:
-        moved = self._moved(batch, model(batch.x if isinstance(self.base, Trades) else z))
+        moved = self._moved(batch, model(batch.x if self.on_clean else z))
         losses = self.base.losses(model, replace(batch, y=moved), z)
         assert isinstance(losses, Tensor)
         return Weighted(losses, moved.max(dim=1).values)
 
     def observe(self, seen: Seen) -> Mapping[str, Tensor]:
-        logits = seen.clean if isinstance(self.base, Trades) else seen.attacked
+        logits = seen.clean if self.on_clean else seen.attacked
         assert logits is not None
         return {"target": self._moved(seen.batch, logits)}
 
@@ -61,6 +52,4 @@ class SelfAdaptive(Observer):
     def _moved(self, batch: Batch, logits: Tensor) -> Tensor:
         """Targets after this visit."""
         before = batch.state["target"]
-        if batch.epoch < self.start:
-            return before
-        return self.momentum * before + (1 - self.momentum) * logits.softmax(dim=1)
+        return before if batch.epoch < self.start else self.averaged(before, logits)

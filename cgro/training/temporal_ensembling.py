@@ -14,19 +14,19 @@ arXiv 2106.01606, section 4, and the code of its authors [S].
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from cgro.base.validate import at_least, between, one_of
-from cgro.training.ensembling import require_ramp, target, updated, weight
-from cgro.training.objectives import Adversarial, Trades
-from cgro.training.observers import Batch, Observer
+from cgro.base.validate import at_least
+from cgro.training.averaged_predictions import AveragedPredictions
+from cgro.training.ensembling import require_ramp, target, weight
+from cgro.training.observers import Batch
 
 
 @dataclass(frozen=True)
-class TemporalEnsembling(Observer):
+class TemporalEnsembling(AveragedPredictions):
     """PGD-AT or TRADES with the term of temporal ensembling; the defaults are those of the paper for 200 epochs.
 
     momentum: e in [0, 1). start, end: E_s < E_e, the numbers of completed epochs between which the weight rises.
@@ -35,16 +35,12 @@ class TemporalEnsembling(Observer):
     Raises: UserError for numbers outside of these ranges.
     """
 
-    base: Adversarial | Trades = field(default_factory=Adversarial)
-    momentum: float = 0.9
     start: float = 90.0
     end: float = 150.0
     largest: float = 300.0
-    attacks = True
 
     def __post_init__(self) -> None:
-        one_of("base", type(self.base).__name__, ("Adversarial", "Trades"))
-        between("momentum", self.momentum, 0, 1, open_high=True)
+        super().__post_init__()
         at_least("largest", self.largest, 0)
         require_ramp(self.start, self.end)
 
@@ -54,7 +50,7 @@ class TemporalEnsembling(Observer):
     def prepare(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         if batch.epoch < self.start:
             return {}
-        return {"running": updated(batch.state["running"], model(batch.x).softmax(dim=1), self.momentum)}
+        return {"running": self.averaged(batch.state["running"], model(batch.x))}
 
     def ascent(self, model: nn.Module, batch: Batch) -> Callable[[Tensor], Tensor]:
         plain, scale = self.base.ascent(model, batch), getattr(self.base, "beta", 1.0)
@@ -67,7 +63,7 @@ class TemporalEnsembling(Observer):
         plain = self.base.losses(model, batch, z)
         if batch.epoch < self.start:
             return plain
-        return plain + self._pull(model(batch.x if isinstance(self.base, Trades) else z), batch)
+        return plain + self._pull(model(batch.x if self.on_clean else z), batch)
 
     def _pull(self, logits: Tensor, batch: Batch) -> Tensor:
         w = weight(batch.epoch, largest=self.largest, start=self.start, end=self.end)

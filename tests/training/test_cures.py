@@ -77,6 +77,11 @@ def test_every_cure_trains(cure: CureName) -> None:
         ),
         ({"cure": "temporal-ensembling", "cure_momentum": 1.0}, r"cure_momentum must be in \[0, 1\), got 1.0"),
         ({"cure": "temporal-ensembling", "cure_strength": -1.0}, "cure_strength must be in"),
+        (
+            {"cure": "weight-decay", "cure_strength": 100.0},
+            "weight_decay must be below 20 with learning_rate 0.05, got 100",
+        ),
+        ({"cure": "awp", "cure_strength": 3.0}, r"weight_perturbation must be in \[0, 1\]"),
         ({"cure": "cutout", "data": "own"}, "cure must not be cutout with own arrays"),
     ],
 )
