@@ -13,6 +13,7 @@ from matplotlib.ticker import PercentFormatter
 from cgro.plots.figure import Figure, Table
 from cgro.plots.style import COLORS, SERIES, band, figure, panel_label
 from cgro.plots.words import ball, lines
+from cgro.training.choices import CURE_WORDS
 
 FEWEST = 3
 """Seeds that an interval needs: one of two seeds is mostly as wide as what it is to measure."""
@@ -24,13 +25,13 @@ def lost(result: xr.Dataset, attack: str = "ensemble") -> xr.DataArray:
     return at.sel(checkpoint="best") - at.sel(checkpoint="last")
 
 
-def interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float, float]:
-    """Mean over seeds and half the width of its t interval, NaN for one seed; then their number."""
+def interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
+    """Mean over seeds and half the width of its t interval, NaN for one seed."""
     n = len(values)
     half = np.nan
     if n > 1:
         half = float(scipy.stats.t.ppf((1 + confidence) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
-    return float(np.mean(values)), half, float(n)
+    return float(np.mean(values)), half
 
 
 def caption(result: xr.Dataset) -> str:
@@ -54,8 +55,8 @@ def caption(result: xr.Dataset) -> str:
 
 def _points(values: np.ndarray) -> str:
     """Points lost: the mean with its interval, or every value where there are too few for one."""
-    mean, half, n = interval(100 * values)
-    return f"{mean:.1f} ± {half:.1f}" if n >= FEWEST else ", ".join(f"{100 * value:.1f}" for value in values)
+    mean, half = interval(100 * values)
+    return f"{mean:.1f} ± {half:.1f}" if len(values) >= FEWEST else ", ".join(f"{100 * value:.1f}" for value in values)
 
 
 def draw(result: xr.Dataset) -> Drawing:
@@ -92,8 +93,7 @@ def draw(result: xr.Dataset) -> Drawing:
 
 
 def _label(name: str) -> str:
-    written = {"none": "no cure", "self-adaptive": "self-adaptive", "awp": "AWP", "ema": "EMA", "swa": "SWA"}
-    return written.get(name, name.replace("-", " "))
+    return CURE_WORDS.get(name, "no cure")
 
 
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
@@ -127,8 +127,8 @@ def _verdict(result: xr.Dataset, name: str) -> str:
     if name == "none" or "none" not in result["cure"].values:
         return "-"
     margin = 0.5 * lost(result).sel(cure="none").values - lost(result).sel(cure=name).values
-    mean, half, n = interval(margin)
-    if n < FEWEST:
+    mean, half = interval(margin)
+    if len(margin) < FEWEST:
         return f"needs {FEWEST} seeds"
     return "yes" if mean - half > 0 else "no" if mean + half < 0 else "undecided"
 

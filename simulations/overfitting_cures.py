@@ -9,40 +9,33 @@ memorization in adversarial training", ICLR 2022, arXiv:2106.01606 (temporal ens
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Annotated, get_args
+from dataclasses import dataclass, replace
+from typing import get_args
 
-import tyro
 import xarray as xr
 
 from cgro.base.errors import UserError
 from cgro.base.machine import require_memory
-from cgro.base.validate import integer, one_of
+from cgro.base.validate import one_of
 from cgro.base.work import Context, PlainContext
 from cgro.runs.experiment import Experiment
 from cgro.training import limits
 from cgro.training.choices import CureName
-from cgro.training.config import JudgedRun, TrainingConfig
+from cgro.training.config import Judged, JudgedRun, TrainingConfig
 
 ALL: tuple[CureName, ...] = get_args(CureName)
 
 
 @dataclass(frozen=True)
-class Config:
-    """Train with each cure and several seeds."""
-
-    training: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=TrainingConfig)
-    """What all runs share, but for the cure. Its strength is for the cure that it names; the others have their own, and
-    begin at the same epoch."""
+class Config(Judged):
+    """Train with each cure and several seeds. The cure and its strength that are given besides are for that cure alone;
+    the others have their own strength, and begin at the same epoch."""
 
     cures: tuple[CureName, ...] = ALL
     """Remedies to compare; none is the baseline."""
 
     seeds: int = 3
     """Independent runs of each cure, at least 1."""
-
-    judged_images: int = 500
-    """Test images under the strong ensemble, at least 10."""
 
     @classmethod
     def quick(cls) -> Config:
@@ -54,7 +47,7 @@ class Config:
         training = replace(
             TrainingConfig.noisy_digits(), cure="temporal-ensembling", cure_strength=100, cure_start=2, cure_end=10
         )
-        return cls(training, ("none", "temporal-ensembling"), seeds=2, judged_images=200)
+        return cls(training, seeds=2, judged_images=200, cures=("none", "temporal-ensembling"))
 
     @classmethod
     def paper(cls) -> Config:
@@ -67,9 +60,9 @@ class Config:
     def cells(self) -> list[JudgedRun]:
         """One run for each cure and seed, the seeds of a cure together."""
         return [
-            JudgedRun(replace(self._with(cure), seed=self.training.seed + k), self.judged_images)
+            JudgedRun(replace(self._with(cure), seed=run.seed), self.judged_images)
             for cure in self.cures
-            for k in range(self.seeds)
+            for run in self.runs
         ]
 
     def _with(self, cure: CureName) -> TrainingConfig:
@@ -83,16 +76,11 @@ class Config:
         )
 
     def __post_init__(self) -> None:
-        integer("seeds", self.seeds, low=1)
-        integer("judged_images", self.judged_images, low=10)
+        super().__post_init__()
         for cure in self.cures:
             one_of("cures", cure, ALL)
         if not self.cures or len(set(self.cures)) < len(self.cures):
             raise UserError(f"cures must be one or more different names, got {', '.join(self.cures) or 'none at all'}")
-        if self.training.held_out < 10:
-            raise UserError(
-                f"held_out must be at least 10, to choose the best checkpoint by, got {self.training.held_out}"
-            )
         require_memory(limits.ROW * self.seeds * len(self.cures), f"seeds = {self.seeds:,}")
         for cure in self.cures:  # what does not go with it is refused here
             self._with(cure)

@@ -11,19 +11,14 @@ from dataclasses import dataclass, replace
 
 import xarray as xr
 
-from cgro.base.errors import UserError
-from cgro.base.validate import integer
 from cgro.base.work import Context, PlainContext
 from cgro.runs.experiment import Experiment
-from cgro.training.config import JudgedRun, Repeated, TrainingConfig
+from cgro.training.config import Judged, JudgedRun, TrainingConfig
 
 
 @dataclass(frozen=True)
-class Config(Repeated):
+class Config(Judged):
     """Adversarial training well past the first drop of the learning rate."""
-
-    judged_images: int = 500
-    """Test images under the strong ensemble, at least 10."""
 
     @classmethod
     def quick(cls) -> Config:
@@ -37,14 +32,6 @@ class Config(Repeated):
     def paper(cls) -> Config:
         """CIFAR-10 with PreActResNet-18 and the recipe of Rice et al. over 200 epochs; needs a GPU."""
         return cls(replace(TrainingConfig.cifar10(), epochs=200, evaluate_every=2), judged_images=10_000)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        integer("judged_images", self.judged_images, low=10)
-        if self.training.held_out < 10:
-            raise UserError(
-                f"held_out must be at least 10, to choose the best checkpoint by, got {self.training.held_out}"
-            )
 
 
 def run(config: Config, context: Context | None = None) -> xr.Dataset:

@@ -46,7 +46,7 @@ CONFIGS: dict[str, Any] = {
     "image-cgro": image_cgro.Config(replace(TINY, samples=20, held_out=0)),
     "robust-overfitting": robust_overfitting.Config(TINY),
     "overfitting-cures": overfitting_cures.Config(
-        replace(TINY, cure="temporal-ensembling"), ("none", "temporal-ensembling"), seeds=2, judged_images=20
+        replace(TINY, cure="temporal-ensembling"), cures=("none", "temporal-ensembling"), seeds=2, judged_images=20
     ),
     "width-sweep": width_sweep.Config(TINY, widths=(1, 3)),
     "flatness": flatness.Config(TINY, at_epochs=(1, 2), ratios=(0.5, 1.0), search_steps=2),

@@ -103,7 +103,9 @@ def _published(experiment: str, options: Options) -> Iterator[Path]:
 
     rank = {f"{experiment}-paper": 0, f"{experiment}-quick": 1}
     found = {
-        path for folder in (options.results / "published", PUBLISHED) for path in folder.glob(f"{experiment}-*.nc")
+        path.resolve()
+        for folder in (options.results / "published", PUBLISHED)
+        for path in folder.glob(f"{experiment}-*.nc")
     }
     for path in sorted(found, key=lambda path: (rank.get(path.stem, 2), path)):
         if store.load(path).attrs.get("experiment") == experiment:

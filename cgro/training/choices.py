@@ -17,3 +17,14 @@ STRENGTHS = {"temporal-ensembling": 300.0, "label-smoothing": 0.1, "awp": 0.005,
 """Remedies against robust overfitting that have a strength, and what it is by default."""
 CURES_OF_OBJECTIVES = ("temporal-ensembling", "self-adaptive")
 """Remedies that change PGD-AT and TRADES from some epoch on."""
+CURE_WORDS = {
+    "temporal-ensembling": "temporal ensembling",
+    "self-adaptive": "self-adaptive targets",
+    "label-smoothing": "label smoothing",
+    "awp": "AWP",
+    "ema": "EMA",
+    "swa": "SWA",
+    "weight-decay": "more weight decay",
+    "cutout": "cutout",
+}
+"""What remedies are called in figures and captions."""

@@ -14,7 +14,7 @@ from cgro.base.validate import integer
 from cgro.data.catalog import SHAPES, TRAINING_IMAGES, TrainingImages
 from cgro.models.widths import WIDTHS, ModelName
 from cgro.training import limits
-from cgro.training.choices import AugmentationName, CureName, ObjectiveName
+from cgro.training.choices import CURE_WORDS, AugmentationName, CureName, ObjectiveName
 from cgro.training.cures import require_cure, with_cure
 from cgro.training.optimization import Optimization
 
@@ -175,7 +175,7 @@ class TrainingConfig(Optimization, Task):
         names = {"standard": "Standard", "trades": "TRADES", "mart": "MART", "free": "Free adversarial"}
         name = names.get(self.objective, f"{fast} adversarial")
         with_awp = " with AWP" if self.weight_perturbation > 0 else ""
-        return f"{name} training{with_awp}{'' if self.cure == 'none' else f' with {_CURES[self.cure]}'}"
+        return f"{name} training{with_awp}{'' if self.cure == 'none' else f' with {CURE_WORDS[self.cure]}'}"
 
     @property
     def side(self) -> int:
@@ -251,19 +251,6 @@ class TrainingConfig(Optimization, Task):
             )
 
 
-_CURES = {
-    "temporal-ensembling": "temporal ensembling",
-    "self-adaptive": "self-adaptive targets",
-    "label-smoothing": "label smoothing",
-    "awp": "AWP",
-    "ema": "EMA",
-    "swa": "SWA",
-    "weight-decay": "more weight decay",
-    "cutout": "cutout",
-}
-"""Remedies in captions."""
-
-
 @dataclass(frozen=True)
 class JudgedRun:
     """A training run, and how many test images judge it; a cell for `cgro.training.judging.judge`."""
@@ -295,3 +282,19 @@ class Repeated:
     def __post_init__(self) -> None:
         integer("seeds", self.seeds, low=1)
         require_memory(limits.ROW * self.seeds, f"seeds = {self.seeds:,}")
+
+
+@dataclass(frozen=True)
+class Judged(Repeated):
+    """Such runs, whose best and last checkpoints are judged; the best one needs held-out images."""
+
+    judged_images: int = 500
+    """Test images under the strong ensemble, at least 10."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        integer("judged_images", self.judged_images, low=10)
+        if self.training.held_out < 10:
+            raise UserError(
+                f"held_out must be at least 10, to choose the best checkpoint by, got {self.training.held_out}"
+            )

@@ -241,7 +241,7 @@ def changed(owner: type, name: str, value: Any) -> Iterator[Any]:
 WITH: dict[str, dict[str, Any]] = {
     "drops": {"schedule": "piecewise"},
     "cure": {"cure_strength": None, "cure_start": None, "cure_end": None},
-    "cure_strength": {"cure": "awp", "cure_start": None, "cure_end": None},
+    "cure_strength": {"cure": "temporal-ensembling"},
     "cure_start": {"cure": "self-adaptive", "cure_strength": None, "cure_end": None},
     "cure_end": {"cure": "temporal-ensembling", "cure_start": 0},
 }

@@ -27,7 +27,7 @@ ENSEMBLED = replace(TINY, cure="temporal-ensembling")
 
 def test_every_cure_gets_the_same_but_its_own_strength() -> None:
     training = replace(ENSEMBLED, cure_strength=30.0, cure_start=0, cure_end=1)
-    config = Config(training, ("none", "temporal-ensembling", "self-adaptive", "awp"), seeds=2)
+    config = Config(training, cures=("none", "temporal-ensembling", "self-adaptive", "awp"), seeds=2)
     found = [cell.training for cell in config.cells]
     assert [(c.cure, c.seed) for c in found[:3]] == [("none", 0), ("none", 1), ("temporal-ensembling", 0)]
     assert [(c.cure_strength, c.cure_start, c.cure_end) for c in found[::2]] == [
@@ -42,7 +42,7 @@ def test_every_cure_gets_the_same_but_its_own_strength() -> None:
 
 def test_a_cell_judges_the_best_and_the_last_checkpoint() -> None:
     """The rows are of the best epoch and the end, and no attack is weaker than that of the curve."""
-    cell = Config(replace(TINY, epochs=6, samples=60, width=6), ("none",), seeds=1, judged_images=20).cells[0]
+    cell = Config(replace(TINY, epochs=6, samples=60, width=6), cures=("none",), seeds=1, judged_images=20).cells[0]
     found = judge(cell, lambda _done: None)
     run = TrainingRun(cell.training)
     curves = run.run(lambda _done: None)
@@ -89,11 +89,17 @@ def test_half_of_the_loss_is_judged_by_pairs_of_seeds() -> None:
     [
         (lambda: Config(ENSEMBLED, seeds=0), "seeds must be an integer of at least 1, got 0"),
         (lambda: Config(ENSEMBLED, judged_images=5), "judged_images must be an integer of at least 10, got 5"),
-        (lambda: Config(ENSEMBLED, ("none", "none")), "cures must be one or more different names, got none, none"),
-        (lambda: Config(ENSEMBLED, ()), "cures must be one or more different names"),
-        (lambda: Config(ENSEMBLED, ("stop",)), "cures must be one of none, temporal-ensembling"),  # type: ignore[arg-type]
+        (
+            lambda: Config(ENSEMBLED, cures=("none", "none")),
+            "cures must be one or more different names, got none, none",
+        ),
+        (lambda: Config(ENSEMBLED, cures=()), "cures must be one or more different names"),
+        (lambda: Config(ENSEMBLED, cures=("stop",)), "cures must be one of none, temporal-ensembling"),  # type: ignore[arg-type]
         (lambda: Config(TrainingConfig(held_out=0)), "held_out must be at least 10"),
-        (lambda: Config(TrainingConfig(objective="mart"), ("self-adaptive",)), "objective must be adversarial or"),
+        (
+            lambda: Config(TrainingConfig(objective="mart"), cures=("self-adaptive",)),
+            "objective must be adversarial or",
+        ),
     ],
 )
 def test_impossible_configurations_are_named(make, words: str) -> None:  # type: ignore[no-untyped-def]
