@@ -33,6 +33,7 @@ from cgro.base.machine import in_batches_that_fit, is_out_of_memory
 from cgro.base.randomness import Stream, at, torch_generator
 from cgro.data.batches import Images
 from cgro.training.averages import AVERAGES
+from cgro.training.descent import Descent
 from cgro.training.distributed import Team
 from cgro.training.observers import Batch, Kept, Observer, Remembering, Seen, Weighted
 from cgro.training.recipe import Recipe
@@ -66,8 +67,8 @@ class Trainer:
         if recipe.precision == "bfloat16":
             network = _Bfloat16(network)
         self.network = Remembering(network)
-        self.optimizer = torch.optim.SGD(
-            model.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+        self.optimizer = Descent(
+            model.parameters(), rate=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
         )
         self.classes = _classes(model, data)
         self.averaged: AveragedModel | None = None
@@ -145,8 +146,7 @@ class Trainer:
     def _update(self) -> None:
         recipe = self.recipe
         progress = (self.step + 1) / (self.steps + 1)
-        for group in self.optimizer.param_groups:
-            group["lr"] = recipe.rate_at(progress)
+        self.optimizer.rate = recipe.rate_at(progress)
         batch = self._batch()
         losses = None
         try:
@@ -319,7 +319,7 @@ class Trainer:
             return f"{said} on {self.team.size} processes; use --micro-batch {max(1, size // self.team.size // 2)}"
 
         def fits(size: int) -> int:
-            self.optimizer.zero_grad(set_to_none=True)
+            self.optimizer.zero_grad()
             with kept_buffers(self.model):
                 piece = torch.arange(size, device=self.device)
                 self._differentiate([self._attacked(batch, piece, fill=False)], size)
@@ -348,9 +348,8 @@ class Trainer:
             )
         found = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for name, p in self.model.named_parameters():
-            buffer = self.optimizer.state.get(p, {}).get("momentum_buffer")
-            if buffer is not None:
-                found[f"momentum.{name}"] = buffer
+            if p in self.optimizer.momenta:
+                found[f"momentum.{name}"] = self.optimizer.momenta[p]
         if self.averaged is not None:
             found |= {f"averaged.{name}": value for name, value in self.averaged.state_dict().items()}
         found |= {f"observer.{name}": value for name, value in self.kept.state().items()}
@@ -379,7 +378,7 @@ class Trainer:
             self.averaged.load_state_dict(part["averaged"])
         for name, p in self.model.named_parameters():
             if name in part["momentum"]:
-                self.optimizer.state[p]["momentum_buffer"] = torch.empty_like(p).copy_(part["momentum"][name]).detach()
+                self.optimizer.momenta[p] = torch.empty_like(p).copy_(part["momentum"][name]).detach()
         loop = part["loop"]
         self.step = int(loop["step"])
         self._loss = loop["loss"].to(self._loss)

@@ -300,10 +300,12 @@ class TrainingRun:
         """
         trainer, began = self.trainer, self._position
         tick(trainer.step / trainer.steps_per_epoch)
-        before = torch.are_deterministic_algorithms_enabled()
+        # Only where it changes something: torch imports its compiler to set this.
+        sets_deterministic = self.config.deterministic and not torch.are_deterministic_algorithms_enabled()
         if self.config.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it torch refuses matrix products
-        torch.use_deterministic_algorithms(self.config.deterministic or before)
+        if sets_deterministic:
+            torch.use_deterministic_algorithms(True)
         try:
             # A measurement may be due from before an interruption.
             self._measure(watch, at_steps)
@@ -327,7 +329,8 @@ class TrainingRun:
                 raise UserError(f"deterministic is True: {what}; train without --deterministic") from error
             raise
         finally:
-            torch.use_deterministic_algorithms(before)
+            if sets_deterministic:
+                torch.use_deterministic_algorithms(False)
         return self.curves()
 
     @property

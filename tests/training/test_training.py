@@ -202,7 +202,7 @@ def test_the_rate_drops_after_the_given_epochs() -> None:
     for drops in ((), (1, 3)):
         t = trainer(replace(BASE, epochs=4, schedule="piecewise", drops=drops))
         found = rates[drops] = []
-        t.advance(t.steps, lambda t=t, found=found: found.append(t.optimizer.param_groups[0]["lr"] / 0.05))
+        t.advance(t.steps, lambda t=t, found=found: found.append(t.optimizer.rate / 0.05))
     # Three batches an epoch.
     assert rates[1, 3] == pytest.approx([1] * 3 + [0.1] * 6 + [0.01] * 3)
     assert rates[()] == pytest.approx([1] * 6 + [0.1] * 3 + [0.01] * 3)
