@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
 from cgro.base.errors import UserError
+
+Layer = TypeVar("Layer", bound=nn.Module)
+
+
+def uninitialized(kind: type[Layer], *arguments: Any, **options: Any) -> Layer:
+    """A layer whose weights are yet to be drawn: the default initialization would draw from the global generator.
+
+    `torch.nn.utils.skip_init` imports sympy, which takes as long as a short run.
+    """
+    layer = kind(*arguments, device="meta", **options)
+    for name, parameter in list(layer.named_parameters(recurse=False)):
+        setattr(layer, name, nn.Parameter(torch.empty(parameter.shape)))
+    return layer
 
 
 class Normalize(nn.Module):
@@ -51,10 +65,10 @@ class LeNet(nn.Module):
             raise UserError(f"size must be at least 4 and width at least 1, got {size} and {width}")
         layers: list[nn.Module] = [Normalize()]
         for inside, outside in ((channels, 2 * width), (2 * width, 4 * width)):
-            layers += [skip_init(nn.Conv2d, inside, outside, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)]
+            layers += [uninitialized(nn.Conv2d, inside, outside, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)]
             size //= 2
-        layers += [nn.Flatten(), skip_init(nn.Linear, 4 * width * size**2, 64 * width), nn.ReLU()]
-        layers += [skip_init(nn.Linear, 64 * width, classes)]
+        layers += [nn.Flatten(), uninitialized(nn.Linear, 4 * width * size**2, 64 * width), nn.ReLU()]
+        layers += [uninitialized(nn.Linear, 64 * width, classes)]
         self.layers = nn.Sequential(*layers)
         _initialize(self.layers, generator)
 
@@ -95,19 +109,18 @@ class SmallCNN(nn.Module):
         super().__init__()
         if size < 5 or width < 1:
             raise UserError(f"size must be at least 5 and width at least 1, got {size} and {width}")
-        # skip_init: the default initialization would draw from the global generator.
         layers: list[nn.Module] = [
             Normalize(),
-            skip_init(nn.Conv2d, channels, width, 3, padding=1),
+            uninitialized(nn.Conv2d, channels, width, 3, padding=1),
             nn.ReLU(),
         ]
         features = width
         while size > 4:
             wider = min(2 * features, 4 * width)
-            layers += [skip_init(nn.Conv2d, features, wider, 3, stride=2, padding=1), nn.ReLU()]
+            layers += [uninitialized(nn.Conv2d, features, wider, 3, stride=2, padding=1), nn.ReLU()]
             features, size = wider, (size + 1) // 2
-        layers += [nn.Flatten(), skip_init(nn.Linear, features * size**2, 4 * width), nn.ReLU()]
-        layers += [skip_init(nn.Linear, 4 * width, classes)]
+        layers += [nn.Flatten(), uninitialized(nn.Linear, features * size**2, 4 * width), nn.ReLU()]
+        layers += [uninitialized(nn.Linear, 4 * width, classes)]
         self.layers = nn.Sequential(*layers)
         _initialize(self.layers, generator)
 

@@ -15,10 +15,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
-from torch.nn.utils import skip_init
 
 from cgro.base.errors import UserError
-from cgro.models.convolutional import Normalize
+from cgro.models.convolutional import Normalize, uninitialized
 
 
 class Block(nn.Module):
@@ -27,11 +26,11 @@ class Block(nn.Module):
     def __init__(self, inside: int, outside: int, stride: int) -> None:
         super().__init__()
         self.norm1 = nn.BatchNorm2d(inside)
-        self.conv1 = skip_init(nn.Conv2d, inside, outside, 3, stride=stride, padding=1, bias=False)
+        self.conv1 = uninitialized(nn.Conv2d, inside, outside, 3, stride=stride, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(outside)
-        self.conv2 = skip_init(nn.Conv2d, outside, outside, 3, padding=1, bias=False)
+        self.conv2 = uninitialized(nn.Conv2d, outside, outside, 3, padding=1, bias=False)
         changes = stride != 1 or inside != outside
-        self.shortcut = skip_init(nn.Conv2d, inside, outside, 1, stride=stride, bias=False) if changes else None
+        self.shortcut = uninitialized(nn.Conv2d, inside, outside, 1, stride=stride, bias=False) if changes else None
 
     def forward(self, x: Tensor) -> Tensor:
         h = relu(self.norm1(x))
@@ -67,7 +66,7 @@ class PreActResNet(nn.Module):
                 f"{channels} x {size} x {size}, widths {stem} and {tuple(widths)}, {blocks} blocks"
             )
         self.normalize = Normalize()
-        self.stem = skip_init(nn.Conv2d, channels, stem, 3, padding=1, bias=False)
+        self.stem = uninitialized(nn.Conv2d, channels, stem, 3, padding=1, bias=False)
         stages, inside = [], stem
         for k, width in enumerate(widths):
             for j in range(blocks):
@@ -75,7 +74,7 @@ class PreActResNet(nn.Module):
                 inside = width
         self.stages = nn.Sequential(*stages)
         self.norm = nn.BatchNorm2d(inside)
-        self.head = skip_init(nn.Linear, inside, classes)
+        self.head = uninitialized(nn.Linear, inside, classes)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu", generator=generator)
