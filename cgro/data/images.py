@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
 
@@ -125,11 +126,13 @@ def stratified_subset(labels: Tensor, count: int, seed: int | np.random.SeedSequ
 
 
 def _digits() -> ImageData:
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    images = torch.from_numpy(bunch.images.astype(np.uint8))[:, None]
-    labels = torch.from_numpy(bunch.target.astype(np.int64))
+    # The file itself: importing scikit-learn, which imports much of scipy, takes longer than a short training.
+    found = find_spec("sklearn")
+    assert found is not None
+    assert found.origin is not None
+    rows = np.loadtxt(Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz", dtype=np.int64, delimiter=",")
+    images = torch.from_numpy(rows[:, :-1].astype(np.uint8).reshape(-1, 1, 8, 8))
+    labels = torch.from_numpy(rows[:, -1].copy())
     test = torch.zeros(len(labels), dtype=torch.bool)
     for label in range(10):
         test[(labels == label).nonzero()[2::3, 0]] = True
