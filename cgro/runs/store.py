@@ -99,17 +99,24 @@ def save(dataset: xr.Dataset, path: Path) -> None:
     """
     encoding = {name: {"zlib": True, "complevel": 4} for name, v in dataset.data_vars.items() if v.dtype.kind == "f"}
     # In memory first: on a full disk the HDF5 library prints errors from its clean-up.
-    with interrupts.postponed(), _no_lock_of_a_cluster():
+    with interrupts.postponed(), _without_cluster():
         content = bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
     write_whole(path, content + hashlib.sha256(content).digest())
 
 
 @contextmanager
-def _no_lock_of_a_cluster() -> Iterator[None]:
-    """With a current Dask client, xarray asks for a lock of its cluster, which in-memory bytes cannot have."""
-    dask = sys.modules.get("dask")
-    with dask.config.set(scheduler="synchronous") if dask is not None else nullcontext():
-        yield
+def _without_cluster() -> Iterator[None]:
+    """With a current Dask client, xarray asks for a lock of its cluster, which in-memory bytes cannot have. Without
+    one, it imports `distributed` to find that out, which takes half a second."""
+    dask, hidden = sys.modules.get("dask"), "distributed" not in sys.modules
+    with dask.config.set(scheduler=dask.get) if dask is not None else nullcontext():
+        if hidden:
+            sys.modules["dask.distributed"] = None  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            if hidden:
+                del sys.modules["dask.distributed"]
 
 
 def load(path: Path) -> xr.Dataset:
