@@ -8,11 +8,12 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from threading import Event, Thread
 
 import numpy as np
 import torch
@@ -101,6 +102,39 @@ def finish(process: subprocess.Popen[str], timeout: float = 120) -> Outcome:
     """Its outcome."""
     out, err = process.communicate(timeout=timeout)
     return Outcome(process.returncode, out, err)
+
+
+def forked(work: Callable[[], object]) -> int:
+    """The number of a copy of this process that works and ends: a process to kill that has nothing to import."""
+    number = os.fork()
+    if number == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    return number
+
+
+@contextmanager
+def signalled(number: signal.Signals, when: Callable[[], object]) -> Iterator[None]:
+    """This process gets a signal in the middle of its work, as from a terminal, once something is true."""
+    over = Event()
+
+    def send() -> None:
+        while not over.wait(0.02):
+            if when():
+                os.kill(os.getpid(), number)
+                return
+
+    thread = Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def files_below(folder: Path) -> list[Path]:

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
+import os
 import random
+import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import xarray as xr
-from tools import PATHS, files_below, full_disk
+from tools import files_below, forked, full_disk
 
 from cgro.base.files import StorageError
 from cgro.runs.cell_store import Cells, Name, _digest, _insert
 from cgro.runs.packing import pack
 
-NAMES = [Name("module.function", f'{{"number": {k}}}') for k in range(8)]
+
+def numbered(k: int) -> Name:
+    return Name("module.function", f'{{"number": {k}}}')
+
+
+NAMES = [numbered(k) for k in range(8)]
 
 
 def dataset(k: int) -> xr.Dataset:
@@ -159,32 +164,30 @@ def test_a_truncated_file_keeps_what_can_be_read(cells: Cells) -> None:
     assert 3 <= len(found) < 8
 
 
-MENDER = """
-import os, shutil, signal, sys
-from pathlib import Path
-from cgro.runs.cell_store import Cells
-
-module, name, moment = sys.argv[2:]
-known = getattr(sys.modules[module], name)
-
-def killed(*arguments):
-    if moment == "after":
-        known(*arguments)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-setattr(sys.modules[module], name, killed)
-Cells(Path(sys.argv[1])).names()
-"""
+def ending(process: int) -> int:
+    """The exit code of a process, minus the signal if one ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 @pytest.mark.parametrize(
-    ("step", "moment"), [("shutil copyfile", "before"), ("os replace", "before"), ("os replace", "after")]
+    ("module", "step", "moment"),
+    [(shutil, "copyfile", "before"), (os, "replace", "before"), (os, "replace", "after")],
+    ids=["before the copy", "before the replacement", "after it"],
 )
-def test_a_kill_while_a_file_is_mended_loses_no_cell(step: str, moment: str, cells: Cells) -> None:
+def test_a_kill_while_a_file_is_mended_loses_no_cell(module: ModuleType, step: str, moment: str, cells: Cells) -> None:
     cells.path.write_bytes(cells.path.read_bytes()[:-20_000])
-    command = [sys.executable, "-c", MENDER, cells.folder, *step.split(), moment]
-    killed = subprocess.run(command, env={"PYTHONPATH": PATHS}, check=False)
-    assert killed.returncode == -signal.SIGKILL
+    known = getattr(module, step)
+
+    def killed(*arguments: object) -> None:
+        if moment == "after":
+            known(*arguments)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def mend() -> None:
+        setattr(module, step, killed)
+        cells.names()
+
+    assert ending(forked(mend)) == -signal.SIGKILL
     found = cells.find(NAMES)
     assert_right(found)
     assert len(found) >= 3
@@ -206,53 +209,38 @@ def test_a_full_disk_leaves_no_half_a_cell(cells: Cells, tmp_path: Path) -> None
     assert files_below(tmp_path / "new") == []
 
 
-WRITER = (
-    f"""
-import sys
-from pathlib import Path
-import numpy as np
-import xarray as xr
-from cgro.runs.cell_store import Cells, Name
-from cgro.runs.packing import pack
-
-{inspect.getsource(dataset)}
-"""
-    + """
-for k in range(10_000):
-    Cells(Path(sys.argv[1])).add(Name("module.function", f'{{"number": {k}}}'), pack(dataset(k)))
-    print(k, flush=True)
-"""
-)
-
-
 def test_a_killed_writer_leaves_what_it_had_written(tmp_path: Path) -> None:
     """SIGKILL at random moments, several times over; a cell that was announced is there."""
-    for _ in range(2):
-        process = subprocess.Popen(
-            [sys.executable, "-c", WRITER, tmp_path], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent,
-            env={"PYTHONPATH": PATHS},
-        )  # fmt: skip
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(random.uniform(0, 0.2))
-        process.send_signal(signal.SIGKILL)
-        announced = [int(line) for line in process.stdout.read().split()]
-        process.wait()
-        names = [Name("module.function", f'{{"number": {k}}}') for k in range(max(announced, default=0) + 2)]
-        found = Cells(tmp_path).find(names)
+    for _ in range(5):
+        reader, writer = os.pipe()
+
+        def write(to: int = writer) -> None:
+            for k in range(10_000):
+                Cells(tmp_path).add(numbered(k), pack(dataset(k)))
+                os.write(to, f"{k}\n".encode())
+
+        process = forked(write)
+        os.close(writer)
+        with os.fdopen(reader) as lines:
+            announced = [int(lines.readline())]
+            time.sleep(random.uniform(0, 0.2))
+            os.kill(process, signal.SIGKILL)
+            announced += [int(line) for line in lines]
+        assert ending(process) == -signal.SIGKILL
+        found = Cells(tmp_path).find([numbered(k) for k in range(max(announced) + 2)])
         assert set(found) >= set(announced)
         assert_right(found)
 
 
 def test_two_writers_share_a_file(tmp_path: Path) -> None:
-    program = WRITER.replace("10_000", "20")
-    writers = [
-        subprocess.Popen([sys.executable, "-c", program, tmp_path], cwd=Path(__file__).parent,
-                         env={"PYTHONPATH": PATHS}, stdout=subprocess.DEVNULL)
-        for _ in range(2)
-    ]  # fmt: skip
-    assert [writer.wait(60) for writer in writers] == [0, 0]
-    assert len(Cells(tmp_path).names()) == 20
+    def write() -> None:
+        for k in range(20):
+            Cells(tmp_path).add(numbered(k), pack(dataset(k)))
+
+    assert [ending(writer) for writer in [forked(write), forked(write)]] == [0, 0]
+    found = Cells(tmp_path).find([numbered(k) for k in range(20)])
+    assert len(found) == 20
+    assert_right(found)
 
 
 def test_a_thousand_cells_are_in_one_file(tmp_path: Path) -> None:
