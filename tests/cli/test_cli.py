@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
-from tools import NAP_COUNT, NAPS, SMALL, Outcome, files_below, finish, full_disk, start
+from tools import NAP_COUNT, NAPS, SMALL, Outcome, files_below, finish, full_disk, signalled, start
 
 from cgro.base.errors import UserError
 from cgro.cli import figure
 from cgro.cli import list as listing
+from cgro.cli.main import main
 from cgro.plots import output
 from cgro.runs import registry, store
 from cgro.runs.cell_store import Cells, Name
@@ -250,12 +251,20 @@ def test_suggested_options_exist(
 # Storage
 
 
+@pytest.fixture(scope="module")
+def made_first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of results with a stored one, to be copied."""
+    folder = tmp_path_factory.mktemp("made")
+    assert main([*map(str, (*DIAGRAM, *TINY)), "--results", str(folder)]) == 0
+    return folder
+
+
 @pytest.fixture
-def made(cgro: Cgro, tmp_path: Path) -> Path:
+def made(made_first: Path, tmp_path: Path) -> Path:
     """A stored result."""
-    outcome = cgro(*DIAGRAM, *TINY, "--results", tmp_path / "results")
-    assert (outcome.code, outcome.err) == (0, "")
-    return Path(outcome.out.strip())
+    shutil.copytree(made_first, tmp_path / "results")
+    (path,) = (tmp_path / "results" / "phase-diagram").glob("*.nc")
+    return path
 
 
 def test_a_result_says_how_it_was_made(made: Path) -> None:
@@ -460,17 +469,21 @@ def test_errors_are_one_line_whatever_their_text(cgro: Cgro, monkeypatch: pytest
 # Killed, interrupted, run twice at once
 
 
-def cells(folder: Path, experiment: str = "naps") -> dict[Name, str]:
+def stored_cells(folder: Path, experiment: str = "naps") -> Cells:
+    return Cells(folder / experiment / "cells")
+
+
+def cells(folder: Path) -> dict[Name, str]:
     """Finished cells with the time at which each was made."""
-    stored = Cells(folder / experiment / "cells")
+    stored = stored_cells(folder)
     names = stored.names()
     return {names[k]: f"{cell.attrs['created']} {cell.attrs['wall_seconds']}" for k, cell in stored.find(names).items()}
 
 
-def wait_for_cells(process: subprocess.Popen[str], folder: Path, count: int, experiment: str = "naps") -> None:
+def wait_for_cells(process: subprocess.Popen[str], folder: Path, count: int) -> None:
     """Until that many cells are finished."""
     end = time.monotonic() + 60
-    while len(cells(folder, experiment)) < count:
+    while len(stored_cells(folder).names()) < count:
         assert time.monotonic() < end, "no cell in a minute"
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
@@ -523,13 +536,12 @@ def test_an_interrupt_that_python_drops_is_raised_again(cgro: Cgro, monkeypatch:
     assert outcome.err == "\ncgro: interrupted; repeat the command to start again\n"
 
 
-def test_ctrl_c_reaches_a_sweep_that_computes(tmp_path: Path) -> None:
-    """Six blocks, each a third of a second in a compiled loop."""
+def test_ctrl_c_reaches_a_sweep_that_computes(cgro: Cgro, tmp_path: Path) -> None:
+    """Six blocks, each a tenth of a second in a compiled loop."""
     blocks = ("--x.name", "samples", "--x.low", 3, "--x.high", 8, "--x.count", 6, "--y.count", 2, "--seeds", 1)
-    process = start(*DIAGRAM, *SMALL, *blocks, "--steps", 300_000, "--test-samples", 16, "--results", tmp_path)
-    wait_for_cells(process, tmp_path, 1, "phase-diagram")
-    process.send_signal(signal.SIGINT)
-    outcome = finish(process, timeout=20)
+    stored = stored_cells(tmp_path, "phase-diagram")
+    with signalled(signal.SIGINT, stored.names):
+        outcome = cgro(*DIAGRAM, *SMALL, *blocks, "--steps", 100_000, "--test-samples", 16, "--results", tmp_path)
     assert outcome.code == 130
     assert outcome.out == ""
     assert outcome.err.split("\n") == [
@@ -537,7 +549,7 @@ def test_ctrl_c_reaches_a_sweep_that_computes(tmp_path: Path) -> None:
         "cgro: interrupted; finished cells are kept, repeat the command to resume",
         "",
     ]
-    assert 1 <= len(cells(tmp_path, "phase-diagram")) < 6
+    assert 1 <= len(stored.names()) < 6
 
 
 @pytest.mark.usefixtures("toys")

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from tools import NAPS, SMALL, Outcome, finish, start
+from tools import NAPS, SMALL, Outcome, finish, signalled, start
 
 from cgro.base import interrupts
 from cgro.claims import checking
@@ -76,11 +76,25 @@ def test_as_the_command_begins(number: signal.Signals, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("toys")
-@pytest.mark.parametrize("number", STOPS, ids=lambda number: number.name)
-def test_a_sweep_in_processes(number: signal.Signals, tmp_path: Path, cgro: Cgro) -> None:
-    """As from a terminal or a batch system: all processes get the signal. Then the sweep is resumed to its end."""
-    process = start(*NAPS, "--results", tmp_path, "--jobs", 2, new_session=True)
+@pytest.mark.parametrize(
+    ("number", "ignored"),
+    [(signal.SIGINT, ()), (signal.SIGTERM, (signal.SIGHUP, signal.SIGINT)), (signal.SIGHUP, ())],
+    ids=["SIGINT", "SIGTERM", "SIGHUP"],
+)
+def test_a_sweep_in_processes(
+    number: signal.Signals, ignored: tuple[signal.Signals, ...], tmp_path: Path, cgro: Cgro
+) -> None:
+    """As from a terminal or a batch system: all processes get the signal. Then the sweep is resumed to its end.
+
+    What is ignored at the start stays ignored: SIGHUP under `nohup`, Ctrl-C in a background job of a shell.
+    """
+    process = start(*NAPS, "--results", tmp_path, "--jobs", 2, new_session=True, ignored=ignored)
     until(lambda: cells(tmp_path), process)
+    before = cells(tmp_path)
+    for each in ignored:
+        os.killpg(process.pid, each)
+    if ignored:
+        until(lambda: cells(tmp_path) > before, process)
     time.sleep(random.uniform(0, 0.3))
     workers = below(process)
     assert len(workers) >= 2
@@ -104,25 +118,11 @@ def test_as_processes_begin(tmp_path: Path) -> None:
     assert none_is_left(workers)
 
 
-def test_what_is_ignored_at_the_start_stays_ignored(tmp_path: Path) -> None:
-    """As under `nohup`, which ignores SIGHUP, and in a background job of a shell, which ignores Ctrl-C."""
-    ignored = (signal.SIGHUP, signal.SIGINT)
-    process = start(*NAPS, "--results", tmp_path, "--jobs", 2, new_session=True, ignored=ignored)
-    until(lambda: cells(tmp_path), process)
-    for number in ignored:
-        os.killpg(process.pid, number)
-    outcome = finish(process)
-    assert (outcome.code, outcome.err) == (0, "")
-    store.load(Path(outcome.out.strip()))
-
-
-def test_a_training_keeps_a_checkpoint(tmp_path: Path) -> None:
+def test_a_training_keeps_a_checkpoint(cgro: Cgro, tmp_path: Path) -> None:
     long = ("--samples", 40, "--held-out", 0, "--evaluation-images", 20, "--epochs", 100_000, "--attack-steps", 1)
-    process = start("train", *long, "--checkpoint-every", 0.1, "--device", "cpu", "--quiet", "--output", tmp_path)
     last = tmp_path / "last.safetensors"
-    until(last.exists, process)
-    process.send_signal(signal.SIGTERM)
-    outcome = finish(process)
+    with signalled(signal.SIGTERM, last.exists):
+        outcome = cgro("train", *long, "--checkpoint-every", 0.1, "--device", "cpu", "--quiet", "--output", tmp_path)
     line = "\ncgro: interrupted; checkpoints are kept, repeat the command to resume\n"
     assert (outcome.code, outcome.out, outcome.err) == (143, "", line)
     assert int(Checkpoint.load(last).tensors["loop.step"]) > 0

@@ -322,11 +322,12 @@ def test_jobs_are_processes_and_one_that_is_killed_is_said_in_one_line(tmp_path:
     """As the system ends a process that takes too much memory."""
     from toy_package.experiments import naps
 
-    here = StoredContext(tmp_path, jobs=2, quiet=True)
-    found = here.map(naps.process, [naps.Nap(number, 0.2) for number in range(4)])
-    assert os.getpid() not in {int(each["process"]) for each in found}
-    with pytest.raises(WorkersLostError, match="a worker process ended abruptly, perhaps out of memory"):
-        here.map(naps.die, [naps.Nap(number, 0) for number in range(3)])
+    here, cells = StoredContext(tmp_path, jobs=2, quiet=True), [naps.Nap(number, 0.2) for number in range(4)]
+    with pytest.raises(WorkersLostError, match=r"^a worker process ended abruptly, perhaps out of memory"):
+        here.map(naps.die, cells)
+    found = here.cells.find([Name.of(naps.die, cell) for cell in cells])
+    assert sorted(found) == [0, 1, 2]
+    assert os.getpid() not in {int(each["process"]) for each in found.values()}
 
 
 # The same bits
