@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cgro.base.errors import UserError
-from cgro.base.files import StorageError, remove_leftovers
+from cgro.base.files import StorageError, remove_leftovers, require_writable
 from cgro.cli.reading import Rest
 from cgro.cli.values import Choice, File, Folder, Names, Results
 from cgro.cli.work import Preset, results_folder
@@ -59,6 +59,7 @@ def run(options: Options, _rest: Rest) -> int:
     output = options.output or options.results / "figures"
     remove_leftovers(output)
     results = {name: (path, _loaded(path, figures[name])) for name, path in chosen.items() if path is not None}
+    require_writable(output)
     for name, (path, result) in results.items():
         log.info("%s: drawn from %s", name, path)
         try:
