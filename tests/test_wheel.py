@@ -53,7 +53,11 @@ for line in sys.stdin:
         code = main(json.loads(line))
     outcomes.append((code, out.getvalue()))
 print(json.dumps(outcomes))
+print(*sys.modules)
 """
+TINY = "--samples 40 --held-out 20 --evaluation-images 20 --epochs 1 --width 3 --attack-steps 1 --device cpu"
+SLOW = {"torch._dynamo", "sklearn", "distributed"}
+"""Libraries that take a second or more to import, and that no command of the test needs."""
 
 
 @pytest.fixture
@@ -78,7 +82,9 @@ def run(installed: tuple[Path, Path], tmp_path: Path):
 
     def commands(*lines: str) -> list[tuple[int, str]]:
         typed = "\n".join(json.dumps(line.split()) for line in lines)
-        return [tuple(outcome) for outcome in json.loads(process("-c", ALL, typed=typed))]
+        outcomes, modules = process("-c", ALL, typed=typed).splitlines()
+        assert sorted(SLOW & set(modules.split())) == []
+        return [tuple(outcome) for outcome in json.loads(outcomes)]
 
     assert "experiment\tphase-diagram\t" in process("-m", "cgro", "list")
     return commands
@@ -110,18 +116,18 @@ def test_all_commands_work_beside_the_users_own_folders(run, tmp_path: Path) -> 
         "figure coin-flips",
         "check best-share --json --quiet",
         "check best-share --factor 0.5 --json --quiet",
-        "simulate parameter-counts --samples 6 10 --dims 2 3 --ratios 0.3 --fixed-samples 8 --fixed-dim 4 --seeds 1",
-        "figure parameter-counts",
+        f"simulate image-cgro {TINY} --seeds 1 --jobs 1 --quiet",
+        "figure image-cgro",
         "check square-error --json --quiet --jobs 1",
-        "train --samples 40 --held-out 30 --epochs 1 --width 3 --attack-steps 1 --device cpu --output run --quiet",
+        f"train {TINY} --output run --quiet",
         "evaluate run --images 20 --steps 1 --fast",
         "memorize points.csv",
     )
     assert [code for code, _ in outcomes] == [0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]
-    listed, flips, drawn, best, worst, counts, figure, holds, *_ = (out for _, out in outcomes)
+    listed, flips, drawn, best, worst, images, figure, holds, *_ = (out for _, out in outcomes)
     for kind, name in (("experiment", "coin-flips"), ("check", "best-share"), ("figure", "coin-flips")):
         assert [line for line in listed.splitlines() if line.startswith(f"{kind}\t{name}\t")]
     assert flips.startswith("results/coin-flips/")
-    assert counts.startswith("results/parameter-counts/")
+    assert images.startswith("results/image-cgro/")
     assert len(drawn.split()) == len(figure.split()) == 3
     assert [json.loads(out)[0]["outcome"] for out in (best, worst, holds)] == ["holds", "fails", "holds"]

@@ -109,7 +109,7 @@ def test_a_process_ends_as_it_should(line: str, out: str, err: str, tmp_path: Pa
 @pytest.mark.usefixtures("toys")
 def test_all_streams_closed_damage_no_file(cgro: Cgro, tmp_path: Path) -> None:
     """A file that took the number of a closed stream would get what is written to that."""
-    few = ("simulate", "naps", "--naps", 3, "--seconds", 0.1, "--results", tmp_path)
+    few = ("simulate", "naps", "--naps", 1, "--seconds", 0.1, "--results", tmp_path)
     line = f"exec $CGRO {' '.join(map(str, few))} --jobs 2 <&- >&- 2>&-"
     assert shell(line).returncode == 0
     assert len(files_below(tmp_path)) >= 2

@@ -15,7 +15,7 @@ from threading import Thread
 
 import pytest
 import xarray as xr
-from tools import PATHS, TOYS, Outcome, files_below, finish, start
+from tools import PATHS, TOYS, Outcome, files_below, start
 
 from cgro.runs import store
 from cgro.runs.cell_store import Cells
@@ -100,6 +100,25 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
         time.sleep(0.05)
 
 
+@contextmanager
+def killed_after_a_cell(servers: list[Server], folder: Path) -> Iterator[list[float]]:
+    """They are killed once a cell is finished; in the list is when."""
+
+    def kill() -> None:
+        end = time.monotonic() + 60
+        while finished_cells(folder) == 0 and time.monotonic() < end:
+            time.sleep(0.05)
+        for server in servers:
+            server.kill()
+        times.append(time.monotonic())
+
+    times: list[float] = []
+    killer = Thread(target=kill)
+    killer.start()
+    yield times
+    killer.join()
+
+
 def assert_same_bits(outcome: Outcome) -> None:
     """As in one process."""
     from toy_package.experiments import naps
@@ -115,21 +134,11 @@ def test_workers_give_the_bits_of_one_process_even_if_one_is_killed(
     cluster: Cluster, tmp_path: Path, cgro: Callable[..., Outcome]
 ) -> None:
     cluster.have_workers(2)
-
-    def kill_one() -> None:
-        end = time.monotonic() + 60
-        while finished_cells(tmp_path) == 0 and time.monotonic() < end:
-            time.sleep(0.05)
-        killed.kill()
-
-    killed = cluster.workers[0]
-    killer = Thread(target=kill_one)
-    killer.start()
-    outcome = cgro(*SWEEP, "--dask", cluster.address, "--results", tmp_path)
-    killer.join()
+    with killed_after_a_cell(cluster.workers[:1], tmp_path):
+        outcome = cgro(*SWEEP, "--dask", cluster.address, "--results", tmp_path)
     assert_same_bits(outcome)
     assert finished_cells(tmp_path) == BLOCKS
-    assert not killed.runs
+    assert not cluster.workers[0].runs
     # The client alone writes: nothing else may lie there.
     assert {path.suffix for path in files_below(tmp_path)} == {".nc", ".sqlite"}
 
@@ -210,18 +219,16 @@ def test_a_worker_is_no_scheduler(cluster: Cluster, cgro: Callable[..., Outcome]
     assert "a Dask worker, not a scheduler" in error
 
 
+@pytest.mark.usefixtures("toys")
 @pytest.mark.parametrize("what", ["workers", "scheduler"])
 def test_a_cluster_that_dies_is_said_in_one_line_within_ten_seconds(
-    what: str, cluster: Cluster, tmp_path: Path
+    what: str, cluster: Cluster, tmp_path: Path, cgro: Callable[..., Outcome]
 ) -> None:
     cluster.have_workers(1)
-    process = start(*SWEEP, "--seconds", 1, "--dask", cluster.address, "--results", tmp_path)
-    wait_for(lambda: finished_cells(tmp_path) > 0, process)
-    for dead in [cluster.scheduler] if what == "scheduler" else cluster.workers:
-        dead.kill()
-    began = time.monotonic()
-    outcome = finish(process)
-    assert time.monotonic() - began < 20  # ten on a machine that is not busy
+    dead = [cluster.scheduler] if what == "scheduler" else cluster.workers
+    with killed_after_a_cell(dead, tmp_path) as killed:
+        outcome = cgro(*SWEEP, "--seconds", 1, "--dask", cluster.address, "--results", tmp_path)
+    assert time.monotonic() - killed[0] < 20  # ten on a machine that is not busy
     gone = "no longer answers" if what == "scheduler" else "has lost all its workers"
     assert re.search(rf"the cluster( at {cluster.address})? {gone}; finished cells are stored", outcome.error)
     assert 0 < finished_cells(tmp_path) < BLOCKS
