@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,34 +17,8 @@ from cgro.runs import registry
 from cgro.runs.registry import Kind
 
 HEAVY = ("torch", "scipy", "matplotlib", "xarray", "pandas", "numba", "sympy", "sklearn", "numpy", "jinja2")
-PROBE = """
-import shlex, sys
-from cgro.cli.main import main
-for typed in sys.stdin.read().splitlines():
-    try:
-        main(shlex.split(typed))
-    finally:
-        print("loaded:", typed, *sys.modules, sep="\\t", file=sys.stderr)
-"""
 KINDS: tuple[Kind, ...] = ("experiment", "check", "figure")
 OBJECT = "from cgro.runs.experiment import Experiment\n"
-
-
-def loaded(typed: Iterable[str]) -> dict[str, set[str]]:
-    """The modules in a process after each of some commands, one after the other."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROBE],
-        input="\n".join(typed),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | {"CGRO_THREADS": "1"},
-        timeout=60,
-    )
-    lines = [line.split("\t")[1:] for line in done.stderr.splitlines() if line.startswith("loaded:\t")]
-    found = {command: set(modules) for command, *modules in lines}
-    assert list(found) == list(typed), done.stderr
-    return found
 
 
 LIGHT = (
@@ -65,11 +40,6 @@ LIGHT = (
 )
 
 
-def test_help_list_and_mistakes_start_at_once() -> None:
-    too_many = {typed: sorted(set(HEAVY) & modules) for typed, modules in loaded(LIGHT).items()}
-    assert not any(too_many.values()), too_many
-
-
 NAMED = {
     "train --help": ("torch", "matplotlib", "jinja2", "sklearn", "numba", "scipy.stats"),
     "simulate image-cgro --help": ("torch", "matplotlib", "jinja2", "sklearn", "numba", "scipy.optimize"),
@@ -82,25 +52,64 @@ NAMED = {
 """Commands and what they spare, those that spare most first: they follow each other in one process."""
 
 
-def test_a_named_command_imports_what_it_needs() -> None:
-    found = loaded(NAMED)
-    too_many = {typed: sorted(set(spared) & found[typed]) for typed, spared in NAMED.items()}
-    assert not any(too_many.values()), too_many
-
-
-def test_torch_waits_for_work() -> None:
-    """Importing it takes longer than all else that a help page needs."""
-    probe = """
-import sys
-from cgro.runs import registry
-for kind in ("experiment", "check"):
-    for name, found in registry.find_all(kind).items():
-        if kind == "experiment":
-            found.preset("quick")
-        assert "torch" not in sys.modules, name
+FACE = {
+    f"import cgro; cgro.{name}": ("torch",)
+    for name in ("PatchSetting", "critical_ratio", "predicted_times", "TrainingConfig", "memorize")
+}
+"""What may be used without torch. Importing it takes longer than all else that a help page needs."""
+EVERYTHING = {
+    f"from cgro.runs import registry; found = registry.find('{kind}', '{name}'){quick}": ("torch",)
+    for kind, quick in (("experiment", "; found.preset('quick')"), ("check", ""))
+    for name in registry.files(kind)
+}
+PROBE = """
+import json, shlex, sys, traceback
+from cgro.cli.main import main
+for line in json.load(sys.stdin):
+    try:
+        exec(line) if line.startswith(("import", "from")) else main(shlex.split(line))
+    except Exception:
+        traceback.print_exc()
+        print("failed:", line, sep="\\t", file=sys.stderr)
+    print("loaded:", line, *sys.modules, sep="\\t", file=sys.stderr)
 """
-    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, cwd=ROOT, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.fixture(scope="module")
+def too_many() -> Callable[[Mapping[str, Sequence[str]]], dict[str, list[str]]]:
+    """After which lines there are modules that these lines spare: all lines follow each other in one process."""
+    lines = [*LIGHT, *NAMED, *FACE, *EVERYTHING]
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE],
+        input=json.dumps(lines),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"CGRO_THREADS": "1"},
+        timeout=120,
+    )
+    told = [line.split("\t") for line in done.stderr.splitlines()]
+    found = {line: set(modules) for kind, line, *modules in (each for each in told if each[0] == "loaded:")}
+    assert list(found) == lines, done.stderr
+    assert "failed:" not in {each[0] for each in told}, done.stderr
+
+    def extra(spared: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+        return {line: bad for line, modules in spared.items() if (bad := sorted(set(modules) & found[line]))}
+
+    return extra
+
+
+def test_help_list_and_mistakes_start_at_once(too_many) -> None:
+    assert too_many(dict.fromkeys(LIGHT, HEAVY)) == {}
+
+
+def test_a_named_command_imports_what_it_needs(too_many) -> None:
+    assert too_many(NAMED) == {}
+
+
+@pytest.mark.parametrize("lines", [FACE, EVERYTHING], ids=["names of cgro", "experiments and checks"])
+def test_torch_waits_for_work(lines: dict[str, Sequence[str]], too_many) -> None:
+    assert too_many(lines) == {}
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])

@@ -26,12 +26,12 @@ from cgro.base.errors import UserError
 from cgro.base.work import PlainContext, Tick, scratch_of
 from cgro.data import images
 from cgro.dynamics.setting import PatchSetting
-from cgro.dynamics.sweep import Block, train_block, train_settings
+from cgro.dynamics.sweep import Block, train_settings
 from cgro.dynamics.trajectory import EngineName
 from cgro.runs import context, store
 from cgro.runs.cell_store import Name
 from cgro.runs.context import StoredContext
-from cgro.runs.workers import WorkersLostError, processes
+from cgro.runs.workers import WorkersLostError
 from cgro.simulations import attack, phase_diagram
 
 
@@ -299,22 +299,6 @@ def test_jobs_must_be_positive(jobs: int, tmp_path: Path) -> None:
 
 
 # Elsewhere
-
-
-def test_processes_give_the_same_bits_and_name_failures(tmp_path: Path) -> None:
-    blocks = [Block((TINY,), (seed,), "gram", 4, 16, True, "cpu") for seed in range(3)]
-    blocks.insert(1, replace(blocks[0], engine="grim"))  # type: ignore[arg-type]
-    with processes(1) as pool:
-        for name, executor in (("one", None), ("two", pool)):
-            here = StoredContext(tmp_path / name, executor=executor, quiet=True)
-            with pytest.raises(
-                UserError, match=r"1 of 4 cells failed, first number 2, .*engine must be gram or direct"
-            ):
-                here.map(train_block, blocks)
-    one, two = (StoredContext(tmp_path / name).cells for name in ("one", "two"))
-    assert one.names() == two.names()
-    assert len(one.names()) == 3
-    assert_same(*(list(cells.find(cells.names()).values()) for cells in (one, two)))
 
 
 @pytest.mark.usefixtures("toys")

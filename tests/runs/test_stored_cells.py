@@ -232,14 +232,22 @@ def test_a_killed_writer_leaves_what_it_had_written(tmp_path: Path) -> None:
         assert_right(found)
 
 
-def test_two_writers_share_a_file(tmp_path: Path) -> None:
-    def write() -> None:
-        for k in range(20):
-            Cells(tmp_path).add(numbered(k), pack(dataset(k)))
+def test_several_writers_share_a_file(tmp_path: Path) -> None:
+    ready, go = os.pipe()
+    contents = [pack(dataset(k)) for k in range(40)]
 
-    assert [ending(writer) for writer in [forked(write), forked(write)]] == [0, 0]
-    found = Cells(tmp_path).find([numbered(k) for k in range(20)])
-    assert len(found) == 20
+    def write() -> None:
+        os.close(go)
+        os.read(ready, 1)  # until all are there
+        for k, content in enumerate(contents):
+            Cells(tmp_path).add(numbered(k), content)
+
+    writers = [forked(write) for _ in range(3)]
+    os.close(go)
+    assert [ending(writer) for writer in writers] == [0, 0, 0]
+    os.close(ready)
+    found = Cells(tmp_path).find([numbered(k) for k in range(len(contents))])
+    assert len(found) == len(contents)
     assert_right(found)
 
 

@@ -1,4 +1,4 @@
-"""Worker processes end with the process that they work for."""
+"""Worker processes: they share the cores, compute the same bits, and end with the process that they work for."""
 
 from __future__ import annotations
 
@@ -7,14 +7,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import threadpoolctl
 import torch
-from tools import ROOT
+import xarray as xr
+from tools import ROOT, TOYS
 
+from cgro.base.errors import UserError
+from cgro.dynamics.setting import PatchSetting
+from cgro.dynamics.sweep import Block, train_block
 from cgro.runs import workers
+from cgro.runs.context import StoredContext
 from cgro.runs.workers import processes
 
 PROGRAM = """
@@ -60,27 +68,46 @@ def test_workers_do_not_outlive_a_killed_parent(how: signal.Signals, tmp_path: P
     assert not running(worker)
 
 
-def threads_in_use() -> dict[str, int]:
-    """The threads of every library that computes on several."""
-    import numpy
-    import scipy.linalg
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Executor]:
+    """Worker processes, of which one starts; each has one of two cores, although OpenMP is told otherwise."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(TOYS)
+        patch.setenv("CGRO_THREADS", "2")
+        patch.setenv("OMP_NUM_THREADS", "8")
+        for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            patch.delenv(name, raising=False)
+        with processes(2) as workers:
+            workers.submit(os.getpid).result()
+            yield workers
 
-    numpy.linalg.svd(numpy.ones((2, 2)))
-    scipy.linalg.svd(numpy.ones((2, 2)))
-    pools = {pool["filepath"]: pool["num_threads"] for pool in threadpoolctl.threadpool_info()}
-    return pools | {"torch": torch.get_num_threads()}
 
-
-def test_a_worker_computes_on_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_computes_on_its_share_of_the_cores(pool: Executor) -> None:
     """BLAS too: several workers with a thread for each core take turns, and several times as long."""
-    monkeypatch.setenv("CGRO_THREADS", "2")
-    monkeypatch.setenv("OMP_NUM_THREADS", "8")
-    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        monkeypatch.delenv(name, raising=False)
-    with processes(2) as pool:
-        used = pool.submit(threads_in_use).result()
+    from toy_package.threads import in_use
+
+    used = pool.submit(in_use).result()
     assert len(used) >= 3
     assert set(used.values()) == {1}, used
+
+
+def test_processes_give_the_same_bits_and_name_failures(pool: Executor, tmp_path: Path) -> None:
+    tiny = PatchSetting(samples=6, patches=3, filters=4, dim=50, steps=300)
+    blocks = [Block((tiny,), (seed,), "gram", 4, 16, True, "cpu") for seed in range(3)]
+    blocks.insert(1, replace(blocks[0], engine="grim"))  # type: ignore[arg-type]
+    for name, executor in (("one", None), ("two", pool)):
+        here = StoredContext(tmp_path / name, executor=executor, quiet=True)
+        with pytest.raises(UserError, match=r"1 of 4 cells failed, first number 2, .*engine must be gram or direct"):
+            here.map(train_block, blocks)
+    one, two = (StoredContext(tmp_path / name).cells for name in ("one", "two"))
+    assert one.names() == two.names()
+    assert len(one.names()) == 3
+    for name in one.names():
+        (here,), (there,) = (list(cells.find([name]).values()) for cells in (one, two))
+        xr.testing.assert_identical(here.drop_attrs(deep=False), there.drop_attrs(deep=False))
+        for variable in here.variables:
+            if here[variable].dtype.kind in "fiub":
+                assert here[variable].values.tobytes() == there[variable].values.tobytes()
 
 
 def test_a_user_may_limit_a_worker_further(monkeypatch: pytest.MonkeyPatch) -> None:
