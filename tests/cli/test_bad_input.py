@@ -320,7 +320,7 @@ def test_it_is_refused_in_one_line(
     assert set(files_below(folder)) == before
 
 
-@pytest.mark.parametrize("line", ["simulate phase-diagram --samples 1_0", "memorize nothing.csv", "list $'\\xff'"])
+@pytest.mark.parametrize("line", ["memorize nothing.csv --nodes 1_0", "memorize nothing.csv", "list $'\\xff'"])
 def test_a_process_refuses_it_too(line: str) -> None:
     words = [os.fsdecode(b"\xff") if "xff" in word else word for word in shlex.split(line)]
     assert "cgro: error: " in finish(start(*words)).error

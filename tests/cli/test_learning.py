@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed.run
-from tools import ROOT, TRAINING, finish, full_disk, start
+from tools import ROOT, TRAINING, full_disk
 
 from cgro.data import images
 from cgro.runs import store
@@ -293,8 +293,8 @@ def test_torchrun_trains_the_same_network(
     np.testing.assert_allclose(curves[0]["clean_test_accuracy"], curves[1]["clean_test_accuracy"], atol=0.03)
 
 
-def test_the_help_has_no_python() -> None:
+def test_the_help_has_no_python(cgro) -> None:
     """The docstring of a configuration has an example; its first line is what the command line shows."""
-    out = finish(start("train", "--preset", "digits", "--help")).out
+    out = cgro("train", "--preset", "digits", "--help").out
     assert "best and last checkpoints. Repeat an interrupted command" in " ".join(out.split())
     assert ">>>" not in out

@@ -322,7 +322,7 @@ TINY = PatchSetting(samples=6, patches=3, filters=4, dim=50, steps=300)
 def sweep(seeds: int = 1, *, engine: EngineName = "gram", detail: bool = False, **fields: Any) -> xr.Dataset:
     """Five settings, enough for the threads to share."""
     grid = [replace(TINY, radius_ratio=ratio, **fields) for ratio in (0.5, 0.7, 0.9, 1.1, 1.3)]
-    seen = {"records": 8, "test_samples": 33, "detail": detail}
+    seen = {"records": 4, "test_samples": 33, "detail": detail}
     return train_settings(PlainContext(), grid, range(seeds), engine=engine, device="cpu", **seen)
 
 

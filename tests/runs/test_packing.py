@@ -18,7 +18,7 @@ from test_store import SMALL, assert_same_values, datasets
 from cgro.runs.packing import pack, unpack
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(dataset=datasets())
 def test_a_packed_dataset_comes_back(dataset: xr.Dataset) -> None:
     back = unpack(pack(dataset))
@@ -46,7 +46,7 @@ def test_other_values_are_refused_by_name(values: object) -> None:
         pack(xr.Dataset({"odd": ("k", values)}))
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(where=st.floats(0, 1, exclude_max=True), how=st.integers(1, 255), seed=st.integers(0, 10**6))
 def test_no_bytes_end_in_another_error(where: float, how: int, seed: int) -> None:
     """A digest guards what is stored; here whatever is behind it is unpacked or refused."""

@@ -57,7 +57,7 @@ def assert_same_values(back: xr.Dataset, dataset: xr.Dataset) -> None:
             assert back[name].values.astype("<f8").tobytes() == variable.values.astype("<f8").tobytes()
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(dataset=datasets())
 def test_a_stored_dataset_comes_back(dataset: xr.Dataset, tmp_path: Path) -> None:
     path = tmp_path / "a" / "result.nc"
