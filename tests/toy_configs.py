@@ -23,6 +23,7 @@ from cgro.simulations import (
     parameter_counts,
     phase_diagram,
     phase_transition,
+    random_labels,
     reference_points,
     robust_lower_bound,
     robust_overfitting,
@@ -47,6 +48,13 @@ CONFIGS: dict[str, Any] = {
     "robust-overfitting": robust_overfitting.Config(TINY),
     "overfitting-cures": overfitting_cures.Config(
         replace(TINY, cure="temporal-ensembling"), cures=("none", "temporal-ensembling"), seeds=2, judged_images=20
+    ),
+    "random-labels": random_labels.Config(
+        replace(TINY, samples=10, held_out=0, epochs=2, width=4, label_noise=1.0, radius_warmup=0.0, learning_rate=0.2),
+        boundary_epochs=(20,),
+        boundary_shares=(0.5,),
+        highest_radius=0.2,
+        radii=3,
     ),
     "width-sweep": width_sweep.Config(TINY, widths=(1, 3)),
     "flatness": flatness.Config(TINY, at_epochs=(1, 2), ratios=(0.5, 1.0), search_steps=2),

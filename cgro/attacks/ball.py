@@ -8,6 +8,7 @@ For l_1 the ball and the box are handled together, as an adversary that ignores 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +41,35 @@ class Budget:
         real("radius", self.radius)
         if not (math.isfinite(self.radius) and self.radius > 0):
             raise UserError(f"radius must be finite and greater than 0, in input units, got {self.radius}")
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """A norm, and a radius > 0 of its own for each point, float64 (*batch, 1, ..., 1) with as many dims as the points.
+
+    The functions below take them wherever they take a budget; attacks on many networks at once need them.
+    """
+
+    norm: Norm
+    radius: Tensor
+
+    @classmethod
+    def of(cls, budgets: Sequence[Budget], counts: Sequence[int], ndim: int, device: torch.device) -> Budgets:
+        """The budgets of runs of `counts[k]` points one after another; points have `ndim` dims, one of them batch.
+
+        Raises: UserError for several norms.
+        """
+        norms = sorted({budget.norm for budget in budgets})
+        if len(norms) > 1:
+            raise UserError(f"norm must be the same in all networks, got {', '.join(norms)}")
+        radii = torch.tensor([budget.radius for budget in budgets], dtype=torch.float64)
+        radii = radii.repeat_interleave(torch.tensor(counts))
+        return cls(budgets[0].norm, radii.reshape(-1, *[1] * (ndim - 1)).to(device))
+
+
+def radius_like(budget: Budget | Budgets, x: Tensor) -> float | Tensor:
+    """The radius in the precision of `x`."""
+    return budget.radius.to(x.dtype) if isinstance(budget.radius, Tensor) else budget.radius
 
 
 def norm_of(delta: Tensor, norm: Norm, batch_dims: int = 1) -> Tensor:
@@ -81,29 +111,31 @@ def steepest(
     return gradient / norm_of(gradient, "2", batch_dims).clamp_min(tiny)
 
 
-def project(delta: Tensor, x: Tensor, budget: Budget, box: Box | None, batch_dims: int = 1) -> Tensor:
+def project(delta: Tensor, x: Tensor, budget: Budget | Budgets, box: Box | None, batch_dims: int = 1) -> Tensor:
     """Perturbation in the ball and, with a box, with x + delta in the box.
 
     l_inf and l_1: the nearest such point. l_2: onto the ball, then onto the box, which stays in the ball as x is in
     the box.
     """
+    radius = radius_like(budget, x)
     if budget.norm == "1":
-        return _project_l1(delta, x, budget.radius, box, batch_dims)
+        return _project_l1(delta, x, radius, box, batch_dims)
     if budget.norm == "inf":
-        delta = delta.clamp(-budget.radius, budget.radius)
+        delta = delta.clamp(-radius, radius)  # type: ignore[arg-type]
     else:
         # One part in 10^12 inside, so that the radius holds in whatever order the squares are summed.
-        radius = budget.radius * (1 - 1e-12)
+        radius = radius * (1 - 1e-12)
         size = norm_of(delta, "2", batch_dims)
         delta = torch.where(size > radius, delta * (radius / size), delta)
     return delta if box is None else (x + delta).clamp(*box) - x
 
 
-def limits(x: Tensor, budget: Budget, box: Box | None) -> tuple[Tensor, Tensor] | None:
+def limits(x: Tensor, budget: Budget | Budgets, box: Box | None) -> tuple[Tensor, Tensor] | None:
     """Smallest and largest reachable coordinates, which describe the whole set in l_inf."""
     if budget.norm != "inf":
         return None
-    low, high = x - budget.radius, x + budget.radius
+    radius = radius_like(budget, x)
+    low, high = x - radius, x + radius
     return (low, high) if box is None else (low.clamp_min(box[0]), high.clamp_max(box[1]))
 
 
@@ -111,7 +143,7 @@ def moved(
     z: Tensor,
     step: Tensor,
     x: Tensor,
-    budget: Budget,
+    budget: Budget | Budgets,
     box: Box | None,
     within: tuple[Tensor, Tensor] | None,
     batch_dims: int = 1,
@@ -122,13 +154,14 @@ def moved(
     return x + project(z + step - x, x, budget, box, batch_dims)
 
 
-def _project_l1(delta: Tensor, x: Tensor, radius: float, box: Box | None, batch_dims: int) -> Tensor:
+def _project_l1(delta: Tensor, x: Tensor, radius: float | Tensor, box: Box | None, batch_dims: int) -> Tensor:
     """Nearest point of {|d|_1 <= radius, low <= x + d <= high}: d = sign(v) min(max(|v| - t, 0), room).
 
     t >= 0 is the smallest threshold with |d|_1 <= radius. |d|_1 is linear in t between the break points |v_i| and
     |v_i| - room_i: at each of them its slope changes by +-1, so sorting finds t exactly.
     """
     v = delta.flatten(batch_dims)
+    radius = radius.flatten(batch_dims) if isinstance(radius, Tensor) else radius
     size, sign = v.abs(), v.sign()
     room = torch.full_like(v, math.inf)
     if box is not None:
@@ -163,11 +196,11 @@ def require_generator(generator: torch.Generator | None, x: Tensor) -> None:
         )
 
 
-def random_start(x: Tensor, budget: Budget, generator: torch.Generator, batch_dims: int = 1) -> Tensor:
+def random_start(x: Tensor, budget: Budget | Budgets, generator: torch.Generator, batch_dims: int = 1) -> Tensor:
     """Perturbations drawn uniformly in the ball, whatever the box."""
     if budget.norm == "inf":
         unit = torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device)
-        return (2 * unit - 1) * budget.radius
+        return (2 * unit - 1) * radius_like(budget, x)
     draw = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
     shape = x.shape[:batch_dims] + (1,) * (x.ndim - batch_dims)
     unit = torch.rand(shape, generator=generator, dtype=x.dtype, device=x.device)
@@ -176,10 +209,10 @@ def random_start(x: Tensor, budget: Budget, generator: torch.Generator, batch_di
         sizes = -torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device).clamp_min(1e-30).log()
         draw = draw.sign() * sizes
     dimension = math.prod(x.shape[batch_dims:])
-    return draw / norm_of(draw, budget.norm, batch_dims) * unit ** (1 / dimension) * budget.radius
+    return draw / norm_of(draw, budget.norm, batch_dims) * unit ** (1 / dimension) * radius_like(budget, x)
 
 
-def inside(z: Tensor, x: Tensor, budget: Budget, box: Box | None, batch_dims: int = 1) -> Tensor:
+def inside(z: Tensor, x: Tensor, budget: Budget | Budgets, box: Box | None, batch_dims: int = 1) -> Tensor:
     """`z` moved into the ball exactly: |z - x| <= radius when it is measured in float64, for float32 inputs too.
 
     The last rounding goes towards `x`.

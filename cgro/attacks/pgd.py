@@ -12,7 +12,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from cgro.attacks.ball import Box, Budget, inside, limits, moved, project, random_start, require_generator, steepest
+from cgro.attacks.ball import (
+    Box,
+    Budget,
+    Budgets,
+    inside,
+    limits,
+    moved,
+    project,
+    random_start,
+    require_generator,
+    steepest,
+)
 from cgro.attacks.modes import require_gradients
 
 Objective = Callable[[Tensor], Tensor]
@@ -22,10 +33,10 @@ Objective = Callable[[Tensor], Tensor]
 def pgd(
     objective: Objective,
     x: Tensor,
-    budget: Budget,
+    budget: Budget | Budgets,
     *,
     steps: int,
-    step_size: float,
+    step_size: float | Tensor,
     decay: bool = False,
     clamp: Box | None = None,
     start: torch.Generator | Tensor | None = None,
@@ -41,7 +52,8 @@ def pgd(
         objective: differentiable losses (*batch,) of points (*batch, *shape); samples must not interact.
         x: centres (*batch, *shape), float32 or float64, on any device that has float64.
         steps: gradient steps, >= 0.
-        step_size: length a > 0 of a step, in input units and in the norm of the budget.
+        step_size: length a > 0 of a step, in input units and in the norm of the budget; or one for each point, of as
+            many dims as `x`.
         decay: let a fall linearly, from `step_size` in the first step to `step_size / steps` in the last.
             Starting with a = radius this finds in 20 steps what constant steps find in 100.
         clamp: (low, high) of valid inputs, (0, 1) for images; None leaves coordinates alone.
@@ -55,7 +67,7 @@ def pgd(
 
     Raises: ValueError for arguments outside of these ranges; UserError in inference mode.
     """
-    if steps < 0 or not step_size > 0:
+    if steps < 0 or (not isinstance(step_size, Tensor) and not step_size > 0):
         raise ValueError(f"steps must be at least 0 and step_size greater than 0, got {steps} and {step_size}")
     if not 1 <= batch_dims < x.ndim:
         raise ValueError(f"batch_dims must be from 1 to {x.ndim - 1} for x of {x.ndim} dims, got {batch_dims}")
@@ -79,7 +91,7 @@ def pgd(
     return inside(z, x, budget, clamp, batch_dims)
 
 
-def step_sizes(steps: int, first: float, *, decay: bool) -> list[float]:
+def step_sizes(steps: int, first: float | Tensor, *, decay: bool) -> list[float | Tensor]:
     """Lengths of the steps: all as the first, or falling linearly to a `steps`-th of it."""
     return [first * (1 - step / steps) if decay else first for step in range(steps)]
 

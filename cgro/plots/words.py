@@ -20,6 +20,25 @@ def lines(seeds: int) -> str:
     return f"Lines: means over {seeds} seeds; bands: minimum to maximum."
 
 
+OBJECTIVE_WORDS = {
+    "standard": "standard training",
+    "adversarial": "PGD-AT",
+    "mixture": "clean and adversarial",
+    "trades": "TRADES",
+    "trades-adversarial": "TRADES, adversarial CE",
+    "mart": "MART",
+    "free": "free training",
+}
+"""Training objectives in figures and captions."""
+
+
+def labels_redrawn(rate: float) -> str:
+    """Label noise in words."""
+    if rate == 0:
+        return "true labels"
+    return "random labels" if rate == 1 else f"{100 * rate:.3g} % of the labels redrawn"
+
+
 def ball(attrs: Mapping[str, Any]) -> str:
     """The perturbations of a result: norm and radius."""
     return f"l_{attrs.get('norm', 'inf')} radius {attrs['radius']:.3g}"

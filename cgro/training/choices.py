@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-ObjectiveName = Literal["standard", "adversarial", "trades", "mart", "free"]
+ObjectiveName = Literal["standard", "adversarial", "mixture", "trades", "trades-adversarial", "mart", "free"]
+WEIGHTED = ("mixture", "trades", "trades-adversarial", "mart")
+"""Objectives of two terms, with a weight."""
 AugmentationName = Literal["none", "crop", "crop-flip", "crop-flip-cutout"]
 Averaging = Literal["none", "ema", "swa"]
 Precision = Literal["float32", "bfloat16"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -14,14 +14,13 @@ from cgro.base.validate import integer
 from cgro.data.catalog import SHAPES, TRAINING_IMAGES, TrainingImages
 from cgro.models.widths import WIDTHS, ModelName
 from cgro.training import limits
-from cgro.training.choices import CURE_WORDS, AugmentationName, CureName, ObjectiveName
+from cgro.training.choices import CURE_WORDS, WEIGHTED, AugmentationName, CureName, ObjectiveName
 from cgro.training.cures import require_cure, with_cure
 from cgro.training.optimization import Optimization
 
 if TYPE_CHECKING:  # imported where it is used, so that reading a configuration does not import torch
     from cgro.attacks.ball import Budget
     from cgro.attacks.images import Attack
-    from cgro.training.objectives import Objective
     from cgro.training.recipe import Recipe
 
 
@@ -67,7 +66,8 @@ class TrainingConfig(Optimization, Task):
     """Training objective; adversarial is PGD-AT, and fast adversarial training with --attack-steps 1."""
 
     beta: float | None = None
-    """Weight of the second term of trades and mart, above 0; None: the values of their papers, 6 and 5."""
+    """Weight of the second term of trades, trades-adversarial and mart, above 0; weight of the adversarial term of
+    mixture, at most 1, which leaves 1 - beta for the clean one. None: 6, 6, 5 and 0.5."""
 
     replays: int = 8
     """Number of times that objective free replays each batch, 2 or more; an epoch has that many times the updates."""
@@ -172,7 +172,14 @@ class TrainingConfig(Optimization, Task):
     def method(self) -> str:
         """The training method in words."""
         fast = "Fast" if self.attack_steps == 1 else "PGD"
-        names = {"standard": "Standard", "trades": "TRADES", "mart": "MART", "free": "Free adversarial"}
+        names = {
+            "standard": "Standard",
+            "mixture": "Mixed",
+            "trades": "TRADES",
+            "trades-adversarial": "TRADES (adversarial cross-entropy)",
+            "mart": "MART",
+            "free": "Free adversarial",
+        }
         name = names.get(self.objective, f"{fast} adversarial")
         with_awp = " with AWP" if self.weight_perturbation > 0 else ""
         return f"{name} training{with_awp}{'' if self.cure == 'none' else f' with {CURE_WORDS[self.cure]}'}"
@@ -187,6 +194,10 @@ class TrainingConfig(Optimization, Task):
         """Epochs."""
         return float(self.epochs)
 
+    def is_due(self, epoch: int) -> bool:
+        """Whether the network is evaluated after this epoch, counted from 1."""
+        return epoch % self.evaluate_every == 0 or epoch in (1, self.epochs)
+
     @property
     def budget(self) -> Budget:
         """The perturbation budget of training and evaluation."""
@@ -199,23 +210,18 @@ class TrainingConfig(Optimization, Task):
         """The recipe of the training loop."""
         from cgro.attacks.images import Attack
         from cgro.data.batches import AUGMENTATIONS
-        from cgro.training.objectives import Adversarial, Mart, Standard, Trades
+        from cgro.training.objectives import OBJECTIVES
         from cgro.training.recipe import Recipe
 
         step = self.step_size
         if step is None:
             step = 1.25 if self.attack_steps == 1 else 2.5 / self.attack_steps
-        objectives: dict[str, Objective] = {
-            "standard": Standard(),
-            "adversarial": Adversarial(),
-            "trades": Trades() if self.beta is None else Trades(self.beta),
-            "mart": Mart() if self.beta is None else Mart(self.beta),
-            "free": Adversarial(),
-        }
+        kind = OBJECTIVES[self.objective]
+        objective = kind() if self.beta is None or self.objective not in WEIGHTED else kind(self.beta)
         attack = None if self.objective == "standard" else Attack(self.budget, self.attack_steps, relative_step=step)
         recipe = Recipe(
             attack=attack,
-            objective=objectives[self.objective],
+            objective=objective,
             augmentation=AUGMENTATIONS[self.augmentation],
             replays=self.replays if self.objective == "free" else 1,
             **{each.name: getattr(self, each.name) for each in fields(Optimization)},
@@ -244,6 +250,8 @@ class TrainingConfig(Optimization, Task):
             )
         limits.require_drops(self)
         require_cure(self)
+        if self.objective == "mixture" and self.beta is not None and self.beta > 1:
+            raise UserError(f"beta must be at most 1 with objective mixture, got {self.beta:g}: 1 - beta is a weight")
         if self.objective == "free" and self.weight_perturbation > 0:
             raise UserError(
                 f"weight_perturbation must be 0 with objective free, got {self.weight_perturbation:g}: it takes "
@@ -262,6 +270,44 @@ class JudgedRun:
     def work(self) -> float:
         """Epochs."""
         return self.training.work
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Training runs of small networks at once; a cell for `cgro.training.stacked_runs.train_stack`.
+
+    They may differ in data, labels, seed, radius and beta. Each run's result is the same in every stack, up to
+    rounding.
+    """
+
+    runs: tuple[TrainingConfig, ...]
+
+    @property
+    def work(self) -> float:
+        """Epochs."""
+        return sum(run.work for run in self.runs)
+
+
+def require_stackable(config: TrainingConfig) -> None:
+    """Refuse what only networks trained one by one can have. Raises: UserError."""
+    if config.model not in ("small-cnn", "lenet"):
+        raise UserError(f"model must have no batch norm to be trained many at once, got {config.model}")
+    for name, value in STACKED.items():
+        if getattr(config, name) != value:
+            raise UserError(f"{name} must be {str(value).lower()} to train many at once, got {getattr(config, name)}")
+
+
+STACKED: dict[str, Any] = {
+    "micro_batch": None,
+    "attack_start": "uniform",
+    "weight_perturbation": 0.0,
+    "averaging": "none",
+    "precision": "float32",
+    "compile": False,
+    "augmentation": "none",
+    "cure": "none",
+}
+"""What `require_stackable` asks for."""
 
 
 @dataclass(frozen=True)

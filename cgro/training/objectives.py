@@ -2,14 +2,17 @@
 
     standard     CE(f(x), y)
     PGD-AT       CE(f(z), y),                                         z = argmax CE(f(z), y) in the ball
+    mixture      (1 - g) CE(f(x), y) + g CE(f(z), y),                 z as in PGD-AT
     TRADES       CE(f(x), y) + beta KL(f(x) || f(z)),                 z = argmax KL(f(x) || f(z))
+    TRADES with adversarial cross-entropy: CE(f(z), y) instead of CE(f(x), y) in TRADES
     MART         BCE(f(z), y) + beta KL(f(x) || f(z)) (1 - p_y(x)),   z as in PGD-AT,
                  BCE(f(z), y) = -log p_y(z) - log(1 - max_{k != y} p_k(z))
 
 KL(f(x) || f(z)) compares the softmax outputs p. Targets y are labels (B,) or, for cross-entropy, probabilities (B, C),
 one for each sample. The loop multiplies the losses by sample weights and averages them. Free and fast training minimize
 the PGD-AT loss at other points z, see `cgro/training/loop.py`. Sources: Madry et al., ICLR 2018, arXiv:1706.06083;
-Zhang et al. (TRADES), ICML 2019; Wang et al. (MART), ICLR 2020.
+Zhang et al. (TRADES), ICML 2019; Wang et al. (MART), ICLR 2020; mixture and variant of TRADES: Dong et al., ICLR 2022,
+arXiv:2106.01606 [R].
 """
 
 from __future__ import annotations
@@ -72,6 +75,24 @@ class Adversarial:
 
 
 @dataclass(frozen=True)
+class Mixture:
+    """Clean and adversarial cross-entropy; `share` g in [0, 1] is the weight of the adversarial one.
+
+    g = 1 is PGD-AT; g = 0 is standard training, after an attack that nothing uses.
+    """
+
+    share: float = 0.5
+    attacks = True
+
+    def ascent(self, model: nn.Module, batch: Batch) -> Callable[[Tensor], Tensor]:
+        return lambda z: cross_entropy(model(z), batch.y, reduction="none")
+
+    def losses(self, model: nn.Module, batch: Batch, z: Tensor) -> Tensor:
+        clean, attacked = (cross_entropy(model(points), batch.y, reduction="none") for points in (batch.x, z))
+        return (1 - self.share) * clean + self.share * attacked
+
+
+@dataclass(frozen=True)
 class Trades:
     """TRADES; beta weights the boundary term, 6 in the paper.
 
@@ -87,9 +108,21 @@ class Trades:
         return lambda z: divergence(clean, log_softmax(model(z), dim=1))
 
     def losses(self, model: nn.Module, batch: Batch, z: Tensor) -> Tensor:
-        logits = model(batch.x)
-        boundary = divergence(log_softmax(logits, dim=1), log_softmax(model(z), dim=1))
-        return cross_entropy(logits, batch.y, reduction="none") + self.beta * boundary
+        clean, attacked = model(batch.x), model(z)
+        boundary = divergence(log_softmax(clean, dim=1), log_softmax(attacked, dim=1))
+        return cross_entropy(self.fitted(clean, attacked), batch.y, reduction="none") + self.beta * boundary
+
+    def fitted(self, clean: Tensor, attacked: Tensor) -> Tensor:
+        """Which of the logits (B, C) of x and of z the cross-entropy fits to the targets."""
+        return clean
+
+
+@dataclass(frozen=True)
+class AdversarialTrades(Trades):
+    """TRADES whose cross-entropy is that of the perturbed images."""
+
+    def fitted(self, clean: Tensor, attacked: Tensor) -> Tensor:
+        return attacked
 
 
 @dataclass(frozen=True)
@@ -112,3 +145,15 @@ class Mart:
         others = attacked.scatter(1, wrong, -torch.inf).logsumexp(dim=1)
         boosted = -attacked.gather(1, own)[:, 0] - others
         return boosted + self.beta * divergence(clean, attacked) * (1 - clean.gather(1, own)[:, 0].exp())
+
+
+OBJECTIVES: dict[str, Callable[..., Objective]] = {
+    "standard": Standard,
+    "adversarial": Adversarial,
+    "mixture": Mixture,
+    "trades": Trades,
+    "trades-adversarial": AdversarialTrades,
+    "mart": Mart,
+    "free": Adversarial,
+}
+"""Objectives by name; those of two terms take the weight of the second."""

@@ -270,7 +270,7 @@ class TrainingRun:
         except UserError as error:
             raise UserError(f"checkpoint {path}: {error}") from error
         epochs = range(1, self.trainer.epoch + 1)
-        self.rows = rows_of(path, found, self._names, [epoch for epoch in epochs if self._is_due(epoch)])
+        self.rows = rows_of(path, found, self._names, [epoch for epoch in epochs if self.config.is_due(epoch)])
         self.observed = observed_of(path, found, self.trainer.step)
         measured = {int(row["epoch"]): processes_of(path, found, int(row["epoch"])) for row in self.rows}
         self._processes = {epoch: count for epoch, count in measured.items() if count > 1}
@@ -289,9 +289,6 @@ class TrainingRun:
         """Names in a row of the learning curves besides the epoch."""
         parts = [part for part in PARTS if len(getattr(self.data, part))]
         return ["train_loss", *(f"{kind}_{part}_accuracy" for part in parts for kind in ("clean", "robust"))]
-
-    def _is_due(self, epoch: int) -> bool:
-        return epoch % self.config.evaluate_every == 0 or epoch in (1, self.config.epochs)
 
     def run(self, tick: Tick, watch: Watch | None = None, at_steps: Collection[int] = ()) -> xr.Dataset:
         """Train to the end and return the learning curves. Ctrl-C saves a checkpoint of the last completed update.
@@ -365,7 +362,7 @@ class TrainingRun:
                 self.observed.append({"step": step, **watch(self.trainer.evaluated, self.data)})
         if rest or epoch == 0:
             return
-        if not self._is_due(epoch) or epoch in (row["epoch"] for row in self.rows):
+        if not self.config.is_due(epoch) or epoch in (row["epoch"] for row in self.rows):
             self.trainer.reset_loss()
             return
         row = self._row(epoch)

@@ -226,12 +226,12 @@ def changed(owner: type, name: str, value: Any) -> Iterator[Any]:
     elif isinstance(value, int):
         yield value + 1
     elif isinstance(value, float):
-        # The widths of small networks are whole numbers.
-        yield value + 3 if name == "width" else value * 1.01 if value else 0.5
+        # The widths of small networks are whole numbers; a share may be at most 1.
+        yield from (value + 3,) if name == "width" else (value * 1.01, value * 0.99) if value else (0.5,)
     elif value is None:
         yield 3 if int in get_args(kind) or name == "width" else 0.5
     elif isinstance(value, tuple):
-        yield from [(*value, value[-1])] if value else [("base",), (0, 1), (1, 2)]
+        yield from [(*value, value[-1])] if value else [("base",), (0, 1), (1, 2), (0.5, 1.0)]
         if len(value) > 1:
             yield value[:-1]
     else:

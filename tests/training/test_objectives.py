@@ -14,13 +14,18 @@ from torch.nn.functional import cross_entropy, kl_div, one_hot
 from cgro.attacks.ball import Budget
 from cgro.attacks.images import divergence
 from cgro.attacks.pgd import pgd
-from cgro.training.objectives import Adversarial, Mart, Objective, Standard, Trades
+from cgro.base.errors import UserError
+from cgro.training.config import TrainingConfig
+from cgro.training.objectives import OBJECTIVES as BY_NAME
+from cgro.training.objectives import Adversarial, AdversarialTrades, Mart, Mixture, Objective, Standard, Trades
 from cgro.training.observers import Batch
 
 OBJECTIVES: dict[str, Objective] = {
     "standard": Standard(),
     "adversarial": Adversarial(),
+    "mixture": Mixture(0.3),
     "trades": Trades(6.0),
+    "trades-adversarial": AdversarialTrades(6.0),
     "mart": Mart(5.0),
 }
 
@@ -65,7 +70,9 @@ def test_formulas() -> None:
     expected = {
         "standard": -clean[rows, y].log(),
         "adversarial": -attacked[rows, y].log(),
+        "mixture": -0.7 * clean[rows, y].log() - 0.3 * attacked[rows, y].log(),
         "trades": -clean[rows, y].log() + 6 * divergences,
+        "trades-adversarial": -attacked[rows, y].log() + 6 * divergences,
         "mart": boosted + 5 * divergences * (1 - clean[rows, y]),
     }
     for name, objective in OBJECTIVES.items():
@@ -121,3 +128,20 @@ def test_divergence_is_kullback_leibler(a: list[float], b: list[float]) -> None:
     torch.testing.assert_close(divergence(p, q), expected, rtol=1e-9, atol=1e-12)
     assert float(divergence(p, q)) >= -1e-12
     assert math.isclose(float(divergence(p, p)), 0, abs_tol=1e-12)
+
+
+def test_mixtures_end_at_standard_training_and_pgd_at() -> None:
+    f, (x, y) = model(), batch()
+    for share, end in ((0.0, Standard()), (1.0, Adversarial())):
+        torch.testing.assert_close(losses(Mixture(share), f, x, y, attack), losses(end, f, x, y, attack))
+
+
+def test_names_lead_to_objectives_with_their_weights() -> None:
+    for name, weight in (("mixture", 0.5), ("trades", 6.0), ("trades-adversarial", 6.0), ("mart", 5.0)):
+        kind = type(OBJECTIVES[name])
+        assert type(TrainingConfig(objective=name).recipe.objective) is kind is BY_NAME[name]
+        assert TrainingConfig(objective=name).recipe.objective == kind(weight)
+        assert TrainingConfig(objective=name, beta=0.7).recipe.objective == kind(0.7)
+    assert TrainingConfig(beta=0.7).recipe.objective == Adversarial()
+    with pytest.raises(UserError, match=r"beta must be at most 1 with objective mixture, got 1\.5"):
+        TrainingConfig(objective="mixture", beta=1.5)
