@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
@@ -15,6 +17,7 @@ from cgro.base.validate import one_of
 
 if TYPE_CHECKING:
     import torch
+    from threadpoolctl import ThreadpoolController
 
 # torch takes a second to import, and the command line asks for cores without it: functions import it.
 
@@ -29,6 +32,22 @@ def available_cores() -> int:
             raise UserError(f"CGRO_THREADS must be a positive integer, got {limit!r}: change or unset it")
         return int(limit)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def limited_threads(count: int, kind: str | None = None) -> AbstractContextManager[object]:
+    """Threads of compiled libraries inside a block: of all of them, or of one `kind`, e.g. blas.
+
+    What `threadpoolctl.threadpool_limits` does, without its search for libraries, which takes a millisecond.
+    """
+    return _libraries(len(sys.modules)).limit(limits=count, user_api=kind)
+
+
+@lru_cache(maxsize=1)
+def _libraries(modules: int) -> ThreadpoolController:
+    """The libraries that are loaded; more may be once another module is imported."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def require_device(name: str) -> None:

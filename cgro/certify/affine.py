@@ -7,18 +7,23 @@ whole network is followed exactly. Neurons that may switch end the attempt.
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from cgro.base.norms import Norm, require_norm
 from cgro.certify.arguments import checked_count, checked_points, checked_radius
-from cgro.networks.exact import ExactNetwork
+from cgro.networks.exact import ExactNetwork, over_one_denominator
 from cgro.networks.readout import Readout, margin_rows
 
 Affine = tuple[dict[int, Fraction], Fraction]
 """Non-zero coefficients of x - x_i, and the constant."""
+Whole = tuple[dict[int, int], int]
+"""The same as integers, over a denominator that is kept elsewhere."""
+N = TypeVar("N", int, Fraction)
 
 
 def affine_margins(
@@ -51,33 +56,38 @@ def affine_margins(
 
 
 def _follow(network: ExactNetwork, x: list[Fraction], norm: Norm, radius: Fraction) -> list[Affine] | None:
-    h: list[Affine] = [({k: Fraction(1)}, v) for k, v in enumerate(x)]
-    for depth, layer in enumerate(network.layers, 1):
-        z = [_combine(row, bias, h) for row, bias in layer]
+    values, denominator = over_one_denominator(x)
+    h: list[Whole] = [({k: denominator}, v) for k, v in enumerate(values)]
+    for depth, (rows, common) in enumerate(network.whole_layers, 1):
+        z = [_combine(row, bias * denominator, h) for row, bias in rows]
+        denominator *= common
         if depth == len(network.layers):
-            return z
+            return [({k: Fraction(v, denominator) for k, v in a.items()}, Fraction(c, denominator)) for a, c in z]
         h = []
         for a, c in z:
-            reach = radius * _dual(a, norm) if a else Fraction(0)
+            reach = radius * _dual(a, norm) if a else 0
             if -reach < c < reach:
                 return None
-            h.append((a, c) if c > 0 else ({}, Fraction(0)))
+            h.append((a, c) if c > 0 else ({}, 0))
+        shared = math.gcd(denominator, *(v for a, c in h for v in (*a.values(), c)))
+        h = [({k: v // shared for k, v in a.items()}, c // shared) for a, c in h]
+        denominator //= shared
     raise AssertionError("a network has a last layer")
 
 
-def _combine(row: list[tuple[int, Fraction]] | tuple, bias: Fraction, h: list[Affine]) -> Affine:
-    total: dict[int, Fraction] = {}
+def _combine(row: list[tuple[int, N]], bias: N, h: list[tuple[dict[int, N], N]]) -> tuple[dict[int, N], N]:
+    total: dict[int, N] = {}
     for j, w in row:
         a, c = h[j]
         bias = bias + w * c
         for k, v in a.items():
-            total[k] = total.get(k, Fraction(0)) + w * v
+            total[k] = total[k] + w * v if k in total else w * v
     return {k: v for k, v in total.items() if v}, bias
 
 
-def _dual(a: dict[int, Fraction], norm: Norm) -> Fraction:
+def _dual(a: dict[int, N], norm: Norm) -> Fraction:
     """Dual norm of the coefficients; the Euclidean one rounded up."""
-    sizes = [abs(v) for v in a.values()] or [Fraction(0)]
+    sizes = [Fraction(abs(v)) for v in a.values()] or [Fraction(0)]
     if norm == "inf":
         return sum(sizes, Fraction(0))
     if norm == "1":

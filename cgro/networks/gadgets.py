@@ -88,21 +88,28 @@ def sawtooth(
     a group with some t > 1 gets sum_k t_k - A > 1.
     """
     weight, bias = first if first is not None else (sparse.eye_array(dim, format="csr"), np.zeros(dim))
-    eye, none = sparse.eye_array(dim), sparse.csr_array((dim, dim))
-    member = sparse.kron(sparse.eye_array(groups), np.ones((1, dim // groups)), format="csr")
     layers = [(sparse.vstack([weight, weight], format="csr"), np.concatenate([bias, bias - 0.5]))]
-    # From the neurons of a level: g_s, t and the sum A of all g before g_s.
-    g, t, before = sparse.hstack([2 * eye, -4 * eye]), sparse.hstack([eye, none]), None
     for s in range(1, levels):
-        part = member @ g / 4.0**s
-        A = part if before is None else part + before
         bias = np.concatenate([np.zeros(dim), np.full(dim, -0.5), np.zeros(dim + groups)])
-        layers.append((sparse.vstack([g, g, t, A], format="csr"), bias))
-        room = sparse.csr_array((dim, dim + groups))
-        g = sparse.hstack([2 * eye, -4 * eye, room])
-        t = sparse.hstack([none, none, eye, sparse.csr_array((dim, groups))])
-        before = sparse.hstack([sparse.csr_array((groups, 3 * dim)), sparse.eye_array(groups)])
-    part = member @ g / 4.0**levels
-    A = part if before is None else part + before
-    layers.append((sparse.vstack([t, A], format="csr"), np.zeros(dim + groups)))
+        layers.append((_level(dim, groups, s, 2), bias))
+    layers.append((_level(dim, groups, levels, 0), np.zeros(dim + groups)))
     return layers, dim // groups * 4.0 ** -(levels + 1)
+
+
+def _level(dim: int, groups: int, s: int, copies: int) -> sparse.csr_array:
+    """The weight of a level: rows g_s, so many times, then t and A, from the neurons g_{s-1}, g_{s-1} - 1/2, t and A.
+
+    Level 1 has neurons t and t - 1/2 only.
+    """
+    k, fraction = np.arange(dim), 4.0**-s
+    size, carried = dim // groups, int(s > 1)
+    g = np.column_stack([k, dim + k])
+    members = k.reshape(groups, size)
+    sums = np.hstack([members, dim + members, 3 * dim + np.arange(groups * carried).reshape(groups, carried)])
+    values = np.repeat([2 * fraction, -4 * fraction, 1.0], [size, size, carried])
+    columns = [*[g.ravel()] * copies, 2 * dim * carried + k, sums.ravel()]
+    data = np.concatenate([np.tile([2.0, -4.0], dim * copies), np.ones(dim), np.tile(values, groups)])
+    entries = np.repeat([2, 1, 2 * size + carried], [dim * copies, dim, groups])
+    inputs = 2 * dim + (dim + groups) * carried
+    indptr = np.concatenate([[0], np.cumsum(entries)])
+    return sparse.csr_array((data, np.concatenate(columns), indptr), shape=(len(entries), inputs))

@@ -16,6 +16,7 @@ import difflib
 import importlib
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -79,7 +80,7 @@ class _File:
     def __init__(self, path: Path, module: str) -> None:
         self.path, self.module = path, module
         try:
-            self.body = ast.parse(path.read_text(encoding="utf-8")).body
+            self.body = _statements(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, SyntaxError) as error:
             raise UserError(f"{self.shown}: cannot be read ({type(error).__name__}: {error}); correct it") from error
 
@@ -112,6 +113,12 @@ class _File:
                 if isinstance(value, str):
                     return value
         raise UserError(f"{self.shown}: {holder} must begin with a plain string, its title; write it out")
+
+
+@lru_cache(maxsize=512)
+def _statements(source: str) -> list[ast.stmt]:
+    """The statements of a file. Raises: ValueError or SyntaxError."""
+    return ast.parse(source).body
 
 
 def _text(node: ast.expr | None) -> object:

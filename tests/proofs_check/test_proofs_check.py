@@ -26,11 +26,11 @@ SMALLER: dict[str, dict[str, Any]] = {
     "end-state": {"runs": 8},
     "influence-null": {"trials": 2000},
     "memorization-time-scaling": {"runs": 5},
-    "robust-test-error": {"dims": (100, 400), "runs": 40},
+    "robust-test-error": {"dims": (100, 400), "runs": 30},
     "robust-training": {"grid": 12},
     "signal-monotone": {"settings": 3},
     "signal-time-scaling": {"runs": 4},
-    "standard-training": {"steps": 3000},
+    "standard-training": {"runs": 60, "steps": 3000},
 }
 """Sizes that decide a claim in less time than those of its quick preset."""
 
@@ -117,16 +117,17 @@ def test_shattering_and_vc_dimension_stay_within_their_hypothesis(monkeypatch: p
 
 
 UNDECIDED: list[tuple[str, dict[str, Any]]] = [
+    # At sizes of the tests above wherever one will do: what they trained and counted is remembered.
     # Three signals are too few: the interval of the exponent contains -3 and what the claim excludes.
-    ("end-state", {"signals": (1.0, 1.5, 2.0), "runs": 8}),
+    ("end-state", {"signals": (1.0, 1.3, 1.7), "runs": 8}),
     ("standard-training", {"runs": 60, "steps": 3000, "probability": 0.95}),
-    ("robust-test-error", {"dims": (100,), "runs": 20, "probability": 0.9}),
+    ("robust-test-error", {"dims": (100,), "runs": 30, "probability": 0.9}),
     ("signal-time-scaling", {"runs": 2, "tolerance": 0.02}),
     ("flatness-upper", {"dims": (1,), "exponent": lambda d: -0.5}),
     ("vc-dimension", {"largest": 10, "tolerance": 0.0265}),
     ("grid-cells-size", {"largest": 1024, "tolerance": 0.01}),
     ("gram-law", {"draws": 1000, "tolerance": 0.05}),
-    ("influence-null", {"trials": 200, "tolerance": 0.001}),
+    ("influence-null", {"trials": 2000, "tolerance": 0.06}),
     ("measured-scaling", {"tolerance": 0.2}),
 ]
 
@@ -156,7 +157,11 @@ def test_the_lower_bound_of_measured_scaling_is_below_every_robust_network(monke
         return memorize(points, labels, *arguments, **options)
 
     monkeypatch.setattr(module, "memorize", watched)
-    data = CLAIMS["measured-scaling"].check(dims=(4, 8, 16), ratios=(0.3, 0.6, 0.9), wide_dims=(1100, 1200)).data
+    data = (
+        CLAIMS["measured-scaling"]
+        .check(dims=(4, 8, 16), samples=(5, 9), wide_dims=(80, 160), ratios=(0.3, 0.6, 0.9))
+        .data
+    )
     assert (data["lower"] <= data["total"]).all()
     assert seen
     for points, labels in seen:
