@@ -93,9 +93,13 @@ def run(options: Options, rest: Rest) -> int:
     run = TrainingRun(config, folder, team=team, every=options.checkpoint_every)
     before = run.trainer.step
     told = team.rank == 0 and not options.quiet
-    logging.getLogger("cgro.training.run").setLevel(logging.DEBUG if told else logging.NOTSET)
-    with bar_of(config.epochs, "epoch", quiet=options.quiet or team.rank > 0) as bar, logging_redirect_tqdm():
-        curves = run.run(Progress(bar.update, folder))
+    epochs = logging.getLogger("cgro.training.run")
+    epochs.setLevel(logging.DEBUG if told else logging.NOTSET)
+    try:
+        with bar_of(config.epochs, "epoch", quiet=options.quiet or team.rank > 0) as bar, logging_redirect_tqdm():
+            curves = run.run(Progress(bar.update, folder))
+    finally:
+        epochs.setLevel(logging.NOTSET)
     seconds = time.perf_counter() - start
     if team.rank > 0:
         return 0

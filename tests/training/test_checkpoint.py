@@ -95,18 +95,35 @@ class StopError(Exception):
     """Stands for the end of a process."""
 
 
+@pytest.fixture(scope="module")
+def whole() -> xr.Dataset:
+    """The learning curves of a run that nothing interrupts."""
+    return TrainingRun(TOY).run(lambda _done: None)
+
+
+AT = (0, 1, 3, 4, 8)
+WATCHED = replace(TOY, averaging="ema", augmentation="crop")
+
+
+def norm(model: torch.nn.Module, data: running.Data) -> dict[str, float]:
+    return {"norm": float(sum(p.square().sum() for p in model.parameters()))}
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingRun, xr.Dataset, Path]:
+    """A run that is watched at some steps, its learning curves and its folder."""
+    folder = tmp_path_factory.mktemp("whole")
+    run = TrainingRun(WATCHED, folder, every=0.0)
+    return run, run.run(lambda _done: None, norm, AT), folder
+
+
 @pytest.mark.parametrize("stop", [1, 2, 3, 5, 7])
 @pytest.mark.parametrize("kind", ["killed", "interrupted"])
-def test_a_run_left_at_any_step_ends_with_the_same_files(tmp_path: Path, stop: int, kind: str) -> None:
-    config = replace(TOY, averaging="ema", augmentation="crop")
-
-    def watch(model: torch.nn.Module, data: running.Data) -> dict[str, float]:
-        return {"norm": float(sum(p.square().sum() for p in model.parameters()))}
-
-    at = (0, 1, 3, 4, 8)
-    whole = TrainingRun(config, tmp_path / "whole", every=0.0)
-    curves = whole.run(lambda _done: None, watch, at)
-    left = TrainingRun(config, tmp_path / "left", every=0.0)
+def test_a_run_left_at_any_step_ends_with_the_same_files(
+    tmp_path: Path, watched: tuple[TrainingRun, xr.Dataset, Path], stop: int, kind: str
+) -> None:
+    whole, curves, folder = watched
+    left = TrainingRun(WATCHED, tmp_path / "left", every=0.0)
     steps = 0
 
     def tick(done: float) -> None:
@@ -117,18 +134,19 @@ def test_a_run_left_at_any_step_ends_with_the_same_files(tmp_path: Path, stop: i
             raise KeyboardInterrupt if kind == "interrupted" else StopError
 
     with pytest.raises((KeyboardInterrupt, StopError)):
-        left.run(tick, watch, at)
-    again = TrainingRun(config, tmp_path / "left", every=0.0)
+        left.run(tick, norm, AT)
+    again = TrainingRun(WATCHED, tmp_path / "left", every=0.0)
     assert again.trainer.step == (stop if kind == "interrupted" else max(0, stop - 1))
-    xr.testing.assert_identical(again.run(lambda _done: None, watch, at), curves)
+    xr.testing.assert_identical(again.run(lambda _done: None, norm, AT), curves)
     assert again.observed == whole.observed
-    assert [row["step"] for row in again.observed] == list(at)
+    assert [row["step"] for row in again.observed] == list(AT)
     for name in ("last.safetensors", "best.safetensors"):
-        assert (tmp_path / "left" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+        assert (tmp_path / "left" / name).read_bytes() == (folder / name).read_bytes()
 
 
-def test_an_interruption_during_the_evaluation_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = TrainingRun(TOY).run(lambda _done: None)
+def test_an_interruption_during_the_evaluation_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: xr.Dataset
+) -> None:
     left = TrainingRun(TOY, tmp_path)
     correct, calls = running.correct, 0
 
@@ -146,8 +164,7 @@ def test_an_interruption_during_the_evaluation_loses_nothing(tmp_path: Path, mon
     xr.testing.assert_identical(TrainingRun(TOY, tmp_path).run(lambda _done: None), whole)
 
 
-def test_cells_use_their_scratch_folder_and_resume(tmp_path: Path) -> None:
-    whole = train_cell(TOY, lambda _done: None)
+def test_cells_use_their_scratch_folder_and_resume(tmp_path: Path, whole: xr.Dataset) -> None:
 
     def stop(done: float) -> None:
         nonlocal total
@@ -165,8 +182,9 @@ def test_cells_use_their_scratch_folder_and_resume(tmp_path: Path) -> None:
     assert sum(done) == pytest.approx(TOY.epochs)
 
 
-def test_a_cell_whose_unfinished_work_is_damaged_starts_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    whole = train_cell(TOY, lambda _done: None)
+def test_a_cell_whose_unfinished_work_is_damaged_starts_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, whole: xr.Dataset
+) -> None:
     path = tmp_path / "last.safetensors"
     other = Checkpoint({}, {"config": running.plain(replace(TOY, seed=9)), "rows": [], "observed": []}).content()
     for content, reason in ((b"", "damaged"), (other[:-1], "damaged"), (other, "seed differs")):
@@ -199,10 +217,19 @@ def test_without_held_out_images_there_is_no_best_checkpoint(tmp_path: Path) -> 
     assert not any(name.startswith("best.") for name in Checkpoint.load(tmp_path / "last.safetensors").tensors)
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that is saved after every update."""
+    folder = tmp_path_factory.mktemp("saved")
+    TrainingRun(TOY, folder, every=0.0).run(lambda _done: None)
+    return folder
+
+
 @pytest.mark.parametrize("written", [0, 1, 2, 3])
-def test_no_kill_loses_the_best_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int) -> None:
+def test_no_kill_loses_the_best_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved: Path, written: int
+) -> None:
     """Killed after so many files, the next of which would have been any of both: the best one is that of the record."""
-    TrainingRun(TOY, tmp_path / "whole", every=0.0).run(lambda _done: None)
     write, count = running.write_whole, 0
 
     def killed(path: Path, content: bytes) -> None:
@@ -229,7 +256,7 @@ def test_no_kill_loses_the_best_network(tmp_path: Path, monkeypatch: pytest.Monk
         assert best.record["rows"] == again.rows[: held.index(max(held)) + 1]
     TrainingRun(TOY, tmp_path / "left").run(lambda _done: None)
     for name in ("last.safetensors", "best.safetensors"):
-        assert (tmp_path / "left" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+        assert (tmp_path / "left" / name).read_bytes() == (saved / name).read_bytes()
 
 
 def test_checkpoints_are_written_by_time_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,9 +277,8 @@ def test_checkpoints_are_written_by_time_and_at_the_end(tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize("when", ["before", "while"])
 def test_a_second_signal_does_not_keep_the_first_from_saving(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: xr.Dataset, when: str
 ) -> None:
-    whole = TrainingRun(TOY).run(lambda _done: None)
     state, write, left, signals = running.Trainer.state, checkpoint.write_whole, TrainingRun(TOY, tmp_path), 0
 
     def signal_once() -> None:
