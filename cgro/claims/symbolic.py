@@ -50,7 +50,8 @@ def decide(expression: Expression, at_least: Mapping[Expression, Expression | in
         return Decision(True)
     symbols = list(at_least)
     value = sp.lambdify(symbols, expression, "sympy")
-    for excess in sorted(product((0, Fraction(1, 4), 1, 10, 100), repeat=len(symbols)), key=sum):
+    steps = [Fraction(step) for step in ("0", "1/4", "1", "10", "100")]
+    for excess in sorted(product(steps, repeat=len(symbols)), key=sum):
         point: dict[Expression, Expression] = {}
         # Later bounds belong to symbols that appear in earlier bounds.
         for symbol, more in reversed(list(zip(symbols, excess, strict=True))):
