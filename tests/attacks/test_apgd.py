@@ -218,7 +218,7 @@ def test_an_independent_library_finds_no_more_errors() -> None:
     """The library has the first two attacks of AutoAttack, its strongest."""
     library = pytest.importorskip("pyautoattack")
     data, model, left = own_labels(50), network().eval(), {"ours": 0, "theirs": 0}
-    x, y, steps = data.scaled(data.pixels), data.labels, 40
+    x, y, steps = data.scaled(data.pixels), data.labels, 20
     for norm, named, radius in (("1", "L1", 0.4), ("2", "L2", 0.25), ("inf", "Linf", 0.03)):
         budget = Budget(norm, radius)
         peer = library.AutoAttack(
