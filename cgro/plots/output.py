@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import xarray as xr
 from matplotlib.figure import Figure as Drawing
 
@@ -22,16 +23,18 @@ _METADATA = {
 }
 
 
-def draw_figure(figure: Figure, name: str, result: xr.Dataset, folder: Path) -> dict[str, Path]:
-    """Draw the figure of `result`; returns the files by kind (pdf, png, csv).
+def draw_figure(
+    figure: Figure, name: str, result: xr.Dataset, folder: Path, kinds: Sequence[str] = ("pdf", "png")
+) -> dict[str, Path]:
+    """Draw the figure of `result` in these formats, and its numbers as CSV; returns the files by kind.
 
     Raises: UserError, before anything is written, for a result that lacks what the figure needs.
     """
     figure.require(name, result)
     with house_style():
-        fig = figure.draw(result)
+        fig = _arranged(figure.draw(result))
         contents: dict[str, bytes] = {}
-        for kind in ("pdf", "png"):
+        for kind in kinds:
             buffer = io.BytesIO()
             fig.savefig(buffer, format=kind, metadata=_METADATA[kind])
             contents[kind] = buffer.getvalue()
@@ -47,11 +50,20 @@ def draw_figure(figure: Figure, name: str, result: xr.Dataset, folder: Path) -> 
     return files
 
 
+def _arranged(fig: Drawing) -> Drawing:
+    """The drawing with its axes in place: arranged once, at the resolution of the PNG, so that all formats agree and
+    none depends on another."""
+    fig.set_dpi(float(mpl.rcParams["savefig.dpi"]))
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")
+    return fig
+
+
 def picture(draw: Callable[[xr.Dataset], Drawing], result: xr.Dataset) -> bytes:
     """The PNG of a drawn result, in the house style."""
     buffer = io.BytesIO()
     with house_style():
-        draw(result).savefig(buffer, format="png", metadata=_METADATA["png"])
+        _arranged(draw(result)).savefig(buffer, format="png", metadata=_METADATA["png"])
     return buffer.getvalue()
 
 
