@@ -5,33 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import scipy  # its parts are imported when first used
 import xarray as xr
 from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import PercentFormatter
 
 from cgro.plots.figure import Figure, Table
 from cgro.plots.style import COLORS, SERIES, band, figure, panel_label
-from cgro.plots.words import ball, lines
+from cgro.plots.words import FEWEST, ball, lines, mean_interval
 from cgro.training.choices import CURE_WORDS
-
-FEWEST = 3
-"""Seeds that an interval needs: one of two seeds is mostly as wide as what it is to measure."""
 
 
 def lost(result: xr.Dataset, attack: str = "ensemble") -> xr.DataArray:
     """Best minus last robust test accuracy (cure, seed), as a fraction."""
     at = result["accuracy"].sel(attack=attack)
     return at.sel(checkpoint="best") - at.sel(checkpoint="last")
-
-
-def interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
-    """Mean over seeds and half the width of its t interval, NaN for one seed."""
-    n = len(values)
-    half = np.nan
-    if n > 1:
-        half = float(scipy.stats.t.ppf((1 + confidence) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
-    return float(np.mean(values)), half
 
 
 def caption(result: xr.Dataset) -> str:
@@ -55,7 +42,7 @@ def caption(result: xr.Dataset) -> str:
 
 def _points(values: np.ndarray) -> str:
     """Points lost: the mean with its interval, or every value where there are too few for one."""
-    mean, half = interval(100 * values)
+    mean, half = mean_interval(100 * values)
     return f"{mean:.1f} ± {half:.1f}" if len(values) >= FEWEST else ", ".join(f"{100 * value:.1f}" for value in values)
 
 
@@ -127,7 +114,7 @@ def _verdict(result: xr.Dataset, name: str) -> str:
     if name == "none" or "none" not in result["cure"].values:
         return "-"
     margin = 0.5 * lost(result).sel(cure="none").values - lost(result).sel(cure=name).values
-    mean, half = interval(margin)
+    mean, half = mean_interval(margin)
     if len(margin) < FEWEST:
         return f"needs {FEWEST} seeds"
     return "yes" if mean - half > 0 else "no" if mean + half < 0 else "undecided"

@@ -15,6 +15,7 @@ from cgro.simulations import (
     coverage,
     dimension,
     flatness,
+    gradient_stability,
     image_cgro,
     image_phases,
     memorization_capacity,
@@ -55,6 +56,9 @@ CONFIGS: dict[str, Any] = {
         boundary_shares=(0.5,),
         highest_radius=0.2,
         radii=3,
+    ),
+    "gradient-stability": gradient_stability.Config(
+        replace(TINY, held_out=0, radius_warmup=0.0), at_epochs=(0, 2), distances=(0.01, 0.1), gradient_images=20
     ),
     "width-sweep": width_sweep.Config(TINY, widths=(1, 3)),
     "flatness": flatness.Config(TINY, at_epochs=(1, 2), ratios=(0.5, 1.0), search_steps=2),

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import scipy  # its parts are imported when first used
+
 from cgro.claims.claim import Verdict
 
 
@@ -37,6 +40,19 @@ def labels_redrawn(rate: float) -> str:
     if rate == 0:
         return "true labels"
     return "random labels" if rate == 1 else f"{100 * rate:.3g} % of the labels redrawn"
+
+
+FEWEST = 3
+"""Seeds that an interval needs: one of two seeds is mostly as wide as what it is to measure."""
+
+
+def mean_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
+    """Mean over seeds and half the width of its t interval, NaN for one seed."""
+    n = len(values)
+    half = np.nan
+    if n > 1:
+        half = float(scipy.stats.t.ppf((1 + confidence) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
+    return float(np.mean(values)), half
 
 
 def ball(attrs: Mapping[str, Any]) -> str:

@@ -97,6 +97,8 @@ SIMULATE = [
     ("simulate overfitting-cures --cures awp awp", "cures must be one or more different names, got awp, awp"),
     ("simulate overfitting-cures --cure-strength nan", "cure_strength must be finite, got nan"),
     ("simulate overfitting-cures --cures awpp", "--cures"),
+    ("simulate gradient-stability --at-epochs 99", "at_epochs must be an integer from 0 to 16, got 99"),
+    ("simulate gradient-stability --distances 0.1 nan", "distances must be finite, got nan"),
     ("simulate random-labels --noises 1 2", "noises must be in [0, 1], got 2"),
     ("simulate random-labels --boundary-shares 0 1", "beta must be in (0, 1,000,000.0], got 0"),
     ("simulate random-labels --model wrn-16 --width 1 --data cifar10", "model must have no batch norm"),

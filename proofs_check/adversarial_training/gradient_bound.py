@@ -1,0 +1,189 @@
+"""K and K' computed: |grad L(u, x_u) - grad L(v, x_v)| <= K |u - v| + 2 eps K' for two smooth networks.
+
+L = ln(1 + e^(-y f)), u and v are weights of norm at most R, and x_u, x_v any points of the ball |z - x| <= eps, for
+example the worst ones for u and v. K bounds the Hessian in the weights and K' the mixed derivative in weights and
+input over all these weights and points, so that the path (u, x_u), (v, x_u), (v, x_v) gives the inequality. The second
+derivative of L in f is at most 1/4, and the first at most l = 1 / (1 + e^-F) where |f| <= F.
+
+Two layers, f = sum_m a_m tanh <w_m, z> with a fixed: with |z| <= s = |x| + eps and b = max |tanh''| = 4 / (3 sqrt 3),
+
+    F = |a| R s,   K = |a|^2 s^2 / 4 + l b max |a_m| s^2,   K' = |a|^2 R s / 4 + l (b max |a_m| R s + |a|).
+
+Patches, f = sum_r sum_j <w_r, z_j>^3 (Li & Li, ICML 2025): with S_k = sum_j (|x_j| + eps)^k,
+
+    F = R^3 S_3,   K = (3 R^2 S_3)^2 / 4 + 6 l R S_3,   K' = 9 R^5 S_3 sqrt(S_4) / 4 + 9 l R^2 sqrt(S_4).
+
+Where the weights of two layers pass through 0, the worst point jumps from one side of the ball to the other, and the
+gradient by eps |a|: all of 2 eps K'. Where two filters of the patch network are equally large, the worst point jumps
+from one to the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from cgro.claims.cases import scan
+from cgro.claims.claim import Claim, Finding
+
+BEND = 4 / (3 * np.sqrt(3))
+"""Largest |tanh''|."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """f(w, z), its gradients in w and z, and K and K' for weights up to R and points z around x."""
+
+    value: Callable[[np.ndarray, np.ndarray], float]
+    in_weights: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    in_input: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    constants: Callable[[float, np.ndarray, float], tuple[float, float]]
+
+
+def two_layers(a: np.ndarray) -> Network:
+    """Weights (M, D), input (D,)."""
+
+    def constants(R: float, x: np.ndarray, eps: float) -> tuple[float, float]:
+        size, largest, s = float(np.linalg.norm(a)), float(np.abs(a).max()), float(np.linalg.norm(x)) + eps
+        slope = 1 / (1 + np.exp(-size * R * s))
+        K = size**2 * s**2 / 4 + slope * BEND * largest * s**2
+        return K, size**2 * R * s / 4 + slope * (BEND * largest * R * s + size)
+
+    return Network(
+        lambda w, z: float(a @ np.tanh(w @ z)),
+        lambda w, z: np.outer(a / np.cosh(w @ z) ** 2, z),
+        lambda w, z: (a / np.cosh(w @ z) ** 2) @ w,
+        constants,
+    )
+
+
+def patches() -> Network:
+    """Weights (m, d), input (P, d)."""
+
+    def constants(R: float, x: np.ndarray, eps: float) -> tuple[float, float]:
+        sizes = np.linalg.norm(x, axis=1) + eps
+        S3, S4 = float((sizes**3).sum()), float((sizes**4).sum())
+        slope = 1 / (1 + np.exp(-(R**3) * S3))
+        K = (3 * R**2 * S3) ** 2 / 4 + 6 * slope * R * S3
+        return K, 9 * R**5 * S3 * np.sqrt(S4) / 4 + 9 * slope * R**2 * np.sqrt(S4)
+
+    return Network(
+        lambda w, z: float(((z @ w.T) ** 3).sum()),
+        lambda w, z: 3 * ((z @ w.T) ** 2).T @ z,
+        lambda w, z: 3 * (z @ w.T) ** 2 @ w,
+        constants,
+    )
+
+
+def worst(net: Network, w: np.ndarray, x: np.ndarray, y: float, eps: float, start: np.ndarray) -> np.ndarray:
+    """A point of the ball with a large loss, by projected gradient ascent from `start`."""
+    z = start
+    for _ in range(30):
+        direction = -y * net.in_input(w, z)
+        moved = z + 0.5 * eps * direction / max(float(np.linalg.norm(direction)), 1e-300) - x
+        z = x + moved * min(1.0, eps / max(float(np.linalg.norm(moved)), 1e-300))
+    return z
+
+
+def _worst_of(net: Network, w: np.ndarray, x: np.ndarray, y: float, eps: float, starts: list[np.ndarray]) -> np.ndarray:
+    found = [worst(net, w, x, y, eps, start) for start in starts]
+    return min(found, key=lambda z: y * net.value(w, z))
+
+
+def gradient(net: Network, w: np.ndarray, z: np.ndarray, y: float) -> np.ndarray:
+    """Gradient of the loss in the weights."""
+    return -y / (1 + np.exp(y * net.value(w, z))) * net.in_weights(w, z)
+
+
+Pair = tuple[np.ndarray, np.ndarray, np.ndarray, float, float]
+"""u, v, x, y, eps."""
+
+
+def random_pairs(
+    generator: np.random.Generator, weights: tuple[int, int], inputs: tuple[int, ...], count: int
+) -> Iterator[Pair]:
+    """Pairs at all distances, near and far from 0."""
+    for _ in range(count):
+        u = generator.standard_normal(weights) * 10 ** generator.uniform(-2, 0)
+        v = u + generator.standard_normal(weights) * 10 ** generator.uniform(-4, 0)
+        x = generator.standard_normal(inputs) * generator.uniform(0, 1.5)
+        yield u, v, x, float(generator.choice([-1, 1])), float(10 ** generator.uniform(-2, 0))
+
+
+def through_zero(a: np.ndarray, dim: int, size: float) -> Iterator[Pair]:
+    """Two layers: weights a_m e and their negatives, whose worst points lie on opposite sides of x = 0."""
+    w = size * np.outer(a, np.eye(dim)[0])
+    for eps in (0.1, 0.5, 1.0):
+        yield w, -w, np.zeros(dim), 1.0, eps
+
+
+def between_filters(filters: int, patch: tuple[int, int], size: float) -> Iterator[Pair]:
+    """Patches: the first filter slightly larger than the second, and the other way round."""
+    for eps in (0.3, 1.0):
+        for large in (0.3, 1.0):
+            u = np.zeros((filters, patch[1]))
+            u[0, 0], u[1, 1] = large * (1 + size), large
+            yield u, u[[1, 0, *range(2, filters)]][:, [1, 0, *range(2, patch[1])]], np.zeros(patch), 1.0, eps
+
+
+def sides(net: Network, pair: Pair, share: float, reach: float) -> tuple[float, float]:
+    """Both sides of the inequality; x_u and x_v are the worst points found, from the same few starts."""
+    u, v, x, y, eps = pair
+    R = max(float(np.linalg.norm(u)), float(np.linalg.norm(v)))
+    starts = [x + 0.5 * eps * s * axis.reshape(x.shape) for axis in np.eye(x.size)[:3] for s in (-1, 1)]
+    x_u, x_v = (_worst_of(net, w, x, y, eps, starts) for w in (u, v))
+    K, K_mixed = net.constants(R, x, reach * eps)
+    change = gradient(net, u, x_u, y) - gradient(net, v, x_v, y)
+    return float(np.linalg.norm(change)), K * float(np.linalg.norm(u - v)) + share * 2 * eps * K_mixed
+
+
+def check(*, pairs: int = 150, share: float = 1.0, reach: float = 1.0, seed: int = 0) -> Finding:
+    """Random pairs of weights, and pairs on both sides of a jump of the worst point.
+
+    Args:
+        pairs: random pairs for each network.
+        share: the claimed constant is share times 2 eps K'.
+        reach: points are taken to be at most |x| + reach eps long.
+        seed: seed of the pairs.
+    """
+    generator = np.random.default_rng(seed)
+    a = generator.standard_normal(3)
+    layered, patched = two_layers(a), patches()
+    layered_cases = [*through_zero(a, 4, 1e-6), *random_pairs(generator, (3, 4), (4,), pairs)]
+    patched_cases = [*between_filters(3, (2, 4), 1e-6), *random_pairs(generator, (3, 4), (2, 4), pairs)]
+    first = scan(layered_cases, lambda pair: sides(layered, pair, share, reach))
+    second = scan(patched_cases, lambda pair: sides(patched, pair, share, reach))
+    violation = first.violation or second.violation
+    return Finding(
+        holds=first.holds and second.holds,
+        slack=min(first.slack, second.slack),
+        tested=f"{first.count + second.count} pairs of weights, eps 0.01 to 1: tanh in two layers (3 neurons, "
+        "dimension 4), cubic patches (3 filters, 2 patches of dimension 4)",
+        bound=f"K |u - v| + {2 * share:g} eps K'",
+        measured=f"slack of the closest pair: {first.slack:.3g} in two layers, {second.slack:.3g} with patches",
+        counterexample="" if violation is None else _words(violation),
+    )
+
+
+def _words(pair: Pair) -> str:
+    u, v, x, _, eps = pair
+    sizes = (np.linalg.norm(each) for each in (u, u - v, x))
+    return "|u| = {:.3g}, |u - v| = {:.3g}, |x| = {:.3g}, eps = {:.3g}".format(*sizes, eps)
+
+
+CLAIM = Claim(
+    statement="|grad L(u, x_u) - grad L(v, x_v)| <= K |u - v| + 2 eps K' with K, K' computed for two smooth networks",
+    source="Dong et al., ICLR 2022, arXiv:2106.01606, stability of gradients; constants derived here",
+    tag="[D]",
+    evidence="numerical",
+    check=check,
+    hypotheses={"pairs >= 0": lambda pairs: pairs >= 0},
+    deep={"pairs": 3000},
+    controls={
+        "0.95 times the constant": {"share": 0.95, "pairs": 0},
+        "without the constant": {"share": 0.0, "pairs": 0},
+        "constants of the clean image instead of the ball": {"reach": 0.0, "pairs": 0},
+    },
+)
