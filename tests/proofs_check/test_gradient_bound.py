@@ -64,3 +64,21 @@ def test_worst_points_lie_in_the_ball_and_raise_the_loss(name: str) -> None:
         z = worst(net, w, x, 1.0, 0.3, x)
         assert np.linalg.norm(z - x) <= 0.3 * (1 + 1e-12)
         assert net.value(w, z) < net.value(w, x) - 0.01
+
+
+@pytest.mark.parametrize(
+    ("net", "w", "x"),
+    [
+        (two_layers(10 * A), np.zeros((3, 4)), 0.5 * np.eye(4)[0]),
+        (patches(), 0.1 * np.eye(4)[:1], 0.5 * np.eye(4)[:1]),
+    ],
+)
+def test_constants_are_nearly_attained(net: Network, w: np.ndarray, x: np.ndarray) -> None:
+    """Heavy output weights at 0, and one small filter along its only patch, at the end of the ball: within a tenth."""
+    eps = 0.3
+    K, mixed = net.constants(float(np.linalg.norm(w)), x, eps)
+    z = x * (1 + eps / np.linalg.norm(x))
+    in_weights = differences(lambda w: gradient(net, w, z, -1.0), w).reshape(w.size, w.size)
+    in_input = differences(lambda z: gradient(net, w, z, -1.0), z).reshape(z.size, w.size)
+    assert 0.9 * K <= np.linalg.norm(in_weights, 2) <= K * (1 + 1e-6)
+    assert 0.9 * mixed <= np.linalg.norm(in_input, 2) <= mixed * (1 + 1e-6)

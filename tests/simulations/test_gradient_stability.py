@@ -81,7 +81,7 @@ def test_verdicts_follow_the_intervals() -> None:
         ("5", "PGD-AT before TRADES", "yes", "yes", "yes"),
         ("5", "TRADES before standard training", "no", "no", "no"),
     ]
-    assert [row[-1] for row in verdicts([0.1, 0.9, 0.5], [0.2, 0.1, 0.9], [0.9, 0.2, 0.1])] == ["undecided"] * 2
+    assert [row[-1] for row in verdicts([0.1, 0.9, 0.5], [0.4, 0.8, 0.9], [0.9, 0.9, 0.8])] == ["undecided"] * 2
     assert [row[-1] for row in verdicts([0.1, 0.1], [0.5, 0.6], [0.9, 0.9])] == ["undecided"] * 2
     assert figure._together(["yes", "?", "no"]) == "depends on t"
 
