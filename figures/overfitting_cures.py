@@ -11,7 +11,7 @@ from matplotlib.ticker import PercentFormatter
 
 from cgro.plots.figure import Figure, Table
 from cgro.plots.style import COLORS, SERIES, band, figure, panel_label
-from cgro.plots.words import FEWEST, ball, lines, mean_interval
+from cgro.plots.words import FEWEST, ball, lines, mean_interval, sign_verdict
 from cgro.training.choices import CURE_WORDS
 
 
@@ -114,10 +114,7 @@ def _verdict(result: xr.Dataset, name: str) -> str:
     if name == "none" or "none" not in result["cure"].values:
         return "-"
     margin = 0.5 * lost(result).sel(cure="none").values - lost(result).sel(cure=name).values
-    mean, half = mean_interval(margin)
-    if len(margin) < FEWEST:
-        return f"needs {FEWEST} seeds"
-    return "yes" if mean - half > 0 else "no" if mean + half < 0 else "undecided"
+    return sign_verdict(margin)
 
 
 FIGURE = Figure(

@@ -28,6 +28,7 @@ from cgro.simulations import (
     reference_points,
     robust_lower_bound,
     robust_overfitting,
+    robust_overfitting_causes,
     training_objective,
     width_sweep,
 )
@@ -49,6 +50,13 @@ CONFIGS: dict[str, Any] = {
     "robust-overfitting": robust_overfitting.Config(TINY),
     "overfitting-cures": overfitting_cures.Config(
         replace(TINY, cure="temporal-ensembling"), cures=("none", "temporal-ensembling"), seeds=2, judged_images=20
+    ),
+    "robust-overfitting-causes": robust_overfitting_causes.Config(
+        replace(TINY, samples=30, label_noise=0.5, schedule="piecewise", attack_steps=1, evaluation_steps=1),
+        seeds=2,
+        other_width=3,
+        fractions=(0.2,),
+        noises=(0.0, 0.5),
     ),
     "random-labels": random_labels.Config(
         replace(TINY, samples=10, held_out=0, epochs=2, width=4, label_noise=1.0, radius_warmup=0.0, learning_rate=0.2),

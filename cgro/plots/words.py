@@ -55,6 +55,14 @@ def mean_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, 
     return float(np.mean(values)), half
 
 
+def sign_verdict(values: np.ndarray) -> str:
+    """Whether the mean is above 0: yes or no if the whole 95 % interval is on one side, undecided if it holds 0."""
+    if len(values) < FEWEST:
+        return f"needs {FEWEST} seeds"
+    mean, half = mean_interval(values)
+    return "yes" if mean - half > 0 else "no" if mean + half < 0 else "undecided"
+
+
 def ball(attrs: Mapping[str, Any]) -> str:
     """The perturbations of a result: norm and radius."""
     return f"l_{attrs.get('norm', 'inf')} radius {attrs['radius']:.3g}"

@@ -194,6 +194,11 @@ class TrainingConfig(Optimization, Task):
         """Epochs."""
         return float(self.epochs)
 
+    @property
+    def first_drop(self) -> int:
+        """Epochs before schedule piecewise first divides the learning rate; for the other schedules half of all."""
+        return self.drops[0] if self.drops else self.epochs // 2
+
     def is_due(self, epoch: int) -> bool:
         """Whether the network is evaluated after this epoch, counted from 1."""
         return epoch % self.evaluate_every == 0 or epoch in (1, self.epochs)

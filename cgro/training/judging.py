@@ -28,10 +28,18 @@ def judge(cell: JudgedRun, tick: Tick) -> xr.Dataset:
     Each attack runs on the images that the previous ones leave, so accuracies decrease from left to right. The best
     checkpoint has the largest robust accuracy on held-out images; its row is NaN without any.
     """
-    config, training = cell.training, TrainingRun.of_cell(cell.training, tick)
+    training = TrainingRun.of_cell(cell.training, tick)
     curves = training.run(tick)
-    images = training.data.test
-    images = images.take(torch.arange(min(cell.images, len(images))))
+    table = checkpoint_accuracies(training, cell.images)
+    accuracy = (("checkpoint", "attack"), table, {"long_name": "Accuracy on test images", "units": "fraction"})
+    judged = curves.assign(accuracy=accuracy).assign_coords(checkpoint=list(CHECKPOINTS), attack=list(ATTACKS))
+    return judged.assign_attrs(judged_images=min(cell.images, len(training.data.test)))
+
+
+def checkpoint_accuracies(training: TrainingRun, count: int) -> np.ndarray:
+    """Accuracy (checkpoint, attack) of a finished run on at most `count` test images, as in `judge`."""
+    config, images, curves = training.config, training.data.test, training.curves()
+    images = images.take(torch.arange(min(count, len(images))))
     model = training.trainer.evaluated
     last = {name: value.clone() for name, value in model.state_dict().items()}
     table = np.full((len(CHECKPOINTS), len(ATTACKS)), np.nan)
@@ -47,6 +55,4 @@ def judge(cell: JudgedRun, tick: Tick) -> xr.Dataset:
             ).masks.values()
         )
         table[row] = [float(mask.double().mean()) for mask in (masks[0], masks[1], masks[-1])]
-    accuracy = (("checkpoint", "attack"), table, {"long_name": "Accuracy on test images", "units": "fraction"})
-    judged = curves.assign(accuracy=accuracy).assign_coords(checkpoint=list(CHECKPOINTS), attack=list(ATTACKS))
-    return judged.assign_attrs(judged_images=len(images))
+    return table

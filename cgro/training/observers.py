@@ -218,6 +218,10 @@ class Kept:
             for place, rows in zip(among, found, strict=True):
                 place[indices] = rows.to(dtype)
 
+    def of(self, observer: Observer) -> dict[str, Tensor]:
+        """The tensors of an observer."""
+        return dict(self._own[observer.name])
+
     def state(self) -> dict[str, Tensor]:
         """The tensors of all observers by name, for a checkpoint."""
         return {f"{name}.{key}": value for name, own in self._own.items() for key, value in own.items()}

@@ -171,6 +171,8 @@ class Own:
     objective: Objective | None = None
     attack: AttackCall | None = None
     observers: tuple[Observer, ...] = ()
+    prepared: Data | None = None
+    """Training and evaluation images of the run, in place of those that its configuration chooses."""
 
     def recipe(self, config: TrainingConfig) -> Recipe:
         """The recipe of a configuration with this objective, attack and these observers.
@@ -208,7 +210,8 @@ class TrainingRun:
 
     folder: where `last.safetensors` and `best.safetensors` are saved; an existing run there is resumed. None: nothing
     is saved. every: seconds between checkpoints; the run also saves at its end and when interrupted. own: your own
-    parts; they exclude a folder, since a checkpoint cannot tell whether they are the same.
+    parts; they exclude a folder, since a checkpoint cannot tell whether they are the same, unless the folder is that of
+    a cell, which names them (`of_cell`).
     """
 
     def __init__(
@@ -219,12 +222,13 @@ class TrainingRun:
         team: Team | None = None,
         every: float = 120.0,
         own: Own | None = None,
+        named: bool = False,
     ) -> None:
         self.config, self.folder, self.team, self.every = config, folder, team or Team(), every
         self.own = own or Own()
-        if folder is not None and self.own != Own():
+        if folder is not None and not named and self.own != Own():
             raise UserError("folder is for what a configuration names: with parts of yours, save the weights yourself")
-        self.data = Data.of(config, self.own.data)
+        self.data = self.own.prepared or Data.of(config, self.own.data)
         self.trainer = make_trainer(config, self.data, self.team, self.own)
         self.streams = spawn_streams(config.seed)
         self.rows: list[dict[str, float]] = []
@@ -241,16 +245,19 @@ class TrainingRun:
             self._resume(folder / "last.safetensors")
 
     @classmethod
-    def of_cell(cls, config: TrainingConfig, tick: Tick) -> TrainingRun:
-        """The run of one cell of a sweep. A cell that cannot be resumed starts over, like a damaged one."""
+    def of_cell(cls, config: TrainingConfig, tick: Tick, own: Own | None = None) -> TrainingRun:
+        """The run of one cell of a sweep. A cell that cannot be resumed starts over, like a damaged one.
+
+        own: parts that the cell names completely, so that a checkpoint in its folder is of the same ones.
+        """
         folder = scratch_of(tick)
         try:
-            return cls(config, folder)
+            return cls(config, folder, own=own, named=True)
         except NotResumableError as error:
             log.warning("%s; this cell starts over", error)
         assert folder is not None
         (folder / "last.safetensors").unlink()
-        return cls(config, folder)
+        return cls(config, folder, own=own, named=True)
 
     def _resume(self, path: Path) -> None:
         """Resume from a checkpoint. Raises: NotResumableError for one that this run did not write."""

@@ -227,13 +227,17 @@ def changed(owner: type, name: str, value: Any) -> Iterator[Any]:
         yield value + 1
     elif isinstance(value, float):
         # The widths of small networks are whole numbers; a share may be at most 1.
-        yield from (value + 3,) if name == "width" else (value * 1.01, value * 0.99) if value else (0.5,)
+        yield from (value + 3,) if name.endswith("width") else (value * 1.01, value * 0.99) if value else (0.5,)
     elif value is None:
         yield 3 if int in get_args(kind) or name == "width" else 0.5
     elif isinstance(value, tuple):
         yield from [(*value, value[-1])] if value else [("base",), (0, 1), (1, 2), (0.5, 1.0)]
         if len(value) > 1:
             yield value[:-1]
+        elif value and isinstance(value[0], float):
+            yield (value[0] / 2, *value)
+        elif value:
+            yield from ((*value, choice) for choice in get_args(get_args(kind)[0]) if choice not in value)
     else:
         yield from (choice for choice in dict.fromkeys((*get_args(kind), "cpu", "signal")) if choice != value)
 

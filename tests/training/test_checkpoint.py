@@ -430,7 +430,7 @@ def test_parts_of_the_data() -> None:
     ("field", "value", "message"),
     [
         ("model", "vgg", "model must be one of small-cnn, lenet, .*, got 'vgg'"),
-        ("objective", "at", "objective must be one of standard, adversarial, trades, mart, free, got 'at'"),
+        ("objective", "at", "objective must be one of standard, adversarial, mixture, .*, got 'at'"),
         ("samples", 1200, "samples must be .*got 1200"),
         ("held_out", -1, "held_out must be an integer from 0 to .*, got -1"),
         ("held_out", 1192, "held_out must be .*got 1192"),
