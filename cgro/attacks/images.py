@@ -239,25 +239,55 @@ def pgd_search(attack: Attack) -> Search:
     """PGD that leaves an image as soon as it is broken; the rest of the batch goes on without it."""
 
     def search(goal: Goal, budget: Budget, generator: torch.Generator | None) -> Tensor:
-        x, left = goal.x, torch.arange(len(goal.y), device=goal.y.device)
-        z = x
-        if attack.start and generator is not None:
-            z = x + project(random_start(x, budget, generator), x, budget, BOX)
-        points = z.clone()
-        within = limits(x, budget, BOX)
-        for size in step_sizes(attack.steps, attack.relative_step * budget.radius, decay=attack.decay):
-            judged, gradient = goal.climb(z)
-            kept = (~judged.broken).nonzero()[:, 0]
-            if len(kept) < len(left):
-                goal, x, z, left, gradient = goal.select(kept), x[kept], z[kept], left[kept], gradient[kept]
-                if not len(left):
-                    break
-                within = limits(x, budget, BOX)
-            z = moved(z, size * steepest(gradient, budget.norm, z, BOX), x, budget, BOX, within)
-            points[left] = z
-        return points
+        return _until_broken(attack, goal, budget, generator)[0]
 
     return search
+
+
+def _until_broken(
+    attack: Attack, goal: Goal, budget: Budget, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """Points at which images were left, and after how many steps (B,); those after the last step are not judged."""
+    x, left = goal.x, torch.arange(len(goal.y), device=goal.y.device)
+    z = x
+    if attack.start and generator is not None:
+        z = x + project(random_start(x, budget, generator), x, budget, BOX)
+    points, taken = z.clone(), torch.full_like(left, attack.steps)
+    within = limits(x, budget, BOX)
+    for step, size in enumerate(step_sizes(attack.steps, attack.relative_step * budget.radius, decay=attack.decay)):
+        judged, gradient = goal.climb(z)
+        kept = (~judged.broken).nonzero()[:, 0]
+        if len(kept) < len(left):
+            taken[left[judged.broken]] = step
+            goal, x, z, left, gradient = goal.select(kept), x[kept], z[kept], left[kept], gradient[kept]
+            if not len(left):
+                break
+            within = limits(x, budget, BOX)
+        z = moved(z, size * steepest(gradient, budget.norm, z, BOX), x, budget, BOX, within)
+        points[left] = z
+    return points, taken
+
+
+@torch.no_grad()
+def steps_to_error(
+    model: nn.Module, x: Tensor, y: Tensor, attack: Attack, generator: torch.Generator | None = None
+) -> Tensor:
+    """After how many steps of PGD the network first errs on each image, int64 (B,).
+
+    0 for an error where the search starts, `attack.steps + 1` for an image on which it finds none. The search starts at
+    the image, or at a random point if there is a generator and the attack has random starts; it makes a single run.
+
+    Args: x: images (B, C, H, W) in [0, 1]; y: labels (B,).
+
+    Raises: UserError for a network, images, labels or a radius that do not go together.
+    """
+    data = require_images(Images(x, y, 1), model, attack.budget, max(1, len(x)))
+    with judging(model):
+        goal = Goal(model, x, data.labels, attack.loss)
+        aim = look(model, data, max(1, len(x))).aim(model)
+        points, taken = _until_broken(attack, goal.seen_by(aim), attack.budget, generator)
+        broken = goal.judge(inside(points, x, attack.budget, BOX)).broken
+    return torch.where(broken | (taken < attack.steps), taken, attack.steps + 1)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, TypeVar
 
 from cgro.base.errors import UserError
@@ -72,6 +72,14 @@ def between(name: str, value: T, low: float, high: float, *, open_low: bool = Fa
         interval = f"{'(' if open_low else '['}{low:,}, {high:,}{')' if open_high else ']'}"
         raise UserError(f"{name} must be in {interval}, got {value:,}")
     return value
+
+
+def increasing(name: str, values: Sequence[float], low: float, high: float) -> None:
+    """One or more numbers, each larger than the one before, above `low` and at most `high`. Raises: UserError."""
+    for value in values:
+        between(name, value, low, high, open_low=True)
+    if not values or list(values) != sorted(set(values)):
+        raise UserError(f"{name} must be one or more and increasing, got {list(values)}")
 
 
 def one_of(name: str, value: Any, allowed: Collection[Any]) -> Any:

@@ -31,6 +31,11 @@ from cgro.base.numerals import read_fraction
         (lambda: validate.between("share", 1.5, 0, 1), "share must be in [0, 1], got 1.5"),
         (lambda: validate.between("ratio", 1.0, 0, 1, open_high=True), "ratio must be in [0, 1), got 1.0"),
         (lambda: validate.between("ratio", 0.0, 0, 1, open_low=True), "ratio must be in (0, 1], got 0.0"),
+        (lambda: validate.increasing("g", (0.2, 0.1), 0, 1), "g must be one or more and increasing, got [0.2, 0.1]"),
+        (lambda: validate.increasing("g", (0.2, 0.2), 0, 1), "g must be one or more and increasing, got [0.2, 0.2]"),
+        (lambda: validate.increasing("g", (), 0, 1), "g must be one or more and increasing, got []"),
+        (lambda: validate.increasing("g", (0.0, 0.1), 0, 1), "g must be in (0, 1], got 0.0"),
+        (lambda: validate.increasing("g", (0.1, 1.1), 0, 1), "g must be in (0, 1], got 1.1"),
         (
             lambda: validate.one_of("norm", "Linf", ("1", "2", "inf")),
             "norm must be one of 1, 2, inf, got 'Linf'; did you mean inf?",

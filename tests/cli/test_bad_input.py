@@ -103,6 +103,13 @@ SIMULATE = [
     ("simulate robust-overfitting-causes --fractions 0.3 0.1", "fractions must be increasing, got [0.3, 0.1]"),
     ("simulate robust-overfitting-causes --pools wrong", "--pools"),
     ("simulate robust-overfitting-causes --other-width 0", "width"),
+    ("simulate complexity-measures --noises 0 0.5", "noises must include 1, random labels, got 0.0, 0.5"),
+    ("simulate complexity-measures --seeds 1", "models without random labels must be at least 8, got 4"),
+    (
+        "simulate complexity-measures --gammas 0.01 0.005",
+        "gammas must be one or more and increasing, got [0.01, 0.005]",
+    ),
+    ("simulate complexity-measures --norm 2", "norm must be inf"),
     ("simulate random-labels --noises 1 2", "noises must be in [0, 1], got 2"),
     ("simulate random-labels --boundary-shares 0 1", "beta must be in (0, 1,000,000.0], got 0"),
     ("simulate random-labels --model wrn-16 --width 1 --data cifar10", "model must have no batch norm"),

@@ -238,6 +238,8 @@ def changed(owner: type, name: str, value: Any) -> Iterator[Any]:
             yield (value[0] / 2, *value)
         elif value:
             yield from ((*value, choice) for choice in get_args(get_args(kind)[0]) if choice not in value)
+        if value and type(value[-1]) is int:
+            yield (*value, value[-1] + 1)
     else:
         yield from (choice for choice in dict.fromkeys((*get_args(kind), "cpu", "signal")) if choice != value)
 
@@ -248,6 +250,8 @@ WITH: dict[str, dict[str, Any]] = {
     "cure_strength": {"cure": "temporal-ensembling"},
     "cure_start": {"cure": "self-adaptive", "cure_strength": None, "cure_end": None},
     "cure_end": {"cure": "temporal-ensembling", "cure_start": 0},
+    "objectives": {"seeds": 4},
+    "noises": {"seeds": 4},
 }
 """Fields that need others."""
 
