@@ -32,7 +32,7 @@ def test_bisection_finds_every_boundary_in_few_looks(count: int, boundary: int) 
     rung, found = _bisect(known)
     while rung is not None:
         assert np.isnan(known[rung])
-        known[rung] = 1.0 if rung < boundary else 0.89
+        known[rung] = 0.9 if rung < boundary else 0.899
         rung, found = _bisect(known)
     assert found == boundary
     assert np.isfinite(known).sum() <= math.ceil(math.log2(count + 1))
@@ -96,6 +96,23 @@ def test_the_boundary_is_that_of_a_dense_grid() -> None:
     assert seen == sum(len(stack.runs) for stack in context.stacks) - 2 * 2 * len(TOY.objectives)
     assert result.attrs["measured"] == 2 * seen
     assert len(set(result["rungs"].values.ravel())) > 1
+
+
+def test_a_case_changes_its_field_alone() -> None:
+    for case, changed in (
+        (Case("epochs", "trades", 7.0), {"epochs": 7, "evaluate_every": 7, "objective": "trades"}),
+        (Case("width", "adversarial", 2.0), {"width": 2.0}),
+        (Case("beta", "mixture", 0.3), {"beta": 0.3, "objective": "mixture"}),
+    ):
+        expected = replace(TOY.training, **{"radius": 0.07, "seed": 9, "evaluate_every": 2} | changed)
+        assert TOY.at(case, 0.07, 9) == expected
+
+
+def test_cases_that_differ_in_more_than_the_radius_have_their_own_stacks() -> None:
+    context = Counting()
+    cases = {"boundary_epochs": (1, 2), "boundary_widths": (2, 3), "boundary_shares": (0.2, 1.0)}
+    run(replace(TOY, objectives=("adversarial",), seeds=1, radii=1, **cases), context)
+    assert sorted(len(stack.runs) for stack in context.stacks[1:]) == [1, 1, 1, 1, 2]
 
 
 def test_curves_are_in_order() -> None:
