@@ -34,7 +34,7 @@ from cgro.attacks.arguments import (
 from cgro.attacks.ball import Budget, inside, limits, moved, project, random_start, steepest
 from cgro.attacks.gradient_masking import Aim, look, margins
 from cgro.attacks.modes import judging
-from cgro.attacks.pgd import Objective, gradient_at, pgd, step_sizes
+from cgro.attacks.pgd import Objective, Watch, gradient_at, pgd, step_sizes
 from cgro.base.errors import UserError
 from cgro.base.randomness import Stream, at, torch_generator
 from cgro.base.validate import above, integer, one_of
@@ -71,12 +71,18 @@ class Attack:
         above("relative_step", self.relative_step, 0)
 
     def ascend(
-        self, objective: Objective, x: Tensor, start: torch.Generator | Tensor | None = None, *, check: bool = True
+        self,
+        objective: Objective,
+        x: Tensor,
+        start: torch.Generator | Tensor | None = None,
+        *,
+        check: bool = True,
+        watch: Watch | None = None,
     ) -> Tensor:
         """Perturbed images of one run, shape of `x`: pixels in [0, 1], within the budget.
 
         `objective` takes the place of `loss`; `start` draws random starts, or is them. `check` that pixels are in
-        [0, 1], for which the device must be waited for.
+        [0, 1], for which the device must be waited for. `watch` is told the points and gradients of every step.
 
         Raises: UserError for images of another type or out of range, and a radius larger than the box.
         """
@@ -92,6 +98,7 @@ class Attack:
             clamp=BOX,
             start=start if self.start else None,
             check=check,
+            watch=watch,
         )
 
     def weaker(self, share: float) -> Attack:

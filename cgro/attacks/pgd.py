@@ -28,6 +28,8 @@ from cgro.attacks.modes import require_gradients
 
 Objective = Callable[[Tensor], Tensor]
 """Points (*batch, *shape) -> the loss of each point (*batch,), to be made large by the attack."""
+Watch = Callable[[Tensor, Tensor], object]
+"""Called with points and gradients, both (*batch, *shape)."""
 
 
 def pgd(
@@ -42,6 +44,7 @@ def pgd(
     start: torch.Generator | Tensor | None = None,
     batch_dims: int = 1,
     check: bool = True,
+    watch: Watch | None = None,
 ) -> Tensor:
     """Points near `x` with a large objective, found by projected gradient ascent; the last iterate.
 
@@ -61,6 +64,7 @@ def pgd(
             None starts at `x`.
         batch_dims: how many leading dims of `x` are batch; the norm is taken over all the others.
         check: that `x` is in the box; a GPU must be waited for to see it.
+        watch: told the points and the gradients of their losses in every step.
 
     Returns: points like `x`, detached. Each lies in the ball exactly: |z - x| <= radius when it is measured
     in float64, for float32 inputs too, because the final rounding goes towards `x`.
@@ -86,7 +90,10 @@ def pgd(
     z = x if start is None else x + project(start, x, budget, clamp, batch_dims)
     within = limits(x, budget, clamp)
     for size in step_sizes(steps, step_size, decay=decay):
-        direction = steepest(gradient_of(objective, z, batch_dims), budget.norm, z, clamp, batch_dims)
+        gradient = gradient_of(objective, z, batch_dims)
+        if watch is not None:
+            watch(z, gradient)
+        direction = steepest(gradient, budget.norm, z, clamp, batch_dims)
         z = moved(z, size * direction, x, budget, clamp, within, batch_dims)
     return inside(z, x, budget, clamp, batch_dims)
 

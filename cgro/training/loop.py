@@ -241,18 +241,25 @@ class Trainer:
         seen = self._prepared(Batch(x, y, indices, self.epoch), len(piece))
         if recipe.attack_mode == "training":
             self.network.begin(x)
-        z = x
+        z, first = x, list[Tensor]()
         if batch.attack is not None and recipe.replays > 1:
             z = (x + self._free[rows]).clamp(*BOX).requires_grad_(True)
         elif batch.attack is not None and len(rows):
             with evaluating(self.network) if recipe.attack_mode == "evaluation" else _frozen(self.network):
                 start = None if batch.start is None else batch.start[rows]
                 if recipe.search is None:
-                    z = batch.attack.ascend(recipe.objective.ascent(self.network, seen), x, start, check=False)
+                    ascent = recipe.objective.ascent(self.network, seen)
+                    z = batch.attack.ascend(
+                        ascent,
+                        x,
+                        start,
+                        check=False,
+                        watch=lambda _z, gradient: first.append(gradient) if not first else None,
+                    )
                 else:
                     budget = batch.attack.budget
                     z = inside(require_points(recipe.search(self.network.network, x, y, budget), x), x, budget, BOX)
-        return _Piece(piece, seen, z, weights)
+        return _Piece(piece, seen, z, weights, first[0] if first else None)
 
     def _prepared(self, batch: Batch, count: int) -> Batch:
         """The batch with what the objective keeps, after every observer has seen its first `count` images."""
@@ -297,7 +304,8 @@ class Trainer:
         clean, attacked = self.network.recall(piece.batch.x), self.network.recall(piece.z)
         for observer in self.kept.observers:
             batch = replace(piece.batch, state=self.kept.rows(observer, piece.batch.indices))
-            seen = Seen(batch, clean, None if piece.z is piece.batch.x else attacked, losses, self.step)
+            attacked = None if piece.z is piece.batch.x else attacked
+            seen = Seen(batch, clean, attacked, losses, self.step, piece.gradient)
             self._write(observer, observer.observe(seen), piece.batch.indices[: len(piece.positions)])
 
     def _move_free(self, pieces: list[_Piece], batch: _Batch) -> None:
@@ -407,6 +415,7 @@ class _Piece:
     batch: Batch
     z: Tensor
     weights: Tensor
+    gradient: Tensor | None
 
 
 class _Bfloat16(nn.Module):

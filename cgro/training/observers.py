@@ -52,6 +52,8 @@ class Seen:
     """Losses (B,) in nats, before the weights of the images are applied."""
     step: int
     """Number of updates completed before this one."""
+    gradient: Tensor | None = None
+    """Gradients (B, C, S, S) of what the attack maximizes, at its starting points; None without PGD."""
 
 
 class Observer:

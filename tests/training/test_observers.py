@@ -14,6 +14,8 @@ from test_training import BASE, RECIPES, trainer, weights
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
+from cgro.attacks.ball import project
+from cgro.attacks.images import divergence
 from cgro.base.errors import UserError
 from cgro.data.batches import AUGMENTATIONS
 from cgro.training.objectives import Adversarial, Mart, Standard, Trades
@@ -69,6 +71,31 @@ def test_an_observer_sees_the_logits_that_the_objective_needs() -> None:
         t, seen = observed(RECIPES[name])
         t.advance(1)
         assert ((seen[0].clean is not None), (seen[0].attacked is not None)) == (clean, attacked), name
+
+
+@pytest.mark.parametrize("name", ["adversarial", "trades", "l2", "pieces"])
+def test_an_observer_sees_the_first_gradient_of_the_attack(name: str) -> None:
+    """Of what is maximized, at the random starts; the draws are those of the trainer."""
+    t, seen = observed(RECIPES[name])
+    model, drawn = copy.deepcopy(t.model).eval(), t._batch()
+    t.advance(1)
+    assert len(seen) == (3 if name == "pieces" else 1)
+    for part in seen:
+        x, y = part.batch.x, part.batch.y
+        places = [int((drawn.indices == i).nonzero()) for i in part.batch.indices]
+        assert drawn.attack is not None
+        assert drawn.start is not None
+        z = x + project(drawn.start[places], x, drawn.attack.budget, (0.0, 1.0))
+        z.requires_grad_(True)
+        own = cross_entropy(model(z), y, reduction="sum")
+        if name == "trades":
+            own = divergence(model(x).detach().log_softmax(1), model(z).log_softmax(1)).sum()
+        assert part.gradient is not None
+        torch.testing.assert_close(part.gradient, torch.autograd.grad(own, z)[0], rtol=1e-4, atol=1e-7)
+    for other in ("standard", "free"):
+        t, seen = observed(RECIPES[other])
+        t.advance(1)
+        assert seen[0].gradient is None
 
 
 def passes(recipe: Recipe) -> int:
