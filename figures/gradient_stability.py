@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as Drawing
 
 from cgro.plots.figure import Figure, Table
 from cgro.plots.style import SERIES, band, figure
-from cgro.plots.words import FEWEST, OBJECTIVE_WORDS, ball, labels_redrawn, lines, mean_interval
+from cgro.plots.words import FEWEST, OBJECTIVE_WORDS, ball, lines, mean_interval, with_noise
 
 CLAIMED = ("adversarial", "trades", "standard")
 """Objectives in the order in which the paper reports that their gradients change, fastest first [R]."""
@@ -29,8 +29,8 @@ def caption(result: xr.Dataset) -> str:
     cosine = last["cosine"].mean(("seed", "t"))
     ends = [f"{_label(name)} {float(cosine.sel(objective=name)):.2f}" for name in result["objective"].values]
     return (
-        f"{a['model']} (width {a['width']:g}) on {a['train_images']:,} images of {a['data']} with "
-        f"{labels_redrawn(a['label_noise'])}, {ball(a)}. Left: norm of the gradient of an update, mean over each "
+        f"{a['model']} (width {a['width']:g}) on {a['train_images']:,} images of {a['data']}"
+        f"{with_noise(a)}, {ball(a)}. Left: norm of the gradient of an update, mean over each "
         f"epoch. Right: change of the gradient of the mean loss of {a['gradient_images']:,} training images when the "
         "weights move by t along the direction of descent, after some epochs; adversarial examples are crafted anew at "
         f"every point. Top: distance, in units of the gradient at t = 0; bottom: cosine. {lines(result.sizes['seed'])} "

@@ -11,7 +11,7 @@ from matplotlib.ticker import PercentFormatter
 
 from cgro.plots.figure import Figure, Table
 from cgro.plots.style import COLORS, SERIES, band, figure, panel_label
-from cgro.plots.words import FEWEST, ball, lines, mean_interval, sign_verdict
+from cgro.plots.words import FEWEST, ball, lines, mean_interval, sign_verdict, with_noise
 from cgro.training.choices import CURE_WORDS
 
 
@@ -24,15 +24,13 @@ def lost(result: xr.Dataset, attack: str = "ensemble") -> xr.DataArray:
 def caption(result: xr.Dataset) -> str:
     """What was trained, and what the baseline and temporal ensembling lose."""
     a, seeds = result.attrs, result.sizes["seed"]
-    noise = float(a.get("label_noise", 0))
-    noisy = f" with {100 * noise:.0f} % of the training labels redrawn" if noise else ""
     parts = [
         f"{_label(name)} {_points(lost(result).sel(cure=name).values)}" for name in map(str, result["cure"].values)
     ]
     objective = {"adversarial": "PGD-AT", "trades": "TRADES"}.get(a["objective"], a["objective"])
     return (
-        f"{objective} of {a['model']} (width {a['width']:g}) on {a['train_images']:,} images of {a['data']}{noisy}, "
-        f"{ball(a)}, {a['epochs']} epochs, with one cure at a time. (a) Robust test accuracy under the attack of the "
+        f"{objective} of {a['model']} (width {a['width']:g}) on {a['train_images']:,} images of {a['data']}"
+        f"{with_noise(a)}, {ball(a)}, {a['epochs']} epochs, with one cure at a time. (a) Robust test accuracy under the attack of the "
         f"learning curves, on {a['test_images']:,} images. {lines(seeds)} (b) Test accuracy on {a['judged_images']:,} "
         "images under the strong ensemble: the best checkpoint on held-out images (triangle) and the last one (dot), a "
         f"pair for each seed. Points lost from best to last, "

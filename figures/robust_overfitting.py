@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from cgro.plots.figure import Figure
 from cgro.plots.style import COLORS, band, figure, panel_label, spread
-from cgro.plots.words import ball, lines, method
+from cgro.plots.words import ball, lines, method, with_noise
 
 CURVES = {
     "clean_test_accuracy": ("clean test", "clean", "-"),
@@ -35,19 +35,14 @@ def caption(result: xr.Dataset) -> str:
     a, (best, last) = result.attrs, best_and_last(result)
     train = 100 * float(result["robust_train_accuracy"].isel(epoch=-1).mean())
     return (
-        f"{method(a)} of {a['model']} (width {a['width']:g}) on {a['train_images']:,} images ({a['data']}"
-        f"{_noise(a)}), {ball(a)}. (a) Accuracy on training images (dashed) and on "
+        f"{method(a)} of {a['model']} (width {a['width']:g}) on {a['train_images']:,} images of {a['data']}"
+        f"{with_noise(a)}, {ball(a)}. (a) Accuracy on training images (dashed) and on "
         f"{a['test_images']:,} test images (solid); triangles mark the best epochs on {a['held_out_images']:,} "
         f"held-out images. (b) Robust test accuracy of these checkpoints and of the last ones: "
         f"{100 * best.mean():.1f} % and {100 * last.mean():.1f} % (standard error of the difference over test images: "
         f"at most {100 * standard_error(result):.1f} points). Robust training accuracy ends at {train:.1f} %. "
         f"{lines(result.sizes['seed'])}"
     )
-
-
-def _noise(attrs: dict) -> str:
-    rate = float(attrs.get("label_noise", 0.0))
-    return f", {100 * rate:.0f} % of the training labels redrawn at random" if rate else ""
 
 
 def highlight(result: xr.Dataset) -> tuple[str, str]:

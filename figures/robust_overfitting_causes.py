@@ -12,7 +12,7 @@ from matplotlib.ticker import PercentFormatter
 
 from cgro.plots.figure import Figure, Table
 from cgro.plots.style import COLORS, band, figure, panel_label
-from cgro.plots.words import FEWEST, ball, mean_interval, method, sign_verdict
+from cgro.plots.words import FEWEST, ball, mean_interval, method, sign_verdict, with_noise
 
 AMONG = {"all": "all images", "right": "rightly labelled images"}
 LOOKS: dict[str, dict[str, Any]] = {
@@ -63,7 +63,6 @@ def words(values: Any, digits: int = 1) -> str:
 def caption(result: xr.Dataset) -> str:
     """What was trained, and the numbers of each panel."""
     a, seeds = result.attrs, result.sizes["seed"]
-    noise = f", {100 * a['label_noise']:.0f} % of the training labels redrawn" if a["label_noise"] else ""
     attack = str(result["attack"].values[-1])
     judge = f"the strong ensemble on {a['judged_images']:,} test images" if attack == "ensemble" else "PGD"
     tau = {pair: words(result["tau"].sel(pair=pair, group="all"), 2) for pair in result["pair"].values}
@@ -77,7 +76,8 @@ def caption(result: xr.Dataset) -> str:
         f"means over {seeds} seeds with 95 % t intervals" if seeds >= FEWEST else f"{seeds} seeds, one number for each"
     )
     return (
-        f"{method(a)} of {a['model']} (width {a['width']:g}) on {a['train_images']:,} images of {a['data']}{noise}, "
+        f"{method(a)} of {a['model']} (width {a['width']:g}) on {a['train_images']:,} images of {a['data']}"
+        f"{with_noise(a)}, "
         f"{ball(a)}, {a['epochs']} epochs; {mean}. (a) Adversarial losses of the training "
         f"images, averaged over the {a['first_drop']} epochs before the first drop of the learning rate, in two runs "
         f"with different weights and order (first seed). Kendall's tau-b: {tau['other seed']}, and {right} among "

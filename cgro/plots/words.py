@@ -35,6 +35,12 @@ OBJECTIVE_WORDS = {
 """Training objectives in figures and captions."""
 
 
+def with_noise(attrs: Mapping[str, Any]) -> str:
+    """Label noise as an addition to the data; empty without any."""
+    rate = float(attrs.get("label_noise", 0))
+    return f" with {labels_redrawn(rate)}" if rate else ""
+
+
 def labels_redrawn(rate: float) -> str:
     """Label noise in words."""
     if rate == 0:

@@ -43,13 +43,16 @@ class Team:
         return cls(dist.get_rank(), dist.get_world_size())
 
     def sum_in_place(self, tensors: Sequence[Tensor]) -> None:
-        """Replace every tensor by its sum over all processes."""
-        if self.size == 1 or not tensors:
+        """Replace every tensor by its sum over all processes; of bools: whether any is true."""
+        if self.size == 1:
             return
-        together = torch.cat([t.flatten() for t in tensors])
-        dist.all_reduce(together)
-        for tensor, part in zip(tensors, together.split([t.numel() for t in tensors]), strict=True):
-            tensor.copy_(part.view_as(tensor))
+        for dtype in sorted({tensor.dtype for tensor in tensors}, key=str):  # in one order in all processes
+            alike = [tensor for tensor in tensors if tensor.dtype == dtype]
+            together = torch.cat([tensor.flatten() for tensor in alike])
+            together = together.to(torch.uint8) if dtype == torch.bool else together
+            dist.all_reduce(together)
+            for tensor, part in zip(alike, together.split([tensor.numel() for tensor in alike]), strict=True):
+                tensor.copy_(part.view_as(tensor))
 
     def share(self, items: Tensor) -> Tensor:
         """The items that belong to this process."""

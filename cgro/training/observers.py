@@ -209,16 +209,12 @@ class Kept:
         if any(observer.changes_targets for observer in self.observers):
             places.append(self.targets)
         mine = team.share(torch.arange(len(indices), device=indices.device))
-        for dtype in sorted({place.dtype for place in places}, key=str):
-            among = [place for place in places if place.dtype == dtype]
-            found = []
-            for place in among:
-                rows = torch.zeros_like(place[indices], dtype=torch.uint8 if dtype == torch.bool else dtype)
-                rows[mine] = place[indices[mine]].to(rows.dtype)
-                found.append(rows)
-            team.sum_in_place(found)
-            for place, rows in zip(among, found, strict=True):
-                place[indices] = rows.to(dtype)
+        written = [torch.zeros_like(place[indices]) for place in places]
+        for place, rows in zip(places, written, strict=True):
+            rows[mine] = place[indices[mine]]
+        team.sum_in_place(written)
+        for place, rows in zip(places, written, strict=True):
+            place[indices] = rows
 
     def of(self, observer: Observer) -> dict[str, Tensor]:
         """The tensors of an observer."""
