@@ -30,9 +30,10 @@ def caption(result: xr.Dataset) -> str:
     objective = {"adversarial": "PGD-AT", "trades": "TRADES"}.get(a["objective"], a["objective"])
     return (
         f"{objective} of {a['model']} (width {a['width']:g}) on {a['train_images']:,} images of {a['data']}"
-        f"{with_noise(a)}, {ball(a)}, {a['epochs']} epochs, with one cure at a time. (a) Robust test accuracy under the attack of the "
-        f"learning curves, on {a['test_images']:,} images. {lines(seeds)} (b) Test accuracy on {a['judged_images']:,} "
-        "images under the strong ensemble: the best checkpoint on held-out images (triangle) and the last one (dot), a "
+        f"{with_noise(a)}, {ball(a)}, {a['epochs']} epochs, with one cure at a time. (a) Robust test accuracy under "
+        f"the attack of the learning curves, on {a['test_images']:,} images. {lines(seeds)} (b) Test accuracy on "
+        f"{a['judged_images']:,} images under the strong ensemble: the best checkpoint on held-out images (triangle) "
+        "and the last one (dot), a "
         f"pair for each seed. Points lost from best to last, "
         f"{'mean with 95 % t interval' if seeds >= FEWEST else 'by seed'}: {'; '.join(parts)}."
     )
