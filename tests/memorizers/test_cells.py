@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -15,7 +16,7 @@ from cgro.base.norms import Norm
 from cgro.certify.affine import affine_margins
 from cgro.certify.structural import structural_margins
 from cgro.data.separation import LabelledPoints
-from cgro.memorizers.cells import fit_grid
+from cgro.memorizers.cells import Plan, fit_grid
 from cgro.memorizers.constructions import memorize
 from cgro.memorizers.task import Memorizer
 from cgro.networks.exact import ExactNetwork, Program
@@ -70,6 +71,14 @@ def test_neighbouring_cells_do_not_mix_their_labels() -> None:
     points, labels = np.arange(14.0)[:, None], np.array([0, 7, 3, 5, 6, 1, 7, 2, 7, 4, 6, 5, 7, 1])
     m = memorize(points, labels, "inf", 0.2, construction="grid_cells")
     assert (m.network(points)[:, 0] == labels).all()
+
+
+@pytest.mark.parametrize(("largest", "bits"), [(1, 1), (7, 3), (8, 4), (100, 7)])
+def test_labels_are_as_long_as_the_largest_and_no_longer(largest: int, bits: int) -> None:
+    points, labels = np.arange(5.0)[:, None], np.array([0, largest, 0, 1, largest])
+    m = memorize(points, labels, "inf", 0.2, construction="grid_cells", readout="label")
+    digits = fit_grid(LabelledPoints(points, labels)).digits
+    assert m.network.size == replace(Plan.best(3, digits, bits, digits, 1), output_bias=False).size
 
 
 @given(st.integers(0, 10**6), st.floats(-3, 3), st.floats(-20, 20))

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from cgro.base.errors import UserError
 from cgro.base.norms import Norm, length
 from cgro.certify.structural import structural_margins
+from cgro.memorizers.ball_sum import ball_layers, scaled
 from cgro.memorizers.constructions import CONSTRUCTIONS, NORMS, memorize
 from cgro.memorizers.shared_powers import smallest_power
-from cgro.memorizers.task import Memorizer, memorization_task
+from cgro.memorizers.task import Memorizer, encode, memorization_task
 from cgro.networks.readout import margins
 from cgro.networks.relu import PrecisionError, ReluNetwork
 
@@ -153,6 +154,30 @@ def test_a_network_with_a_changed_weight_is_not_a_known_construction(norm: Norm,
     biases[-1] = np.nextafter(biases[-1] + 0.1, np.inf)
     other = replace(m, network=ReluNetwork(m.network.weights, tuple(biases)))
     assert (structural_margins(other) == -np.inf).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_ball_layer_bears_the_errors_that_it_is_told_of(seed: int) -> None:
+    """Centres wrong by the stated error and squares by theirs, both in the worst direction: no label changes."""
+    points, labels = cloud(9, 3, 2, seed)
+    task = memorization_task(points, labels, "2", 0.4 * limit(points, labels, "2", "ball_sum"))
+    cube, code, eta, rng = scaled(task), encode(task, "sign"), 1e-3, np.random.default_rng(seed)
+    error = 1e-3 * cube.gap
+    for own in (True, False):
+        reach = cube.radius if own else cube.separation - cube.radius
+        for k in code.stored:
+            # Straight to or from the centre, as far as its ball or another one goes.
+            away = rng.normal(size=3)
+            away /= np.linalg.norm(away)
+            t = cube.points[k] + reach * away
+            wrong = cube.points.copy()
+            wrong[k] += (-error if own else error) * np.sign(away)
+            moved = replace(cube, points=wrong, error=error)
+            ((weight, bias), *_), margin = ball_layers(task, moved, code, eta * cube.gap)
+            square = eta * cube.gap * own
+            hinge = (weight @ np.append(t, t.sum() - t @ t - square) + bias)[list(code.stored).index(k)]
+            # The margin of the signs is half of what hinges reach on their own balls.
+            assert hinge >= 2 * margin if own else hinge <= 0
 
 
 def test_balls_may_not_meet() -> None:

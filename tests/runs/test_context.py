@@ -356,6 +356,15 @@ def test_adding_settings_and_blocks_changes_no_bit(monkeypatch: pytest.MonkeyPat
     assert_same([together], [sweep(2)])
 
 
+def test_settings_of_several_shapes_keep_their_order() -> None:
+    """Shapes are trained in blocks of their own; here they alternate."""
+    grid = [replace(TINY, samples=4 + k % 2, radius_ratio=0.5 + 0.2 * k, steps=20) for k in range(4)]
+    seen: dict[str, Any] = {"records": 2, "test_samples": 5, "device": "cpu"}
+    together = train_settings(PlainContext(), grid, range(2), **seen)
+    alone = [train_settings(PlainContext(), [setting], range(2), **seen) for setting in grid]
+    assert_same([together.isel(setting=[k]) for k in range(4)], alone)
+
+
 def test_another_seed_is_another_run() -> None:
     result = sweep(3)["signal_margin"].isel(setting=0, step=-1)
     assert len(set(result.values)) == 3
