@@ -265,7 +265,9 @@ def test_all_labellings_of_a_line_are_certified() -> None:
 
 
 def test_the_experiment_and_its_refusals() -> None:
-    config = robust_lower_bound.Config(cells_per_side=(2,), largest_dim=4, largest_grid=4, line_cells=3, seeds=1)
+    config = robust_lower_bound.Config(
+        cells_per_side=(2,), largest_dim=4, largest_grid=4, line_cells=3, seeds=1, square_width=2
+    )
     result = robust_lower_bound.run(config)
     line = result.where(result["kind"] == "line", drop=True)
     assert line.sizes["record"] == 1 + 3
@@ -283,6 +285,7 @@ def test_the_experiment_and_its_refusals() -> None:
     square = result.where(result["kind"] == "square", drop=True)
     assert square.sizes["record"] == 7
     found = square["neurons"].values > 0
+    assert found.any()
     assert (square["certified"].values == found).all()
     assert (square["neurons"].values >= square["needed"].values)[found].all()
     assert (square["neurons"].values == 1)[square["needed"].values == 1].all()

@@ -141,7 +141,8 @@ def test_attacked_accuracy_is_that_of_the_network_in_input_units() -> None:
 
 @pytest.mark.parametrize("norm", ["2", "inf"])
 def test_networks_found_and_certified_are_robust_by_brute_force(norm: str) -> None:
-    data = [(x, y, 0.25 * opposite_separation(LabelledPoints(x, y), norm).distance) for x, y, _ in sets((6, 2), (8, 2))]
+    sizes = ((5, 2), (7, 2), (3, 2))
+    data = [(x, y, 0.25 * opposite_separation(LabelledPoints(x, y), norm).distance) for x, y, _ in sets(*sizes)]
 
     def unbroken(b: int, network: ReluNetwork) -> bool:
         points, labels, radius = data[b]
@@ -152,10 +153,10 @@ def test_networks_found_and_certified_are_robust_by_brute_force(norm: str) -> No
 
     widths, networks = smallest_widths(
         Stack.of(data),
-        tuple(range(1, 17)),
+        tuple(range(1, 16)),
         norm=norm,
-        restarts=3,
-        steps=300,
+        restarts=8,
+        steps=120,
         descents=1,
         generator=generator(),
         accept=unbroken,
@@ -315,9 +316,9 @@ def test_the_experiment_finds_one_neuron_for_linear_labels_and_more_seeds_change
         fixed_dim=2,
         labels=("linear", "random"),
         largest_width=3,
-        restarts=3,
+        restarts=12,
         descents=1,
-        steps=250,
+        steps=80,
         seeds=1,
         device="cpu",
     )
