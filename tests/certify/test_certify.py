@@ -173,7 +173,7 @@ def test_witnesses_are_real(norm, readout) -> None:
     assert statuses == {"certified", "counterexample"}
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32), norm=st.sampled_from(NORMS), radius=st.sampled_from([0.03, 0.1, 0.3]))
 def test_no_attack_goes_below_what_is_certified(seed, norm, radius) -> None:
     rng = np.random.default_rng(seed)
@@ -287,10 +287,11 @@ def test_the_solver_is_limited_by_nodes_and_never_by_time(monkeypatch) -> None:
 def test_a_verdict_does_not_depend_on_how_long_it_takes(monkeypatch) -> None:
     """A slow machine, whose clock runs ahead by an hour with every look at it, decides as an idle one does."""
     network, x, y, radius = branching_problem()
+    x, y = x[:1], y[:1]
     idle = [certify(network, x, y, "2", radius, nodes=nodes) for nodes in (1, 1000)]
     statuses = [found.status.tolist() for found in idle]
-    assert statuses[0] == ["undecided"] * 2
-    assert statuses[1] == ["certified"] * 2
+    assert statuses[0] == ["undecided"]
+    assert statuses[1] == ["certified"]
     clock = itertools.count(step=3600)
     real = milp.milp
     monkeypatch.setattr(milp, "milp", lambda *a, **k: time.sleep(0.02) or real(*a, **k))
@@ -410,11 +411,11 @@ def test_the_falsifier_solves_linear_problems(norm) -> None:
 def test_equal_seeds_give_equal_certificates_and_points_do_not_interact() -> None:
     rng = np.random.default_rng(9)
     network = random_network(rng, (15, 15), 6)
-    x = rng.standard_normal((8, 6))
+    x = rng.standard_normal((4, 6))
     labels = np.where(network(x)[:, 0] > 0, 1, -1)
     a, b = (certify(network, x, labels, "2", 0.4, seed=3) for _ in range(2))
     np.testing.assert_array_equal(a.upper, b.upper)
-    each = [certify(network, x[i : i + 1], labels[i : i + 1], "2", 0.4) for i in range(8)]
+    each = [certify(network, x[i : i + 1], labels[i : i + 1], "2", 0.4) for i in range(4)]
     assert [c.status[0] for c in each] == a.status.tolist()
 
 

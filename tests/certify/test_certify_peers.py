@@ -24,10 +24,10 @@ SPEC.loader.exec_module(benchmark)
 
 
 def test_verdicts_agree_with_the_textbook_program() -> None:
-    report = benchmark.compare(benchmark.random_cases(60, seed=5), {"plain_milp": benchmark.plain_milp}, 20.0)
+    report = benchmark.compare(benchmark.random_cases(40, seed=5), {"plain_milp": benchmark.plain_milp}, 20.0)
     against = report["against"]["plain_milp"]
     assert against["differ"] == {}
-    assert against["decided_by_both"] == against["agree"] == 60
+    assert against["decided_by_both"] == against["agree"] == 40
     assert min(report["verdicts"]["cgro"].values()) > 5
 
 
