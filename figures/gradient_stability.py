@@ -64,7 +64,7 @@ def draw(result: xr.Dataset) -> Drawing:
     for column, epoch in enumerate(epochs, start=1):
         top, bottom = axes[:, column]
         top.set(xscale="log", yscale="log", title="1 epoch" if epoch == 1 else f"{epoch} epochs")
-        bottom.set(xscale="log", ylim=(-0.55, 1.05), xlabel="distance $t$ of the weights")
+        bottom.set(xscale="log", ylim=(-1.05, 1.05), xlabel="distance $t$ of the weights")
         bottom.axhline(0, color="#999999", lw=0.6)
         top.tick_params(labelbottom=False)
         top.set_ylim(0.7 * low, 1.4 * high)
