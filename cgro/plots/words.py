@@ -26,7 +26,7 @@ def lines(seeds: int) -> str:
 OBJECTIVE_WORDS = {
     "standard": "standard training",
     "adversarial": "PGD-AT",
-    "mixture": "clean and adversarial",
+    "mixture": "mixture",
     "trades": "TRADES",
     "trades-adversarial": "TRADES, adversarial CE",
     "mart": "MART",
