@@ -126,12 +126,13 @@ class Config(Repeated):
         ]
 
     def at(self, case: Case, radius: float, seed: int) -> TrainingConfig:
-        """The run of a case at a radius."""
+        """The run of a case at a radius; drops of the learning rate keep their place in the training."""
         changed = self._with(case.objective) if case.axis != "beta" else replace(self.training, objective="mixture")
         value: Any = int(case.value) if case.axis == "epochs" else case.value
         changes = {case.axis: value, "radius": radius, "seed": seed}
         if case.axis == "epochs":
-            changes |= {"evaluate_every": value}
+            drops = (round(drop * value / self.training.epochs) for drop in self.training.drops)
+            changes |= {"evaluate_every": value, "drops": tuple(drops)}
         return replace(changed, **{"evaluate_every": self.training.epochs, **changes})
 
     def _with(self, objective: ObjectiveName) -> TrainingConfig:

@@ -106,6 +106,9 @@ def test_a_case_changes_its_field_alone() -> None:
     ):
         expected = replace(TOY.training, **{"radius": 0.07, "seed": 9, "evaluate_every": 2} | changed)
         assert TOY.at(case, 0.07, 9) == expected
+    dropping = replace(TOY.training, epochs=30, schedule="piecewise", drops=(10, 20))
+    shorter = replace(TOY, training=dropping).at(Case("epochs", "trades", 15.0), 0.07, 0)
+    assert (shorter.epochs, shorter.drops) == (15, (5, 10))
 
 
 def test_cases_that_differ_in_more_than_the_radius_have_their_own_stacks() -> None:
