@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as Drawing
 
 from cgro.plots.figure import Figure, Table
 from cgro.plots.style import SERIES, band, figure
-from cgro.plots.words import FEWEST, OBJECTIVE_WORDS, ball, lines, mean_interval, with_noise
+from cgro.plots.words import OBJECTIVE_WORDS, ball, lines, sign_verdict, with_noise
 
 CLAIMED = ("adversarial", "trades", "standard")
 """Objectives in the order in which the paper reports that their gradients change, fastest first [R]."""
@@ -103,10 +103,8 @@ def table(result: xr.Dataset) -> Table:
 
 
 def _judged(values: np.ndarray) -> str:
-    if len(values) < FEWEST:
-        return "?"
-    mean, half = mean_interval(values)
-    return "yes" if mean - half > 0 else "no" if mean + half < 0 else "?"
+    verdict = sign_verdict(values)
+    return verdict if verdict in ("yes", "no") else "?"
 
 
 def _together(found: list[str]) -> str:

@@ -18,7 +18,7 @@ import xarray as xr
 
 from cgro.base.errors import UserError
 from cgro.base.machine import require_memory, single_thread
-from cgro.base.validate import between, increasing, integer, one_of
+from cgro.base.validate import between, distinct, increasing, integer, one_of
 from cgro.base.work import Context, PlainContext, Tick
 from cgro.measures.rank_correlation import FEWEST, VERDICTS, interval, tau, verdict
 from cgro.runs.experiment import Experiment
@@ -115,11 +115,7 @@ class Config(Repeated):
         for width in self.widths:
             integer("widths", width, low=1)
         for name in ("objectives", "widths", "noises"):
-            values = getattr(self, name)
-            if not values or len(set(values)) < len(values):
-                raise UserError(
-                    f"{name} must be one or more, all different, got {', '.join(map(str, values)) or 'none'}"
-                )
+            distinct(name, getattr(self, name))
         if 1.0 not in self.noises:
             raise UserError(f"noises must include 1, random labels, got {', '.join(map(str, self.noises))}")
         increasing("gammas", self.gammas, 0, 1)

@@ -17,7 +17,7 @@ import xarray as xr
 
 from cgro.base.errors import UserError
 from cgro.base.machine import require_memory, single_thread
-from cgro.base.validate import at_least, integer, one_of
+from cgro.base.validate import at_least, distinct, integer, one_of
 from cgro.base.work import Context, PlainContext, Tick
 from cgro.runs.experiment import Experiment
 from cgro.training import limits
@@ -83,10 +83,7 @@ class Config(Repeated):
         super().__post_init__()
         for objective in self.objectives:
             one_of("objectives", objective, [name for name in get_args(ObjectiveName) if name != "free"])
-        if not self.objectives or len(set(self.objectives)) < len(self.objectives):
-            raise UserError(
-                f"objectives must be one or more, all different, got {', '.join(self.objectives) or 'none'}"
-            )
+        distinct("objectives", self.objectives)
         integer("gradient_images", self.gradient_images, low=1)
         for epoch in self.at_epochs:
             integer("at_epochs", epoch, low=0, high=self.training.epochs)

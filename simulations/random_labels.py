@@ -19,7 +19,7 @@ import xarray as xr
 
 from cgro.base.errors import UserError
 from cgro.base.machine import require_memory
-from cgro.base.validate import above, between, integer, one_of
+from cgro.base.validate import above, between, distinct, integer, one_of
 from cgro.base.work import Context, PlainContext
 from cgro.runs.experiment import Experiment
 from cgro.training.choices import ObjectiveName
@@ -142,10 +142,7 @@ class Config(Repeated):
         super().__post_init__()
         for objective in self.objectives:
             one_of("objectives", objective, [o for o in get_args(ObjectiveName) if o not in ("standard", "free")])
-        if not self.objectives or len(set(self.objectives)) < len(self.objectives):
-            raise UserError(
-                f"objectives must be one or more, all different, got {', '.join(self.objectives) or 'none'}"
-            )
+        distinct("objectives", self.objectives)
         if len(set(self.noises)) < len(self.noises):
             raise UserError(f"noises must be all different, got {list(self.noises)}")
         for name in ("boundary_epochs", "boundary_widths", "boundary_shares"):

@@ -82,6 +82,12 @@ def increasing(name: str, values: Sequence[float], low: float, high: float) -> N
         raise UserError(f"{name} must be one or more and increasing, got {list(values)}")
 
 
+def distinct(name: str, values: Sequence[Any]) -> None:
+    """One or more values, all different. Raises: UserError."""
+    if not values or len(set(values)) < len(values):
+        raise UserError(f"{name} must be one or more, all different, got {', '.join(map(str, values)) or 'none'}")
+
+
 def one_of(name: str, value: Any, allowed: Collection[Any]) -> Any:
     """One of the allowed values. Raises: UserError, suggesting the closest."""
     if value not in allowed:

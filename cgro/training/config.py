@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -16,7 +16,7 @@ from cgro.models.widths import WIDTHS, ModelName
 from cgro.training import limits
 from cgro.training.choices import CURE_WORDS, WEIGHTED, AugmentationName, CureName, ObjectiveName
 from cgro.training.cures import require_cure, with_cure
-from cgro.training.optimization import Optimization
+from cgro.training.optimization import STACKABLE, Optimization
 
 if TYPE_CHECKING:  # imported where it is used, so that reading a configuration does not import torch
     from cgro.attacks.ball import Budget
@@ -297,22 +297,9 @@ def require_stackable(config: TrainingConfig) -> None:
     """Refuse what only networks trained one by one can have. Raises: UserError."""
     if config.model not in ("small-cnn", "lenet"):
         raise UserError(f"model must have no batch norm to be trained many at once, got {config.model}")
-    for name, value in STACKED.items():
+    for name, value in {**STACKABLE, "augmentation": "none", "cure": "none"}.items():
         if getattr(config, name) != value:
             raise UserError(f"{name} must be {str(value).lower()} to train many at once, got {getattr(config, name)}")
-
-
-STACKED: dict[str, Any] = {
-    "micro_batch": None,
-    "attack_start": "uniform",
-    "weight_perturbation": 0.0,
-    "averaging": "none",
-    "precision": "float32",
-    "compile": False,
-    "augmentation": "none",
-    "cure": "none",
-}
-"""What `require_stackable` asks for."""
 
 
 @dataclass(frozen=True)

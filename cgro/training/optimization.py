@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from cgro.training.choices import AttackMode, AttackStart, Averaging, Precision
 from cgro.training.schedules import ScheduleName
+
+STACKABLE: dict[str, Any] = {
+    "micro_batch": None,
+    "attack_start": "uniform",
+    "weight_perturbation": 0.0,
+    "averaging": "none",
+    "precision": "float32",
+    "compile": False,
+}
+"""The values of these options that many networks trained at once must have."""
 
 
 @dataclass(frozen=True, kw_only=True)

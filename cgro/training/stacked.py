@@ -28,10 +28,8 @@ from cgro.data.batches import Augmentation, Images
 from cgro.training.descent import Descent
 from cgro.training.objectives import Objective
 from cgro.training.observers import Batch, Observer, Remembering
+from cgro.training.optimization import STACKABLE
 from cgro.training.recipe import Recipe
-
-OWN = ("attack", "objective")
-"""What may differ between the recipes of a stack: the radius, and the numbers of the objective."""
 
 
 class StackedNetwork(nn.Module):
@@ -202,19 +200,9 @@ class StackedTrainer:
 
 def _require_alike(recipes: Sequence[Recipe]) -> None:
     first = recipes[0]
-    wanted: dict[str, Any] = {
-        "micro_batch": None,
-        "attack_start": "uniform",
-        "weight_perturbation": 0.0,
-        "averaging": "none",
-        "precision": "float32",
-        "compile": False,
-        "augmentation": Augmentation(),
-        "replays": 1,
-        "label_smoothing": 0.0,
-        "search": None,
-        "observers": (),
-    }
+    wanted = STACKABLE | {
+        "augmentation": Augmentation(), "replays": 1, "label_smoothing": 0.0, "search": None, "observers": (),
+    }  # fmt: skip
     for name, value in wanted.items():
         if getattr(first, name) != value:
             raise UserError(f"{name} must be {value} in a stack, got {getattr(first, name)}: train networks one by one")
