@@ -25,23 +25,19 @@ def pip(*arguments: object) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def install(source: Path, folder: Path, copy: Path) -> Path:
-    """Build a wheel of a copy of the sources and unpack it; returns the wheel."""
-    kept = shutil.ignore_patterns(".*", "build", "results", "__pycache__", "*.egg-info", "example")
-    shutil.copytree(source, copy, ignore=kept)
-    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", copy / "dist", copy)
-    (wheel,) = (copy / "dist").glob("*.whl")
-    pip("install", "--no-deps", "--no-index", "--upgrade", "--target", folder, wheel)
-    return wheel
-
-
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The folder where cgro and an example package are installed, and the wheel of cgro."""
+    """The folder where cgro and an example package are installed, and the wheel of cgro; built from copies."""
     folder = tmp_path_factory.mktemp("installed")
-    wheel = install(ROOT, folder / "site", folder / "sources")
-    install(ROOT / "tests" / "example", folder / "site", folder / "example")
-    return folder / "site", wheel
+    kept = shutil.ignore_patterns(".*", "build", "results", "__pycache__", "*.egg-info", "example")
+    copies = [folder / "sources", folder / "example"]
+    for source, copy in zip((ROOT, ROOT / "tests" / "example"), copies, strict=True):
+        shutil.copytree(source, copy, ignore=kept)
+    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder / "wheels", *copies)
+    wheels = sorted((folder / "wheels").glob("*.whl"))
+    pip("install", "--no-deps", "--no-index", "--no-compile", "--target", folder / "site", *wheels)
+    (own,) = (wheel for wheel in wheels if wheel.name.startswith("cgro-"))
+    return folder / "site", own
 
 
 ALL = """

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import os
 import resource
 import signal
 import subprocess
 import sys
+import tempfile
+import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,6 +24,7 @@ import torch
 from scipy import sparse
 from torch import Tensor, nn
 
+from cgro import __main__
 from cgro.claims.claim import Claim, Finding, Verdict
 from cgro.data.batches import Images
 from cgro.models.convolutional import SmallCNN
@@ -71,7 +76,7 @@ class Outcome:
         return lines[0]
 
 
-STARTED: list[subprocess.Popen[str]] = []
+STARTED: list[subprocess.Popen[str] | Fork] = []
 
 
 def start(
@@ -93,14 +98,84 @@ def start(
     return process
 
 
+class Fork:
+    """A copy of this process that becomes the command line, with some methods of `subprocess.Popen`.
+
+    It imports nothing again, so it is for tests of what a command does once it works; `start` is for those of how it
+    begins and ends.
+    """
+
+    def __init__(self, *arguments: object, new_session: bool = False, ignored: Sequence[signal.Signals] = ()) -> None:
+        self._streams = [tempfile.TemporaryFile("w+") for _ in range(2)]  # noqa: SIM115
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            atexit._clear()  # what this process does as it ends
+            try:
+                if new_session:
+                    os.setsid()
+                for number in ignored:
+                    signal.signal(number, signal.SIG_IGN)
+                for number, stream in enumerate(self._streams, 1):
+                    os.dup2(stream.fileno(), number)
+                sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
+                os.chdir(ROOT)
+                sys.argv = ["cgro", *map(str, arguments)]
+                __main__.start()
+            except SystemExit as end:
+                sys.stderr.flush()
+                os._exit(end.code if isinstance(end.code, int) else 1)
+            except BaseException:
+                traceback.print_exc()
+                sys.stderr.flush()
+            os._exit(1)
+        STARTED.append(self)
+
+    def poll(self) -> int | None:
+        """The exit code, if it has ended."""
+        return self._ended(os.WNOHANG)
+
+    def wait(self) -> int | None:
+        """The exit code, once it ends."""
+        return self._ended(0)
+
+    def _ended(self, options: int) -> int | None:
+        if self.returncode is None:
+            number, status = os.waitpid(self.pid, options)
+            if number:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self, timeout: float = 120) -> tuple[str, str]:
+        """What it wrote to both streams, once it ends."""
+        end = time.monotonic() + timeout
+        while self.poll() is None:
+            assert time.monotonic() < end, f"process {self.pid} does not end"
+            time.sleep(0.01)
+        texts = []
+        for stream in self._streams:
+            stream.seek(0)
+            texts.append(stream.read())
+        return texts[0], texts[1]
+
+
 def with_toys() -> str:
     """PYTHONPATH of a process that knows the experiment `naps`."""
     return os.pathsep.join([str(TOYS), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
 
 
-def finish(process: subprocess.Popen[str], timeout: float = 120) -> Outcome:
+def finish(process: subprocess.Popen[str] | Fork, timeout: float = 120) -> Outcome:
     """Its outcome."""
     out, err = process.communicate(timeout=timeout)
+    assert process.returncode is not None
     return Outcome(process.returncode, out, err)
 
 

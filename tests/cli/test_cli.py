@@ -7,7 +7,6 @@ import random
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
-from tools import NAP_COUNT, NAPS, SMALL, Outcome, files_below, finish, full_disk, signalled, start
+from tools import NAP_COUNT, NAPS, SMALL, Fork, Outcome, files_below, finish, full_disk, signalled, start
 
 from cgro.base.errors import UserError
 from cgro.cli import figure
@@ -480,7 +479,7 @@ def cells(folder: Path) -> dict[Name, str]:
     return {names[k]: f"{cell.attrs['created']} {cell.attrs['wall_seconds']}" for k, cell in stored.find(names).items()}
 
 
-def wait_for_cells(process: subprocess.Popen[str], folder: Path, count: int) -> None:
+def wait_for_cells(process: Fork, folder: Path, count: int) -> None:
     """Until that many cells are finished."""
     end = time.monotonic() + 60
     while len(stored_cells(folder).names()) < count:
@@ -509,7 +508,7 @@ def assert_completes(cgro: Cgro, folder: Path) -> None:
 def test_a_killed_sweep_goes_on(cgro: Cgro, tmp_path: Path) -> None:
     """SIGKILL at a random moment while it starts, and again after three cells."""
     for finished in (0, 3):
-        process = start(*NAPS, "--results", tmp_path)
+        process = Fork(*NAPS, "--results", tmp_path)
         wait_for_cells(process, tmp_path, finished)
         time.sleep(random.uniform(0, 0.3))
         process.kill()
@@ -554,7 +553,7 @@ def test_ctrl_c_reaches_a_sweep_that_computes(cgro: Cgro, tmp_path: Path) -> Non
 
 @pytest.mark.usefixtures("toys")
 def test_two_processes_share_a_folder(cgro: Cgro, tmp_path: Path) -> None:
-    process = start(*NAPS, "--results", tmp_path)
+    process = Fork(*NAPS, "--results", tmp_path)
     wait_for_cells(process, tmp_path, 1)
     outcomes = cgro(*NAPS, "--results", tmp_path), finish(process)
     assert [(o.code, o.err) for o in outcomes] == [(0, "")] * 2

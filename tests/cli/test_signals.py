@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from tools import NAPS, SMALL, Outcome, finish, signalled, start
+from tools import NAPS, SMALL, Fork, Outcome, finish, signalled, start
 
 from cgro.base import interrupts
 from cgro.claims import checking
@@ -26,6 +26,7 @@ from cgro.runs.cell_store import Cells
 from cgro.training.checkpoint import Checkpoint
 
 Cgro = Callable[..., Outcome]
+Process = Fork | subprocess.Popen[str]
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 RESUME = "\ncgro: interrupted; finished cells are kept, repeat the command to resume\n"
 AGAIN = "\ncgro: interrupted; repeat the command to start again\n"
@@ -34,7 +35,7 @@ DIAGRAM = ("simulate", "phase-diagram", "--quiet", *SMALL, "--steps", 300_000, "
 needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks signals up in /proc")
 
 
-def until(met: Callable[[], object], process: subprocess.Popen[str]) -> None:
+def until(met: Callable[[], object], process: Process) -> None:
     """Wait for something, for a minute and a half at most, while the process runs."""
     end = time.monotonic() + 90
     while not met():
@@ -43,14 +44,14 @@ def until(met: Callable[[], object], process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
-def listens(process: subprocess.Popen[str]) -> bool:
+def listens(process: Process) -> bool:
     """Whether `main` has begun: SIGTERM has a handler."""
     lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
     caught = int(next(line.split()[1] for line in lines if line.startswith("SigCgt")), 16)
     return bool(caught >> (signal.SIGTERM - 1) & 1)
 
 
-def below(process: subprocess.Popen[str]) -> list[psutil.Process]:
+def below(process: Process) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
@@ -88,7 +89,7 @@ def test_a_sweep_in_processes(
 
     What is ignored at the start stays ignored: SIGHUP under `nohup`, Ctrl-C in a background job of a shell.
     """
-    process = start(*NAPS, "--results", tmp_path, "--jobs", 2, new_session=True, ignored=ignored)
+    process = Fork(*NAPS, "--results", tmp_path, "--jobs", 2, new_session=True, ignored=ignored)
     until(lambda: cells(tmp_path), process)
     before = cells(tmp_path)
     for each in ignored:
@@ -142,7 +143,7 @@ def test_nothing_is_promised_that_is_not_kept(command: str, tmp_path: Path, cgro
         arguments = (command, tmp_path / "last.safetensors", "--steps", 100_000)
     elif command == "check":
         arguments = (command, "--results", tmp_path)
-    process = start(*arguments)
+    process = start(*arguments) if command == "figure" else Fork(*arguments)
     until(lambda: listens(process), process)
     time.sleep(random.uniform(0, 0.5))
     process.send_signal(signal.SIGINT)

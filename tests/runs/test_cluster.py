@@ -15,7 +15,7 @@ from threading import Thread
 
 import pytest
 import xarray as xr
-from tools import PATHS, TOYS, Outcome, files_below, start
+from tools import PATHS, TOYS, Fork, Outcome, files_below
 
 from cgro.runs import store
 from cgro.runs.cell_store import Cells
@@ -92,7 +92,7 @@ def finished_cells(folder: Path) -> int:
     return len(Cells(folder / "naps" / "cells").names())
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def wait_for(condition: Callable[[], bool], process: Fork) -> None:
     end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end
@@ -148,7 +148,7 @@ def test_a_client_that_is_killed_loses_nothing_that_reached_it(
     cluster: Cluster, tmp_path: Path, cgro: Callable[..., Outcome]
 ) -> None:
     cluster.have_workers(1)
-    process = start(*SWEEP, "--dask", cluster.address, "--results", tmp_path)
+    process = Fork(*SWEEP, "--dask", cluster.address, "--results", tmp_path)
     wait_for(lambda: finished_cells(tmp_path) > 1, process)
     process.kill()
     process.wait()
