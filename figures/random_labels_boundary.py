@@ -13,7 +13,13 @@ from cgro.plots.figure import Figure
 from cgro.plots.style import COLORS, figure
 from cgro.plots.words import OBJECTIVE_WORDS, labels_redrawn
 
-AXES = {"epochs": "epochs", "width": "width", "beta": "weight $g$ of the\nadversarial loss"}
+AXES = {
+    "epochs": "epochs",
+    "width": "width",
+    "attack_steps": "attack steps",
+    "label_noise": "labels redrawn\n(fraction)",
+    "beta": "weight $g$ of the\nadversarial loss",
+}
 CRITERIA = {"clean": "clean images", "robust": "perturbed images"}
 
 

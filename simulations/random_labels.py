@@ -3,14 +3,15 @@
 Networks are trained on labels of which a fraction is redrawn at random. Dong et al. report that with random labels
 PGD-AT stays at chance on its own training images where TRADES converges, while both converge with true labels. Here
 clean and robust training accuracy are judged apart, since TRADES may fit the clean images alone, and the largest radius
-at which training converges is found for each seed by bisection, over epochs, width and the weight of the adversarial
-loss. Source: Dong et al., "Exploring memorization in adversarial training", ICLR 2022, arXiv:2106.01606.
+at which training converges is found for each seed by bisection, over epochs, width, attack steps, the fraction of
+labels redrawn, and the weight of the adversarial loss. Source: Dong et al., "Exploring memorization in adversarial
+training", ICLR 2022, arXiv:2106.01606.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import Any, NamedTuple, get_args
 
@@ -39,7 +40,7 @@ class Case(NamedTuple):
     """A point of the boundary: one objective with one field changed."""
 
     axis: str
-    """epochs, width or beta."""
+    """epochs, width, attack_steps, label_noise or beta."""
     objective: ObjectiveName
     value: float
 
@@ -62,6 +63,12 @@ class Config(Repeated):
 
     boundary_widths: tuple[float, ...] = ()
     """Widths of the network over which it is found."""
+
+    boundary_attack_steps: tuple[int, ...] = ()
+    """Numbers of attack steps over which it is found, each 1 or more."""
+
+    boundary_noises: tuple[float, ...] = ()
+    """Fractions of labels redrawn over which it is found, each 0 to 1."""
 
     boundary_shares: tuple[float, ...] = ()
     """Weights g of the adversarial loss in a mixture over which it is found, above 0 and at most 1."""
@@ -119,16 +126,19 @@ class Config(Repeated):
     @property
     def cases(self) -> list[Case]:
         """All points of the boundary."""
+        varied: dict[str, tuple[float, ...]] = {
+            "epochs": self.boundary_epochs, "width": self.boundary_widths,
+            "attack_steps": self.boundary_attack_steps, "label_noise": self.boundary_noises,
+        }  # fmt: skip
         return [
-            *(Case("epochs", o, value) for o in self.objectives for value in self.boundary_epochs),
-            *(Case("width", o, value) for o in self.objectives for value in self.boundary_widths),
+            *(Case(axis, o, value) for axis, values in varied.items() for o in self.objectives for value in values),
             *(Case("beta", "mixture", value) for value in self.boundary_shares),
         ]
 
     def at(self, case: Case, radius: float, seed: int) -> TrainingConfig:
         """The run of a case at a radius; drops of the learning rate keep their place in the training."""
         changed = self._with(case.objective) if case.axis != "beta" else replace(self.training, objective="mixture")
-        value: Any = int(case.value) if case.axis == "epochs" else case.value
+        value: Any = int(case.value) if case.axis in ("epochs", "attack_steps") else case.value
         changes = {case.axis: value, "radius": radius, "seed": seed}
         if case.axis == "epochs":
             drops = (round(drop * value / self.training.epochs) for drop in self.training.drops)
@@ -145,7 +155,7 @@ class Config(Repeated):
         distinct("objectives", self.objectives)
         if len(set(self.noises)) < len(self.noises):
             raise UserError(f"noises must be all different, got {list(self.noises)}")
-        for name in ("boundary_epochs", "boundary_widths", "boundary_shares"):
+        for name in (each.name for each in fields(self) if each.name.startswith("boundary_")):
             values = getattr(self, name)
             if list(values) != sorted(set(values)):
                 raise UserError(f"{name} must be increasing, got {list(values)}")

@@ -45,6 +45,8 @@ TRAINING = (
 """Options with which `cgro train` takes a second."""
 
 
+AS_PDF = {"phase-diagram", "reference-points", "parameter-counts", "image-phases"}
+"""Figures whose PDFs are compared, among them ones with maps, formulas and error bars."""
 TOY_VERDICT = replace(
     Verdict.of(
         "square-error",

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.image import imread
-from tools import ROOT, files_below
+from tools import AS_PDF, ROOT, files_below
 from toy_configs import CONFIGS
 
 from cgro.base.errors import UserError
@@ -27,7 +27,6 @@ from cgro.runs import store
 from cgro.runs.registry import find, find_all
 
 FIGURES = find_all("figure")
-AS_PDF = {"phase-diagram", "reference-points", "parameter-counts", "image-phases"}
 ODD = {
     "axes.facecolor": "yellow",
     "axes.formatter.limits": (0, 0),
@@ -179,12 +178,13 @@ def test_a_users_settings_do_not_reach_the_files(reproduced: Path, tmp_path: Pat
     (tmp_path / "odd" / "matplotlibrc").write_text(odd)
     (tmp_path / "odd" / "stylelib" / "default.mplstyle").write_text(odd)
     users = {"MPLCONFIGDIR": str(tmp_path / "odd"), "MPLBACKEND": "no-such-backend", "PYTHONHASHSEED": "1"}
-    (result,) = (reproduced / "image-cgro").glob("*.nc")
-    command = [sys.executable, "-m", "cgro", "figure", "image-cgro", "--result", result, "--output", tmp_path / "drawn"]
+    (result,) = (reproduced / "image-phases").glob("*.nc")
+    drawn = tmp_path / "drawn"
+    command = [sys.executable, "-m", "cgro", "figure", "image-phases", "--result", result, "--output", drawn]
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=tmp_path, env=os.environ | users | {"PYTHONPATH": str(ROOT)}
     )
     assert done.returncode == 0, done.stderr
     for kind in ("pdf", "png", "csv"):
-        files = [folder / f"image-cgro.{kind}" for folder in (reproduced / "figures", tmp_path / "drawn")]
+        files = [folder / f"image-phases.{kind}" for folder in (reproduced / "figures", drawn)]
         assert files[0].read_bytes() == files[1].read_bytes(), kind

@@ -102,6 +102,8 @@ def test_a_case_changes_its_field_alone() -> None:
     for case, changed in (
         (Case("epochs", "trades", 7.0), {"epochs": 7, "evaluate_every": 7, "objective": "trades"}),
         (Case("width", "adversarial", 2.0), {"width": 2.0}),
+        (Case("attack_steps", "adversarial", 4.0), {"attack_steps": 4}),
+        (Case("label_noise", "trades", 0.5), {"label_noise": 0.5, "objective": "trades"}),
         (Case("beta", "mixture", 0.3), {"beta": 0.3, "objective": "mixture"}),
     ):
         expected = replace(TOY.training, **{"radius": 0.07, "seed": 9, "evaluate_every": 2} | changed)
@@ -113,9 +115,15 @@ def test_a_case_changes_its_field_alone() -> None:
 
 def test_cases_that_differ_in_more_than_the_radius_have_their_own_stacks() -> None:
     context = Counting()
-    cases = {"boundary_epochs": (1, 2), "boundary_widths": (2, 3), "boundary_shares": (0.2, 1.0)}
+    cases = {
+        "boundary_epochs": (1, 2),
+        "boundary_widths": (2, 3),
+        "boundary_attack_steps": (1, 2),
+        "boundary_noises": (0.5, 1.0),
+        "boundary_shares": (0.2, 1.0),
+    }
     run(replace(TOY, objectives=("adversarial",), seeds=1, radii=1, **cases), context)
-    assert sorted(len(stack.runs) for stack in context.stacks[1:]) == [1, 1, 1, 1, 2]
+    assert sorted(len(stack.runs) for stack in context.stacks[1:]) == [1] * 8 + [2]
 
 
 def test_curves_are_in_order() -> None:
@@ -147,6 +155,8 @@ def test_curves_are_in_order() -> None:
         (lambda: replace(TOY, noises=(0.5, 0.5)), "noises must be all different"),
         (lambda: replace(TOY, boundary_epochs=(4, 2)), "boundary_epochs must be increasing"),
         (lambda: replace(TOY, boundary_shares=(0.5, 1.5)), "beta must be at most 1 with objective mixture, got 1.5"),
+        (lambda: replace(TOY, boundary_noises=(0.5, 1.5)), "label_noise must be"),
+        (lambda: replace(TOY, boundary_attack_steps=(3, 2)), "boundary_attack_steps must be increasing"),
         (lambda: replace(TOY, boundary_widths=(0.5, 2)), "width must be a whole number above 0"),
         (lambda: replace(TOY, objectives=("free",)), "objectives must be one of"),
         (lambda: replace(TOY, objectives=()), "objectives must be one or more"),
