@@ -159,6 +159,9 @@ class Config(Repeated):
             values = getattr(self, name)
             if list(values) != sorted(set(values)):
                 raise UserError(f"{name} must be increasing, got {list(values)}")
+        for name in ("boundary_epochs", "boundary_attack_steps"):
+            for value in getattr(self, name):
+                integer(name, value, low=1)
         for noise in self.noises:
             between("noises", noise, 0, 1)
         if not self.noises:

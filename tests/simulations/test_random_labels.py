@@ -155,6 +155,8 @@ def test_curves_are_in_order() -> None:
         (lambda: replace(TOY, noises=(0.5, 0.5)), "noises must be all different"),
         (lambda: replace(TOY, boundary_epochs=(4, 2)), "boundary_epochs must be increasing"),
         (lambda: replace(TOY, boundary_shares=(0.5, 1.5)), "beta must be at most 1 with objective mixture, got 1.5"),
+        (lambda: replace(TOY, boundary_attack_steps=(0, 2)), "boundary_attack_steps must be an integer"),
+        (lambda: replace(TOY, boundary_epochs=(1.5,)), "boundary_epochs must be an integer"),
         (lambda: replace(TOY, boundary_noises=(0.5, 1.5)), "label_noise must be"),
         (lambda: replace(TOY, boundary_attack_steps=(3, 2)), "boundary_attack_steps must be increasing"),
         (lambda: replace(TOY, boundary_widths=(0.5, 2)), "width must be a whole number above 0"),
