@@ -208,19 +208,19 @@ def measure(
 def compared(
     work: Callable[[], object], parts: list[Callable[[], object]], count: int, device: torch.device
 ) -> dict[str, float]:
-    """Median time of `work` over that of its `parts` together, in turns of a minute, with a 95 % bootstrap interval."""
+    """Median time of `work` over that of its `parts` together, and a 95 % bootstrap interval.
+
+    Both take turns for a minute, at least 20 times each.
+    """
     whole: list[float] = []
     base: list[float] = []
+    pairs = [(whole, [work]), (base, parts)]
     with threads(count):
         end = time.perf_counter() + 60
         while time.perf_counter() < end or len(whole) < 20:
-            # Order alternates, so that nobody always runs behind the same other.
-            if len(whole) % 2:
-                whole.append(seconds(work, device))
-                base.append(sum(seconds(part, device) for part in parts))
-            else:
-                base.append(sum(seconds(part, device) for part in parts))
-                whole.append(seconds(work, device))
+            for times, steps in pairs:
+                times.append(sum(seconds(step, device) for step in steps))
+            pairs.reverse()  # neither always follows the other
     found = bootstrap(
         (np.array(whole), np.array(base)),
         lambda a, b, axis: np.median(a, axis=axis) / np.median(b, axis=axis),

@@ -110,28 +110,30 @@ class Fork:
     def __init__(self, *arguments: object, new_session: bool = False, ignored: Sequence[signal.Signals] = ()) -> None:
         self._streams = [tempfile.TemporaryFile("w+") for _ in range(2)]  # noqa: SIM115
         self.returncode: int | None = None
-        self.pid = os.fork()
-        if self.pid == 0:
-            atexit._clear()  # what this process does as it ends
-            try:
-                if new_session:
-                    os.setsid()
-                for number in ignored:
-                    signal.signal(number, signal.SIG_IGN)
-                for number, stream in enumerate(self._streams, 1):
-                    os.dup2(stream.fileno(), number)
-                sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
-                os.chdir(ROOT)
-                sys.argv = ["cgro", *map(str, arguments)]
-                __main__.start()
-            except SystemExit as end:
-                sys.stderr.flush()
-                os._exit(end.code if isinstance(end.code, int) else 1)
-            except BaseException:
-                traceback.print_exc()
-                sys.stderr.flush()
-            os._exit(1)
+        self.pid = forked(lambda: self._run(arguments, new_session, ignored))
         STARTED.append(self)
+
+    def _run(self, arguments: Sequence[object], new_session: bool, ignored: Sequence[signal.Signals]) -> None:
+        """What the copy does."""
+        atexit._clear()  # what this process does as it ends
+        if new_session:
+            os.setsid()
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
+        for number, stream in enumerate(self._streams, 1):
+            os.dup2(stream.fileno(), number)
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
+        os.chdir(ROOT)
+        sys.argv = ["cgro", *map(str, arguments)]
+        code: object = 1
+        try:
+            __main__.start()
+        except SystemExit as end:
+            code = end.code
+        except BaseException:
+            traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1)
 
     def poll(self) -> int | None:
         """The exit code, if it has ended."""
