@@ -1,7 +1,7 @@
-"""Remedies against robust overfitting under one protocol: each cure with the same data, network, seeds and attacks.
+"""Cures of robust overfitting under one protocol: each with the same data, network, seeds and attacks.
 
 Every network is judged twice, at the epoch that is best on held-out images and at the end, on test images: clean, under
-PGD, and under the strong ensemble. PGD alone flatters remedies that flatten the loss. Sources: Dong et al., "Exploring
+PGD, and under the strong ensemble. PGD alone flatters cures that flatten the loss. Sources: Dong et al., "Exploring
 memorization in adversarial training", ICLR 2022, arXiv:2106.01606 (temporal ensembling); Rice, Wong & Kolter, ICML
 2020, arXiv:2002.11569 (best and last checkpoint, weight decay, cutout); Wu, Xia & Wang, NeurIPS 2020, arXiv:2004.05884
 (AWP).
@@ -20,8 +20,9 @@ from cgro.base.validate import one_of
 from cgro.base.work import Context, PlainContext
 from cgro.runs.experiment import Experiment
 from cgro.training import limits
-from cgro.training.choices import CureName
+from cgro.training.choices import STARTED, CureName
 from cgro.training.config import Judged, JudgedRun, TrainingConfig
+from cgro.training.cures import ramp
 
 ALL: tuple[CureName, ...] = get_args(CureName)
 
@@ -29,10 +30,13 @@ ALL: tuple[CureName, ...] = get_args(CureName)
 @dataclass(frozen=True)
 class Config(Judged):
     """Train with each cure and several seeds. The cure and its strength that are given besides are for that cure alone;
-    the others have their own strength, and begin at the same epoch."""
+    the others have their own strength, and those that start at some epoch start at the same one."""
 
     cures: tuple[CureName, ...] = ALL
-    """Remedies to compare; none is the baseline."""
+    """Cures to compare; none is the baseline."""
+
+    default_starts: tuple[CureName, ...] = ()
+    """Those of them that are trained once more, from the epoch at which they start by default."""
 
     seeds: int = 3
     """Independent runs of each cure, at least 1."""
@@ -60,19 +64,29 @@ class Config(Judged):
     def cells(self) -> list[JudgedRun]:
         """One run for each cure and seed, the seeds of a cure together."""
         return [
-            JudgedRun(replace(self._with(cure), seed=run.seed), self.judged_images)
-            for cure in self.cures
+            JudgedRun(replace(training, seed=run.seed), self.judged_images)
+            for training in self.rows.values()
             for run in self.runs
         ]
 
-    def _with(self, cure: CureName) -> TrainingConfig:
-        given, timed = self.training, cure in ("temporal-ensembling", "self-adaptive")
+    @property
+    def rows(self) -> dict[str, TrainingConfig]:
+        """The training of each row by its name: the cure, and where it starts if starts are compared."""
+        found: dict[str, TrainingConfig] = {}
+        for cure in self.cures:
+            both = [self._with(cure)] + ([self._with(cure, own_start=True)] if cure in self.default_starts else [])
+            named = self.default_starts and cure in STARTED
+            found |= {f"{cure} from {ramp(each)[0]:g}" if named else cure: each for each in both}
+        return found
+
+    def _with(self, cure: CureName, *, own_start: bool = False) -> TrainingConfig:
+        given = self.training
         return replace(
             given,
             cure=cure,
             cure_strength=given.cure_strength if cure == given.cure else None,
-            cure_start=given.cure_start if timed else None,
-            cure_end=given.cure_end if cure == "temporal-ensembling" else None,
+            cure_start=given.cure_start if cure in STARTED and not own_start else None,
+            cure_end=given.cure_end if cure == "temporal-ensembling" and not own_start else None,
         )
 
     def __post_init__(self) -> None:
@@ -81,9 +95,16 @@ class Config(Judged):
             one_of("cures", cure, ALL)
         if not self.cures or len(set(self.cures)) < len(self.cures):
             raise UserError(f"cures must be one or more different names, got {', '.join(self.cures) or 'none at all'}")
+        for cure in self.default_starts:
+            one_of("default_starts", cure, [each for each in self.cures if each in STARTED])
+        if len(set(self.default_starts)) < len(self.default_starts):
+            raise UserError(f"default_starts must be all different, got {', '.join(self.default_starts)}")
+        if self.default_starts and self.training.cure_start is None:
+            raise UserError("cure_start must be given with default_starts: without it every start is the default one")
         require_memory(limits.ROW * self.seeds * len(self.cures), f"seeds = {self.seeds:,}")
-        for cure in self.cures:  # what does not go with it is refused here
-            self._with(cure)
+        rows = self.rows  # what does not go with a cure is refused here
+        if len(rows) < len(self.cures) + len(self.default_starts):
+            raise UserError(f"cure_start must not be that of default_starts, got {self.training.cure_start}")
 
 
 def run(config: Config, context: Context | None = None) -> xr.Dataset:
@@ -97,7 +118,7 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
     found = (context or PlainContext()).map(judge, config.cells)
     first = config.training.seed
     of_cure = [with_seeds(found[k : k + config.seeds], first) for k in range(0, len(found), config.seeds)]
-    cures = xr.DataArray(list(config.cures), dims="cure", name="cure", attrs={"long_name": "Remedy", "units": "1"})
+    cures = xr.DataArray(list(config.rows), dims="cure", name="cure", attrs={"long_name": "Cure", "units": "1"})
     together = xr.concat(of_cure, dim=cures, combine_attrs="drop_conflicts")
     return together.assign_attrs(objective=config.training.objective, epochs=config.training.epochs)
 

@@ -16,9 +16,11 @@ CureName = Literal[
     "none", "temporal-ensembling", "self-adaptive", "label-smoothing", "awp", "ema", "swa", "weight-decay", "cutout"
 ]
 STRENGTHS = {"temporal-ensembling": 300.0, "label-smoothing": 0.1, "awp": 0.005, "weight-decay": 0.005}
-"""Remedies against robust overfitting that have a strength, and what it is by default."""
+"""Cures of robust overfitting that have a strength, and what it is by default."""
 CURES_OF_OBJECTIVES = ("temporal-ensembling", "self-adaptive")
-"""Remedies that change PGD-AT and TRADES from some epoch on."""
+"""Cures that change PGD-AT and TRADES from some epoch on."""
+STARTED = (*CURES_OF_OBJECTIVES, "swa")
+"""Cures that start at some epoch."""
 CURE_WORDS = {
     "temporal-ensembling": "temporal ensembling",
     "self-adaptive": "self-adaptive targets",
@@ -29,4 +31,4 @@ CURE_WORDS = {
     "weight-decay": "more weight decay",
     "cutout": "cutout",
 }
-"""What remedies are called in figures and captions."""
+"""What cures are called in figures and captions."""

@@ -89,14 +89,15 @@ class TrainingConfig(Optimization, Task):
     """Random crops, horizontal flips and cutout, redrawn in every epoch."""
 
     cure: CureName = "none"
-    """Remedy against robust overfitting. Early stopping needs none: it is the best checkpoint on held-out images."""
+    """Cure of robust overfitting. Early stopping needs none: it is the best checkpoint on held-out images."""
 
     cure_strength: float | None = None
-    """Strength of the remedy, 0 or more; None: temporal-ensembling 300, label-smoothing 0.1, awp 0.005, weight-decay
+    """Strength of the cure, 0 or more; None: temporal-ensembling 300, label-smoothing 0.1, awp 0.005, weight-decay
     0.005."""
 
     cure_start: int | None = None
-    """Epoch after which temporal-ensembling or self-adaptive starts, 0 or more; None: 0.45 of all epochs."""
+    """Epoch after which temporal-ensembling, self-adaptive or swa starts, 0 or more; None: 0.45 of all epochs, and 0.75
+    for swa."""
 
     cure_end: int | None = None
     """Epoch after which temporal-ensembling has its full weight, above cure_start; None: 0.75 of all epochs."""

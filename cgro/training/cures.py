@@ -1,4 +1,4 @@
-"""Remedies against robust overfitting by name, each a change of the recipe that the rest of a configuration gives.
+"""Cures of robust overfitting by name, each a change of the recipe that the rest of a configuration gives.
 
 | name | what it does | strength |
 |---|---|---|
@@ -7,7 +7,7 @@
 | label-smoothing | targets (1 - s) one-hot + s / K | s, 0.1 |
 | awp | adversarial weight perturbation (Wu et al., NeurIPS 2020) | gamma, 0.005 |
 | ema | evaluate an exponential average of the weights | - |
-| swa | evaluate the average of the weights at the ends of the last quarter of the epochs | - |
+| swa | evaluate the average of the weights at the ends of epochs, by default of the last quarter | - |
 | weight-decay | more of it (Rice et al., ICML 2020) | factor, 0.005 |
 | cutout | a grey square of a quarter of the side of the image, anew in every epoch (DeVries & Taylor, 2017) | - |
 
@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cgro.base.errors import UserError
-from cgro.training.choices import CURES_OF_OBJECTIVES, STRENGTHS
+from cgro.training.choices import CURES_OF_OBJECTIVES, STARTED, STRENGTHS
 
 if TYPE_CHECKING:  # a configuration is checked without torch
     from cgro.training.config import TrainingConfig
@@ -28,22 +28,23 @@ if TYPE_CHECKING:  # a configuration is checked without torch
 
 
 def ramp(config: TrainingConfig) -> tuple[float, float]:
-    """Epochs at which a remedy starts and reaches full weight; by default in proportion to 90 and 150 of 200 epochs."""
-    start = 0.45 * config.epochs if config.cure_start is None else config.cure_start
+    """Epochs at which a cure starts and reaches full weight; by default in proportion to 90 and 150 of 200 epochs, and
+    for SWA the last quarter."""
+    start = (0.75 if config.cure == "swa" else 0.45) * config.epochs if config.cure_start is None else config.cure_start
     return start, 0.75 * config.epochs if config.cure_end is None else config.cure_end
 
 
 def strength(config: TrainingConfig) -> float:
-    """The strength of the remedy; 0 if it has none."""
+    """The strength of the cure; 0 if it has none."""
     return STRENGTHS.get(config.cure, 0.0) if config.cure_strength is None else config.cure_strength
 
 
 def require_cure(config: TrainingConfig) -> None:
-    """Refuse options that a remedy does not have, and remedies that conflict with other options. Raises: UserError."""
+    """Refuse options that a cure does not have, and cures that conflict with other options. Raises: UserError."""
     cure, timed = config.cure, config.cure in CURES_OF_OBJECTIVES
     for name, value, having in (
         ("cure_strength", config.cure_strength, tuple(STRENGTHS)),
-        ("cure_start", config.cure_start, CURES_OF_OBJECTIVES),
+        ("cure_start", config.cure_start, STARTED),
         ("cure_end", config.cure_end, CURES_OF_OBJECTIVES[:1]),
     ):
         if value is not None and cure not in having:
@@ -61,7 +62,7 @@ def require_cure(config: TrainingConfig) -> None:
     if cure == "awp" and config.objective == "free":
         raise UserError("objective must not be free with cure awp: one backward pass serves both of its steps")
     start, end = ramp(config)
-    if timed and start >= config.epochs:
+    if cure in STARTED and start >= config.epochs:
         raise UserError(f"cure_start must be below the number of epochs, {config.epochs}, got {start:g}")
     if cure == "temporal-ensembling" and end <= start:
         raise UserError(f"cure_end must be after cure_start, got {start:g} to {end:g}")
@@ -72,11 +73,11 @@ def require_cure(config: TrainingConfig) -> None:
     if cure in ("ema", "swa") and config.averaging != "none":
         raise UserError(f"averaging must be none with cure {cure}, got {config.averaging}: the cure sets it")
     if fields := _fields(config):  # which are checked like any others
-        replace(config, cure="none", cure_strength=None, **fields)
+        replace(config, cure="none", cure_strength=None, cure_start=None, **fields)
 
 
 def _fields(config: TrainingConfig) -> dict[str, Any]:
-    """Fields of the configuration, and of its recipe, that the remedy amounts to; none for the others."""
+    """Fields of the configuration, and of its recipe, that the cure amounts to; none for the others."""
     match config.cure:
         case "awp":
             return {"weight_perturbation": strength(config)}
@@ -88,7 +89,7 @@ def _fields(config: TrainingConfig) -> dict[str, Any]:
 
 
 def with_cure(recipe: Recipe, config: TrainingConfig) -> Recipe:
-    """The recipe with the remedy of the configuration."""
+    """The recipe with the cure of the configuration."""
     from cgro.training.objectives import Adversarial, Trades
     from cgro.training.self_adaptive import SelfAdaptive
     from cgro.training.temporal_ensembling import TemporalEnsembling
@@ -102,6 +103,8 @@ def with_cure(recipe: Recipe, config: TrainingConfig) -> Recipe:
         case "self-adaptive":
             assert isinstance(base, Adversarial | Trades)
             return replace(recipe, objective=SelfAdaptive(base, config.cure_momentum, start))
+        case "swa":
+            return replace(recipe, averaging="swa", averaging_start=start)
         case "label-smoothing":
             return replace(recipe, label_smoothing=much)
         case "cutout":

@@ -1,6 +1,6 @@
 """A training run whose best and last checkpoints are judged by attacks stronger than its own.
 
-PGD alone flatters remedies that flatten the loss, so the ensemble has the last word. Experiments that need the same
+PGD alone flatters cures that flatten the loss, so the ensemble has the last word. Experiments that need the same
 run share it through the store.
 """
 

@@ -186,7 +186,8 @@ class Trainer:
     def _average(self) -> None:
         if self.averaged is None:
             return
-        late = self.step % self.steps_per_epoch == 0 and self.step > 0.75 * self.steps
+        start = 0.75 * self.recipe.epochs if self.recipe.averaging_start is None else self.recipe.averaging_start
+        late = self.step % self.steps_per_epoch == 0 and self.step > start * self.steps_per_epoch
         if self.recipe.averaging == "ema" or late:
             self.averaged.update_parameters(self.model)
 

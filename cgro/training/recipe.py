@@ -27,9 +27,9 @@ class Recipe(Optimization):
     leaves its gradients unchanged, but batch norm sees those images several times.
 
     `ema` decays by 0.999 per update, and by (1 + t) / (10 + t) at update t if that is less; `swa` averages the weights
-    at the ends of the epochs of the last quarter. Both also average the running statistics of batch norm, which come
-    from perturbed images. In `attack_mode` training, batch norm uses batch statistics during the attack, and every step
-    of the attack updates its running statistics.
+    at the ends of the epochs after `averaging_start`. Both also average the running statistics of batch norm, which
+    come from perturbed images. In `attack_mode` training, batch norm uses batch statistics during the attack, and every
+    step of the attack updates its running statistics.
     """
 
     attack: Attack | None
@@ -40,6 +40,8 @@ class Recipe(Optimization):
     """More than 1: free training."""
     label_smoothing: float = 0.0
     """s in [0, 1): targets (1 - s) one-hot + s / classes."""
+    averaging_start: float | None = None
+    """Epoch after which `swa` begins, at least 0; None: 3/4 of all."""
     search: AttackCall | None = None
     """Finds the perturbed images within the budget of `attack`; None: PGD."""
     observers: tuple[Observer, ...] = ()

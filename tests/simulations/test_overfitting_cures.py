@@ -40,6 +40,19 @@ def test_every_cure_gets_the_same_but_its_own_strength() -> None:
     assert same == {TINY}
 
 
+def test_a_cure_is_trained_from_its_default_start_too() -> None:
+    training = replace(ENSEMBLED, epochs=20, cure_start=2, cure_end=5)
+    config = Config(training, cures=("none", "self-adaptive", "swa", "ema"), default_starts=("self-adaptive",))
+    assert {name: (row.cure, row.cure_start) for name, row in config.rows.items()} == {
+        "none": ("none", None),
+        "self-adaptive from 2": ("self-adaptive", 2),
+        "self-adaptive from 9": ("self-adaptive", None),
+        "swa from 2": ("swa", 2),
+        "ema": ("ema", None),
+    }
+    assert [cell.training.cure for cell in config.cells[::3]] == [row.cure for row in config.rows.values()]
+
+
 def test_a_cell_judges_the_best_and_the_last_checkpoint() -> None:
     """The rows are of the best epoch and the end, and no attack is weaker than that of the curve."""
     cell = Config(replace(TINY, epochs=6, samples=60, width=6), cures=("none",), seeds=1, judged_images=20).cells[0]
@@ -95,6 +108,19 @@ def test_half_of_the_loss_is_judged_by_pairs_of_seeds() -> None:
         ),
         (lambda: Config(ENSEMBLED, cures=()), "cures must be one or more different names"),
         (lambda: Config(ENSEMBLED, cures=("stop",)), "cures must be one of none, temporal-ensembling"),  # type: ignore[arg-type]
+        (
+            lambda: Config(ENSEMBLED, cures=("none", "ema"), default_starts=("ema",)),
+            "default_starts must be one of , got",
+        ),
+        (
+            lambda: Config(replace(ENSEMBLED, cure_start=0), default_starts=("swa", "swa")),
+            "default_starts must be all different, got swa, swa",
+        ),
+        (lambda: Config(ENSEMBLED, default_starts=("swa",)), "cure_start must be given with default_starts"),
+        (
+            lambda: Config(replace(ENSEMBLED, epochs=4, cure_start=3, cure_end=4), default_starts=("swa",)),
+            "cure_start must not be that of default_starts, got 3",
+        ),
         (lambda: Config(TrainingConfig(held_out=0)), "held_out must be at least 10"),
         (
             lambda: Config(TrainingConfig(objective="mart"), cures=("self-adaptive",)),

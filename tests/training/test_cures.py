@@ -1,4 +1,4 @@
-"""Remedies by name: what they change in the recipe, and what is refused."""
+"""Cures by name: what they change in the recipe, and what is refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ CONFIG = TrainingConfig(epochs=20)
         ({"cure": "label-smoothing"}, {"label_smoothing": 0.1}),
         ({"cure": "awp", "cure_strength": 0.01}, {"weight_perturbation": 0.01}),
         ({"cure": "ema"}, {"averaging": "ema"}),
-        ({"cure": "swa"}, {"averaging": "swa"}),
+        ({"cure": "swa"}, {"averaging": "swa", "averaging_start": 15}),
+        ({"cure": "swa", "cure_start": 4}, {"averaging": "swa", "averaging_start": 4}),
         ({"cure": "weight-decay", "weight_decay": 1e-4}, {"weight_decay": 0.005}),
         ({"cure": "none"}, {}),
     ],
@@ -70,6 +71,8 @@ def test_every_cure_trains(cure: CureName) -> None:
         ({"cure": "awp", "objective": "free"}, "objective must not be free"),
         ({"cure": "awp", "weight_perturbation": 0.01}, "weight_perturbation must be 0 with cure awp, got 0.01"),
         ({"cure": "swa", "averaging": "ema"}, "averaging must be none with cure swa, got ema"),
+        ({"cure": "swa", "cure_end": 3}, "cure_end must be left out with cure swa, got 3"),
+        ({"cure": "swa", "cure_start": 20}, "cure_start must be below the number of epochs, 20, got 20"),
         ({"cure": "self-adaptive", "cure_start": 20}, "cure_start must be below the number of epochs, 20, got 20"),
         (
             {"cure": "temporal-ensembling", "cure_start": 9, "cure_end": 9},

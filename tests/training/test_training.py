@@ -281,16 +281,19 @@ def test_weight_perturbation_moves_along_the_gradient_and_back() -> None:
     assert all(torch.equal(a, b) for a, b in zip(statistics, resnet.buffers(), strict=True))
 
 
-def test_averages_are_averages() -> None:
-    t = trainer(RECIPES["swa"])
-    t = trainer(replace(RECIPES["swa"], epochs=8))
+@pytest.mark.parametrize("start", [None, 2])
+def test_swa_averages_the_ends_of_the_epochs_after_its_start(start: int | None) -> None:
+    t = trainer(replace(RECIPES["swa"], epochs=8, averaging_start=start))
     ends: list[Tensor] = []
     while t.step < t.steps:
         t.advance(t.step + t.steps_per_epoch)
-        if t.epoch > 6:
+        if t.epoch > (6 if start is None else start):
             ends.append(weights(t))
     average = torch.cat([p.detach().flatten() for p in t.evaluated.parameters()])
     torch.testing.assert_close(average, torch.stack(ends).mean(0))
+
+
+def test_ema_forgets_the_beginning() -> None:
     e = trainer(RECIPES["ema"])
     path: list[Tensor] = []
     e.advance(e.steps, lambda: path.append(weights(e)))
