@@ -24,6 +24,8 @@ from cgro.training import limits
 from cgro.training.choices import ObjectiveName
 from cgro.training.config import Repeated, TrainingConfig
 
+ACCURACIES = ("clean_train_accuracy", "robust_train_accuracy")
+
 
 @dataclass(frozen=True)
 class MeasuredRun:
@@ -42,7 +44,8 @@ class MeasuredRun:
 
 @dataclass(frozen=True)
 class Config(Repeated):
-    """Training with each objective, with the gradient norm of every update, and stability after some epochs."""
+    """Training with each objective, with the gradient norm of every update, training accuracy, and stability after some
+    epochs."""
 
     objectives: tuple[ObjectiveName, ...] = ("standard", "adversarial", "trades")
     """Objectives to compare, each replacing that of the training; free is not one of them."""
@@ -59,14 +62,15 @@ class Config(Repeated):
     @classmethod
     def quick(cls) -> Config:
         """100 digits with random labels, three seeds: a few seconds on one core."""
-        return cls(_digits(samples=100, epochs=16, width=8), seeds=3, at_epochs=(1, 4, 16), gradient_images=100)
+        training = _digits(samples=100, epochs=16, width=8, evaluate_every=4)
+        return cls(training, seeds=3, at_epochs=(1, 4, 16), gradient_images=100)
 
     @classmethod
     def paper(cls) -> Config:
         """CIFAR-10 with random labels and PreActResNet-18; needs a GPU."""
         training = replace(
             TrainingConfig.cifar10(), held_out=0, label_noise=1.0, augmentation="none", weight_decay=0.0,
-            precision="float32",
+            precision="float32", evaluate_every=5,
         )  # fmt: skip
         return cls(training, seeds=3, at_epochs=(1, 10, 20, 40), gradient_images=1000)
 
@@ -102,18 +106,20 @@ class Config(Repeated):
 def _digits(**options: int) -> TrainingConfig:
     return replace(
         TrainingConfig(held_out=0, samples=options["samples"]), label_noise=1.0, radius=0.1, radius_warmup=0.0,
-        batch_size=50, epochs=options["epochs"], width=options["width"],
+        batch_size=50, epochs=options["epochs"], width=options["width"], evaluate_every=options["evaluate_every"],
     )  # fmt: skip
 
 
 @single_thread()
 def measured_run(cell: MeasuredRun, tick: Tick) -> xr.Dataset:
-    """Gradient norms over (epoch), means over the updates of each, and stability over (at_epoch, t)."""
+    """Gradient norms and training accuracies over (epoch), norms as means over its updates and accuracies NaN where the
+    network is not evaluated, and stability over (at_epoch, t)."""
     import torch
 
     from cgro.base.randomness import at, spawn_streams
     from cgro.measures.gradients import along_descent, gradient_norm
-    from cgro.training.run import Data, make_trainer
+    from cgro.training.run import VARIABLES, Data, make_trainer
+    from cgro.training.stacked_runs import accuracies
 
     config = cell.training
     data = Data.of(config)
@@ -122,6 +128,7 @@ def measured_run(cell: MeasuredRun, tick: Tick) -> xr.Dataset:
     x, y, recipe = images.scaled(images.pixels), images.labels, config.recipe
     stream = spawn_streams(config.seed)["evaluation"]
     norms: list[float] = []
+    reached: list[tuple[float, float]] = []
     found: list[xr.Dataset] = []
     for epoch in range(config.epochs + 1):
         if epoch:
@@ -132,6 +139,8 @@ def measured_run(cell: MeasuredRun, tick: Tick) -> xr.Dataset:
 
             trainer.advance(epoch * trainer.steps_per_epoch, keep)
             norms.append(float(torch.stack(of_updates).mean()))
+            due = config.is_due(epoch)
+            reached.append(accuracies(trainer.evaluated, config, data, epoch) if due else (np.nan, np.nan))
             tick(1.0)
         if epoch in cell.at_epochs:
             model, here = trainer.evaluated, at(stream, epoch)
@@ -143,15 +152,20 @@ def measured_run(cell: MeasuredRun, tick: Tick) -> xr.Dataset:
         norms,
         {"long_name": "Gradient norm, mean over the updates of an epoch", "units": "nat / weight unit"},
     )
+    accuracy = {
+        name: ("epoch", values, dict(zip(("long_name", "units"), VARIABLES[name], strict=True)))
+        for name, values in zip(ACCURACIES, np.array(reached).T, strict=True)
+    }
     coords = {"epoch": ("epoch", range(1, config.epochs + 1), {"long_name": "Epoch", "units": "epoch"})}
     about = {name: getattr(config, name) for name in ("data", "model", "norm", "radius", "label_noise", "epochs")}
-    return stability.assign(gradient_norm=curve).assign_coords(coords).assign_attrs(
+    return stability.assign(accuracy | {"gradient_norm": curve}).assign_coords(coords).assign_attrs(
         about | {"width": config.own_width, "train_images": len(data.train), "gradient_images": len(images)}
     )  # fmt: skip
 
 
 def run(config: Config, context: Context | None = None) -> xr.Dataset:
-    """Gradient norms over (objective, seed, epoch), and stability over (objective, seed, at_epoch, t).
+    """Gradient norms and training accuracies over (objective, seed, epoch), and stability over (objective, seed,
+    at_epoch, t).
 
     Raises: UserError for missing data, a missing device, or training that diverges.
     """

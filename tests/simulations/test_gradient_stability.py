@@ -16,7 +16,7 @@ from cgro.base.randomness import at, spawn_streams
 from cgro.figures import gradient_stability as figure
 from cgro.measures.gradients import along_descent, gradient_norm
 from cgro.simulations.gradient_stability import Config, MeasuredRun, measured_run, run
-from cgro.training.run import Data, make_trainer
+from cgro.training.run import Data, TrainingRun, make_trainer
 
 MEASURED = ["distance", "cosine", "norm"]
 TOY: Config = CONFIGS["gradient-stability"]
@@ -46,11 +46,21 @@ def test_a_cell_measures_the_run_that_it_names() -> None:
         trainer.advance(step + 1)
         norms.append(float(gradient_norm(trainer.model)))
     np.testing.assert_allclose(found["gradient_norm"], np.reshape(norms, (2, -1)).mean(1), rtol=1e-6)
+    alone = TrainingRun(training).run(lambda _done: None)
+    for name in ("clean_train_accuracy", "robust_train_accuracy"):
+        np.testing.assert_array_equal(found[name], alone[name])
     xr.testing.assert_allclose(
         found.sel(at_epoch=2)[["distance", "cosine", "norm"]].drop_vars("at_epoch"), stability(2)
     )
     assert sum(done) == cell.work
     assert torch.is_grad_enabled()
+
+
+def test_accuracies_are_measured_as_often_as_asked_for() -> None:
+    training = replace(TOY.training, epochs=5, evaluate_every=2)
+    found = measured_run(MeasuredRun(training, (0,), (0.1,), 12), lambda _done: None)
+    for name in ("clean_train_accuracy", "robust_train_accuracy"):
+        assert np.isfinite(found[name]).values.tolist() == [True, True, False, True, True]
 
 
 def test_runs_are_where_their_names_say() -> None:
@@ -61,7 +71,7 @@ def test_runs_are_where_their_names_say() -> None:
             cell = MeasuredRun(replace(one, objective=objective), TOY.at_epochs, TOY.distances, TOY.gradient_images)
             alone = measured_run(cell, lambda _done: None)
             at_same = result.sel(objective=objective, seed=one.seed)
-            for name in ("gradient_norm", "distance", "norm"):
+            for name in ("gradient_norm", "robust_train_accuracy", "distance", "norm"):
                 np.testing.assert_array_equal(at_same[name], alone[name])
 
 
