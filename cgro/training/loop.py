@@ -60,6 +60,7 @@ class Trainer:
             raise UserError("free training keeps one perturbation for all batches: run it on one process")
         if recipe.attack_mode == "training" and self.team.size > 1:
             raise UserError("attack_mode training needs whole batches: run it on one process, or in mode evaluation")
+        require_whole_batches(recipe, self.team)
         model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         network: nn.Module = model
         if recipe.compile:
@@ -125,7 +126,8 @@ class Trainer:
             after_step()
 
     def mean_loss(self) -> float:
-        """Mean loss per image since `reset_loss`, each taken just before its update, in nats."""
+        """Mean loss per image since `reset_loss`, each taken just before its update, in nats; if the objective has
+        weights, of the weighted means that were minimized."""
         total, count = self._loss.tolist()
         return total / max(count, 1.0)
 
@@ -282,7 +284,7 @@ class Trainer:
         for piece in pieces:
             self.network.begin(piece.batch.x, piece.z)
             answer = self.recipe.objective.losses(self.network, piece.batch, piece.z)
-            weights, weighted = piece.weights, isinstance(answer, Weighted)
+            weights, weighted, own = piece.weights, isinstance(answer, Weighted), None
             if isinstance(answer, Weighted):
                 answer, own = answer
                 weights = weights * own
@@ -291,22 +293,29 @@ class Trainer:
             (losses.sum() / count).backward()
             found.append(losses.detach()[: len(piece.positions)])
             if observed:
-                self._observe(piece, answer.detach())
+                self._observe(piece, answer.detach(), own)
         self.network.begin()
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         self.team.sum_in_place([*gradients, weight] if weighted else gradients)
+        all_losses = torch.cat(found)
         if weighted:
-            torch._foreach_mul_(gradients, count / weight.clamp_min(torch.finfo(weight.dtype).tiny))
-        return torch.cat(found)
+            # Without any weight the gradient is 0; a quotient would be infinite, and infinity times 0 is no number.
+            enough = weight > count * torch.finfo(weight.dtype).tiny
+            factor = torch.where(enough, count / weight, 0.0)
+            torch._foreach_mul_(gradients, factor)
+            all_losses = all_losses * factor
+        return all_losses
 
-    def _observe(self, piece: _Piece, losses: Tensor) -> None:
+    def _observe(self, piece: _Piece, losses: Tensor, weights: Tensor | None) -> None:
         if not len(piece.positions):
             return
         clean, attacked = self.network.recall(piece.batch.x), self.network.recall(piece.z)
         for observer in self.kept.observers:
-            batch = replace(piece.batch, state=self.kept.rows(observer, piece.batch.indices))
+            batch = piece.batch
+            if observer is not self.recipe.objective:
+                batch = replace(batch, state=self.kept.rows(observer, batch.indices))
             attacked = None if piece.z is piece.batch.x else attacked
-            seen = Seen(batch, clean, attacked, losses, self.step, piece.gradient)
+            seen = Seen(batch, clean, attacked, losses, self.step, piece.gradient, weights)
             self._write(observer, observer.observe(seen), piece.batch.indices[: len(piece.positions)])
 
     def _move_free(self, pieces: list[_Piece], batch: _Batch) -> None:
@@ -396,6 +405,20 @@ class Trainer:
         self.kept.load(part["observer"])
         if "free" in loop:
             self._free = loop["free"].to(self.device)
+
+
+def require_whole_batches(recipe: Recipe, team: Team) -> None:
+    """Refuse to cut batches if the loss of an image depends on the others of its batch. Raises: UserError."""
+    if not getattr(recipe.objective, "whole_batches", False):
+        return
+    pieces = recipe.micro_batch is not None and recipe.micro_batch < recipe.batch_size
+    for cut, how in (
+        (team.size > 1, f"{team.size} processes: run it on one process"),
+        (pieces, f"micro_batch {recipe.micro_batch}: leave micro_batch out, or choose a smaller batch_size"),
+        (recipe.compile, "compile, which fills up small batches: leave compile out"),
+    ):
+        if cut:
+            raise UserError(f"objective {type(recipe.objective).__name__} needs whole batches, got {how}")
 
 
 @dataclass(frozen=True)

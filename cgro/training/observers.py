@@ -34,8 +34,9 @@ class Batch:
     """Their indices in the training set (B,)."""
     epoch: int = 0
     """Number of epochs completed before this update."""
-    state: Mapping[str, Tensor] = field(default_factory=dict)
-    """Rows (B, ...) of the per-sample tensors of the objective or observer."""
+    state: dict[str, Tensor] = field(default_factory=dict)
+    """Rows (B, ...) of the per-sample tensors of the objective or observer. What an objective adds in `ascent` is there
+    in its `losses` and `observe`."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Seen:
     """Number of updates completed before this one."""
     gradient: Tensor | None = None
     """Gradients (B, C, S, S) of what the attack maximizes, at its starting points; None without PGD."""
+    weights: Tensor | None = None
+    """Weights (B,) that the objective gave to the losses; None if it gives none."""
 
 
 class Observer:

@@ -49,6 +49,7 @@ from cgro.training.objectives import Objective
 from cgro.training.observers import Observer
 from cgro.training.recipe import Recipe
 from cgro.training.record import config_of, observed_of, plain, processes_of, require_config, rows_of
+from cgro.training.sample_weights import SampleWeights, effective_sample_size
 from cgro.training.state import require_alike
 
 log = logging.getLogger(__name__)
@@ -67,8 +68,10 @@ VARIABLES = {
         for kind, adjective in (("clean", "clean"), ("robust", "perturbed"))
         for part, name in PARTS.items()
     },
+    "effective_sample_size": ("Effective number of weighted training images in the epoch", "1"),
 }
-"""Variables of the result: long name and unit. Held-out variables are absent if nothing is held out."""
+"""Variables of the result: long name and unit. Held-out variables are absent if nothing is held out, and the effective
+sample size if the objective has no weights."""
 
 
 CURVE_BATCH = 512
@@ -295,7 +298,14 @@ class TrainingRun:
     def _names(self) -> list[str]:
         """Names in a row of the learning curves besides the epoch."""
         parts = [part for part in PARTS if len(getattr(self.data, part))]
-        return ["train_loss", *(f"{kind}_{part}_accuracy" for part in parts for kind in ("clean", "robust"))]
+        names = ["train_loss", *(f"{kind}_{part}_accuracy" for part in parts for kind in ("clean", "robust"))]
+        return [*names, "effective_sample_size"] if self._weights is not None else names
+
+    @property
+    def _weights(self) -> Tensor | None:
+        """The last weight of each training image; None if the objective has none."""
+        objective = self.trainer.recipe.objective
+        return self.trainer.kept.of(objective)["weight"] if isinstance(objective, SampleWeights) else None
 
     def run(self, tick: Tick, watch: Watch | None = None, at_steps: Collection[int] = ()) -> xr.Dataset:
         """Train to the end and return the learning curves. Ctrl-C saves a checkpoint of the last completed update.
@@ -392,6 +402,8 @@ class TrainingRun:
                 stream = evaluation_stream(self.config.seed, epoch, part, self.team)
                 row[f"clean_{part}_accuracy"] = self._accuracy(images, robust=False)
                 row[f"robust_{part}_accuracy"] = self._accuracy(images, robust=True, stream=stream)
+        if self._weights is not None:
+            row["effective_sample_size"] = effective_sample_size(self._weights)
         return row
 
     def _accuracy(self, images: Images, *, robust: bool, stream: Any = None) -> float:
