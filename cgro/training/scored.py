@@ -84,7 +84,7 @@ class Reweighting(SampleWeights):
     Raises: UserError for impossible values, and in training for scores of another number of images.
     """
 
-    scores: Tensor
+    scores: Tensor | np.ndarray
     strength: float = 1.0
     base: Adversarial | Trades = field(default_factory=Adversarial)
 
@@ -158,7 +158,7 @@ class Smoothing(Observer):
     Raises: UserError for impossible values, and in training for scores of another number of images.
     """
 
-    scores: Tensor
+    scores: Tensor | np.ndarray
     strength: float = 0.2
     by: By = "score"
     base: Adversarial | Trades = field(default_factory=Adversarial)
