@@ -19,7 +19,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy
 
 from cgro.base.validate import above, at_least, one_of
 from cgro.models.features import features
@@ -47,7 +47,9 @@ def discrimination(h: Tensor, y: Tensor, temperature: float = 0.1, against: Agai
     against: what the denominator sums over: all other images, as in the supervised contrastive loss, so that DL >= 0;
     or those of other classes alone, which is unbounded below, and where images without such others do not count.
     """
-    h = normalize(h.float() if h.dtype in (torch.bfloat16, torch.float16) else h, dim=1)
+    h = h.float() if h.dtype in (torch.bfloat16, torch.float16) else h
+    lengths = h.norm(dim=1, keepdim=True)
+    h = h / torch.where(lengths > 0, lengths, 1.0)  # features that are all 0 have cosine 0 and no huge gradient
     similar = h @ h.T / temperature
     alike, own = y[:, None] == y[None, :], torch.eye(len(y), dtype=torch.bool, device=y.device)
     partners, rest = alike & ~own, ~own if against == "others" else ~alike
