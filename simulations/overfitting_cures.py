@@ -20,11 +20,12 @@ from cgro.base.validate import one_of
 from cgro.base.work import Context, PlainContext
 from cgro.runs.experiment import Experiment
 from cgro.training import limits
-from cgro.training.choices import STARTED, CureName
+from cgro.training.choices import PAIRED, SCORED, STARTED, CureName
 from cgro.training.config import Judged, JudgedRun, TrainingConfig
 from cgro.training.cures import ramp
 
-ALL: tuple[CureName, ...] = get_args(CureName)
+ALL: tuple[CureName, ...] = tuple(name for name in get_args(CureName) if name not in SCORED)
+"""All but those that need scores of the images."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ class Config(Judged):
             cure_strength=given.cure_strength if cure == given.cure else None,
             cure_start=given.cure_start if cure in STARTED and not own_start else None,
             cure_end=given.cure_end if cure == "temporal-ensembling" and not own_start else None,
+            cure_discrimination=given.cure_discrimination if cure in PAIRED else None,
+            cure_scores=given.cure_scores if cure in SCORED else None,
         )
 
     def __post_init__(self) -> None:

@@ -93,17 +93,24 @@ class TrainingConfig(Optimization, Task):
 
     cure_strength: float | None = None
     """Strength of the cure, 0 or more; None: temporal-ensembling 300, label-smoothing 0.1, awp 0.005, weight-decay
-    0.005."""
+    0.005, bat, random-weights and reweighting 1, smoothing 0.2, dropping 0.1."""
 
     cure_start: int | None = None
-    """Epoch after which temporal-ensembling, self-adaptive or swa starts, 0 or more; None: 0.45 of all epochs, and 0.75
-    for swa."""
+    """Epoch after which temporal-ensembling, self-adaptive, swa, or the weights of bat, random-weights or gairat start,
+    0 or more; None: 0.45 of all epochs, 0.75 for swa, 0.1 for bat and random-weights, 0.5 for gairat."""
 
     cure_end: int | None = None
     """Epoch after which temporal-ensembling has its full weight, above cure_start; None: 0.75 of all epochs."""
 
     cure_momentum: float = 0.9
     """Momentum of the averaged predictions of temporal-ensembling and self-adaptive, at least 0 and below 1."""
+
+    cure_discrimination: float | None = None
+    """Weight of the discrimination loss of bat and random-weights, 0 or more; None: 0.2."""
+
+    cure_scores: str | None = None
+    """CSV file of the scores for reweighting, smoothing and dropping: columns index (of the training image, from 0) and
+    memorization (-1 to 1)."""
 
     deterministic: bool = False
     """Use only deterministic GPU algorithms: slower, but bit-identical on the same GPU. CPU runs always are."""
@@ -256,6 +263,10 @@ class TrainingConfig(Optimization, Task):
             )
         limits.require_drops(self)
         require_cure(self)
+        if self.cure_scores is not None:  # by its content: results of other scores must not pass for those of these
+            from cgro.training.scores_file import recorded
+
+            object.__setattr__(self, "cure_scores", recorded(self.cure_scores))
         if self.objective == "mixture" and self.beta is not None and self.beta > 1:
             raise UserError(f"beta must be at most 1 with objective mixture, got {self.beta:g}: 1 - beta is a weight")
         if self.objective == "free" and self.weight_perturbation > 0:

@@ -10,6 +10,14 @@
 | swa | evaluate the average of the weights at the ends of epochs, by default of the last quarter | - |
 | weight-decay | more of it (Rice et al., ICML 2020) | factor, 0.005 |
 | cutout | a grey square of a quarter of the side of the image, anew in every epoch (DeVries & Taylor, 2017) | - |
+| bat | misclassified images that resemble another class count less (Xu et al., 2021) | a, 1 |
+| gairat | images that PGD breaks early count more (Zhang et al., ICLR 2021) | - |
+| random-weights | the control of bat: its weights on random images of the batch | a, 1 |
+| reweighting | weights exp(-a max(score, 0)) | a, 1 |
+| smoothing | label smoothing by s max(score, 0) | s, 0.2 |
+| dropping | weight 0 for this fraction of the images, those with the highest scores | fraction, 0.1 |
+
+The last three read the scores of the training images from a file, `cure_scores`.
 
 Early stopping needs no name: the best checkpoint on held-out images is always kept.
 """
@@ -20,17 +28,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cgro.base.errors import UserError
-from cgro.training.choices import CURES_OF_OBJECTIVES, STARTED, STRENGTHS
+from cgro.training.choices import CURES_OF_OBJECTIVES, OF_PGD_AT, PAIRED, SCORED, STARTED, STRENGTHS
 
 if TYPE_CHECKING:  # a configuration is checked without torch
     from cgro.training.config import TrainingConfig
+    from cgro.training.objectives import Adversarial, Objective, Trades
     from cgro.training.recipe import Recipe
 
 
 def ramp(config: TrainingConfig) -> tuple[float, float]:
-    """Epochs at which a cure starts and reaches full weight; by default in proportion to 90 and 150 of 200 epochs, and
-    for SWA the last quarter."""
-    start = (0.75 if config.cure == "swa" else 0.45) * config.epochs if config.cure_start is None else config.cure_start
+    """Epochs at which a cure starts and reaches full weight; by default in proportion to the epochs of its paper."""
+    start = STARTED.get(config.cure, 0.0) * config.epochs if config.cure_start is None else config.cure_start
     return start, 0.75 * config.epochs if config.cure_end is None else config.cure_end
 
 
@@ -41,24 +49,32 @@ def strength(config: TrainingConfig) -> float:
 
 def require_cure(config: TrainingConfig) -> None:
     """Refuse options that a cure does not have, and cures that conflict with other options. Raises: UserError."""
-    cure, timed = config.cure, config.cure in CURES_OF_OBJECTIVES
+    cure = config.cure
     for name, value, having in (
         ("cure_strength", config.cure_strength, tuple(STRENGTHS)),
-        ("cure_start", config.cure_start, STARTED),
-        ("cure_end", config.cure_end, CURES_OF_OBJECTIVES[:1]),
+        ("cure_start", config.cure_start, tuple(STARTED)),
+        ("cure_end", config.cure_end, ("temporal-ensembling",)),
+        ("cure_discrimination", config.cure_discrimination, PAIRED),
+        ("cure_scores", config.cure_scores, SCORED),
     ):
         if value is not None and cure not in having:
-            raise UserError(
-                f"{name} must be left out with cure {cure}, got {value:g}: it belongs to {', '.join(having)}"
-            )
+            shown = value if isinstance(value, str) else f"{value:g}"
+            raise UserError(f"{name} must be left out with cure {cure}, got {shown}: it belongs to {', '.join(having)}")
+    if cure in SCORED and config.cure_scores is None:
+        raise UserError(
+            f"cure_scores must be given with cure {cure}: a .csv file with the columns index and memorization"
+        )
     if cure == "cutout" and config.data == "own":
         raise UserError("cure must not be cutout with own arrays: the size of its square is that of a known data set")
-    if timed and config.objective not in ("adversarial", "trades"):
+    if cure in OF_PGD_AT and config.objective != "adversarial":
+        raise UserError(f"objective must be adversarial with cure {cure}, got {config.objective}")
+    if cure in CURES_OF_OBJECTIVES and config.objective not in ("adversarial", "trades"):
         raise UserError(f"objective must be adversarial or trades with cure {cure}, got {config.objective}")
+    _require_whole_batches(config)
     if cure == "label-smoothing" and config.objective == "mart":
         raise UserError("objective must not be mart with cure label-smoothing: MART needs labels")
-    if cure == "label-smoothing" and strength(config) >= 1:
-        raise UserError(f"cure_strength must be below 1 with cure label-smoothing, got {strength(config):g}")
+    if cure in ("label-smoothing", "smoothing", "dropping") and strength(config) >= 1:
+        raise UserError(f"cure_strength must be below 1 with cure {cure}, got {strength(config):g}")
     if cure == "awp" and config.objective == "free":
         raise UserError("objective must not be free with cure awp: one backward pass serves both of its steps")
     start, end = ramp(config)
@@ -76,6 +92,27 @@ def require_cure(config: TrainingConfig) -> None:
         replace(config, cure="none", cure_strength=None, cure_start=None, **fields)
 
 
+def discrimination(config: TrainingConfig) -> float:
+    """The weight b of the discrimination loss of BAT."""
+    return 0.2 if config.cure_discrimination is None else config.cure_discrimination
+
+
+def _require_whole_batches(config: TrainingConfig) -> None:
+    """Refuse options that cut or fill up batches where images of a batch interact. Raises: UserError."""
+    control = config.cure == "random-weights"
+    if not control and not (config.cure == "bat" and discrimination(config) > 0):
+        return
+    why = "weights change places within" if control else "its discrimination loss needs"
+    advice = "" if control else ", or set cure_discrimination to 0"
+    if config.micro_batch is not None and config.micro_batch < config.batch_size:
+        raise UserError(
+            f"micro_batch must be left out with cure {config.cure}, got {config.micro_batch}: {why} whole batches; "
+            f"choose a smaller batch_size{advice}"
+        )
+    if config.compile:
+        raise UserError(f"compile must be false with cure {config.cure}: {why} whole batches; leave it out{advice}")
+
+
 def _fields(config: TrainingConfig) -> dict[str, Any]:
     """Fields of the configuration, and of its recipe, that the cure amounts to; none for the others."""
     match config.cure:
@@ -90,7 +127,10 @@ def _fields(config: TrainingConfig) -> dict[str, Any]:
 
 def with_cure(recipe: Recipe, config: TrainingConfig) -> Recipe:
     """The recipe with the cure of the configuration."""
+    from cgro.training.benign import Benign
+    from cgro.training.geometry_aware import GeometryAware
     from cgro.training.objectives import Adversarial, Trades
+    from cgro.training.sample_weights import RandomWeights
     from cgro.training.self_adaptive import SelfAdaptive
     from cgro.training.temporal_ensembling import TemporalEnsembling
 
@@ -105,9 +145,32 @@ def with_cure(recipe: Recipe, config: TrainingConfig) -> Recipe:
             return replace(recipe, objective=SelfAdaptive(base, config.cure_momentum, start))
         case "swa":
             return replace(recipe, averaging="swa", averaging_start=start)
+        case "bat" | "random-weights":
+            benign = Benign(much, discrimination(config), start=start)
+            return replace(recipe, objective=benign if config.cure == "bat" else RandomWeights(benign, config.seed))
+        case "gairat":
+            return replace(recipe, objective=GeometryAware(start=start))
+        case "reweighting" | "smoothing" | "dropping":
+            assert isinstance(base, Adversarial | Trades)
+            return replace(recipe, objective=_by_scores(config, base))
         case "label-smoothing":
             return replace(recipe, label_smoothing=much)
         case "cutout":
             square = max(1, round(config.side / 4))
             return replace(recipe, augmentation=replace(recipe.augmentation, cutout=square))
     return replace(recipe, **_fields(config))
+
+
+def _by_scores(config: TrainingConfig, base: Adversarial | Trades) -> Objective:
+    """The objective of a cure that treats images by their scores. Raises: UserError for a file that is not one."""
+    from cgro.training.scored import Dropping, Reweighting, Smoothing, highest
+    from cgro.training.scores_file import read_scores
+
+    assert config.cure_scores is not None
+    scores, much = read_scores(config.cure_scores), strength(config)
+    match config.cure:
+        case "reweighting":
+            return Reweighting(scores, much, base)
+        case "smoothing":
+            return Smoothing(scores, much, base=base)
+    return Dropping(highest(scores, much), base)

@@ -57,7 +57,9 @@ def checked(config: TrainingConfig, name: str) -> Any:
             raise UserError(f"{name} must be a sequence of integers, got {value!r}")
         return tuple(integer(name, k, low=0, high=MANY) for k in value)
     if not isinstance(value, str):
-        raise UserError(f"{name} must be a word, got {value!r}")
+        raise UserError(f"{name} must be {'text' if kind is str else 'a word'}, got {value!r}")
+    if kind is str:
+        return value
     return one_of(name, value, get_args(kind))
 
 
@@ -134,6 +136,7 @@ _INTERVALS: dict[str, tuple[float, float, str]] = {
     "beta": (0, 1e6, "(]"),
     "weight_perturbation": (0, 1, "[]"),
     "cure_strength": (0, 1e6, "[]"),
+    "cure_discrimination": (0, 1e6, "[]"),
     "cure_momentum": (0, 1, "[)"),
     "step_size": (0, 100, "(]"),
     "radius_warmup": (0, 1, "[]"),

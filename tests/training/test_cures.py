@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import torch
 
 import cgro
 from cgro.base.errors import UserError
-from cgro.training.choices import CureName
+from cgro.training.benign import Benign
+from cgro.training.choices import SCORED, CureName
 from cgro.training.config import TrainingConfig
+from cgro.training.geometry_aware import GeometryAware
 from cgro.training.objectives import Adversarial, Trades
+from cgro.training.sample_weights import RandomWeights
+from cgro.training.scored import Dropping, Reweighting, Smoothing
 from cgro.training.self_adaptive import SelfAdaptive
 from cgro.training.temporal_ensembling import TemporalEnsembling
 
@@ -27,6 +34,13 @@ CONFIG = TrainingConfig(epochs=20)
             {"objective": TemporalEnsembling(Trades(2.0), 0.5, 3, 4, 30)},
         ),
         ({"cure": "self-adaptive", "cure_start": 0}, {"objective": SelfAdaptive(Adversarial(), 0.9, 0)}),
+        ({"cure": "bat"}, {"objective": Benign(1.0, 0.2, start=2)}),
+        (
+            {"cure": "bat", "cure_strength": 2.0, "cure_discrimination": 0.0, "cure_start": 3, "micro_batch": 8},
+            {"objective": Benign(2.0, 0.0, start=3)},
+        ),
+        ({"cure": "random-weights", "seed": 3}, {"objective": RandomWeights(Benign(1.0, 0.2, start=2), 3)}),
+        ({"cure": "gairat"}, {"objective": GeometryAware(start=10)}),
         ({"cure": "label-smoothing"}, {"label_smoothing": 0.1}),
         ({"cure": "awp", "cure_strength": 0.01}, {"weight_perturbation": 0.01}),
         ({"cure": "ema"}, {"averaging": "ema"}),
@@ -49,11 +63,28 @@ def test_cutout_hides_a_quarter_of_the_side(data: Any, size: int) -> None:
     assert (plain.cutout, cut.cutout) == (0, size)
 
 
+def scores_file(folder: Path, count: int = 20, name: str = "scores.csv") -> str:
+    """Scores that fall from 1 with the index, in an order of their own."""
+    rows = [f"{i},{1 - i / 10:g}" for i in reversed(range(count))]
+    path = folder / name
+    path.write_text("\n".join(["index,memorization", *rows, ""]))
+    return str(path)
+
+
 @pytest.mark.parametrize("cure", get_args(CureName))
-def test_every_cure_trains(cure: CureName) -> None:
-    config = TrainingConfig(samples=20, held_out=10, epochs=4, width=2, attack_steps=1, evaluation_images=10, cure=cure)
+def test_every_cure_trains(cure: CureName, tmp_path: Path) -> None:
+    scores = scores_file(tmp_path) if cure in SCORED else None
+    config = TrainingConfig(
+        samples=20, held_out=10, epochs=4, width=2, attack_steps=1, evaluation_images=10, cure=cure, cure_scores=scores
+    )
     found = cgro.train(config)
     assert found.curves.sizes["epoch"] == 4
+    weighted = cure in ("bat", "gairat", "random-weights", "reweighting", "dropping")
+    assert ("effective_sample_size" in found.curves) == weighted
+    if weighted:
+        sizes = found.curves["effective_sample_size"].values
+        assert bool(((sizes > 0) & (sizes <= 20 + 1e-9)).all())
+        assert sizes[-1] == pytest.approx(18) if cure == "dropping" else sizes[-1] < 20
     method = found.curves.attrs["method"]
     assert (method == "Fast adversarial training") == (cure == "none"), method
 
@@ -85,12 +116,89 @@ def test_every_cure_trains(cure: CureName) -> None:
             "weight_decay must be below 20 with learning_rate 0.05, got 100",
         ),
         ({"cure": "awp", "cure_strength": 3.0}, r"weight_perturbation must be in \[0, 1\]"),
+        ({"cure": "bat", "objective": "trades"}, "objective must be adversarial with cure bat, got trades"),
+        ({"cure": "gairat", "objective": "free"}, "objective must be adversarial with cure gairat, got free"),
+        ({"cure": "gairat", "cure_strength": 2.0}, "cure_strength must be left out with cure gairat, got 2"),
+        ({"cure": "bat", "cure_start": 20}, "cure_start must be below the number of epochs, 20, got 20"),
+        (
+            {"cure": "gairat", "cure_discrimination": 1.0},
+            "cure_discrimination must be left out with cure gairat",
+        ),
+        ({"cure": "bat", "cure_discrimination": -1.0}, r"cure_discrimination must be in \[0, 1,000,000.0\], got -1"),
+        (
+            {"cure": "bat", "micro_batch": 8},
+            "micro_batch must be left out with cure bat, got 8: its discrimination loss needs whole batches; choose a "
+            "smaller batch_size, or set cure_discrimination to 0",
+        ),
+        (
+            {"cure": "random-weights", "cure_discrimination": 0.0, "micro_batch": 8},
+            "micro_batch must be left out with cure random-weights, got 8: weights change places within whole batches",
+        ),
+        ({"cure": "bat", "compile": True}, "compile must be false with cure bat"),
+        ({"cure": "reweighting"}, "cure_scores must be given with cure reweighting: a .csv file with the columns"),
+        ({"cure": "bat", "cure_scores": "a.csv"}, "cure_scores must be left out with cure bat, got a.csv: it belongs"),
+        ({"cure": "dropping", "cure_scores": 3}, "cure_scores must be text, got 3"),
+        ({"cure": "dropping", "cure_scores": "a.csv", "cure_strength": 1.0}, "cure_strength must be below 1"),
+        ({"cure": "smoothing", "cure_scores": "a.csv", "objective": "mart"}, "objective must be adversarial or trades"),
         ({"cure": "cutout", "data": "own"}, "cure must not be cutout with own arrays"),
     ],
 )
 def test_an_impossible_cure_is_reported_in_one_line(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
         TrainingConfig(epochs=20, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_scores_are_read_by_their_index(tmp_path: Path) -> None:
+    """And a configuration names the file with its content: other scores are another configuration."""
+    name = scores_file(tmp_path)
+    expected = torch.tensor([1 - i / 10 for i in range(20)])
+    for cure, kind in (("reweighting", Reweighting), ("smoothing", Smoothing)):
+        objective = TrainingConfig(samples=20, cure=cure, cure_scores=name).recipe.objective  # type: ignore[arg-type]
+        assert isinstance(objective, kind)
+        torch.testing.assert_close(objective.scores, expected)
+    config = TrainingConfig(samples=20, cure="dropping", cure_scores=name, cure_strength=0.25)
+    assert isinstance(config.recipe.objective, Dropping)
+    assert config.recipe.objective.dropped.nonzero()[:, 0].tolist() == [0, 1, 2, 3, 4]
+    assert str(config.cure_scores).startswith(f"{name}@")
+    assert replace(config, seed=1).cure_scores == config.cure_scores
+    Path(name).write_text(Path(name).read_text().replace("0,1\n", "0,0.9\n"))
+    assert TrainingConfig(samples=20, cure="dropping", cure_scores=name).cure_scores != config.cure_scores
+    with pytest.raises(UserError, match=r"scores.csv: changed since it was recorded as .{16}; train again"):
+        _ = config.recipe
+    Path(name).unlink()
+    assert replace(config, seed=2).cure_scores == config.cure_scores, "an evaluation needs no scores"
+    with pytest.raises(UserError, match="scores must be one for each of the 21 training images, got 20"):
+        cgro.train(TrainingConfig(samples=21, epochs=2, width=2, cure="smoothing", cure_scores=scores_file(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "columns must be index and memorization, got none"),
+        (b"index\n0\n", "columns must be index and memorization, got index"),
+        (b"index,memorization,class\n0,0.5,1\n", "columns must be index and memorization, got 'class'; remove it"),
+        (b"0,0.5\n1,0.5\n", "columns must be index and memorization, got '0'; remove it"),
+        (b"index,memorization\n", "it must have a row for each training image, .* got 0 rows"),
+        (b"index,memorization\n0,0.5\n2,0.5\n", ".* got 2 rows and none with index 1"),
+        (b"index,memorization\n0,0.5\n0,0.5\n", "index in row 3 must be 0 or more and there once, got 0"),
+        (b"index,memorization\n-1,0.5\n", "index in row 2 must be 0 or more and there once, got -1"),
+        (b"index,memorization\n0.0,0.5\n", "index in row 2 must be an integer in digits 0 to 9, got '0.0'"),
+        (b"index,memorization\n0,nan\n", "memorization in row 2 must be finite, got nan"),
+        (b"index,memorization\n0,-1.5\n", r"memorization in row 2 must be in \[-1, 1\], got -1.5"),
+        (b"index,score\n\n0,x\n", "score in row 3 must be a number like 0.5 or 1e-3, got 'x'"),
+        (b"index,memorization\n0\n", "row 2 must have 2 values, got 1"),
+        (b'index,memorization\n0,"0.5\n', "it is not a CSV file"),
+        (b"\xff\xfe\x00", "it is not text"),
+        (None, "no such file; write one with the columns index and memorization"),
+    ],
+)
+def test_files_that_are_no_scores_are_refused_in_one_line(tmp_path: Path, content: bytes | None, words: str) -> None:
+    path = tmp_path / "scores.csv"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=f"cure_scores {path}: {words}") as caught:
+        TrainingConfig(samples=20, cure="reweighting", cure_scores=str(path))
     assert "\n" not in str(caught.value)
 
 

@@ -31,16 +31,21 @@ from cgro.base.randomness import STREAMS, at, spawn_streams, torch_generator
 from cgro.data.batches import AUGMENTATIONS
 from cgro.models.convolutional import SmallCNN
 from cgro.models.residual import preact_resnet18
+from cgro.training.benign import Benign
 from cgro.training.distributed import Team, synchronized
+from cgro.training.geometry_aware import GeometryAware
 from cgro.training.loop import Trainer
 from cgro.training.objectives import Adversarial, Mart, Standard, Trades
 from cgro.training.observers import Batch
 from cgro.training.recipe import Recipe
+from cgro.training.sample_weights import RandomWeights
 from cgro.training.schedules import factor, triangle
+from cgro.training.scored import Dropping, Reweighting, Smoothing
 from cgro.training.self_adaptive import SelfAdaptive
 from cgro.training.temporal_ensembling import TemporalEnsembling
 from cgro.training.weight_perturbation import kept_buffers, perturbed_weights
 
+SCORES = torch.linspace(-0.5, 1, 20)
 ATTACK = Attack(Budget("inf", 0.1), 2, 1.0)
 BASE = Recipe(attack=ATTACK, epochs=2, batch_size=8, learning_rate=0.05)
 RECIPES = {
@@ -64,6 +69,13 @@ RECIPES = {
     "self-adaptive": replace(BASE, objective=SelfAdaptive(start=1)),
     "smoothed": replace(BASE, label_smoothing=0.2),
     "l2": replace(BASE, attack=Attack(Budget("2", 0.5), 2, 1.0)),
+    "bat": replace(BASE, objective=Benign(2.0, start=1), augmentation=AUGMENTATIONS["crop-flip"]),
+    "bat without pairs": replace(BASE, objective=Benign(2.0, 0.0), micro_batch=3),
+    "gairat": replace(BASE, objective=GeometryAware(start=1), weight_perturbation=0.01),
+    "random weights": replace(BASE, objective=RandomWeights(GeometryAware(start=0))),
+    "reweighting": replace(BASE, objective=Reweighting(SCORES, base=Trades(6.0))),
+    "smoothing": replace(BASE, objective=Smoothing(SCORES, by="rank")),
+    "dropping": replace(BASE, objective=Dropping(SCORES > 0.8), weight_perturbation=0.01),
 }
 
 
@@ -491,7 +503,7 @@ def test_streams_are_independent_and_identified_by_position() -> None:
     assert spawn_streams(0)["subset"].generate_state(4).tolist() == first.generate_state(4).tolist()
 
 
-SHARED = ("adversarial", "trades", "awp", "augmented", "ema")
+SHARED = ("adversarial", "trades", "awp", "augmented", "ema", "bat without pairs", "gairat", "smoothing", "dropping")
 
 
 def trained_by_a_team(state: Path) -> dict[str, Tensor | float]:
@@ -502,7 +514,11 @@ def trained_by_a_team(state: Path) -> dict[str, Tensor | float]:
     for name in SHARED:
         t = trainer(RECIPES[name], team=team)
         t.advance(t.steps)
-        found |= {name: weights(t), f"{name}-loss": t.mean_loss()}
+        found |= {
+            name: weights(t),
+            f"{name}-loss": t.mean_loss(),
+            **{f"{name}.{k}": v for k, v in t.kept.state().items()},
+        }
     t = trainer(RECIPES["adversarial"], team=team)
     t.advance(t.steps // 2)
     if team.rank == 0:
@@ -552,6 +568,8 @@ def test_two_processes_train_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         t.advance(t.steps)
         torch.testing.assert_close(found[name], weights(t), rtol=0, atol=1e-5)
         assert found[f"{name}-loss"] == pytest.approx(t.mean_loss(), rel=1e-5)
+        for key, value in t.kept.state().items():
+            torch.testing.assert_close(found[f"{name}.{key}"], value, rtol=0, atol=1e-5)
 
 
 def test_a_compiled_network_trains_alike(monkeypatch: pytest.MonkeyPatch) -> None:
