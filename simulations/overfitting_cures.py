@@ -20,12 +20,13 @@ from cgro.base.validate import one_of
 from cgro.base.work import Context, PlainContext
 from cgro.runs.experiment import Experiment
 from cgro.training import limits
-from cgro.training.choices import PAIRED, SCORED, STARTED, CureName
+from cgro.training.choices import OF_PGD_AT, PAIRED, SCORED, STARTED, CureName
 from cgro.training.config import Judged, JudgedRun, TrainingConfig
 from cgro.training.cures import ramp
 
-ALL: tuple[CureName, ...] = tuple(name for name in get_args(CureName) if name not in SCORED)
-"""All but those that need scores of the images."""
+ALL: tuple[CureName, ...] = get_args(CureName)
+COMPARED: tuple[CureName, ...] = tuple(name for name in ALL if name not in (*OF_PGD_AT, *SCORED))
+"""All but the treatments of atypical images."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Config(Judged):
     """Train with each cure and several seeds. The cure and its strength that are given besides are for that cure alone;
     the others have their own strength, and those that start at some epoch start at the same one."""
 
-    cures: tuple[CureName, ...] = ALL
+    cures: tuple[CureName, ...] = COMPARED
     """Cures to compare; none is the baseline."""
 
     default_starts: tuple[CureName, ...] = ()

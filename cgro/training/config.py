@@ -264,7 +264,7 @@ class TrainingConfig(Optimization, Task):
         limits.require_drops(self)
         require_cure(self)
         if self.cure_scores is not None:  # by its content: results of other scores must not pass for those of these
-            from cgro.training.scores_file import recorded
+            from cgro.data.scores import recorded
 
             object.__setattr__(self, "cure_scores", recorded(self.cure_scores))
         if self.objective == "mixture" and self.beta is not None and self.beta > 1:

@@ -163,8 +163,8 @@ def with_cure(recipe: Recipe, config: TrainingConfig) -> Recipe:
 
 def _by_scores(config: TrainingConfig, base: Adversarial | Trades) -> Objective:
     """The objective of a cure that treats images by their scores. Raises: UserError for a file that is not one."""
+    from cgro.data.scores import read_scores
     from cgro.training.scored import Dropping, Reweighting, Smoothing, highest
-    from cgro.training.scores_file import read_scores
 
     assert config.cure_scores is not None
     scores, much = read_scores(config.cure_scores), strength(config)

@@ -134,7 +134,8 @@ class Dropping(SampleWeights):
     def initial(self, labels: Tensor, classes: int) -> dict[str, Tensor]:
         if len(self.dropped) != len(labels):
             raise UserError(
-                f"dropped must be one for each of the {len(labels)} training images, got {len(self.dropped)}"
+                f"dropped, or the scores it is of, must be one for each of the {len(labels)} training images, got "
+                f"{len(self.dropped)}"
             )
         return {"weight": (~self.dropped).float()}
 

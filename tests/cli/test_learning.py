@@ -293,6 +293,26 @@ def test_torchrun_trains_the_same_network(
     np.testing.assert_allclose(curves[0]["clean_test_accuracy"], curves[1]["clean_test_accuracy"], atol=0.03)
 
 
+def test_other_scores_are_another_run_and_an_evaluation_needs_none(cgro, tmp_path: Path) -> None:
+    scores = tmp_path / "scores.csv"
+    options = ("--results", tmp_path, "--quiet", *TRAINING, "--cure", "dropping", "--cure-scores", scores)
+    folders = []
+    for low in (0.5, 0.5, 0.25):
+        rows = [f"{index},{1 if index > 35 else low}\n" for index in range(40)]
+        scores.write_text("".join(["index,memorization\n", *rows]))
+        outcome = cgro("train", *options)
+        assert outcome.code == 0
+        folders.append(Path(outcome.out.splitlines()[-1]).parent)
+    assert folders[0] == folders[1] != folders[2]
+    curves = store.load(folders[0] / "curves.nc")
+    assert curves["effective_sample_size"].values.tolist() == pytest.approx([36, 36, 36])
+    assert "dropping by scores" in curves.attrs["method"]
+    scores.unlink()
+    assert cgro("evaluate", folders[0], "--images", 10, "--steps", 2).code == 0
+    scores.write_text("index,memorization\n0,0.5\n")
+    assert "the scores it is of, must be one for each of the 40 training images, got 1" in cgro("train", *options).error
+
+
 def test_the_help_has_no_python(cgro) -> None:
     """The docstring of a configuration has an example; its first line is what the command line shows."""
     out = cgro("train", "--preset", "digits", "--help").out

@@ -59,6 +59,8 @@ COMMANDS: dict[str, tuple[str, int]] = {
         f"{CNN} --epochs 2",
         0,
     ),
+    "cgro train --cure bat --cure-strength 2 --cure-discrimination 0 --samples 300": (CNN, 0),
+    "cgro train --cure dropping --cure-strength 0.2 --cure-scores scores.csv": (CNN, 0),
     "torchrun --nproc-per-node 4 -m cgro train --preset cifar10": (f"{CNN} --seed 7", 0),
 }
 """Commands of the docs: the options that make them small, and the exit code."""
@@ -102,6 +104,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     rows = np.column_stack([rng.random((30, 5)).round(6), rng.choice([-1, 1], 30)])
     np.savetxt(folder / "points.csv", rows, delimiter=",", fmt="%g")
+    scores = "".join(f"{index},{index / 40}\n" for index in range(40))
+    (folder / "scores.csv").write_text(f"index,memorization\n{scores}")
     return folder
 
 
@@ -147,9 +151,9 @@ def test_the_python_of_the_docs_runs(path: Path, block: str, tmp_path: Path) -> 
 
 
 def test_custom_parts_take_at_most_ten_lines() -> None:
-    """A model with images, an evaluation, an attack, an objective, an observer and an activation."""
+    """A model with images, an evaluation, an attack, objectives, an observer, weights of images and an activation."""
     shown = [block for path, block in blocks("python") if path.name == "python.md"]
-    assert len(shown) == 7
+    assert len(shown) == 8
     assert max(sum(bool(line.strip()) for line in block.splitlines()) for block in shown) <= 10
 
 

@@ -419,7 +419,7 @@ def test_pieces_of_a_batch_share_its_sum_of_weights(objective: SampleWeights, mo
         (lambda: shuffled(SCORES, -1), "seed must be a non-negative integer, got -1"),
         (lambda: trained(Reweighting(SCORES[:19])), "scores must be one for each of the 20 training images, got 19"),
         (lambda: trained(Smoothing(SCORES[:19])), "scores must be one for each of the 20 training images, got 19"),
-        (lambda: trained(Dropping(SCORES[:19] > 0)), "dropped must be one for each of the 20 training images, got 19"),
+        (lambda: trained(Dropping(SCORES[:19] > 0)), "must be one for each of the 20 training images, got 19"),
         (lambda: trained(Benign(), label_smoothing=0.1), "BAT needs labels, not probabilities"),
         (lambda: trained(GeometryAware(), label_smoothing=0.1), "GAIRAT needs labels, not probabilities"),
         (

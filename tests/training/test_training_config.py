@@ -48,6 +48,9 @@ def test_a_hostile_number_is_refused_at_once_or_valid(field: str, value: Any) ->
 def test_invalid_values_are_refused_by_name(field: str, value: Any) -> None:
     if field in ("classes", "drops") and value == {}:
         value = {3.5: 1}
+    if value is None and field in OPTIONAL:
+        assert getattr(replace(TrainingConfig(), **{field: value}), field) is None
+        return
     with pytest.raises(UserError, match=f"^{field}") as error:
         replace(TrainingConfig(schedule="piecewise"), **{field: value})
     assert "\n" not in str(error.value)
