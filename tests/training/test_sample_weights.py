@@ -326,6 +326,15 @@ def test_treatments_by_scores_are_what_their_rules_say(base: Any) -> None:
             torch.testing.assert_close(kept["weight"][indices], w)
 
 
+def test_the_attack_ascends_with_smoothed_targets() -> None:
+    t = trainer(replace(BASE, objective=Smoothing(SCORES, 0.6)))
+    x, kept = t.data.scaled(t.data.pixels), t.kept.of(t.recipe.objective)  # type: ignore[arg-type]
+    batch = Batch(x, t.data.labels, torch.arange(20), state=kept)
+    expected = -(kept["target"] * t.model(x).log_softmax(1)).sum(1)
+    torch.testing.assert_close(t.recipe.objective.ascent(t.model, batch)(x), expected)
+    assert not torch.allclose(expected, cross_entropy(t.model(x), batch.y, reduction="none"))
+
+
 def test_a_batch_without_weights_changes_nothing() -> None:
     """Of 20 images 19 are dropped, so that two batches of three have no weight at all."""
     t = trainer(replace(BASE, objective=Dropping(torch.arange(20) != 7), momentum=0.0))
