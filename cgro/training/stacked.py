@@ -3,17 +3,19 @@
 Small networks leave a processor idle between operations: at widths up to 8 a stack trains several times faster than
 one network after another, and more so on a GPU. Each network has its own data, labels, seed, radius and weight of the
 second loss term, and draws the same random numbers as `Trainer` does for it alone; up to rounding it becomes the same
-network, whatever the others are. The forward pass of the stack is `torch.func.vmap` over one network.
+network, whatever the others are. The forward pass of the stack is that of `stacked_layers.py`; for networks of other
+layers it is `torch.func.vmap` over one network.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
@@ -30,6 +32,7 @@ from cgro.training.objectives import Objective
 from cgro.training.observers import Batch, Observer, Remembering
 from cgro.training.optimization import STACKABLE
 from cgro.training.recipe import Recipe
+from cgro.training.stacked_layers import stacked_layers
 
 
 class StackedNetwork(nn.Module):
@@ -52,11 +55,17 @@ class StackedNetwork(nn.Module):
         self.names, self.count = list(parameters), len(networks)
         self.stacked = nn.ParameterList([parameters[name].detach() for name in self.names])
         self._buffers_of = buffers
+        self._layers = stacked_layers(networks[0])
         self._networks = tuple(networks)  # a tuple, so that they are not submodules
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of all networks for their images."""
         parameters = dict(zip(self.names, self.stacked, strict=True))
+        if self._layers is not None:
+            known, values = parameters | self._buffers_of, x.unflatten(0, (self.count, -1)).permute(0, 2, 3, 4, 1)
+            for layer in self._layers:
+                values = layer(known, values)
+            return values.transpose(1, 2).flatten(0, 1)
         return vmap(self._one)(parameters, self._buffers_of, x.unflatten(0, (self.count, -1))).flatten(0, 1)
 
     def _one(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
@@ -70,12 +79,42 @@ class StackedNetwork(nn.Module):
         return self._networks
 
 
+@dataclass(frozen=True)
+class Subsets:
+    """Training images of K networks that are subsets of the same images, which are stored once.
+
+    Raises: UserError unless `members` are indices of the images.
+    """
+
+    images: Images
+    members: Int[Tensor, "K n"]
+    """Indices of each network's images."""
+
+    def __post_init__(self) -> None:
+        given = self.members
+        if given.ndim != 2 or not given.numel() or given.dtype != torch.int64:
+            raise UserError(f"members must be int64 (networks, images), got {given.dtype} {tuple(given.shape)}")
+        if int(given.min()) < 0 or int(given.max()) >= len(self.images):
+            raise UserError(
+                f"members must be indices of {len(self.images)} images, got {int(given.min())} to {int(given.max())}"
+            )
+
+    @classmethod
+    def of(cls, data: Sequence[Images]) -> Subsets:
+        """The images of each network, equally many. Raises: UserError for other numbers of them."""
+        if len({len(images) for images in data}) > 1:
+            raise UserError("data of a stack must be equally many images for each network: train them one by one")
+        pixels = torch.cat([images.scaled(images.pixels) for images in data])
+        labels = torch.cat([images.labels for images in data])
+        return cls(Images(pixels, labels, 1), torch.arange(len(labels)).view(len(data), -1))
+
+
 class StackedTrainer:
     """K networks in training, after `step` updates; each is trained as `Trainer` trains it alone, up to rounding.
 
     Args:
         networks: of one architecture, without batch norm.
-        data: training images of each, equally many.
+        data: training images of each, equally many, or subsets of the same images.
         recipes: of each; they differ at most in the radius and in the numbers of the objective.
         streams: random streams of each.
 
@@ -86,24 +125,23 @@ class StackedTrainer:
     def __init__(
         self,
         networks: Sequence[nn.Module],
-        data: Sequence[Images],
+        data: Sequence[Images] | Subsets,
         recipes: Sequence[Recipe],
         streams: Sequence[dict[str, Stream]],
     ) -> None:
-        if not networks or not len(networks) == len(data) == len(recipes) == len(streams):
+        count = len(data.members) if isinstance(data, Subsets) else len(data)
+        if not networks or not len(networks) == count == len(recipes) == len(streams):
             raise UserError(
                 "networks, data, recipes and streams must be equally many, at least 1, got "
-                f"{len(networks)}, {len(data)}, {len(recipes)} and {len(streams)}"
+                f"{len(networks)}, {count}, {len(recipes)} and {len(streams)}"
             )
         _require_alike(recipes)
-        if len({len(images) for images in data}) > 1:
-            raise UserError("data of a stack must be equally many images for each network: train them one by one")
-        self.recipe, self.recipes, self.streams, self.data = recipes[0], list(recipes), list(streams), list(data)
-        self.device = data[0].labels.device
+        subsets = data if isinstance(data, Subsets) else Subsets.of(data)
+        self.recipe, self.recipes, self.streams = recipes[0], list(recipes), list(streams)
+        self.images, self.device = subsets.images, subsets.images.labels.device
+        self.members = subsets.members.to(self.device)
         self.model = StackedNetwork([network.to(self.device) for network in networks])
         self.network = Remembering(self.model)
-        self.pixels = torch.stack([images.scaled(images.pixels) for images in data])
-        self.labels = torch.stack([images.labels for images in data])
         recipe = self.recipe
         self.optimizer = Descent(
             self.model.parameters(),
@@ -112,7 +150,7 @@ class StackedTrainer:
             weight_decay=recipe.weight_decay,
         )
         self.step = 0
-        self.steps_per_epoch = math.ceil(self.labels.shape[1] / recipe.batch_size)
+        self.steps_per_epoch = math.ceil(self.members.shape[1] / recipe.batch_size)
         self.steps = recipe.epochs * self.steps_per_epoch
         self.losses = torch.zeros(len(networks), dtype=torch.float64, device=self.device)
         """Mean loss of each network over the images of this epoch so far, in nats; not finite if it diverged."""
@@ -133,15 +171,15 @@ class StackedTrainer:
         first = self.step % self.steps_per_epoch * recipe.batch_size
         if first == 0:
             orders = [
-                torch.randperm(self.labels.shape[1], generator=self._generator("order", epoch, k=k)) for k in self._each
+                torch.randperm(self.members.shape[1], generator=self._generator("order", epoch, k=k))
+                for k in self._each
             ]
             self._order, self._seen = torch.stack(orders).to(self.device), 0
             self.losses.zero_()
         self.optimizer.rate = recipe.rate_at((self.step + 1) / (self.steps + 1))
         indices = self._order[:, first : first + recipe.batch_size]
-        rows = torch.arange(len(indices), device=self.device)[:, None]
-        count = indices.shape[1]
-        x, y = self.pixels[rows, indices].flatten(0, 1), self.labels[rows, indices].flatten()
+        count, chosen = indices.shape[1], self.members.gather(1, indices).flatten()
+        x, y = self.images.scaled(self.images.pixels[chosen]), self.images.labels[chosen]
         batch = Batch(x, y, indices.flatten(), epoch)
         objective = _together([each.objective for each in self.recipes], count, self.device)
         self.network.begin(x)
