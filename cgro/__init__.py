@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from cgro.dynamics.phases import critical_ratio, predicted_times
     from cgro.dynamics.setting import PatchSetting
     from cgro.dynamics.sweep import train_patches
-    from cgro.measures.scores import influence as influence_scores
-    from cgro.measures.scores import memorization as memorization_scores
+    from cgro.memorization.scores import influence as influence_scores
+    from cgro.memorization.scores import memorization as memorization_scores
     from cgro.memorizers.constructions import memorize
     from cgro.training.config import TrainingConfig
     from cgro.training.train import train
@@ -29,9 +29,9 @@ _PLACES = {
     "TrainingConfig": "cgro.training.config",
     "critical_ratio": "cgro.dynamics.phases",
     "evaluate": "cgro.attacks.evaluation",
-    "influence_scores": "cgro.measures.scores:influence",
+    "influence_scores": "cgro.memorization.scores:influence",
     "load_images": "cgro.data.images",
-    "memorization_scores": "cgro.measures.scores:memorization",
+    "memorization_scores": "cgro.memorization.scores:memorization",
     "memorize": "cgro.memorizers.constructions",
     "predicted_times": "cgro.dynamics.phases",
     "train": "cgro.training.train",

@@ -17,6 +17,7 @@ LAYERS = (
     "memorizers",
     "certify dynamics training",
     "measures",
+    "memorization",
     "runs",
     "claims",
     "plots",

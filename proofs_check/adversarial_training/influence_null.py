@@ -21,7 +21,8 @@ from matplotlib.figure import Figure
 
 from cgro.claims.claim import Claim, Finding
 from cgro.claims.confidence import proportion_interval
-from cgro.measures.scores import influence, largest_by_chance
+from cgro.memorization.chance import largest_by_chance
+from cgro.memorization.scores import influence
 from cgro.plots.style import SERIES, figure
 
 QUOTED: dict[tuple[float, int], float] = {

@@ -1,0 +1,1 @@
+"""Which training samples a network memorizes, which of them help, and which harm."""
