@@ -62,7 +62,7 @@ def read_published_scores(path: str | os.PathLike[str]) -> PublishedScores:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} must be an .npz file of arrays: {error}") from error
     for name in ("tr_labels", "tt_labels", "tr_mem"):
-        _require(path, name, arrays, np.ndim(arrays.get(name)) == 1, "one-dimensional")
+        _require(path, name, arrays, arrays.get(name, np.empty(())).ndim == 1, "one-dimensional")
     train, test, scores = (arrays[name] for name in ("tr_labels", "tt_labels", "tr_mem"))
     for name in ("tr_labels", "tt_labels"):
         _require(path, name, arrays, arrays[name].dtype.kind in "iu", "integers")

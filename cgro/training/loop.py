@@ -266,9 +266,10 @@ class Trainer:
 
     def _prepared(self, batch: Batch, count: int) -> Batch:
         """The batch with what the objective keeps, after every observer has seen its first `count` images."""
-        if len(batch.indices) and self.kept.observers:
+        preparing = [observer for observer in self.kept.observers if observer.prepares]
+        if len(batch.indices) and preparing:
             with evaluating(self.network), torch.no_grad():
-                for observer in self.kept.observers:
+                for observer in preparing:
                     own = replace(batch, state=self.kept.rows(observer, batch.indices))
                     self._write(observer, observer.prepare(self.network, own), batch.indices[:count])
         return replace(batch, state=self.kept.rows(self.recipe.objective, batch.indices))
@@ -306,6 +307,7 @@ class Trainer:
             all_losses = all_losses * factor
         return all_losses
 
+    @torch.no_grad()
     def _observe(self, piece: _Piece, losses: Tensor, weights: Tensor | None) -> None:
         if not len(piece.positions):
             return
@@ -315,7 +317,7 @@ class Trainer:
             if observer is not self.recipe.objective:
                 batch = replace(batch, state=self.kept.rows(observer, batch.indices))
             attacked = None if piece.z is piece.batch.x else attacked
-            seen = Seen(batch, clean, attacked, losses, self.step, piece.gradient, weights)
+            seen = Seen(batch, clean, attacked, losses, self.step, self.model, piece.gradient, weights)
             self._write(observer, observer.observe(seen), piece.batch.indices[: len(piece.positions)])
 
     def _move_free(self, pieces: list[_Piece], batch: _Batch) -> None:

@@ -53,6 +53,8 @@ class Seen:
     """Losses (B,) in nats, before the weights of the images are applied."""
     step: int
     """Number of updates completed before this one."""
+    model: nn.Module
+    """The network before the update."""
     gradient: Tensor | None = None
     """Gradients (B, C, S, S) of what the attack maximizes, at its starting points; None without PGD."""
     weights: Tensor | None = None
@@ -77,6 +79,11 @@ class Observer:
     def initial(self, labels: Tensor, classes: int) -> dict[str, Tensor]:
         """Initial values of its tensors, each (N, ...), given the labels (N,)."""
         return {}
+
+    @property
+    def prepares(self) -> bool:
+        """Whether it overrides `prepare`."""
+        return type(self).prepare is not Observer.prepare
 
     def prepare(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         """Called before the attack, in evaluation mode and without gradients. `model(batch.x)` costs one forward pass,
