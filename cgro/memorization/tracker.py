@@ -110,5 +110,5 @@ class Tracker(Observer):
                 "el2n": kept["el2n"] / np.minimum(visits, self.early),
                 "csg": np.where(kept["csg"] >= 0, kept["csg"], np.nan),
             }
-            each.append({name: np.where(visits > 0, found.get(name, kept.get(name)), np.nan) for name in SCORES})
+            each.append({name: np.where(visits > 0, (kept | found)[name], np.nan) for name in SCORES})
         return {name: np.stack([one[name] for one in each]) for name in SCORES}
