@@ -314,6 +314,15 @@ def require_stackable(config: TrainingConfig) -> None:
             raise UserError(f"{name} must be {str(value).lower()} to train many at once, got {getattr(config, name)}")
 
 
+def is_stackable(config: TrainingConfig) -> bool:
+    """Whether networks of this configuration can be trained many at once."""
+    try:
+        require_stackable(config)
+    except UserError:
+        return False
+    return config.objective != "free"
+
+
 @dataclass(frozen=True)
 class Repeated:
     """Training runs that differ only in their seed."""
