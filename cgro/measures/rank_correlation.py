@@ -32,11 +32,23 @@ def tau(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> float:
     return float(scipy.stats.kendalltau(x, y).statistic)
 
 
+def tau_within(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], strata: Int[np.ndarray, " n"]) -> float:
+    """Tau-b over the pairs of models of the same stratum: what is left of tau where the stratum explains nothing.
+
+    NaN if one of the quantities is constant within every stratum.
+
+    Raises: UserError as `tau`, and for strata that are not one for each model.
+    """
+    both, in_x, in_y = (pairs.sum() for pairs in _pairs(x, y, strata, within=True))
+    return float(both / np.sqrt(in_x * in_y)) if in_x > 0 and in_y > 0 else np.nan
+
+
 def interval(
     x: Float[np.ndarray, " n"],
     y: Float[np.ndarray, " n"],
     strata: Int[np.ndarray, " n"] | None = None,
     *,
+    within: bool = False,
     confidence: float = 0.95,
     draws: int = 2000,
     seed: int = 0,
@@ -46,20 +58,17 @@ def interval(
     Models are drawn with replacement, as many as there are, within each of the strata: a resampled pool has as many
     models of each stratum. None: all in one. Draws depend on the strata and the seed alone, so that intervals of
     several measures are of the same pools. A model that was drawn twice is tied with itself; tau-b leaves such pairs
-    out. Draws in which one of the quantities is constant do not count.
+    out. Draws in which one of the quantities is constant do not count. within: of `tau_within` instead of `tau`.
 
     Raises: UserError as `tau`, and for strata, draws, a confidence or a seed out of range.
     """
-    _require(x, y)
+    strata = np.zeros(len(x), int) if strata is None else np.asarray(strata)
+    signs = _pairs(x, y, strata, within=within)
     integer("draws", draws, low=1)
     integer("seed", seed, low=0)
     between("confidence", confidence, 0, 1, open_low=True, open_high=True)
-    strata = np.zeros(len(x), int) if strata is None else np.asarray(strata)
-    if strata.shape != x.shape:
-        raise UserError(f"strata must be one for each model, {x.shape}, got {strata.shape}")
-    sx, sy = (np.sign(v[:, None] - v[None, :]) for v in (x, y))
     drawn = counts(strata, draws, seed)
-    both, in_x, in_y = (np.einsum("bi,bi->b", drawn @ pairs, drawn) for pairs in (sx * sy, np.abs(sx), np.abs(sy)))
+    both, in_x, in_y = (np.einsum("bi,bi->b", drawn @ pairs, drawn) for pairs in signs)
     defined = (in_x > 0) & (in_y > 0)
     if not defined.any():
         return np.nan, np.nan
@@ -88,6 +97,19 @@ def verdict(taus: Float[np.ndarray, " p"], low: Float[np.ndarray, " p"], high: F
         if any(all(bool((sign * end >= STRONG).all()) for end in ends) for sign in (-1, 1)):
             return name
     return "no"
+
+
+def _pairs(x: np.ndarray, y: np.ndarray, strata: np.ndarray, *, within: bool) -> tuple[np.ndarray, ...]:
+    """For each pair of models: 1 if concordant, -1 if discordant; whether it is not tied in x; and in y.
+
+    within: 0 for pairs of different strata.
+    """
+    _require(x, y)
+    if strata.shape != x.shape:
+        raise UserError(f"strata must be one for each model, {x.shape}, got {strata.shape}")
+    kept = strata[:, None] == strata[None, :] if within else np.ones((len(x), len(x)), bool)
+    sx, sy = (np.sign(v[:, None] - v[None, :]) * kept for v in (x, y))
+    return sx * sy, np.abs(sx), np.abs(sy)
 
 
 def _require(x: np.ndarray, y: np.ndarray) -> None:

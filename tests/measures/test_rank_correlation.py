@@ -10,7 +10,7 @@ import pytest
 import scipy
 
 from cgro.base.errors import UserError
-from cgro.measures.rank_correlation import counts, interval, tau, verdict
+from cgro.measures.rank_correlation import counts, interval, tau, tau_within, verdict
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.integers(0, 5, 20).astype(float), RNG.integers(0, 4, 20).astype(float)
@@ -32,6 +32,36 @@ def test_the_interval_is_that_of_resampled_pools(strata) -> None:
     drawn = counts(groups, draws, 3).astype(int)
     values = [scipy.stats.kendalltau(np.repeat(X, each), np.repeat(Y + 0.2 * X, each)).statistic for each in drawn]
     found = interval(X, Y + 0.2 * X, strata, draws=draws, seed=3, confidence=0.8)
+    np.testing.assert_allclose(found, np.quantile(values, [0.1, 0.9]))
+
+
+def test_tau_within_counts_pairs_of_the_same_stratum_only() -> None:
+    pairs = [
+        (np.sign(X[i] - X[j]), np.sign(Y[i] - Y[j]))
+        for i, j in itertools.combinations(range(20), 2)
+        if STRATA[i] == STRATA[j]
+    ]
+    sizes = [sum(abs(pair[k]) for pair in pairs) for k in (0, 1)]
+    assert tau_within(X, Y, STRATA) == pytest.approx(sum(a * b for a, b in pairs) / math.sqrt(sizes[0] * sizes[1]))
+    assert tau_within(X, Y, 0 * STRATA) == pytest.approx(tau(X, Y))
+    assert math.isnan(tau_within(STRATA.astype(float), Y, STRATA))
+
+
+def test_what_follows_the_stratum_alone_has_no_tau_within() -> None:
+    """Both quantities rise from stratum to stratum, and are independent within: the confounder makes all of tau."""
+    rng, strata = np.random.default_rng(2), np.repeat([0, 1, 2, 3], 40)
+    x, y = (10 * strata + rng.standard_normal(160) for _ in range(2))
+    assert tau(x, y) > 0.7
+    low, high = interval(x, y, strata, within=True, draws=500)
+    assert low < 0 < high
+    assert low <= tau_within(x, y, strata) <= high
+
+
+def test_the_interval_within_is_that_of_resampled_pools() -> None:
+    drawn = counts(STRATA, 60, 3).astype(int)
+    y = Y + 0.2 * X
+    values = [tau_within(*(np.repeat(v, each) for v in (X, y, STRATA))) for each in drawn]
+    found = interval(X, y, STRATA, within=True, draws=60, seed=3, confidence=0.8)
     np.testing.assert_allclose(found, np.quantile(values, [0.1, 0.9]))
 
 

@@ -161,6 +161,33 @@ def test_the_figure_says_which_measures_are_strong(result: xr.Dataset) -> None:
     assert models[3]["noise"] == float(result["noise"][3])
 
 
+def test_the_figure_says_what_is_left_within_one_noise_rate(result: xr.Dataset) -> None:
+    """A measure that follows the noise rate alone is strong in both pools, and not within a rate."""
+    made = result.isel(model=np.tile(np.arange(12), 4)).copy(deep=True)
+    rng, noise = np.random.default_rng(0), made["noise"].values
+    made["gap_size"].loc[{"gap": "accuracy"}] = noise + 0.01 * rng.random(48)
+    made["value"].loc[{"measure": "squared weights"}] = noise + 0.01 * rng.random(48)
+    made["value"].loc[{"measure": "clean margin"}] = made["gap_size"].sel(gap="accuracy")
+    within = figure.within(made, "squared weights")
+    assert within.low < 0 < within.high
+    assert figure.within(made, "clean margin") == (1, 1, 1)
+    assert figure.at_rate(made, "clean margin", 0.5) == (1, 1, 1)
+    assert figure.at_rate(result, "clean margin", 0.5).words == "-"  # four models
+    assert all(each.tau > 0.7 for each in figure.of_rate(made))
+    words = figure.caption(made)
+    assert f"The noise rate alone has tau {figure.of_rate(made)[1].words} with the gap of all models." in words
+    assert "of one noise rate (diamonds) strong: clean margin 1.00 (1.00 to 1.00);" in words
+    table = figure.table(made)
+    rows = {row[:2]: dict(zip(table.header, row, strict=True)) for row in table.rows}
+    assert rows["accuracy", "squared weights"]["pairs of one noise rate"] == within.words
+    assert rows["accuracy", "clean margin"]["true labels (16)"] == "1.00 (1.00 to 1.00)"
+    assert rows["accuracy", "label noise rate"]["all models (48)"] == figure.of_rate(made)[1].words
+    header, numbers = figure.numbers(made)
+    taus = {tuple(row[1:4]): row[header.index("tau")] for row in numbers if row[0] == "tau"}
+    assert taus["accuracy", "random labels", "clean margin"] == 1
+    assert taus["accuracy", "pairs of one noise rate", "squared weights"] == within.tau
+
+
 def test_each_part_is_attacked_from_its_own_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     """As `TrainingRun` does: the attack on test images begins elsewhere than that on training images."""
     asked: list[str] = []
