@@ -189,7 +189,10 @@ def boundary(rungs: list[list[tuple[int, int]]]) -> xr.Dataset:
             "axis": ("case", ["epochs", "epochs"]),
             "case_objective": ("case", ["adversarial", "trades"]),
             "value": ("case", [50.0, 50.0]),
+            # What bisections ask for: the middle radius, and the one beyond it.
+            "accuracy": (("case", "seed", "radius", "criterion"), np.full((2, len(rungs[0]), 3, 2), np.nan)),
         },
+        attrs={"contradictions": 0},
         coords={"radius": [0.1, 0.2, 0.4], "criterion": ["clean", "robust"], "seed": range(len(rungs[0]))},
     )
 
@@ -206,6 +209,36 @@ def test_probabilities_and_comparison() -> None:
     words = figure._comparison(result)
     assert "on clean images in 3 of 4 pairs of runs (PGD-AT in 1)" in words
     assert "on perturbed images in 1 of 4 pairs of runs (PGD-AT in 1)" in words
+
+
+def test_only_what_a_bisection_did_not_ask_for_can_contradict_it() -> None:
+    """Of three radii a bisection looks at the middle one and one other; the third was asked for by the other one."""
+    result = boundary([[(1, 1), (2, 0)], [(2, 1), (3, 3)]])
+    for case, seed, looked in ((0, 0, 2), (0, 1, 3), (1, 0, 3), (1, 1, 2)):
+        result["accuracy"][case, seed, :looked] = 0.5
+    assert figure.checks(result) == 4  # a radius for each of the two criteria of two runs
+    assert "of the 4 accuracies that were measured besides its own steps, none contradict" in figure._contradicted(
+        result
+    )
+    alone = result.isel(case=[0], seed=[0])
+    assert figure.checks(alone) == 0
+    assert "none could contradict" in figure._contradicted(alone)
+    assert [figure._steps(7, boundary) for boundary in range(8)] == [3] * 8
+    known = np.full(5, np.nan)
+    for boundary_ in range(6):
+        known[:] = np.nan
+        while (rung := _bisect(known)[0]) is not None:
+            known[rung] = 0.95 if rung < boundary_ else 0.5
+        assert figure._steps(5, boundary_) == np.isfinite(known).sum()
+
+
+def test_boundaries_beyond_the_radii_are_counted() -> None:
+    result = boundary([[(1, 1), (2, 0)], [(3, 1), (3, 3)]])
+    words = (
+        "Triangles: 3 of 8 boundaries are at or above the largest radius tried, 0.4; 1 of 8 boundaries are below the"
+    )
+    assert words in figure._beyond(result)
+    assert figure._beyond(boundary([[(1, 1)], [(2, 2)]])) == ""
 
 
 def test_the_table_counts_verdicts() -> None:
