@@ -96,6 +96,24 @@ def test_verdicts_follow_the_intervals() -> None:
     assert figure._together(["yes", "?", "no"]) == "depends on t"
 
 
+def test_the_caption_says_by_what_the_relative_distance_divides() -> None:
+    result = run(TOY)
+    result["norm"].loc[{"at_epoch": TOY.at_epochs[-1], "objective": "adversarial"}] = [1e-3, 3e-3][: TOY.seeds]
+    words = figure.caption(result)
+    assert "PGD-AT 0.002 (0.001 to 0.003)" in words
+    clean, robust = (100 * float(result[kind].sel(objective="adversarial")[:, -1].mean()) for kind in figure.ACCURACIES)
+    assert f"PGD-AT {clean:.0f} and {robust:.0f} %" in words
+    header, rows = figure.numbers(result)
+    found = [dict(zip(header, row, strict=True)) for row in rows]
+    for row in found[:3]:
+        at = result.sel(objective=row["objective"], seed=row["seed"], at_epoch=row["epoch"], t=row["t"])
+        assert row["distance"] == float(at["distance"])
+        assert row["relative_distance"] == pytest.approx(row["distance"] / float(at["norm"]))
+    last = found[-1]
+    at_last = result.isel(objective=-1, seed=-1, epoch=-1)
+    assert (last["t"], last["clean_train_accuracy"]) == ("", float(at_last["clean_train_accuracy"]))
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
