@@ -15,10 +15,7 @@ from cgro.plots.style import COLORS, band, figure, panel_label
 from cgro.plots.words import FEWEST, ball, mean_interval, method, sign_verdict, with_noise
 
 AMONG = {"all": "all images", "right": "rightly labelled images"}
-LOOKS: dict[str, dict[str, Any]] = {
-    "all": {"ls": "-"},
-    "right": {"ls": "--", "mfc": "white"},
-}
+LOOKS: dict[str, dict[str, Any]] = {"all": {}, "right": {"mfc": "white"}}
 RULE_COLORS = {"hardest": COLORS["robust"], "random": COLORS["neutral"]}
 HALF_COLORS = {"easy": COLORS["clean"], "hard": COLORS["robust"]}
 
@@ -87,7 +84,7 @@ def caption(result: xr.Dataset) -> str:
         f"without random ones: {removals}. (c) The same against label noise; dots are seeds. Slope: "
         f"{words(slope(result))} points for each 10 % of labels. (d) Perturbed training images that get their label, "
         f"in the halves that are easy and hard for another run, with drops of the rate (solid; dotted line: the first "
-        f"drop) and without (dashed); bands: minimum to maximum."
+        f"drop) and without (dashed); bands: minimum to maximum over seeds."
     )
 
 
@@ -130,17 +127,22 @@ def _draw_ranks(ax: Axes, result: xr.Dataset) -> None:
 
 def _draw_removal(ax: Axes, result: xr.Dataset) -> None:
     removed, fractions = lost(result["accuracy_removed"]), result["fraction"].values
-    baseline, width = lost(result["accuracy"]).values, float(fractions[-1]) / 45
+    baseline, places = lost(result["accuracy"]).values, np.arange(1, 1 + len(fractions))
     series = [(pool, rule) for pool in result["pool"].values for rule in result["rule"].values]
     for k, (pool, rule) in enumerate(series):
         values = removed.sel(pool=pool, rule=rule).transpose("seed", "fraction").values
-        x = fractions + (k - (len(series) - 1) / 2) * width
+        x = places + 0.18 * (k - (len(series) - 1) / 2)
         label = f"{rule}" + ("" if len(result["pool"]) == 1 else f", of {AMONG[pool].removesuffix(' images')}")
-        _bars(ax, x, values, RULE_COLORS[rule], label=label, **LOOKS[pool])
-    _bars(ax, np.zeros(1), baseline[:, None], COLORS["signal"], label="all images kept", ls="")
-    ax.set(xlabel="training images left out (%)")
-    ax.set_xticks([0, *fractions], [f"{100 * f:.0f}" for f in (0, *fractions)])
-    ax.legend(loc="best", handlelength=2.2)
+        _bars(ax, x, values, RULE_COLORS[rule], label=label, ls="", **LOOKS[pool])
+    _bars(ax, np.zeros(1), baseline[:, None], COLORS["signal"], ls="")
+    for k in range(0, 1 + len(fractions), 2):  # a group of marks for each fraction
+        ax.axvspan(k - 0.5, k + 0.5, color="#F2F2F2", lw=0, zorder=0)
+    ax.set(xlabel="training images left out (%)", xlim=(-0.5, len(fractions) + 0.5))
+    ax.tick_params(axis="x", length=0)
+    ax.set_xticks([0, *places], [f"{100 * f:.0f}" for f in (0, *fractions)])
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + 0.25 * (high - low))  # room for the key
+    ax.legend(loc="upper center", handlelength=1.2, ncols=2, columnspacing=1.0)
 
 
 def _bars(ax: Axes, x: np.ndarray, values: np.ndarray, color: str, **look: Any) -> None:
