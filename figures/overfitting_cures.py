@@ -6,13 +6,28 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
+from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from cgro.plots.figure import Figure, Table
-from cgro.plots.style import COLORS, SERIES, band, figure, panel_label
+from cgro.plots.style import COLORS, band, figure, panel_label
 from cgro.plots.words import FEWEST, ball, lines, mean_interval, sign_verdict, with_noise
 from cgro.training.choices import CURE_WORDS
+
+BASELINE = "#000000"
+CURE_COLORS = {
+    "temporal-ensembling": "#0072B2",
+    "self-adaptive": "#D55E00",
+    "label-smoothing": "#009E73",
+    "awp": "#CC79A7",
+    "ema": "#E69F00",
+    "swa": "#56B4E9",
+    "weight-decay": "#882255",
+    "cutout": "#999933",
+}
+"""A colour for each cure, the same in every figure; each panel and row is labelled, so that none depends on colour."""
 
 
 def lost(result: xr.Dataset, attack: str = "ensemble") -> xr.DataArray:
@@ -46,40 +61,88 @@ def _points(values: np.ndarray) -> str:
 
 
 def draw(result: xr.Dataset) -> Drawing:
-    """Learning curves of the cures, and their checkpoints."""
+    """A panel of learning curves for each cure, with the baseline in all of them, and the checkpoints of all."""
     names = [str(name) for name in result["cure"].values]
-    fig, (left, right) = figure(7.2, 0.22 * len(names) + 2.6, ncols=2, width_ratios=(1.5, 1))
-    others = [name for name in names if name != "none"]
-    colors = {name: SERIES[k % 6] for k, name in enumerate(others)} | {"none": COLORS["neutral"]}
-    dashes = {name: "--" if k >= 6 else "-" for k, name in enumerate(others)}
-    epoch = result["epoch"].values
-    for name in names:
-        curves = result["robust_test_accuracy"].sel(cure=name).values
-        band(left, epoch, curves, colors[name], label=_label(name), linestyle=dashes.get(name, "-"))
-    left.set(xlim=(0, epoch[-1]), xlabel="training time (epochs)", ylabel="robust test accuracy (%)")
+    others = [name for name in names if name != "none"] or names
+    columns = 1 if len(others) == 1 else 2
+    rows = -(-len(others) // columns)
+    ratios = [1.5 / columns] * columns + [1]
+    fig, axes = figure(7.2, max(3.1, 1.2 * rows + 0.9), columns + 1, rows, width_ratios=ratios, squeeze=False)
+    right = fig.add_subplot(axes[0, 0].get_gridspec()[:, columns])
+    panels = list(axes[:, :columns].ravel()[: len(others)])
+    for ax in axes.ravel():
+        if ax not in panels:
+            ax.remove()
+    for ax in panels[1:]:
+        ax.sharex(panels[0])
+        ax.sharey(panels[0])
+    _draw_curves(panels, result, others)
+    for k, ax in enumerate(panels):
+        ax.tick_params(labelbottom=k + columns >= len(others), labelleft=k % columns == 0)
+        if k + columns >= len(others):
+            ax.set_xlabel("training time (epochs)")
+    fig.supylabel("robust test accuracy (%)", fontsize=8)
+    _draw_checkpoints(right, result, names)
+    panel_label(right, "b", "checkpoints")
+    _key(fig)
+    return fig
+
+
+def _draw_curves(panels: list[Axes], result: xr.Dataset, names: list[str]) -> None:
+    """The baseline is drawn last: some cures hardly differ from it."""
+    epoch, curves = result["epoch"].values, result["robust_test_accuracy"]
+    for k, (ax, name) in enumerate(zip(panels, names, strict=True)):
+        for each in dict.fromkeys((name, "none")):
+            if each in result["cure"].values:
+                look: dict[str, Any] = {"lw": 1.0, "ls": "--"} if each == "none" else {}
+                band(ax, epoch, curves.sel(cure=each).values, _color(each), **look)
+        if k == 0:
+            panel_label(ax, "a", _label(name))
+        else:
+            ax.set_title(_label(name), loc="left")
+        ax.set(xlim=(0, epoch[-1]))
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0, symbol="", decimals=0))
+        ax.grid(axis="y", lw=0.4, color="#DDDDDD")
+        ax.set_axisbelow(True)
+
+
+def _draw_checkpoints(ax: Axes, result: xr.Dataset, names: list[str]) -> None:
     at = result["accuracy"].sel(attack="ensemble")
     for row, name in enumerate(names):
         best, last = (at.sel(cure=name, checkpoint=which).values for which in ("best", "last"))
         for k, (b, e) in enumerate(zip(best, last, strict=True)):
             height = row + 0.5 * ((k + 0.5) / len(best) - 0.5)
-            right.plot([b, e], [height, height], color=colors[name], lw=1.0)
-            right.plot(b, height, "v", color=colors[name], ms=4)
-            right.plot(e, height, "o", color=colors[name], ms=3.2)
-    right.set_yticks(range(len(names)), [_label(name) for name in names])
-    right.set(ylim=(len(names) - 0.5, -0.5), xlabel="accuracy under the ensemble (%)")
-    right.tick_params(axis="y", length=0)
-    for ax, axis in ((left, left.yaxis), (right, right.xaxis)):
-        axis.set_major_formatter(PercentFormatter(1.0, symbol="", decimals=0))
-        ax.grid(axis="x" if ax is right else "y", lw=0.4, color="#DDDDDD")
-        ax.set_axisbelow(True)
-    panel_label(left, "a", "learning curves")
-    panel_label(right, "b", "best and last checkpoint")
-    left.legend(loc="best")
-    return fig
+            ax.plot([b, e], [height, height], color=_color(name), lw=1.0)
+            ax.plot(b, height, "v", color=_color(name), ms=4)
+            ax.plot(e, height, "o", color=_color(name), ms=3.2)
+    ax.set_yticks(range(len(names)), [_label(name).replace(", ", "\n") for name in names])
+    ax.set(ylim=(len(names) - 0.5, -0.5), xlabel="accuracy under the ensemble (%)")
+    ax.tick_params(axis="y", length=0)
+    ax.xaxis.set_major_formatter(PercentFormatter(1.0, symbol="", decimals=0))
+    ax.grid(axis="x", lw=0.4, color="#DDDDDD")
+    ax.set_axisbelow(True)
+
+
+def _key(fig: Drawing) -> None:
+    """What the lines of (a) and the marks of (b) mean, in the colour of the baseline."""
+    shown: list[tuple[str, dict[str, Any]]] = [
+        ("(a) no cure", {"ls": "--", "lw": 1.0}),
+        ("(a) with the cure", {"ls": "-", "color": COLORS["neutral"]}),
+        ("(b) best checkpoint", {"ls": "", "marker": "v", "ms": 4}),
+        ("(b) last checkpoint", {"ls": "", "marker": "o", "ms": 3.2}),
+    ]
+    handles = [Line2D([], [], **{"color": _color("none")} | look) for _, look in shown]
+    fig.legend(handles, [label for label, _ in shown], loc="outside lower center", ncols=4)
+
+
+def _color(name: str) -> str:
+    return CURE_COLORS.get(name.partition(" from ")[0], BASELINE)
 
 
 def _label(name: str) -> str:
-    return CURE_WORDS.get(name, "no cure")
+    """What a row is called; its start, if the result compares starts."""
+    cure, _, start = name.partition(" from ")
+    return CURE_WORDS.get(cure, "no cure") + (f", from epoch {start}" if start else "")
 
 
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from cgro.base.errors import UserError
 from cgro.figures import overfitting_cures as figure
 from cgro.simulations import robust_overfitting
 from cgro.simulations.overfitting_cures import Config
+from cgro.training.choices import CureName
 from cgro.training.config import JudgedRun, TrainingConfig
 from cgro.training.judging import judge
 from cgro.training.run import TrainingRun
@@ -95,6 +97,28 @@ def test_half_of_the_loss_is_judged_by_pairs_of_seeds() -> None:
     assert rows[0][3] == "50.0 / 39.0"
     two = figure.table(result({"none": [0.10, 0.12], "awp": [0.01, 0.012]})).rows
     assert [row[-2:] for row in two] == [("10.0, 12.0", "-"), ("1.0, 1.2", "needs 3 seeds")]
+
+
+def test_every_cure_has_its_own_colour_and_label() -> None:
+    names = [name for name in get_args(CureName) if name != "none"]
+    assert len({figure._color(name) for name in (*names, "none")}) == len(names) + 1
+    assert figure._color("swa from 5") == figure._color("swa")
+    assert figure._label("swa from 5") == "SWA, from epoch 5"
+    assert figure._label("none") == "no cure"
+
+
+@pytest.mark.parametrize("cures", [("none",), ("none", "awp"), ("none", "awp", "swa from 5", "swa from 45")])
+def test_the_baseline_is_on_top_in_a_panel_for_each_cure(cures: tuple[str, ...]) -> None:
+    made = result({cure: [0.1, 0.12, 0.2] for cure in cures})
+    curves = np.linspace(0.1, 0.5, 12 * len(cures)).reshape(len(cures), 3, 4)
+    made["robust_test_accuracy"] = (("cure", "seed", "epoch"), curves)
+    drawing = figure.draw(made.assign_coords(epoch=[1, 2, 3, 4]))
+    *panels, checkpoints = drawing.axes
+    assert len(panels) == max(1, len(cures) - 1)
+    for panel in panels:
+        assert panel.lines[-1].get_color() == figure.BASELINE
+    assert next(iter(checkpoints.get_yticklabels())).get_text() == "no cure"
+    assert "(b) best checkpoint" in [text.get_text() for text in drawing.legends[0].get_texts()]
 
 
 @pytest.mark.parametrize(
