@@ -3,8 +3,9 @@
 A pool of networks is trained with several objectives, widths, label noise rates and seeds. Each measure of
 `cgro/measures/complexity.py` is compared with the robust generalization gap by Kendall's tau, over the models that saw
 some true labels and over all. Dong et al. report that no measure ranks the gap once models trained on random labels are
-in the pool. Source: Dong et al., "Exploring memorization in adversarial training", ICLR 2022, arXiv:2106.01606, section
-on complexity measures [R].
+in the pool. The noise rate ranks the gap by itself, so a pool of several rates favours measures that follow it; the
+figure therefore also ranks models of one rate. Source: Dong et al., "Exploring memorization in adversarial training",
+ICLR 2022, arXiv:2106.01606, section on complexity measures [R].
 """
 
 from __future__ import annotations
