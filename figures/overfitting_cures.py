@@ -97,9 +97,9 @@ def _draw_curves(panels: list[Axes], result: xr.Dataset, names: list[str]) -> No
                 look: dict[str, Any] = {"lw": 1.0, "ls": "--"} if each == "none" else {}
                 band(ax, epoch, curves.sel(cure=each).values, _color(each), **look)
         if k == 0:
-            panel_label(ax, "a", _label(name))
+            panel_label(ax, "a", _title(name))
         else:
-            ax.set_title(_label(name), loc="left")
+            ax.set_title(_title(name), loc="left")
         ax.set(xlim=(0, epoch[-1]))
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, symbol="", decimals=0))
         ax.grid(axis="y", lw=0.4, color="#DDDDDD")
@@ -115,7 +115,7 @@ def _draw_checkpoints(ax: Axes, result: xr.Dataset, names: list[str]) -> None:
             ax.plot([b, e], [height, height], color=_color(name), lw=1.0)
             ax.plot(b, height, "v", color=_color(name), ms=4)
             ax.plot(e, height, "o", color=_color(name), ms=3.2)
-    ax.set_yticks(range(len(names)), [_label(name).replace(", ", "\n") for name in names])
+    ax.set_yticks(range(len(names)), [_title(name) for name in names])
     ax.set(ylim=(len(names) - 0.5, -0.5), xlabel="accuracy under the ensemble (%)")
     ax.tick_params(axis="y", length=0)
     ax.xaxis.set_major_formatter(PercentFormatter(1.0, symbol="", decimals=0))
@@ -139,10 +139,15 @@ def _color(name: str) -> str:
     return CURE_COLORS.get(name.partition(" from ")[0], BASELINE)
 
 
+def _title(name: str) -> str:
+    """The label, with its start in a line of its own."""
+    return _label(name).replace(" (", "\n(")
+
+
 def _label(name: str) -> str:
     """What a row is called; its start, if the result compares starts."""
     cure, _, start = name.partition(" from ")
-    return CURE_WORDS.get(cure, "no cure") + (f", from epoch {start}" if start else "")
+    return CURE_WORDS.get(cure, "no cure") + (f" (from epoch {start})" if start else "")
 
 
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:

@@ -103,7 +103,7 @@ def test_every_cure_has_its_own_colour_and_label() -> None:
     names = [name for name in get_args(CureName) if name != "none"]
     assert len({figure._color(name) for name in (*names, "none")}) == len(names) + 1
     assert figure._color("swa from 5") == figure._color("swa")
-    assert figure._label("swa from 5") == "SWA, from epoch 5"
+    assert figure._label("swa from 5") == "SWA (from epoch 5)"
     assert figure._label("none") == "no cure"
 
 
