@@ -26,6 +26,12 @@ CURE_COLORS = {
     "swa": "#56B4E9",
     "weight-decay": "#882255",
     "cutout": "#999933",
+    "bat": "#332288",
+    "gairat": "#44AA99",
+    "random-weights": "#AA4499",
+    "reweighting": "#661100",
+    "smoothing": "#117733",
+    "dropping": "#888888",
 }
 """A colour for each cure, the same in every figure; each panel and row is labelled, so that none depends on colour."""
 
