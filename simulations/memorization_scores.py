@@ -157,7 +157,7 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
     found = found.merge(answers).assign(cheap=cheap)
     study = Study.of(config.training, config.tampering)
     training = config.training
-    names = ("data", "model", "norm", "radius", "objective", "epochs")
+    names = ("data", "model", "norm", "radius", "objective", "method", "epochs")
     return (
         found.assign(_compared(found))
         .assign(_extremes(found, study.train.scaled(study.train.pixels).contiguous().cpu().numpy()))

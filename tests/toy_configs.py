@@ -20,6 +20,7 @@ from cgro.simulations import (
     image_cgro,
     image_phases,
     memorization_capacity,
+    memorization_scores,
     memorizer_certificates,
     overfitting_cures,
     parameter_counts,
@@ -58,6 +59,13 @@ CONFIGS: dict[str, Any] = {
         other_width=3,
         fractions=(0.2,),
         noises=(0.0, 0.5),
+    ),
+    "memorization-scores": memorization_scores.Config(
+        replace(TINY, held_out=0, epochs=6, attack_steps=1, evaluation_steps=1, batch_size=20, learning_rate=0.2),
+        models=12,
+        mislabelled=0.1,
+        tracked_runs=1,
+        early=2,
     ),
     "random-labels": random_labels.Config(
         replace(TINY, samples=10, held_out=0, epochs=2, width=4, label_noise=1.0, radius_warmup=0.0, learning_rate=0.2),
