@@ -25,6 +25,7 @@ from cgro.base.errors import UserError
 from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.sweep import Block
 from cgro.runs import registry, store
+from cgro.simulations import overfitting_cures
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=6)
 NAMES = st.text("abcdefgh", min_size=1, max_size=4)
@@ -229,9 +230,10 @@ def changed(owner: type, name: str, value: Any) -> Iterator[Any]:
         # The widths of small networks are whole numbers; a share may be at most 1.
         yield from (value + 3,) if name.endswith("width") else (value * 1.01, value * 0.99) if value else (0.5,)
     elif value is None:
-        yield 3 if int in get_args(kind) or name == "width" else 0.5
+        recorded = f"scores.csv@{0:016x}"
+        yield recorded if str in get_args(kind) else 3 if int in get_args(kind) or name == "width" else 0.5
     elif isinstance(value, tuple):
-        yield from [(*value, value[-1])] if value else [("base",), (0, 1), (1, 2), (0.5, 1.0)]
+        yield from [(*value, value[-1])] if value else [("base",), ("swa",), (0, 1), (1, 2), (0.5, 1.0)]
         if len(value) > 1:
             yield value[:-1]
         elif value and isinstance(value[0], float):
@@ -250,6 +252,14 @@ WITH: dict[str, dict[str, Any]] = {
     "cure_strength": {"cure": "temporal-ensembling"},
     "cure_start": {"cure": "self-adaptive", "cure_strength": None, "cure_end": None},
     "cure_end": {"cure": "temporal-ensembling", "cure_start": 0},
+    "cure_discrimination": {"cure": "bat", "cure_strength": None, "cure_start": None, "cure_end": None},
+    "cure_scores": {"cure": "reweighting", "cure_strength": None, "cure_start": None, "cure_end": None},
+    "default_starts": {
+        "cures": ("none", "swa"),
+        "training": replace(
+            overfitting_cures.Config.quick().training, cure="swa", cure_strength=None, cure_start=1, cure_end=None
+        ),
+    },
     "objectives": {"seeds": 4},
     "noises": {"seeds": 4},
 }
