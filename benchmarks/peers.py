@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
+from scipy.stats import bootstrap
 
 from cgro.base.machine import available_cores
 
@@ -45,3 +47,49 @@ def steps_per_second(steps: Callable[[int], object], count: int, limit: float) -
 def best_threads(rates: dict[int, list[float]]) -> int:
     """The number of threads with the highest median rate."""
     return max(rates, key=lambda count: statistics.median(rates[count]))
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def compared(
+    work: Callable[[], object], parts: list[Callable[[], object]], count: int, device: torch.device
+) -> dict[str, float]:
+    """Median time of `work` over that of its `parts` together, and a 95 % bootstrap interval.
+
+    Both take turns for a minute, at least 20 times each.
+    """
+    whole: list[float] = []
+    base: list[float] = []
+    pairs = [(whole, [work]), (base, parts)]
+    with threads(count):
+        end = time.perf_counter() + 60
+        while time.perf_counter() < end or len(whole) < 20:
+            for times, steps in pairs:
+                times.append(sum(seconds(step, device) for step in steps))
+            pairs.reverse()  # neither always follows the other
+    found = bootstrap(
+        (np.array(whole), np.array(base)),
+        lambda a, b, axis: np.median(a, axis=axis) / np.median(b, axis=axis),
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        rng=0,
+    ).confidence_interval
+    return {
+        "ratio": float(np.median(whole) / np.median(base)),
+        "low": float(found.low),
+        "high": float(found.high),
+        "turns": len(whole),
+    }
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median and range."""
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}

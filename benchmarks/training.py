@@ -18,18 +18,14 @@ import argparse
 import json
 import os
 import platform
-import statistics
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from peers import best_threads, thread_counts, threads
-from scipy.stats import bootstrap
+from peers import best_threads, compared, seconds, spread, thread_counts, threads
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -59,15 +55,6 @@ def made_images(count: int, channels: int, size: int, device: torch.device) -> I
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (count, channels, size, size), generator=generator, dtype=torch.uint8)
     return Images(pixels, torch.arange(count) % 10, 255).to(device)
-
-
-def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def ideal_step(model: nn.Module, x: Tensor, y: Tensor, precision: Precision) -> Callable[[], None]:
@@ -205,46 +192,9 @@ def measure(
     }
 
 
-def compared(
-    work: Callable[[], object], parts: list[Callable[[], object]], count: int, device: torch.device
-) -> dict[str, float]:
-    """Median time of `work` over that of its `parts` together, and a 95 % bootstrap interval.
-
-    Both take turns for a minute, at least 20 times each.
-    """
-    whole: list[float] = []
-    base: list[float] = []
-    pairs = [(whole, [work]), (base, parts)]
-    with threads(count):
-        end = time.perf_counter() + 60
-        while time.perf_counter() < end or len(whole) < 20:
-            for times, steps in pairs:
-                times.append(sum(seconds(step, device) for step in steps))
-            pairs.reverse()  # neither always follows the other
-    found = bootstrap(
-        (np.array(whole), np.array(base)),
-        lambda a, b, axis: np.median(a, axis=axis) / np.median(b, axis=axis),
-        paired=True,
-        vectorized=True,
-        method="percentile",
-        rng=0,
-    ).confidence_interval
-    return {
-        "ratio": float(np.median(whole) / np.median(base)),
-        "low": float(found.low),
-        "high": float(found.high),
-        "turns": len(whole),
-    }
-
-
 def ratio(theirs: list[float], ours: list[float]) -> dict[str, float]:
     """Ratio of the fastest steps, as other processes can only add time; also the median and range over rounds."""
     return {"fastest": min(theirs) / min(ours)} | spread([t / o for t, o in zip(theirs, ours, strict=True)])
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Median and range."""
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
 def main() -> None:
