@@ -132,7 +132,7 @@ class Reliability(NamedTuple):
     full: float
     """Pearson correlation to be expected between two sets of all models: Spearman & Brown's 2 r / (1 + r)."""
     samples: int
-    """Samples with a score in both halves of every split."""
+    """Samples with a score in both halves, in the split with the fewest."""
 
 
 def split_half(
@@ -140,27 +140,26 @@ def split_half(
 ) -> Reliability:
     """Split-half reliability of memorization scores; NaN if all scores of some half are equal.
 
-    Raises: UserError as `memorization`, for fewer than 4 models, and fewer than 3 samples with a score in all halves.
+    Raises: UserError as `memorization`, for fewer than 4 models, and fewer than 3 samples with a score in both halves.
     """
     mask, correct = _truths("mask", mask), _truths("correct", correct)
     integer("splits", splits, low=1)
     if mask.shape != correct.shape:
         raise UserError(f"mask and correct must have one shape (models, samples), got {mask.shape} and {correct.shape}")
     integer("models", len(mask), low=4)
-    generator, pairs = np.random.default_rng(seed), []
+    generator, found, fewest = np.random.default_rng(seed), [], mask.shape[1]
     for _ in range(splits):
         order = generator.permutation(len(mask))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AccuracyWarning)
-            pairs.append([memorization(mask[h], correct[h]) for h in np.array_split(order, 2)])
-    scores = np.array(pairs)
-    kept = np.isfinite(scores).all(axis=(0, 1))
-    if kept.sum() < 3:
-        raise UserError(f"{kept.sum()} samples have a score in all halves of {len(mask)} models: train more models")
-    scores = scores[:, :, kept]
-    ranks = scipy.stats.rankdata(scores, axis=2)
-    pearson, spearman = (float(np.mean([_correlation(*pair) for pair in each])) for each in (scores, ranks))
-    return Reliability(pearson, spearman, 2 * pearson / (1 + pearson), int(kept.sum()))
+            scores = np.array([memorization(mask[half], correct[half]) for half in np.array_split(order, 2)])
+        scores = scores[:, np.isfinite(scores).all(axis=0)]
+        fewest = min(fewest, scores.shape[1])
+        if fewest < 3:
+            raise UserError(f"{fewest} samples have a score in both halves of {len(mask)} models: train more models")
+        found.append([_correlation(*scores), _correlation(*scipy.stats.rankdata(scores, axis=1))])
+    pearson, spearman = np.mean(found, axis=0).tolist()
+    return Reliability(pearson, spearman, 2 * pearson / (1 + pearson), fewest)
 
 
 def _correlation(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:

@@ -142,7 +142,7 @@ def spearman(
     if known.sum() < 4 or np.ptp(a[known]) == 0 or np.ptp(b[known]) == 0:
         return np.nan, np.nan, np.nan
     rho = float(scipy.stats.spearmanr(a[known], b[known]).statistic)
-    if abs(rho) >= 1:
-        return rho, rho, rho
+    if abs(rho) > 1 - 1e-12:
+        return (float(np.sign(rho)),) * 3
     reach = scipy.special.ndtri((1 + confidence) / 2) * np.sqrt((1 + rho**2 / 2) / (known.sum() - 3))
     return rho, float(np.tanh(np.arctanh(rho) - reach)), float(np.tanh(np.arctanh(rho) + reach))

@@ -277,7 +277,7 @@ def test_fewer_models_than_needed_do_not_suffice() -> None:
         (lambda: interval(np.ones((2, 3), bool), np.ones((2, 3), bool), 1.0), "confidence must be in (0, 1), got 1.0"),
         (lambda: next(influence_blocks(np.eye(2), np.eye(2), 0)), "memory must be greater than 0, got 0"),
         (lambda: split_half(np.eye(3), np.eye(3)), "models must be an integer of at least 4, got 3"),
-        (lambda: split_half(np.ones((8, 5)), np.ones((8, 5))), "0 samples have a score in all halves of 8 models"),
+        (lambda: split_half(np.ones((8, 5)), np.ones((8, 5))), "0 samples have a score in both halves of 8 models"),
         (lambda: split_half(np.eye(8), np.eye(8), splits=0), "splits must be an integer of at least 1"),
         (lambda: threshold_by_chance(0.0, 0.5, 10, 0.7, 5), "chance must be in (0, 1), got 0.0"),
         (lambda: models_needed(0.0, 0.05, 0.5, 0.7, 5), "threshold must be in (0, 1], got 0.0"),
