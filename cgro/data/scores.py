@@ -4,16 +4,15 @@
     0,0.125
     1,-0.02
 
-Indices are those of the training images of the run, from 0, before they are shuffled. The column of the scores is
-called memorization, or score. A configuration names the file and the beginning of its digest, FILE@DIGEST, so that
-results of other scores are never taken for its own.
+Indices are those of the data set's training images, from 0, in the order of the data set, so that scores stay with
+their images whatever subset a run draws. The column of the scores is called memorization, or score; other columns, as
+in the file of `cgro memorized`, are not read. A configuration names the file and the beginning of its digest,
+FILE@DIGEST (see `cgro.data.recorded`).
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +22,7 @@ import numpy as np
 from cgro.base.errors import UserError
 from cgro.base.numerals import read_integer, read_number
 from cgro.base.validate import between
+from cgro.data.recorded import digest, require_unchanged, split
 
 T = TypeVar("T")
 COLUMNS = ("memorization", "score")
@@ -30,37 +30,39 @@ _MOST = 2**28
 """Bytes of a file that cannot be scores."""
 
 
-_RECORDED = re.compile(r"(.+)@([0-9a-f]{16})", re.DOTALL)
-
-
 def recorded(name: str) -> str:
     """FILE@DIGEST of a file of scores that exists and is valid; what is already of this form is returned as it is.
 
     Raises: UserError like `read_scores`.
     """
-    if _RECORDED.fullmatch(name):
+    if split(name)[1] is not None:
         return name
     content = _content(name)
     _read(name, content)
-    return f"{name}@{_digest(content)}"
+    return f"{name}@{digest([content])}"
 
 
-def read_scores(name: str) -> np.ndarray:
-    """The scores (N,), float32, in the order of their indices; `name` may be that of `recorded`.
+def read_scores(name: str, index: np.ndarray | None = None) -> np.ndarray:
+    """The scores (N,), float32, of the images with these indices; of all images in their order without.
+
+    name: may be that of `recorded`.
 
     Raises: UserError, one line with the path, for a file that cannot be read, has changed, or has other columns, for
-    values that are not numbers in [-1, 1], and for indices that are not 0, 1, ..., N - 1, each once.
+    values that are not numbers in [-1, 1], and for an image without a score: one of these indices, or a gap in the
+    file.
     """
-    found = _RECORDED.fullmatch(name)
-    path, digest = found.groups() if found else (name, None)
+    path, known = split(name)
     content = _content(path)
-    if digest not in (None, _digest(content)):
-        raise UserError(f"cure_scores {path}: changed since it was recorded as {digest}; train again")
-    return _read(path, content)
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
+    require_unchanged(f"cure_scores {path}", known, digest([content]), "train again")
+    found = _read(path, content)
+    wanted = range(len(found)) if index is None else np.asarray(index).tolist()
+    missing = next((each for each in wanted if each not in found), None)
+    if missing is not None:
+        raise UserError(
+            f"cure_scores {path}: it must have a row for each of the {len(wanted)} training images, got none with "
+            f"index {missing}; indices are those of the data set"
+        )
+    return np.array([found[each] for each in wanted], dtype=np.float32)
 
 
 def _content(name: str) -> bytes:
@@ -76,7 +78,7 @@ def _content(name: str) -> bytes:
         raise UserError(f"cure_scores {name}: cannot be read ({reason}); make it readable") from error
 
 
-def _read(name: str, content: bytes) -> np.ndarray:
+def _read(name: str, content: bytes) -> dict[int, float]:
     try:
         return _parsed(content.decode())
     except UnicodeDecodeError:
@@ -88,34 +90,28 @@ def _read(name: str, content: bytes) -> np.ndarray:
     raise UserError(f"cure_scores {name}: {problem}")
 
 
-def _parsed(text: str) -> np.ndarray:
+def _parsed(text: str) -> dict[int, float]:
+    """The score of each index."""
     lines = csv.reader(text.removeprefix("\ufeff").splitlines(), strict=True)
     rows = [(number, row) for number, row in enumerate(lines, 1) if row]
     header = [name.strip() for name in rows[0][1]] if rows else []
-    unknown = [name for name in header if name not in ("index", *COLUMNS)]
-    if unknown:
-        raise UserError(f"columns must be index and memorization, got {unknown[0]!r}; remove it")
-    if len(header) != 2 or "index" not in header or len(set(header)) < 2:
-        raise UserError(f"columns must be index and memorization, got {', '.join(header) or 'none'}")
-    place, column = header.index("index"), next(name for name in header if name != "index")
+    given = [name for name in header if name in ("index", *COLUMNS)]
+    if given.count("index") != 1 or len(given) != 2:
+        raise UserError(f"columns must be index and memorization, each once, got {', '.join(header) or 'none'}")
+    place, of_score = header.index("index"), header.index(next(name for name in given if name != "index"))
     found: dict[int, float] = {}
     for number, row in rows[1:]:
-        if len(row) != 2:
-            raise UserError(f"row {number} must have 2 values, got {len(row)}")
+        if len(row) != len(header):
+            raise UserError(f"row {number} must have {len(header)} values, got {len(row)}")
         index = _of(f"index in row {number}", read_integer, row[place])
-        score = between(
-            f"{column} in row {number}", _of(f"{column} in row {number}", read_number, row[1 - place]), -1, 1
-        )
+        called = f"{header[of_score]} in row {number}"
+        score = between(called, _of(called, read_number, row[of_score]), -1, 1)
         if index < 0 or index in found:
             raise UserError(f"index in row {number} must be 0 or more and there once, got {index}")
         found[index] = score
-    missing = next((index for index in range(len(found)) if index not in found), None)
-    if not found or missing is not None:
-        raise UserError(
-            f"it must have a row for each training image, index 0 to N - 1, got {len(found)} rows and none with index "
-            f"{missing or 0}"
-        )
-    return np.array([found[index] for index in range(len(found))], dtype=np.float32)
+    if not found:
+        raise UserError("it must have a row for each training image, got none")
+    return found
 
 
 def _of(name: str, read: Callable[[str], T], text: str) -> T:

@@ -19,6 +19,8 @@ from cgro.training.cures import require_cure, with_cure
 from cgro.training.optimization import STACKABLE, Optimization
 
 if TYPE_CHECKING:  # imported where it is used, so that reading a configuration does not import torch
+    import numpy as np
+
     from cgro.attacks.ball import Budget
     from cgro.attacks.images import Attack
     from cgro.training.recipe import Recipe
@@ -109,8 +111,8 @@ class TrainingConfig(Optimization, Task):
     """Weight of the discrimination loss of bat and random-weights, 0 or more; None: 0.2."""
 
     cure_scores: str | None = None
-    """CSV file of the scores for reweighting, smoothing and dropping: columns index (of the training image, from 0) and
-    memorization (-1 to 1)."""
+    """CSV file of the scores for reweighting, smoothing and dropping: columns index (of the training image in its data
+    set, from 0) and memorization (-1 to 1), as `cgro memorized` writes them."""
 
     deterministic: bool = False
     """Use only deterministic GPU algorithms: slower, but bit-identical on the same GPU. CPU runs always are."""
@@ -221,6 +223,10 @@ class TrainingConfig(Optimization, Task):
     @property
     def recipe(self) -> Recipe:
         """The recipe of the training loop."""
+        return self.recipe_of()
+
+    def recipe_of(self, index: np.ndarray | None = None) -> Recipe:
+        """The recipe for the training images with these indices in their data set, by which scores are looked up."""
         from cgro.attacks.images import Attack
         from cgro.data.batches import AUGMENTATIONS
         from cgro.training.objectives import OBJECTIVES
@@ -239,7 +245,7 @@ class TrainingConfig(Optimization, Task):
             replays=self.replays if self.objective == "free" else 1,
             **{each.name: getattr(self, each.name) for each in fields(Optimization)},
         )
-        return with_cure(recipe, self)
+        return with_cure(recipe, self, index)
 
     @property
     def stronger(self) -> Attack:

@@ -31,6 +31,8 @@ from cgro.base.errors import UserError
 from cgro.training.choices import CURES_OF_OBJECTIVES, OF_PGD_AT, PAIRED, SCORED, STARTED, STRENGTHS
 
 if TYPE_CHECKING:  # a configuration is checked without torch
+    import numpy as np
+
     from cgro.training.config import TrainingConfig
     from cgro.training.objectives import Adversarial, Objective, Trades
     from cgro.training.recipe import Recipe
@@ -125,8 +127,12 @@ def _fields(config: TrainingConfig) -> dict[str, Any]:
     return {}
 
 
-def with_cure(recipe: Recipe, config: TrainingConfig) -> Recipe:
-    """The recipe with the cure of the configuration."""
+def with_cure(recipe: Recipe, config: TrainingConfig, index: np.ndarray | None = None) -> Recipe:
+    """The recipe with the cure of the configuration.
+
+    index: where the training images are in their data set, by which their scores are looked up; None: as many images
+    as there are scores, in the same order.
+    """
     from cgro.training.benign import Benign
     from cgro.training.geometry_aware import GeometryAware
     from cgro.training.objectives import Adversarial, Trades
@@ -152,7 +158,7 @@ def with_cure(recipe: Recipe, config: TrainingConfig) -> Recipe:
             return replace(recipe, objective=GeometryAware(start=start))
         case "reweighting" | "smoothing" | "dropping":
             assert isinstance(base, Adversarial | Trades)
-            return replace(recipe, objective=_by_scores(config, base))
+            return replace(recipe, objective=_by_scores(config, base, index))
         case "label-smoothing":
             return replace(recipe, label_smoothing=much)
         case "cutout":
@@ -161,13 +167,13 @@ def with_cure(recipe: Recipe, config: TrainingConfig) -> Recipe:
     return replace(recipe, **_fields(config))
 
 
-def _by_scores(config: TrainingConfig, base: Adversarial | Trades) -> Objective:
+def _by_scores(config: TrainingConfig, base: Adversarial | Trades, index: np.ndarray | None) -> Objective:
     """The objective of a cure that treats images by their scores. Raises: UserError for a file that is not one."""
     from cgro.data.scores import read_scores
     from cgro.training.scored import Dropping, Reweighting, Smoothing, highest
 
     assert config.cure_scores is not None
-    scores, much = read_scores(config.cure_scores), strength(config)
+    scores, much = read_scores(config.cure_scores, index), strength(config)
     match config.cure:
         case "reweighting":
             return Reweighting(scores, much, base)

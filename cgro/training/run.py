@@ -101,6 +101,8 @@ class Data:
     """Name of the test images in print."""
     files: str | None
     """Which files were read, if the name of the data set does not say."""
+    index: Tensor
+    """Where each training image is among those of the data set, from 0, int64 (N,)."""
 
     @classmethod
     def of(cls, config: TrainingConfig, own: ImageData | None = None) -> Data:
@@ -131,6 +133,7 @@ class Data:
                 # Subsets are nested: the images after the subset are drawn like those in it.
                 longer = stratified_subset(labels, min(len(kept), most + config.evaluation_images), streams["subset"])
                 part, rest = longer[:most], longer[most:]
+                index = kept[part]
                 parts["unseen"] = Images(images[kept[rest]], labels[rest], data.white).to(device)
                 count = len(config.classes) or data.classes
                 labels = noisy_labels(labels, config.label_noise, count, streams["labels"])
@@ -139,7 +142,8 @@ class Data:
             parts[name] = Images(images[kept[part]], labels[part], data.white).to(device)
         tested, whole = len(parts["test"]), data.test_name
         name = whole if tested == len(data.test_labels) else f"{tested:,} of the {whole}"
-        return cls(**parts, classes=len(config.classes) or data.classes, test_name=name, files=data.files)
+        classes = len(config.classes) or data.classes
+        return cls(**parts, classes=classes, test_name=name, files=data.files, index=index)
 
 
 Watch = Callable[[nn.Module, Data], Mapping[str, Any]]
@@ -177,12 +181,12 @@ class Own:
     prepared: Data | None = None
     """Training and evaluation images of the run, in place of those that its configuration chooses."""
 
-    def recipe(self, config: TrainingConfig) -> Recipe:
-        """The recipe of a configuration with this objective, attack and these observers.
+    def recipe(self, config: TrainingConfig, index: Tensor) -> Recipe:
+        """The recipe of a configuration with this objective, attack and these observers, for images with these indices.
 
         Raises: UserError if the objective of the configuration does not allow them.
         """
-        recipe = replace(config.recipe, observers=self.observers)
+        recipe = replace(config.recipe_of(index.numpy()), observers=self.observers)
         if self.objective is None and self.attack is None:
             return recipe
         if config.objective != "adversarial":
@@ -201,7 +205,7 @@ def make_trainer(config: TrainingConfig, data: Data, team: Team | None = None, o
     """The trainer of a configuration at step 0."""
     team, own = team or Team(), own or Own()
     model = synchronized(own.model or make_model(config, data), team, data.train.labels.device)
-    return Trainer(model, data.train, own.recipe(config), spawn_streams(config.seed), team)
+    return Trainer(model, data.train, own.recipe(config, data.index), spawn_streams(config.seed), team)
 
 
 class NotResumableError(UserError):
@@ -496,7 +500,7 @@ class TrainingRun:
                 "held_out_images": len(self.data.held_out),
                 "test_images": len(self.data.test),
                 "test_name": self.data.test_name,
-                "most_frequent": float(self.data.test.labels.bincount().max()) / len(self.data.test),
+                "most_frequent": _most_frequent(self.data.test.labels),
                 "best_epoch": int(best["epoch"]),
             },
         )
@@ -549,6 +553,11 @@ def load_model(
 
 def _name(part: object) -> str:
     return getattr(part, "__name__", type(part).__name__)
+
+
+def _most_frequent(labels: Tensor) -> float:
+    """Share of the most frequent label; NaN without any."""
+    return float(labels.bincount().max()) / len(labels) if len(labels) else float("nan")
 
 
 def _words(row: dict[str, float]) -> str:

@@ -99,7 +99,7 @@ def trace(cell: Traced, tick: Tick) -> xr.Dataset:
     true = Data.of(replace(cell.data, label_noise=0.0)).train.labels
     kept = torch.from_numpy(np.flatnonzero(~unpacked(cell.left_out, len(true))))
     wrong = (data.train.labels != true).cpu()[kept]
-    data = replace(data, train=data.train.take(kept))
+    data = replace(data, train=data.train.take(kept), index=data.index[kept])
     observer = Trace(config.epochs, cell.early)
     run = TrainingRun.of_cell(config, tick, Own(prepared=data, observers=(observer,)))
     curves = run.run(tick)

@@ -19,6 +19,7 @@ import torch.distributed.run
 from tools import ROOT, files_below
 
 from cgro.cli.main import main
+from cgro.data.catalog import TRAINING_IMAGES
 from cgro.runs import registry
 from cgro.training.config import TrainingConfig
 
@@ -104,7 +105,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     rows = np.column_stack([rng.random((30, 5)).round(6), rng.choice([-1, 1], 30)])
     np.savetxt(folder / "points.csv", rows, delimiter=",", fmt="%g")
-    scores = "".join(f"{index},{index / 40}\n" for index in range(40))
+    count = TRAINING_IMAGES["digits"]
+    scores = "".join(f"{index},{index / count}\n" for index in range(count))
     (folder / "scores.csv").write_text(f"index,memorization\n{scores}")
     return folder
 

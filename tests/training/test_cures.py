@@ -11,17 +11,20 @@ import torch
 
 import cgro
 from cgro.base.errors import UserError
+from cgro.data.catalog import TRAINING_IMAGES
 from cgro.training.benign import Benign
 from cgro.training.choices import SCORED, CureName
 from cgro.training.config import TrainingConfig
 from cgro.training.geometry_aware import GeometryAware
 from cgro.training.objectives import Adversarial, Trades
+from cgro.training.run import Data, make_trainer
 from cgro.training.sample_weights import RandomWeights
 from cgro.training.scored import Dropping, Reweighting, Smoothing
 from cgro.training.self_adaptive import SelfAdaptive
 from cgro.training.temporal_ensembling import TemporalEnsembling
 
 CONFIG = TrainingConfig(epochs=20)
+DIGITS = TRAINING_IMAGES["digits"]
 
 
 @pytest.mark.parametrize(
@@ -64,8 +67,8 @@ def test_cutout_hides_a_quarter_of_the_side(data: Any, size: int) -> None:
 
 
 def scores_file(folder: Path, count: int = 20, name: str = "scores.csv") -> str:
-    """Scores that fall from 1 with the index, in an order of their own."""
-    rows = [f"{i},{1 - i / 10:g}" for i in reversed(range(count))]
+    """Scores that fall from 1 with the index to -1, in an order of their own."""
+    rows = [f"{i},{1 - 2 * i / count:g}" for i in reversed(range(count))]
     path = folder / name
     path.write_text("\n".join(["index,memorization", *rows, ""]))
     return str(path)
@@ -73,7 +76,7 @@ def scores_file(folder: Path, count: int = 20, name: str = "scores.csv") -> str:
 
 @pytest.mark.parametrize("cure", get_args(CureName))
 def test_every_cure_trains(cure: CureName, tmp_path: Path) -> None:
-    scores = scores_file(tmp_path) if cure in SCORED else None
+    scores = scores_file(tmp_path, DIGITS) if cure in SCORED else None
     config = TrainingConfig(
         samples=20, held_out=10, epochs=4, width=2, attack_steps=1, evaluation_images=10, cure=cure, cure_scores=scores
     )
@@ -168,19 +171,35 @@ def test_scores_are_read_by_their_index(tmp_path: Path) -> None:
         _ = config.recipe
     Path(name).unlink()
     assert replace(config, seed=2).cure_scores == config.cure_scores, "an evaluation needs no scores"
-    with pytest.raises(UserError, match="scores must be one for each of the 21 training images, got 20"):
-        cgro.train(TrainingConfig(samples=21, epochs=2, width=2, cure="smoothing", cure_scores=scores_file(tmp_path)))
+    few = TrainingConfig(samples=21, epochs=2, width=2, cure="smoothing", cure_scores=scores_file(tmp_path))
+    with pytest.raises(UserError, match="a row for each of the 21 training images, got none with index"):
+        cgro.train(few)
+
+
+def test_scores_stay_with_their_images_whatever_subset_is_drawn(tmp_path: Path) -> None:
+    """Also with a class left out, and other columns in the file."""
+    rows = "".join(f"x,{i},{i / DIGITS},\n" for i in range(DIGITS))
+    (tmp_path / "all.csv").write_text(f"label,index,memorization,error\n{rows}")
+    for seed in (0, 1):
+        config = TrainingConfig(
+            samples=30, held_out=100, classes=(3, 8), cure="reweighting", cure_scores=str(tmp_path / "all.csv"), seed=seed
+        )
+        data = Data.of(config)
+        whole = cgro.load_images("digits")
+        assert torch.equal(data.train.pixels, whole.train_images[data.index])
+        objective = make_trainer(config, data).recipe.objective
+        assert isinstance(objective, Reweighting)
+        torch.testing.assert_close(objective.scores, data.index / DIGITS, check_dtype=False)
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "columns must be index and memorization, got none"),
-        (b"index\n0\n", "columns must be index and memorization, got index"),
-        (b"index,memorization,class\n0,0.5,1\n", "columns must be index and memorization, got 'class'; remove it"),
-        (b"0,0.5\n1,0.5\n", "columns must be index and memorization, got '0'; remove it"),
-        (b"index,memorization\n", "it must have a row for each training image, .* got 0 rows"),
-        (b"index,memorization\n0,0.5\n2,0.5\n", ".* got 2 rows and none with index 1"),
+        (b"", "columns must be index and memorization, each once, got none"),
+        (b"index\n0\n", "columns must be index and memorization, each once, got index"),
+        (b"index,memorization,score\n0,1,1\n", "columns must be index and memorization, each once, got index, memor"),
+        (b"0,0.5\n1,0.5\n", "columns must be index and memorization, each once, got 0, 0.5"),
+        (b"index,memorization\n", "it must have a row for each training image, got none"),
         (b"index,memorization\n0,0.5\n0,0.5\n", "index in row 3 must be 0 or more and there once, got 0"),
         (b"index,memorization\n-1,0.5\n", "index in row 2 must be 0 or more and there once, got -1"),
         (b"index,memorization\n0.0,0.5\n", "index in row 2 must be an integer in digits 0 to 9, got '0.0'"),
