@@ -21,7 +21,7 @@ from cgro.memorization.scores import interval, memorization, split_half, standar
 from cgro.memorization.subset_models import Study
 from cgro.memorization.tracker import SCORES, VIEWS, Tracker
 from cgro.training.config import TrainingConfig
-from cgro.training.run import Data, Own, TrainingRun
+from cgro.training.run import Own, TrainingRun
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class TrackedRun:
     """Takes the place of the run's seed where the images of the study are drawn."""
     early: int
     """Epochs over which EL2N is averaged."""
+    file: str = ""
+    """As in `SubsetModels`."""
 
     @property
     def work(self) -> float:
@@ -45,9 +47,8 @@ class TrackedRun:
 def track(cell: TrackedRun, tick: Tick) -> xr.Dataset:
     """score (score, view, sample): every score of `cgro.memorization.tracker`; NaN where the run has none."""
     drawn = replace(cell.training, seed=cell.data_seed)
-    study, tracker = Study.of(drawn, cell.tampering), Tracker(cell.early)
-    data = replace(Data.of(drawn), train=study.train)
-    run = TrainingRun.of_cell(cell.training, tick, Own(prepared=data, observers=(tracker,)))
+    study, tracker = Study.of(drawn, cell.tampering, cell.file), Tracker(cell.early)
+    run = TrainingRun.of_cell(cell.training, tick, Own(prepared=study.data, observers=(tracker,)))
     run.run(tick)
     found = tracker.scores(run.trainer.kept.of(tracker), run.trainer.epoch)
     values = np.stack([found[name] for name in SCORES])

@@ -25,6 +25,7 @@ from cgro.base.validate import between, integer
 from cgro.base.work import Tick
 from cgro.data.atypical import Tampering, tampered
 from cgro.data.batches import Images
+from cgro.data.user_images import read_user_images
 from cgro.models.zoo import image_model
 from cgro.training.config import TrainingConfig, is_stackable
 from cgro.training.loop import Trainer
@@ -52,6 +53,8 @@ class SubsetModels:
     """Number of the first model, 0 or more."""
     count: int
     """Number of models, 1 or more."""
+    file: str = ""
+    """PATH@DIGEST of images of your own, see `cgro.data.user_images`; empty: the data set that the training names."""
 
     @property
     def work(self) -> float:
@@ -68,12 +71,22 @@ class SubsetModels:
 class Study:
     """The images of a study, the same for all its models."""
 
-    train: Images
+    data: Data
+    """With these training images, and with test images before anything was done to them."""
     kinds: Int[Tensor, " N"]
     """What was done to each training image: an index of `cgro.data.atypical.KINDS`."""
     test: Images
     test_kinds: Int[Tensor, " M"]
-    classes: int
+
+    @property
+    def train(self) -> Images:
+        """Training images."""
+        return self.data.train
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return self.data.classes
 
     @property
     def parts(self) -> tuple[Images, Images]:
@@ -81,15 +94,18 @@ class Study:
         return self.train, self.test
 
     @classmethod
-    def of(cls, training: TrainingConfig, tampering: Tampering) -> Study:
-        """Images of a configuration. Test images are rotated and blended as often, and keep their labels.
+    def of(cls, training: TrainingConfig, tampering: Tampering, file: str = "") -> Study:
+        """Images of a configuration, or of a file. Test images are rotated and blended as often, and keep their labels.
 
-        Raises: UserError for missing data, a missing device, or images that cannot be changed so.
+        Raises: UserError for missing data, a file that changed, a missing device, or images that cannot be changed so.
         """
-        data, stream = Data.of(training), spawn_streams(training.seed)["subset"]
+        data = Data.of(training, read_user_images(file).data if file else None)
+        stream, (height, width) = spawn_streams(training.seed)["subset"], data.train.pixels.shape[2:]
+        if height != width:
+            raise UserError(f"images must be square, got {width} x {height}: crop or pad them")
         train, kinds = tampered(data.train, tampering, data.classes, at(stream, 0))
         test, test_kinds = tampered(data.test, replace(tampering, mislabelled=0.0), data.classes, at(stream, 1))
-        return cls(train, kinds, test, test_kinds, data.classes)
+        return cls(replace(data, train=train), kinds, test, test_kinds)
 
 
 def subset(count: int, ratio: float, stream: Stream) -> Int[np.ndarray, " n"]:
@@ -109,12 +125,12 @@ def train_subset_models(cell: SubsetModels, tick: Tick) -> xr.Dataset:
 
     Variables: mask (model, sample); answer (criterion, model, sample) and test_answer (criterion, model, test), the
     class of the clean image, and of the perturbed one: the first wrong one that the evaluation attack finds, or else
-    the label; -1 where an output is not finite. label, kind (sample), test_label, test_kind (test). Standard training
-    has the clean answers only.
+    the label; -1 where an output is not finite. label, kind, index (sample), test_label, test_kind (test). Standard
+    training has the clean answers only.
 
     Raises: UserError for missing data, a missing device, and training that diverges.
     """
-    training, study = cell.training, Study.of(cell.training, cell.tampering)
+    training, study = cell.training, Study.of(cell.training, cell.tampering, cell.file)
     numbers = np.arange(cell.first, cell.first + cell.count)
     root = spawn_streams(training.seed)
     streams = [{name: at(stream, int(k) + 2) for name, stream in root.items()} for k in numbers]
@@ -134,6 +150,7 @@ def train_subset_models(cell: SubsetModels, tick: Tick) -> xr.Dataset:
         "test_answer": (("criterion", "model", "test"), test_answer, {"long_name": "Class of a test image"} | plain),
         "label": ("sample", study.train.labels.cpu().numpy(), {"long_name": "Training label"} | plain),
         "kind": ("sample", study.kinds.cpu().numpy(), {"long_name": "What was done to the image"} | plain),
+        "index": ("sample", study.data.index.numpy(), {"long_name": "Index in the data set"} | plain),
         "test_label": ("test", study.test.labels.cpu().numpy(), {"long_name": "Test label"} | plain),
         "test_kind": ("test", study.test_kinds.cpu().numpy(), {"long_name": "What was done to the image"} | plain),
     }
@@ -179,7 +196,7 @@ def answers(
     found = np.empty((1 if attack is None else 2, count, len(images)), dtype=np.int16)
     size = max(1, AT_ONCE // count)
     with judging(models):
-        for number, indices in enumerate(torch.arange(len(images)).split(size)):
+        for number, indices in enumerate(torch.arange(len(images)).split(size) if len(images) else ()):
             x, y = next(images.batches(indices, len(indices)))
             many, labels = x.repeat(count, 1, 1, 1), y.repeat(count)
             clean = _classes(models(many))
