@@ -9,44 +9,29 @@ Xu et al., arXiv:2106.04794; robust memorization and the comparison are ours [D]
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tyro
 import xarray as xr
 
 from cgro.base.errors import UserError
-from cgro.base.machine import require_memory
-from cgro.base.validate import between, integer
 from cgro.base.work import Context, PlainContext
 from cgro.data.atypical import KINDS, Tampering
-from cgro.data.catalog import TRAINING_IMAGES
+from cgro.memorization.plan import Scoring
 from cgro.runs.experiment import Experiment
 from cgro.training.config import TrainingConfig
 
 if TYPE_CHECKING:  # imported where it is used, so that reading a configuration does not import torch
-    from cgro.memorization.study import TrackedRun
-    from cgro.memorization.subset_models import SubsetModels
+    pass
 
-LARGEST_STACK = 20
-"""Subset models of a cell: enough to keep a core busy, and few enough to stay in its cache."""
 SHOWN = 16
 """Images of each end of the ranking that are stored."""
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Scoring):
     """Subset models of one training configuration, and runs on all images that follow cheap scores."""
-
-    training: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=TrainingConfig)
-    """Images, network, objective and optimizer; its seed draws the images."""
-
-    models: int = 300
-    """Models on random subsets, at least 10."""
-
-    ratio: float = 0.7
-    """Share of the training images in each subset, between 0 and 1."""
 
     rotated: float = 0.05
     """Fraction of the training and test images that are turned by a right angle, 0 to 1."""
@@ -56,15 +41,6 @@ class Config:
 
     mislabelled: float = 0.05
     """Fraction of the training images with a wrong label, 0 to 1; together with the others at most 1."""
-
-    chance: float = 0.05
-    """Chance that the largest score without any effect exceeds its threshold, above 0 and at most 0.5."""
-
-    tracked_runs: int = 3
-    """Runs on all images, whose cheap scores are averaged, at least 1."""
-
-    early: int = 10
-    """Epochs over which EL2N is averaged, at least 1."""
 
     @classmethod
     def quick(cls) -> Config:
@@ -91,48 +67,13 @@ class Config:
         """What is done to the images."""
         return Tampering(self.rotated, self.blended, self.mislabelled)
 
-    @property
-    def subset_cells(self) -> list[SubsetModels]:
-        """The subset models, some in each cell."""
-        from cgro.memorization.subset_models import SubsetModels
-
-        return [
-            SubsetModels(self._plain, self.tampering, self.ratio, k, min(LARGEST_STACK, self.models - k))
-            for k in range(0, self.models, LARGEST_STACK)
-        ]
-
-    @property
-    def tracked_cells(self) -> list[TrackedRun]:
-        """The runs on all images; other seeds draw their weights, order and attacks."""
-        from cgro.memorization.study import TrackedRun
-
-        seed = self.training.seed
-        return [
-            TrackedRun(replace(self._plain, seed=seed + 1 + k), self.tampering, seed, self.early)
-            for k in range(self.tracked_runs)
-        ]
-
-    @property
-    def _plain(self) -> TrainingConfig:
-        """The training, evaluated as rarely as possible: nothing here depends on learning curves."""
-        return replace(self.training, evaluate_every=self.training.epochs)
-
     def __post_init__(self) -> None:
-        integer("models", self.models, low=10)
-        between("ratio", self.ratio, 0, 1, open_low=True, open_high=True)
-        between("chance", self.chance, 0, 0.5, open_low=True)
-        integer("tracked_runs", self.tracked_runs, low=1, high=1000)
-        integer("early", self.early, low=1)
         _ = self.tampering
         if self.training.data == "own":
             raise UserError("data must be a data set by name, got own: for your own arrays see `cgro memorized`")
         if self.training.label_noise > 0:
             raise UserError(f"label_noise must be 0, got {self.training.label_noise:g}: give mislabelled")
-        images = self.training.samples or TRAINING_IMAGES[self.training.data] - self.training.held_out
-        size = round(self.ratio * images)
-        if not 0 < size < images:
-            raise UserError(f"ratio must leave some of {images} images in and some out, got {self.ratio:g}")
-        require_memory(12.0 * self.models * (images + self.training.evaluation_images), f"models = {self.models:,}")
+        super().__post_init__()
 
 
 def run(config: Config, context: Context | None = None) -> xr.Dataset:
@@ -146,15 +87,13 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
 
     Raises: UserError for missing data, a missing device, or training that diverges.
     """
-    from cgro.memorization.study import combined, scored, track
+    from cgro.memorization.study import studied, track
     from cgro.memorization.subset_models import Study, train_subset_models
 
     context = context or PlainContext()
-    answers = combined(context.map(train_subset_models, config.subset_cells))
+    parts = context.map(train_subset_models, config.subset_cells)
     runs = context.map(track, config.tracked_cells)
-    found = scored(answers, chance=config.chance)
-    cheap = xr.concat([run["score"] for run in runs], "run").mean("run", keep_attrs=True, skipna=False)
-    found = found.merge(answers).assign(cheap=cheap)
+    found = studied(parts, runs, chance=config.chance, least=config.threshold)
     study = Study.of(config.training, config.tampering)
     training = config.training
     names = ("data", "model", "norm", "radius", "objective", "method", "epochs")
@@ -205,9 +144,9 @@ def _compared(found: xr.Dataset) -> dict[str, xr.DataArray]:
 
 def _extremes(found: xr.Dataset, pixels: np.ndarray) -> dict[str, xr.DataArray]:
     """The most and the least memorized images by each criterion, and their pixels as bytes."""
-    count = min(SHOWN, len(pixels) // 2)
-    order = [np.argsort(-np.nan_to_num(scores, nan=-2.0), kind="stable") for scores in found["memorization"].values]
-    chosen = np.array([[each[:count], each[::-1][:count]] for each in order])
+    from cgro.memorization.study import extremes
+
+    chosen = np.array([extremes(scores, SHOWN) for scores in found["memorization"].values])
     dims = ("criterion", "extreme", "place")
     coords = {"criterion": found["criterion"].values, "extreme": ["most", "least"]}
     shown = np.round(255 * pixels[chosen]).astype(np.uint8)

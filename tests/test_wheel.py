@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tools import ROOT
+from tools import MEMORIZED, ROOT
 
 
 def pip(*arguments: object) -> None:
@@ -118,8 +118,9 @@ def test_all_commands_work_beside_the_users_own_folders(run, tmp_path: Path) -> 
         f"train {TINY} --output run --quiet",
         "evaluate run --images 20 --steps 1 --fast",
         "memorize points.csv",
+        f"memorized digits {' '.join(map(str, MEMORIZED))}",
     )
-    assert [code for code, _ in outcomes] == [0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]
+    assert [code for code, _ in outcomes] == [0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]
     listed, flips, drawn, best, worst, images, figure, holds, *_ = (out for _, out in outcomes)
     for kind, name in (("experiment", "coin-flips"), ("check", "best-share"), ("figure", "coin-flips")):
         assert [line for line in listed.splitlines() if line.startswith(f"{kind}\t{name}\t")]

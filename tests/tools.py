@@ -43,6 +43,11 @@ TRAINING = (
     *("--attack-steps", 2, "--evaluation-steps", 3, "--device", "cpu"),
 )
 """Options with which `cgro train` takes a second."""
+MEMORIZED = (
+    *("--models", 10, "--tracked-runs", 1, "--epochs", 1, "--width", 2, "--attack-steps", 1, "--evaluation-steps", 1),
+    *("--samples", 20, "--evaluation-images", 10, "--batch-size", 10, "--device", "cpu", "--jobs", 1, "--quiet"),
+)
+"""Options with which `cgro memorized` takes a second."""
 
 
 AS_PDF = {"phase-diagram", "reference-points", "parameter-counts", "image-phases"}

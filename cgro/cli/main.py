@@ -23,6 +23,7 @@ COMMANDS = {
     "evaluate": "measure the clean and robust accuracy of trained networks",
     "figure": "draw figures of stored results",
     "memorize": "memorize a file of labelled points robustly, and certify the network",
+    "memorized": "find the training images that a network memorizes, and which of them harm",
     "reproduce": "run all experiments, checks and figures, and write RESULTS/report.html",
 }
 HELP = """usage: cgro [-h] [--version] COMMAND ...
@@ -32,7 +33,8 @@ Clean generalization and robust overfitting: simulate, check, draw.
 commands (`cgro COMMAND --help` shows the options):
 """ + "\n".join(f"  {name:<11}{words}" for name, words in COMMANDS.items())
 USER_ERROR, READER_LEFT = 2, 141
-KEPT = {"simulate": "finished cells are kept", "reproduce": "finished cells are kept", "train": "checkpoints are kept"}
+KEPT = dict.fromkeys(("simulate", "reproduce", "memorized"), "finished cells are kept")
+KEPT["train"] = "checkpoints are kept"
 """What a command keeps when it is interrupted; the other commands start over."""
 
 

@@ -1,4 +1,4 @@
-"""Options and computation shared by `cgro simulate` and `cgro reproduce`."""
+"""Options and computation shared by `cgro simulate`, `cgro reproduce` and `cgro memorized`."""
 
 from __future__ import annotations
 
@@ -33,12 +33,10 @@ def results_folder() -> Path:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
-    """How to run experiments."""
+class Running:
+    """How to compute cells."""
 
     results: Results = field(default_factory=results_folder)
-    preset: Choice[Preset] = "quick"
-    """quick: about a minute; paper: full scale."""
     jobs: Jobs[int | None] = None
     """Number of worker processes; by default one per core if each cell uses a single core, else 1."""
     dask: Address[str | None] = None
@@ -47,6 +45,14 @@ class Work:
     """Recompute stored results."""
     quiet: Quiet = False
     data_dir: DataDir = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work(Running):
+    """How to run experiments."""
+
+    preset: Choice[Preset] = "quick"
+    """quick: about a minute; paper: full scale."""
 
 
 def obtain(
@@ -80,7 +86,7 @@ def obtain(
 
 
 @contextmanager
-def stored_context(options: Work, name: str, jobs: int, executor: Executor | None = None) -> Iterator[StoredContext]:
+def stored_context(options: Running, name: str, jobs: int, executor: Executor | None = None) -> Iterator[StoredContext]:
     """The context that computes and stores the cells of an experiment."""
     from cgro.runs.cluster import dask_cluster
     from cgro.runs.context import StoredContext

@@ -178,7 +178,9 @@ def _from_folder(folder: Path) -> UserImages:
     classes = tuple(place.name for place in _subfolders(parts["train"]))
     if not classes:
         raise UserError(f"has no subfolders of images; {ACCEPTED}")
-    unknown = [place.name for place in _subfolders(parts["test"]) if place.name not in classes] if "test" in parts else []
+    unknown = (
+        [place.name for place in _subfolders(parts["test"]) if place.name not in classes] if "test" in parts else []
+    )
     if unknown:
         raise UserError(f"test/{unknown[0]} must be one of the classes in train, {', '.join(classes)}; rename it")
     files = {name: _files(place, classes) for name, place in parts.items()}

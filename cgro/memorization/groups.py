@@ -36,6 +36,7 @@ class Groups:
     atypical: Bool[np.ndarray, " n"]
     """Training samples whose memorization exceeds chance."""
     memorization_threshold: float
+    """That of chance, or the least that was asked for if it is larger."""
     atypical_test: Bool[np.ndarray, " m"]
     """Test samples on which an atypical training sample has an influence above chance."""
     influence_threshold: float
@@ -52,20 +53,23 @@ def groups(
     test_correct: Bool[np.ndarray, "t m"],
     *,
     chance: float = 0.05,
+    least: float = 0.0,
     draws: int = 100,
     seed: int = 0,
 ) -> Groups:
     """Atypical training and test samples, and harmful training samples.
 
     mask, correct, test_correct: as in `memorization` and `influence`. chance: of the largest value without any effect
-    to exceed its threshold; for test samples, of each without an effect on it to be called atypical. draws:
-    permutations, at least 1 / chance.
+    to exceed its threshold; for test samples, of each without an effect on it to be called atypical. least:
+    memorization that atypical samples must exceed in any case, 0 to 1. draws: permutations, at least 1 / chance.
 
     Samples without a score, and without atypical training samples all test samples, are in no group but the typical.
+    Without test samples, with test_correct of shape (t, 0), nothing harms.
 
     Raises: UserError as `memorization` and `influence`, and for a chance or number of draws out of range.
     """
     between("chance", chance, 0, 0.5, open_low=True)
+    between("least", least, 0, 1)
     integer("draws", draws, low=int(np.ceil(1 / chance)))
     mask, rng = np.asarray(mask, dtype=bool), np.random.default_rng(seed)
     permutations = [rng.permutation(len(mask)) for _ in range(draws)]
@@ -79,10 +83,10 @@ def groups(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AccuracyWarning)
         scores = memorization(mask, correct)
-        of_memorization = threshold(lambda permuted: memorization(permuted, correct))
+        of_memorization = max(least, threshold(lambda permuted: memorization(permuted, correct)))
         atypical = np.nan_to_num(scores, nan=-1.0) > of_memorization
         atypical_test, of_influence = np.zeros(np.shape(test_correct)[1], dtype=bool), np.nan
-        if atypical.any():
+        if atypical.any() and len(atypical_test):
 
             def largest(each: np.ndarray) -> np.ndarray:
                 return _of_blocks(each[:, atypical], test_correct, lambda block: np.nanmax(block, axis=1))

@@ -63,7 +63,32 @@ def combined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     return xr.concat(parts, "model", data_vars="minimal", coords="minimal", compat="override", join="exact")
 
 
-def scored(answers: xr.Dataset, *, chance: float = 0.05, draws: int = 100, seed: int = 0) -> xr.Dataset:
+def studied(
+    parts: Sequence[xr.Dataset], runs: Sequence[xr.Dataset], *, chance: float = 0.05, least: float = 0.0
+) -> xr.Dataset:
+    """The scores of `scored`, the answers of all models, and cheap (score_name, view, sample), mean over the runs.
+
+    parts: results of `train_subset_models`; runs: of `track`.
+    """
+    answers = combined(parts)
+    cheap = xr.concat([run["score"] for run in runs], "run").mean("run", keep_attrs=True, skipna=False)
+    return scored(answers, chance=chance, least=least).merge(answers).assign(cheap=cheap)
+
+
+def extremes(scores: Float[np.ndarray, " n"], count: int) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
+    """Indices of the samples with the largest scores, and of those with the smallest, from the outermost inwards.
+
+    At most `count` and half of the samples with a score; of equal scores, the first.
+    """
+    known = np.flatnonzero(np.isfinite(scores))
+    most = known[np.argsort(-scores[known], kind="stable")]
+    count = min(count, len(known) // 2)
+    return most[:count], most[len(most) - count :][::-1]
+
+
+def scored(
+    answers: xr.Dataset, *, chance: float = 0.05, least: float = 0.0, draws: int = 100, seed: int = 0
+) -> xr.Dataset:
     """Scores of every training sample and the groups that follow, for each criterion of being correct.
 
     answers: the result of `train_subset_models`. Variables over (criterion, sample): memorization with its standard
@@ -71,13 +96,15 @@ def scored(answers: xr.Dataset, *, chance: float = 0.05, draws: int = 100, seed:
     it the same wrong class; atypical, harmful. Over (criterion, test): atypical_test. Over criterion: the thresholds of
     these groups, which chance exceeds with probability `chance`, and the split-half reliability of all models.
 
+    Without test images there is no influence: harm, harmful, atypical_test and their thresholds are left out.
+
     Raises: UserError as `groups`.
     """
     mask, labels, test_labels = (answers[name].values for name in ("mask", "label", "test_label"))
     rows: dict[str, list[np.ndarray | float]] = {name: [] for name in _WORDS}
     for given, tested in zip(answers["answer"].values, answers["test_answer"].values, strict=True):
         correct, right = given == labels, tested == test_labels
-        found = groups(mask, correct, right, chance=chance, draws=draws, seed=seed)
+        found = groups(mask, correct, right, chance=chance, least=least, draws=draws, seed=seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AccuracyWarning)
             error, (low, high) = standard_errors(mask, correct), interval(mask, correct)
@@ -94,10 +121,13 @@ def scored(answers: xr.Dataset, *, chance: float = 0.05, draws: int = 100, seed:
     variables = {
         name: (("criterion", dim) if dim else ("criterion",), np.array(rows[name]), {"long_name": words, "units": "1"})
         for name, (dim, words) in _WORDS.items()
+        if len(test_labels) or name not in OF_INFLUENCE
     }
     return xr.Dataset(variables, {"criterion": answers["criterion"]}, {"chance": chance, "models": len(mask)})
 
 
+OF_INFLUENCE = ("harm", "harmful", "atypical_test", "influence_threshold", "harm_threshold")
+"""What takes test images to find."""
 _WORDS = {
     "memorization": ("sample", "Memorization"),
     "error": ("sample", "Standard error of the memorization"),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from tools import Outcome, files_below, finish, start
 
 from cgro.cli.main import main
@@ -265,6 +266,40 @@ MEMORIZE = [
     ("memorize points.csv --output file/below", "file: cannot write"),
 ]
 
+MEMORIZED = [
+    ("memorized", "required: FILE or DATA"),
+    ("memorized --models 10 digits", "required: FILE or DATA, before the options"),
+    ("memorized digts", "digts: neither a file, a folder, nor one of the data sets", "did you mean digits"),
+    ("memorized ''", "must not be empty|neither a file"),
+    ("memorized nothing/there", "nothing/there: no such file or folder; give an .npz file"),
+    ("memorized digits --data mnist", "--data mnist: the images are already named, digits; give mnist"),
+    ("memorized images.npz --data digits", "--data digits: the images are already named, images.npz"),
+    ("memorized file", "file: it is no .npz archive"),
+    ("memorized loop", "loop: neither"),
+    ("memorized random", "random: it is no .npz archive"),
+    ("memorized cut.npz", "cut.npz: it is no .npz archive"),
+    ("memorized names.npz", "names.npz: must have an array images, got x"),
+    ("memorized one-class.npz", "two or more classes, got only those of class 7"),
+    ("memorized unequal.npz", "labels must be one for each of the 12 images, got 2"),
+    ("memorized wide.npz --samples 12", "images must be square, got 4 x 3: crop or pad them"),
+    ("memorized images.npz --samples 13", "samples must be 10 to 12 with own"),
+    ("memorized images.npz --ratio 0.99", "ratio must leave some of 12 images in and some out, got 0.99"),
+    ("memorized images.npz --radius 8", "radius"),
+    ("memorized empty-folder", "empty-folder: has no subfolders of images"),
+    ("memorized pictures", "pictures: dog/1.png must be 4 x 4 pixels like cat/1.png, got 5 x 4"),
+    ("memorized digits --models 9", "models must be an integer of at least 10, got 9"),
+    ("memorized digits --ratio 1", "ratio must be in (0, 1), got 1"),
+    ("memorized digits --chance 0", "chance must be in (0, 0.5], got 0"),
+    ("memorized digits --threshold nan", "threshold must be finite, got nan"),
+    ("memorized digits --tracked-runs 0", "tracked_runs must be an integer from 1 to 1,000, got 0"),
+    ("memorized digits --early 0", "early must be"),
+    ("memorized digits --label-noise 0.1", "label_noise must be 0, got 0.1: it replaces labels to be scored"),
+    ("memorized digits --preset mnist", "--preset"),
+    ("memorized digits --jobs 0", "jobs"),
+    ("memorized digits --output file", "--output must name a folder, got the file file"),
+    ("memorized digits --results file/below", "file/below", "Not a directory"),
+]
+
 ELSEWHERE = [
     ("CGRO_THREADS=0 simulate phase-diagram --jobs 1", "CGRO_THREADS must be a positive integer, got '0'"),
     ("CGRO_THREADS=１ reproduce", "CGRO_THREADS must be a positive integer, got '１'"),
@@ -279,7 +314,7 @@ ELSEWHERE = [
     ("reproduce --results file/below --jobs 1", "file/below", "Not a directory"),
 ]
 
-TABLE = [*PARSING, *SIMULATE, *CHECK, *TRAIN, *EVALUATE, *FIGURE, *MEMORIZE, *ELSEWHERE]
+TABLE = [*PARSING, *SIMULATE, *CHECK, *TRAIN, *EVALUATE, *FIGURE, *MEMORIZE, *MEMORIZED, *ELSEWHERE]
 TOY = "train --samples 40 --held-out 30 --epochs 1 --width 3 --attack-steps 1 --device cpu --quiet --output"
 
 
@@ -293,6 +328,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (here / "random").write_bytes(write(3000))
     (here / "loop").symlink_to("loop")
     _points(here)
+    _images(here)
     for place, name, content in (
         ("truncated", "train-images-idx3-ubyte.gz", gzip.compress(write(9000))[:-9]),
         ("altered", "train-images-idx3-ubyte", b"\0\0\x08\x03\0\0\xea\x60\0\0\0\x1c\0\0\0\x1c" + bytes(47_040_000)),
@@ -323,6 +359,18 @@ def _points(here: Path) -> None:
     np.savez(here / "whole.npz", points=np.zeros((2, 2)), labels=[-1, 1])
     (here / "cut.npz").write_bytes((here / "whole.npz").read_bytes()[:100])
     np.savez(here / "names.npz", x=np.zeros((2, 2)))
+
+
+def _images(here: Path) -> None:
+    images, labels = np.zeros((12, 4, 4)), np.arange(12) % 2
+    np.savez(here / "images.npz", images=images, labels=labels)
+    np.savez(here / "wide.npz", images=images[:, 1:], labels=labels)
+    np.savez(here / "unequal.npz", images=images, labels=labels[:2])
+    np.savez(here / "one-class.npz", images=images, labels=np.full(12, 7))
+    (here / "empty-folder").mkdir()
+    for name, size in (("cat", (4, 4)), ("dog", (5, 4))):
+        (here / "pictures" / name).mkdir(parents=True)
+        Image.new("L", size).save(here / "pictures" / name / "1.png")
 
 
 def split(line: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -361,5 +409,5 @@ def test_the_table_is_large_and_every_command_is_in_it() -> None:
     assert len(set(lines)) == len(lines) >= 120
     for experiment in titles("experiment"):
         assert any(line.startswith(f"simulate {experiment} ") for line in lines), experiment
-    for command in ("list", "simulate", "check", "train", "evaluate", "figure", "memorize", "reproduce"):
+    for command in ("list", "simulate", "check", "train", "evaluate", "figure", "memorize", "memorized", "reproduce"):
         assert any(command in line.split() for line in lines)

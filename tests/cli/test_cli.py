@@ -204,6 +204,7 @@ COMMANDS = (
     ("evaluate", "x.safetensors"),
     ("figure", "phase-diagram"),
     ("memorize", "x.csv"),
+    ("memorized", "digits"),
     ("reproduce",),
 )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tools import ROOT, SMALL, Outcome, files_below, with_toys
+from tools import MEMORIZED, ROOT, SMALL, Outcome, files_below, with_toys
 
 from cgro.base import streams
 from cgro.cli import main as cli
@@ -35,6 +35,7 @@ COMMANDS = {
     "check --json": ("check", "square-error", "--jobs", 1, "--results", "RESULTS", "--json"),
     "train": ("train", *TOY, "--results", "RESULTS"),
     "memorize": ("memorize", "RESULTS/points.csv"),
+    "memorized": ("memorized", "digits", *MEMORIZED, "--results", "RESULTS"),
 }
 
 

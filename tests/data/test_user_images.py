@@ -110,16 +110,16 @@ def test_arrays_that_do_not_go_together_are_refused(arrays: dict[str, Any], word
 
 def test_missing_arrays_are_named_with_what_is_there(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", x=IMAGES, y=LABELS)
-    with pytest.raises(UserError, match="must have an array images, got x, y; give an .npz file with the arrays"):
+    with pytest.raises(UserError, match=r"must have an array images, got x, y; give an .npz file with the arrays"):
         read_user_images(str(tmp_path / "x.npz"))
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04" + bytes(50)])
 def test_files_that_are_no_archive_are_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_bytes(content)
-    with pytest.raises(UserError, match="x.npz: it is no .npz archive"):
+    with pytest.raises(UserError, match=r"x.npz: it is no .npz archive"):
         read_user_images(str(tmp_path / "x.npz"))
-    with pytest.raises(UserError, match="nothing: no such file or folder; give an .npz file"):
+    with pytest.raises(UserError, match=r"nothing: no such file or folder; give an .npz file"):
         read_user_images(str(tmp_path / "nothing"))
 
 
@@ -198,7 +198,10 @@ test_only.__test__ = False  # type: ignore[attr-defined]
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (other_size, "dog/odd.png must be 4 x 4 pixels like cat/0.png, got 4 x 5; crop or scale all images to one size"),
+        (
+            other_size,
+            "dog/odd.png must be 4 x 4 pixels like cat/0.png, got 4 x 5; crop or scale all images to one size",
+        ),
         (no_image, "dog/notes.txt must be an image, got a file that is none or damaged; remove it"),
         (transparent, "dog/odd.png must be opaque, got an image with transparency"),
         (deep, "dog/odd.png must have 8 bits for each colour, got an image of mode I;16"),
@@ -245,6 +248,6 @@ def test_a_name_with_a_digest_means_that_content(kind: str, tmp_path: Path) -> N
         archive(tmp_path, labels=LABELS[::-1])
     else:
         Path(path, "cat/2.png").rename(Path(path, "dog/3.png"))
-    with pytest.raises(UserError, match="changed since it was recorded as .{16}; restore it, or run again"):
+    with pytest.raises(UserError, match=r"changed since it was recorded as .{16}; restore it, or run again"):
         read_user_images(found.recorded)
     assert read_user_images(path).recorded != found.recorded

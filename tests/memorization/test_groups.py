@@ -59,3 +59,28 @@ def test_numbers_out_of_range_are_refused() -> None:
         groups(mask, mask, mask, draws=10)
     with pytest.raises(UserError, match="must be of the same models, got 4 and 3"):
         groups(mask, mask, mask[:3])
+
+
+def test_without_test_samples_nothing_harms() -> None:
+    rng = np.random.default_rng(0)
+    mask = np.argsort(rng.random((100, 10)), axis=1) < 7
+    correct = mask | (np.arange(10) > 0)
+    found = groups(mask, correct, np.empty((100, 0), bool))
+    assert np.flatnonzero(found.atypical).tolist() == [0]
+    assert len(found.atypical_test) == 0
+    assert found.harm.tolist() == 10 * [0.0]
+    assert not found.harmful.any()
+    assert np.isnan([found.influence_threshold, found.harm_threshold]).all()
+
+
+def test_atypical_samples_exceed_what_is_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    mask = np.argsort(rng.random((400, 10)), axis=1) < 7
+    correct = np.where(mask, True, rng.random((400, 10)) < np.where(np.arange(10) < 5, 0.6, 0.2))
+    strict, loose = (groups(mask, correct, correct, least=least) for least in (0.6, 0.0))
+    assert np.flatnonzero(strict.atypical).tolist() == [5, 6, 7, 8, 9]
+    assert strict.memorization_threshold == 0.6
+    assert loose.atypical.all()
+    assert loose.memorization_threshold < 0.3
+    with pytest.raises(UserError, match=r"least must be in \[0, 1\], got 2"):
+        groups(mask, correct, correct, least=2)

@@ -182,7 +182,12 @@ def test_scores_stay_with_their_images_whatever_subset_is_drawn(tmp_path: Path) 
     (tmp_path / "all.csv").write_text(f"label,index,memorization,error\n{rows}")
     for seed in (0, 1):
         config = TrainingConfig(
-            samples=30, held_out=100, classes=(3, 8), cure="reweighting", cure_scores=str(tmp_path / "all.csv"), seed=seed
+            samples=30,
+            held_out=100,
+            classes=(3, 8),
+            cure="reweighting",
+            cure_scores=str(tmp_path / "all.csv"),
+            seed=seed,
         )
         data = Data.of(config)
         whole = cgro.load_images("digits")

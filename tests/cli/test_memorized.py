@@ -1,0 +1,187 @@
+"""`cgro memorized`: from images to a table, a contact sheet and a result, and from the table to a training."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tools import MEMORIZED, Outcome, finish, start
+
+from cgro.cli import memorized
+from cgro.data.images import load_images
+from cgro.data.user_images import read_user_images
+from cgro.memorization.subset_models import SubsetModels
+from cgro.runs import store
+from cgro.runs.cell_store import Cells
+
+Cgro = Callable[..., Outcome]
+RNG = np.random.default_rng(0)
+SHADES = np.linspace(0, 1, 24).reshape(24, 1, 1) * np.ones((24, 8, 8))
+"""Images that their shade tells."""
+LABELS = np.where(np.arange(24) < 12, 5, 9)
+
+
+def archive(folder: Path, **arrays: np.ndarray) -> Path:
+    np.savez(folder / "own.npz", images=SHADES, labels=LABELS, **arrays)
+    return folder / "own.npz"
+
+
+def folder_of_images(folder: Path) -> Path:
+    for k, shade in enumerate(range(0, 240, 10)):
+        path = folder / "pictures" / ("cat" if k < 12 else "dog") / f"{k:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (shade, shade, 255 - shade)).save(path)
+    return folder / "pictures"
+
+
+def rows_of(outcome: Outcome) -> list[dict[str, str]]:
+    """The rows of the table that the command printed the path of."""
+    assert outcome.code == 0, outcome.err
+    path = next(line for line in outcome.out.splitlines() if line.endswith("scores.csv"))
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_an_archive_gives_a_table_a_sheet_and_a_result(tmp_path: Path, cgro: Cgro) -> None:
+    path = archive(tmp_path, test_images=SHADES[::2], test_labels=LABELS[::2])
+    outcome = cgro("memorized", path, *MEMORIZED, "--results", tmp_path)
+    rows = rows_of(outcome)
+    assert "20 training images, 10 test images" in outcome.out
+    for words in ("reliability", "atypical", "harmful"):
+        assert words in outcome.out
+    files = [Path(line) for line in outcome.out.splitlines()[-3:]]
+    assert [file.name for file in files] == ["memorization.nc", "scores.csv", "sheet.png"]
+    assert Image.open(files[2]).width == 1300
+    found = store.load(files[0])
+    assert found.attrs["experiment"] == "memorized"
+    assert f"{path}@" in found.attrs["config"]
+    given = [float(row["memorization"] or "-2") for row in rows]
+    assert given == sorted(given, reverse=True)
+    assert len({row["index"] for row in rows}) == 20
+    by_index = {int(i): k for k, i in enumerate(found["index"].values)}
+    for row in rows:
+        k = by_index[int(row["index"])]
+        assert row["label"] == ("5" if int(row["index"]) < 12 else "9")
+        for prefix, criterion in (("", 0), ("robust_", 1)):
+            for name in ("memorization", "error", "low", "high", "harm", "wrong_class", "atypical", "harmful"):
+                value = float(found[name].values[criterion, k])
+                np.testing.assert_allclose(float(row[f"{prefix}{name}"] or "nan"), value, rtol=1e-5)
+        for name in ("csl", "forgetting", "aum"):
+            value = float(found["cheap"].sel(score_name=name, view="perturbed")[k])
+            np.testing.assert_allclose(float(row[f"{name}_perturbed"]), value, rtol=1e-5)
+
+
+def test_indices_and_files_belong_together_and_nothing_harms_without_test_images(
+    tmp_path: Path, cgro: Cgro, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = folder_of_images(tmp_path)
+    outcome = cgro("memorized", place, *MEMORIZED, "--results", tmp_path)
+    rows = rows_of(outcome)
+    files = read_user_images(str(place)).files
+    assert {row["file"] for row in rows} <= set(files)
+    for row in rows:
+        assert row["file"] == files[int(row["index"])]
+        assert row["label"] == row["file"].split("/")[0]
+    assert not [name for name in rows[0] if "harm" in name]
+    assert "harmful" not in outcome.out
+    assert "without test images there is no influence" in caplog.text
+    found = store.load(next(tmp_path.glob("memorized/*/memorization.nc")))
+    assert "test" not in found.dims
+
+
+def test_indices_are_those_of_the_data_set_under_a_subset(tmp_path: Path, cgro: Cgro) -> None:
+    outcome = cgro("memorized", "digits", *MEMORIZED, "--classes", 3, 8, "--seed", 4, "--results", tmp_path)
+    labels = load_images("digits").train_labels
+    rows = rows_of(outcome)
+    assert [int(row["label"]) for row in rows] == [int(labels[int(row["index"])]) for row in rows]
+    assert {row["label"] for row in rows} == {"3", "8"}
+    assert max(int(row["index"]) for row in rows) > 20
+
+
+def test_a_training_reads_the_table(tmp_path: Path, cgro: Cgro) -> None:
+    """The whole way; a sample without a score would be refused, so there are enough models."""
+    enough = (*MEMORIZED, "--models", 20, "--ratio", 0.5)
+    rows_of(cgro("memorized", "digits", *enough, "--results", tmp_path, "--output", tmp_path / "own"))
+    training = ("--samples", 20, "--held-out", 0, "--epochs", 1, "--width", 2, "--attack-steps", 1)
+    small = ("--evaluation-images", 10, "--evaluation-steps", 1, "--device", "cpu", "--quiet", "--results", tmp_path)
+    scores = ("--cure", "reweighting", "--cure-scores", tmp_path / "own" / "scores.csv")
+    assert cgro("train", *training, *small, *scores).code == 0
+    other = cgro("train", *training, *small, *scores, "--seed", 1)
+    assert "a row for each of the 20 training images, got none with index" in other.error
+
+
+def test_a_finished_result_is_read_and_fresh_makes_it_anew(
+    tmp_path: Path, cgro: Cgro, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = archive(tmp_path)
+    line = ("memorized", path, *MEMORIZED, "--results", tmp_path)
+    first = cgro(*line)
+    rows_of(first)
+    table = next(tmp_path.glob("memorized/*/scores.csv"))
+    before = table.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(memorized, "_computed", lambda *_: pytest.fail("it is there"))
+        assert cgro(*line).out == first.out
+    table.unlink()
+    assert cgro(*line).out == first.out, "from stored cells"
+    assert table.read_bytes() == before
+    assert cgro(*line, "--fresh").out == first.out
+    assert table.read_bytes() == before
+
+
+def test_other_content_is_another_result(tmp_path: Path, cgro: Cgro) -> None:
+    line = ("memorized", archive(tmp_path), *MEMORIZED, "--results", tmp_path)
+    rows_of(cgro(*line))
+    np.savez(tmp_path / "own.npz", images=1 - SHADES, labels=LABELS)
+    rows_of(cgro(*line))
+    assert len(list(tmp_path.glob("memorized/*/scores.csv"))) == 2
+
+
+def test_a_file_that_changes_during_the_work_is_refused(
+    tmp_path: Path, cgro: Cgro, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = archive(tmp_path)
+    before = SubsetModels.__post_init__
+
+    def changed(cell: SubsetModels) -> None:
+        np.savez(path, images=1 - SHADES, labels=LABELS)
+        before(cell)
+
+    monkeypatch.setattr(SubsetModels, "__post_init__", changed)
+    error = cgro("memorized", path, *MEMORIZED, "--results", tmp_path).error
+    assert "own.npz: changed since it was recorded as" in error
+
+
+def test_too_few_models_for_the_threshold_are_reported(
+    tmp_path: Path, cgro: Cgro, caplog: pytest.LogCaptureFixture
+) -> None:
+    cgro("memorized", archive(tmp_path), *MEMORIZED, "--threshold", 0.2, "--results", tmp_path)
+    assert "10 models tell memorization from chance only above" in caplog.text
+    needed = int(caplog.text.partition("for 0.2 give --models ")[2].split()[0])
+    assert 100 < needed < 1000
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_a_killed_command_is_resumed(tmp_path: Path, cgro: Cgro, caplog: pytest.LogCaptureFixture) -> None:
+    line = ("memorized", "digits", *MEMORIZED, "--models", 120, "--results", tmp_path / "killed")
+    process = start(*line)
+    place, end = tmp_path / "killed" / "memorized" / "cells", time.monotonic() + 90
+    while not (place.exists() and Cells(place).names()):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert finish(process).code == -signal.SIGKILL
+    done = len(Cells(place).names())
+    assert 1 <= done < 7
+    again = cgro(*[x for x in line if x != "--quiet"])
+    assert "of 6 cells are already stored" in caplog.text
+    whole = cgro(*line[:-1], tmp_path / "whole")
+    assert rows_of(again) == rows_of(whole)
