@@ -104,7 +104,7 @@ def _training(data: str) -> TrainingConfig:
     if data not in SHAPES:
         return TrainingConfig(data="own", samples=None, held_out=0, radius=8 / 255)
     preset = {"digits": TrainingConfig.digits, "mnist": TrainingConfig.mnist}.get(data, TrainingConfig.cifar10)()
-    return replace(preset, data=data, held_out=0)
+    return replace(preset, data=data, held_out=0)  # type: ignore[arg-type]
 
 
 def _config(options: Options, scoring: Scoring) -> tuple[Memorized, UserImages | None]:
