@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.patches import Rectangle
 
-from cgro.data.atypical import KINDS
+from cgro.data.tampering import KINDS
 from cgro.plots.figure import Figure, Table
 from cgro.plots.style import COLORS, figure, panel_label
 from cgro.plots.words import ball, method

@@ -10,20 +10,16 @@ Xu et al., arXiv:2106.04794; robust memorization and the comparison are ours [D]
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
 from cgro.base.errors import UserError
 from cgro.base.work import Context, PlainContext
-from cgro.data.atypical import KINDS, Tampering
+from cgro.data.tampering import KINDS, Tampering
 from cgro.memorization.plan import Scoring
 from cgro.runs.experiment import Experiment
 from cgro.training.config import TrainingConfig
-
-if TYPE_CHECKING:  # imported where it is used, so that reading a configuration does not import torch
-    pass
 
 SHOWN = 16
 """Images of each end of the ranking that are stored."""

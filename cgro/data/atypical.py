@@ -5,8 +5,6 @@ What a study finds atypical or harmful can then be compared with what was put in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from jaxtyping import Int
@@ -14,40 +12,12 @@ from torch import Tensor
 
 from cgro.base.errors import UserError
 from cgro.base.randomness import Stream
-from cgro.base.validate import between
 from cgro.data.batches import Images
-
-KINDS = ("unchanged", "rotated", "blended", "mislabelled")
-
-
-@dataclass(frozen=True)
-class Tampering:
-    """Fractions of the images that are changed, each 0 to 1 and together at most 1.
-
-    rotated: by a quarter turn. blended: the mean of the image and one of another class, with its own label.
-    mislabelled: with a label drawn among the others.
-
-    Raises: UserError for other fractions.
-    """
-
-    rotated: float = 0.0
-    blended: float = 0.0
-    mislabelled: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("rotated", "blended", "mislabelled"):
-            between(name, getattr(self, name), 0, 1)
-        if self.total > 1 + 1e-9:
-            raise UserError(f"rotated, blended and mislabelled must be at most 1 together, got {self.total:g}")
-
-    @property
-    def total(self) -> float:
-        """The fraction that is changed."""
-        return self.rotated + self.blended + self.mislabelled
+from cgro.data.tampering import Tampering
 
 
 def tampered(images: Images, tampering: Tampering, classes: int, stream: Stream) -> tuple[Images, Int[Tensor, " N"]]:
-    """The images with these changes, in the same order, and the kind of each, an index of `KINDS`.
+    """The images with these changes, in the same order, and the kind of each, an index of `cgro.data.tampering.KINDS`.
 
     Which images are changed, and how, depends on the stream and their number alone.
 

@@ -11,10 +11,10 @@ from cgro.base.errors import UserError
 from cgro.base.machine import require_memory
 from cgro.base.validate import between, integer
 from cgro.data.catalog import TRAINING_IMAGES
+from cgro.data.tampering import Tampering
 from cgro.training.config import TrainingConfig
 
 if TYPE_CHECKING:  # imported where it is used, so that reading a configuration does not import torch
-    from cgro.data.atypical import Tampering
     from cgro.memorization.study import TrackedRun
     from cgro.memorization.subset_models import SubsetModels
 
@@ -50,8 +50,6 @@ class Scoring:
     @property
     def tampering(self) -> Tampering:
         """What is done to the images: nothing."""
-        from cgro.data.atypical import Tampering
-
         return Tampering()
 
     @property

@@ -15,7 +15,7 @@ from cgro.base.errors import AccuracyWarning, UserError
 from cgro.base.machine import single_thread
 from cgro.base.validate import between
 from cgro.base.work import Tick
-from cgro.data.atypical import Tampering
+from cgro.data.tampering import Tampering
 from cgro.memorization.groups import groups
 from cgro.memorization.scores import interval, memorization, split_half, standard_errors
 from cgro.memorization.subset_models import Study

@@ -23,8 +23,9 @@ from cgro.base.machine import single_thread
 from cgro.base.randomness import Stream, at, spawn_streams, torch_generator
 from cgro.base.validate import between, integer
 from cgro.base.work import Tick
-from cgro.data.atypical import Tampering, tampered
+from cgro.data.atypical import tampered
 from cgro.data.batches import Images
+from cgro.data.tampering import Tampering
 from cgro.data.user_images import read_user_images
 from cgro.models.zoo import image_model
 from cgro.training.config import TrainingConfig, is_stackable
@@ -74,7 +75,7 @@ class Study:
     data: Data
     """With these training images, and with test images before anything was done to them."""
     kinds: Int[Tensor, " N"]
-    """What was done to each training image: an index of `cgro.data.atypical.KINDS`."""
+    """What was done to each training image: an index of `cgro.data.tampering.KINDS`."""
     test: Images
     test_kinds: Int[Tensor, " M"]
 
