@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch.distributed.run
-from tools import ROOT, files_below
+from tools import MEMORIZED, ROOT, files_below
 
 from cgro.cli.main import main
 from cgro.data.catalog import TRAINING_IMAGES
@@ -27,6 +27,7 @@ DOCS = sorted(path for path in ROOT.rglob("*.md") if not {".venv", "results"} & 
 PATCHES = "--filters 4 --steps 20 --seeds 1 --test-samples 16"
 IMAGES = "--data digits --samples 40 --held-out 20 --epochs 1 --attack-steps 1 --evaluation-images 20 --quiet"
 CNN = f"{IMAGES} --model small-cnn --width 2 --radius 0.1 --augmentation none --precision float32"
+SUBSETS = " ".join(map(str, MEMORIZED))
 
 COMMANDS: dict[str, tuple[str, int]] = {
     "cgro simulate phase-transition --dim 1000000 --seeds 20": (f"{PATCHES} --samples 6 --records 3", 0),
@@ -62,6 +63,12 @@ COMMANDS: dict[str, tuple[str, int]] = {
     ),
     "cgro train --cure bat --cure-strength 2 --cure-discrimination 0 --samples 300": (CNN, 0),
     "cgro train --cure dropping --cure-strength 0.2 --cure-scores scores.csv": (CNN, 0),
+    "cgro memorized images.npz --models 500": (SUBSETS, 0),
+    "cgro memorized digits --samples 200 --output memorized": (f"{SUBSETS} --models 20 --ratio 0.5", 0),
+    "cgro train --cure reweighting --cure-scores memorized/scores.csv --samples 200 --held-out 0": (
+        f"{CNN} --samples 20 --held-out 0",
+        0,
+    ),
     "torchrun --nproc-per-node 4 -m cgro train --preset cifar10": (f"{CNN} --seed 7", 0),
 }
 """Commands of the docs: the options that make them small, and the exit code."""
@@ -107,6 +114,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savetxt(folder / "points.csv", rows, delimiter=",", fmt="%g")
     count = TRAINING_IMAGES["digits"]
     scores = "".join(f"{index},{index / count}\n" for index in range(count))
+    np.savez(folder / "images.npz", images=rng.random((30, 8, 8)), labels=rng.integers(0, 2, 30))
     (folder / "scores.csv").write_text(f"index,memorization\n{scores}")
     return folder
 
