@@ -15,6 +15,7 @@ import torch.distributed.run
 from tools import ROOT, TRAINING, full_disk
 
 from cgro.data import images
+from cgro.data.catalog import TRAINING_IMAGES
 from cgro.runs import store
 from cgro.training import run as running
 from cgro.training.checkpoint import Checkpoint
@@ -298,7 +299,7 @@ def test_other_scores_are_another_run_and_an_evaluation_needs_none(cgro, tmp_pat
     options = ("--results", tmp_path, "--quiet", *TRAINING, "--cure", "dropping", "--cure-scores", scores)
     folders = []
     for low in (0.5, 0.5, 0.25):
-        rows = [f"{index},{1 if index > 35 else low}\n" for index in range(40)]
+        rows = [f"{index},{1 if index % 10 == 0 else low}\n" for index in range(TRAINING_IMAGES["digits"])]
         scores.write_text("".join(["index,memorization\n", *rows]))
         outcome = cgro("train", *options)
         assert outcome.code == 0
@@ -310,7 +311,7 @@ def test_other_scores_are_another_run_and_an_evaluation_needs_none(cgro, tmp_pat
     scores.unlink()
     assert cgro("evaluate", folders[0], "--images", 10, "--steps", 2).code == 0
     scores.write_text("index,memorization\n0,0.5\n")
-    assert "the scores it is of, must be one for each of the 40 training images, got 1" in cgro("train", *options).error
+    assert "a row for each of the 40 training images, got none with index" in cgro("train", *options).error
 
 
 def test_the_help_has_no_python(cgro) -> None:
