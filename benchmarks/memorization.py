@@ -32,7 +32,7 @@ from cgro.attacks.ball import Budget
 from cgro.attacks.images import Attack
 from cgro.base.machine import available_cores
 from cgro.base.randomness import at, spawn_streams, torch_generator
-from cgro.data.atypical import Tampering
+from cgro.data.tampering import Tampering
 from cgro.memorization.scores import memorization, standard_errors
 from cgro.memorization.subset_models import Study, SubsetModels, subset, train_subset_models
 from cgro.memorization.tracker import Tracker

@@ -8,8 +8,9 @@ import torch
 from tools import images
 
 from cgro.base.errors import UserError
-from cgro.data.atypical import KINDS, Tampering, tampered
+from cgro.data.atypical import tampered
 from cgro.data.batches import Images
+from cgro.data.tampering import KINDS, Tampering
 
 STREAM = np.random.SeedSequence(3)
 

@@ -14,12 +14,13 @@ from cgro.attacks.ball import Budget
 from cgro.attacks.images import Attack, correct
 from cgro.base.errors import UserError
 from cgro.base.randomness import at, spawn_streams
-from cgro.data.atypical import Tampering
 from cgro.data.batches import Images
+from cgro.data.tampering import Tampering
 from cgro.memorization.study import combined, scored, spearman
 from cgro.memorization.subset_models import Study, SubsetModels, answers, subset, train_subset_models
 from cgro.models.convolutional import SmallCNN
 from cgro.training.config import TrainingConfig
+from cgro.training.run import Data
 from cgro.training.stacked import StackedNetwork
 
 TINY = TrainingConfig(
@@ -64,8 +65,9 @@ def test_networks_with_batch_norm_are_trained_one_by_one() -> None:
     training = replace(TINY, data="cifar10", model="preact-resnet18", width=1 / 32, epochs=1, samples=10)
     pixels = torch.randint(0, 256, (10, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     own, kinds = Images(pixels, torch.arange(10), 255), torch.zeros(10, dtype=torch.int64)
+    data = Data(own, own, own, own, classes=10, test_name="test images", files=None, index=torch.arange(10))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Study, "of", lambda *_: Study(own, kinds, own, kinds, 10))
+        patch.setattr(Study, "of", lambda *_: Study(data, kinds, own, kinds))
         found = trained(SubsetModels(training, Tampering(), 0.5, 0, 2))
     assert found["mask"].values.sum(axis=1).tolist() == [5, 5]
     assert found["answer"].shape == (2, 2, 10)
@@ -119,7 +121,7 @@ def test_subsets_are_random_and_of_one_size() -> None:
 
 def test_training_that_diverges_is_refused() -> None:
     cell = replace(CELL, training=replace(TINY, learning_rate=1e6, weight_decay=0.0), count=2)
-    with pytest.raises(UserError, match="learning_rate must be smaller, got 1e\\+06: [12] of 2 subset models diverged"):
+    with pytest.raises(UserError, match=r"learning_rate must be smaller, got 1e\+06: [12] of 2 subset models diverged"):
         trained(cell)
 
 
