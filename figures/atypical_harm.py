@@ -11,19 +11,13 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 
 from cgro.plots.figure import Figure, Table
-from cgro.plots.style import COLORS, figure, panel_label
-from cgro.plots.words import FEWEST, OBJECTIVE_WORDS, ball, mean_interval, sign_verdict
+from cgro.plots.style import COLORS, CRITERION_COLORS, figure, panel_label
+from cgro.plots.words import FEWEST, ball, interval_ends, points, sign_verdict, trained_by
 
-CRITERION_COLORS = {"clean": COLORS["clean"], "perturbed": COLORS["robust"]}
 LOOKS: dict[str, dict[str, Any]] = {
     "treatment": {"ls": "-", "marker": "o"},
     "control": {"ls": ":", "marker": "o", "mfc": "white"},
 }
-
-
-def word(result: xr.Dataset, method: str) -> str:
-    """A method of training in words."""
-    return OBJECTIVE_WORDS[str(result.attrs["objective"])] if method == "adversarial" else OBJECTIVE_WORDS["standard"]
 
 
 def typical(result: xr.Dataset, method: str, added: str) -> xr.DataArray:
@@ -41,14 +35,6 @@ def by_kind(result: xr.Dataset, method: str, added: str, criterion: str) -> np.n
     """Runs without the group minus runs without as many random images (seed), in points."""
     at = typical(result, method, added).sel(criterion=criterion).isel(fraction=0)
     return (at.sel(rule="treatment") - at.sel(rule="control")).values
-
-
-def points(values: np.ndarray) -> str:
-    """Mean and t interval over seeds, or all values where there are too few for one."""
-    if len(values) < FEWEST:
-        return ", ".join(f"{value:+.1f}" for value in values)
-    mean, half = mean_interval(values)
-    return f"{mean:+.1f} ± {half:.1f}"
 
 
 def cases(result: xr.Dataset) -> list[tuple[str, str, str]]:
@@ -69,13 +55,13 @@ def caption(result: xr.Dataset) -> str:
         for added, row in zip(result["added"].values, result["train_images"].values, strict=True)
     )
     none = "; ".join(
-        f"{word(result, method)} {float(at.sel(criterion='clean').mean()):.1f} % clean and "
+        f"{trained_by(result.attrs, method)} {float(at.sel(criterion='clean').mean()):.1f} % clean and "
         f"{float(at.sel(criterion='perturbed').mean()):.1f} % perturbed"
         for method in map(str, result["training"].values)
         for at in [typical(result, method, str(result["added"].values[0])).isel(fraction=0).sel(rule="treatment")]
     )
     changes = "; ".join(
-        f"{word(result, method)}, {added}, {criterion} {points(change(result, method, added, criterion, 'treatment'))} "
+        f"{trained_by(result.attrs, method)}, {added}, {criterion} {points(change(result, method, added, criterion, 'treatment'))} "
         f"(control {points(change(result, method, added, criterion, 'control'))})"
         for method, added, criterion in cases(result)
     )
@@ -111,7 +97,7 @@ def draw(result: xr.Dataset) -> Drawing:
             ax.sharex(panels[0, 0])
             ax.sharey(panels[0, 0])
             _draw_curves(ax, result, method, added)
-            title = f"{word(result, method)},\n{added} images"
+            title = f"{trained_by(result.attrs, method)},\n{added} images"
             if r == c == 0:
                 panel_label(ax, "a", title)
             else:
@@ -129,18 +115,9 @@ def draw(result: xr.Dataset) -> Drawing:
     return fig
 
 
-def _mark(ax: Axes, x: Any, y: Any, ends: Any, *, along: str, color: str, rule: str, line: bool) -> None:
+def _mark(ax: Axes, x: Any, y: Any, reach: Any, *, along: str, color: str, rule: str, line: bool) -> None:
     look = LOOKS[rule] if line else LOOKS[rule] | {"ls": ""}
-    ax.errorbar(x, y, **{f"{along}err": ends}, color=color, ms=4, lw=1.1, elinewidth=0.9, **look)
-
-
-def _ends(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means over the last axis, and the reach of their bars below and above."""
-    means = values.mean(axis=-1)
-    if values.shape[-1] < FEWEST:
-        return means, np.clip([means - values.min(axis=-1), values.max(axis=-1) - means], 0, None)
-    half = np.array([mean_interval(row)[1] for row in values])
-    return means, np.array([half, half])
+    ax.errorbar(x, y, **{f"{along}err": reach}, color=color, ms=4, lw=1.1, elinewidth=0.9, **look)
 
 
 def _draw_curves(ax: Axes, result: xr.Dataset, method: str, added: str) -> None:
@@ -152,9 +129,9 @@ def _draw_curves(ax: Axes, result: xr.Dataset, method: str, added: str) -> None:
         own = at.sel(criterion=criterion)
         base = own.sel(rule="treatment").isel(fraction=0)
         for rule in ("control", "treatment"):
-            means, ends = _ends((own.sel(rule=rule) - base).transpose("fraction", "seed").values)
+            means, reach = interval_ends((own.sel(rule=rule) - base).transpose("fraction", "seed").values)
             shift = width * ((1 if rule == "control" else -1) + 2 * (2 * k - 1))
-            _mark(ax, fractions + shift, means, ends, along="y", color=color, rule=rule, line=True)
+            _mark(ax, fractions + shift, means, reach, along="y", color=color, rule=rule, line=True)
     ax.grid(axis="y", lw=0.4, color="#DDDDDD")
     ax.set_axisbelow(True)
 
@@ -163,10 +140,10 @@ def _draw_changes(ax: Axes, result: xr.Dataset) -> None:
     rows = cases(result)
     for y, (method, added, criterion) in enumerate(rows):
         for rule, shift in (("treatment", -0.15), ("control", 0.15)):
-            means, ends = _ends(change(result, method, added, criterion, rule)[None])
+            means, reach = interval_ends(change(result, method, added, criterion, rule)[None])
             color = CRITERION_COLORS[criterion]
-            _mark(ax, means, [y + shift], ends, along="x", color=color, rule=rule, line=False)
-    short = {"adversarial": word(result, "adversarial"), "standard": "standard"}
+            _mark(ax, means, [y + shift], reach, along="x", color=color, rule=rule, line=False)
+    short = {"adversarial": trained_by(result.attrs, "adversarial"), "standard": "standard"}
     every = result.sizes["criterion"]
     ticks = np.arange(0, len(rows), every) + (every - 1) / 2
     ax.set_yticks(ticks, [f"{short[method]},\n{added}" for method, added, _ in rows[::every]])
@@ -196,7 +173,7 @@ def table(result: xr.Dataset) -> Table:
         same = by_kind(result, method, added, criterion)
         rows.append(
             (
-                word(result, method), added, criterion, f"{none:.1f} / {every:.1f}", points(treated), points(control),
+                trained_by(result.attrs, method), added, criterion, f"{none:.1f} / {every:.1f}", points(treated), points(control),
                 points(same), sign_verdict(-treated), sign_verdict(same),
             )
         )  # fmt: skip

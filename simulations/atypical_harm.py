@@ -58,7 +58,7 @@ class Config(Injected):
         return cls(training)
 
     def cell_of(self, method: str, seed: int, added: str, rule: str, fraction: float) -> TreatedRun:
-        """A run. Equal ones are one cell: with all images nothing is left out, and without a group the other is absent."""
+        """A run. Equal ones are one cell: where nothing is left out, and where only typical images are left."""
         rule = "treatment" if fraction == 1 else rule
         treatment = Treatment(("typical", added), added, float(fraction), rule)
         if fraction == 0 and rule == "treatment":

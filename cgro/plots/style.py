@@ -22,6 +22,9 @@ COLORS: dict[str, str] = {
 }
 """One colour for one meaning, in every figure."""
 
+CRITERION_COLORS = {"clean": COLORS["clean"], "perturbed": COLORS["robust"]}
+"""Colours of what accuracy is measured on."""
+
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Colours of series without a fixed meaning."""
 

@@ -35,6 +35,11 @@ OBJECTIVE_WORDS = {
 """Training objectives in figures and captions."""
 
 
+def trained_by(attrs: Mapping[str, Any], training: str) -> str:
+    """The training of a result that compares its own objective, adversarial, with standard training."""
+    return OBJECTIVE_WORDS[str(attrs["objective"]) if training == "adversarial" else training]
+
+
 def with_noise(attrs: Mapping[str, Any]) -> str:
     """Label noise as an addition to the data; empty without any."""
     rate = float(attrs.get("label_noise", 0))
@@ -59,6 +64,26 @@ def mean_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, 
     if n > 1:
         half = float(scipy.stats.t.ppf((1 + confidence) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
     return float(np.mean(values)), half
+
+
+def interval_ends(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means over the last axis, the seeds, and the reach of bars below and above them (2, ...).
+
+    Bars are 95 % t intervals; minimum to maximum where there are too few seeds for one.
+    """
+    means = values.mean(axis=-1)
+    if values.shape[-1] < FEWEST:
+        return means, np.clip([means - values.min(axis=-1), values.max(axis=-1) - means], 0, None)
+    half = np.array([mean_interval(row)[1] for row in values])
+    return means, np.array([half, half])
+
+
+def points(values: np.ndarray) -> str:
+    """Changes over seeds, with their signs: mean and half of its 95 % t interval, or all where there are too few."""
+    if len(values) < FEWEST:
+        return ", ".join(f"{value:+.1f}" for value in values)
+    mean, half = mean_interval(values)
+    return f"{mean:+.1f} ± {half:.1f}"
 
 
 def sign_verdict(values: np.ndarray) -> str:
