@@ -44,19 +44,18 @@ def caption(result: xr.Dataset) -> str:
     sizes = dict(zip(map(str, result["trained"].values), result["train_images"].values.tolist(), strict=True))
     final = result["accuracy"].isel(epoch=-1).mean("seed")
     fitted = "; ".join(
-        f"{trained_by(result.attrs, method)} {100 * float(at.sel(criterion='clean')):.1f} % clean and "
+        f"{trained_by(a, method)} {100 * float(at.sel(criterion='clean')):.1f} % clean and "
         f"{100 * float(at.sel(criterion='perturbed')):.1f} % perturbed"
         for method in map(str, result["training"].values)
         for at in [final.sel(training=method, trained="all", part="train", group="atypical")]
     )
     found = "; ".join(
-        f"{trained_by(result.attrs, method)}, {criterion} {points(brought(result, method, criterion, 'all'))} "
+        f"{trained_by(a, method)}, {criterion} {points(brought(result, method, criterion, 'all'))} "
         f"(at equal size {points(brought(result, method, criterion, 'without random'))})"
         for method, criterion in cases(result)
     )
     more = "; ".join(
-        f"{trained_by(result.attrs, method)} {points(contrast(result, method))}"
-        for method in map(str, result["training"].values)
+        f"{trained_by(a, method)} {points(contrast(result, method))}" for method in map(str, result["training"].values)
     )
     several = seeds >= FEWEST
     return (
@@ -163,7 +162,7 @@ def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
 
 def table(result: xr.Dataset) -> Table:
     """Accuracy on atypical test images, with and without atypical training images, and what they bring."""
-    rows = []
+    rows, a = [], result.attrs
     for method, criterion in cases(result):
         at = 100 * result["accuracy"].sel(training=method, criterion=criterion, part="test").isel(epoch=-1)
         for group in ("atypical", "rotated", "blended", "typical"):
@@ -175,14 +174,12 @@ def table(result: xr.Dataset) -> Table:
             same = brought(result, method, criterion, "without random", group)
             rows.append(
                 (
-                    trained_by(result.attrs, method), criterion, group, f"{without:.1f} / {every:.1f}", points(gain), points(same),
-                    sign_verdict(gain), sign_verdict(same),
+                    trained_by(a, method), criterion, group, f"{without:.1f} / {every:.1f}", points(gain),
+                    points(same), sign_verdict(gain), sign_verdict(same),
                 )
             )  # fmt: skip
-    more = "; ".join(
-        f"{trained_by(result.attrs, method)} {points(contrast(result, method))} ({sign_verdict(contrast(result, method))})"
-        for method in map(str, result["training"].values)
-    )
+    contrasts = {str(name): contrast(result, str(name)) for name in result["training"].values}
+    more = "; ".join(f"{trained_by(a, name)} {points(own)} ({sign_verdict(own)})" for name, own in contrasts.items())
     return Table(
         "Accuracy in per cent on test images after the last epoch, trained without / with the atypical images, and "
         f"gains in points with 95 % t intervals over {result.sizes['seed']} seeds, paired by seed. Gain: all images "

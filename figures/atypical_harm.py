@@ -61,7 +61,8 @@ def caption(result: xr.Dataset) -> str:
         for at in [typical(result, method, str(result["added"].values[0])).isel(fraction=0).sel(rule="treatment")]
     )
     changes = "; ".join(
-        f"{trained_by(result.attrs, method)}, {added}, {criterion} {points(change(result, method, added, criterion, 'treatment'))} "
+        f"{trained_by(a, method)}, {added}, {criterion} "
+        f"{points(change(result, method, added, criterion, 'treatment'))} "
         f"(control {points(change(result, method, added, criterion, 'control'))})"
         for method, added, criterion in cases(result)
     )
@@ -173,8 +174,8 @@ def table(result: xr.Dataset) -> Table:
         same = by_kind(result, method, added, criterion)
         rows.append(
             (
-                trained_by(result.attrs, method), added, criterion, f"{none:.1f} / {every:.1f}", points(treated), points(control),
-                points(same), sign_verdict(-treated), sign_verdict(same),
+                trained_by(result.attrs, method), added, criterion, f"{none:.1f} / {every:.1f}",
+                points(treated), points(control), points(same), sign_verdict(-treated), sign_verdict(same),
             )
         )  # fmt: skip
     return Table(

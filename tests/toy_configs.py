@@ -10,6 +10,8 @@ from cgro.dynamics.setting import PatchSetting
 from cgro.simulations import (
     activation,
     attack,
+    atypical_accuracy,
+    atypical_harm,
     certified_cgro,
     cgro_construction,
     complexity_measures,
@@ -66,6 +68,12 @@ CONFIGS: dict[str, Any] = {
         mislabelled=0.1,
         tracked_runs=1,
         early=2,
+    ),
+    "atypical-accuracy": atypical_accuracy.Config(
+        replace(TINY, held_out=0, attack_steps=1, evaluation_steps=1, batch_size=20), seeds=2
+    ),
+    "atypical-harm": atypical_harm.Config(
+        replace(TINY, held_out=0, attack_steps=1, evaluation_steps=1, batch_size=20), seeds=2, fractions=(0.0, 1.0)
     ),
     "random-labels": random_labels.Config(
         replace(TINY, samples=10, held_out=0, epochs=2, width=4, label_noise=1.0, radius_warmup=0.0, learning_rate=0.2),

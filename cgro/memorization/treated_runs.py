@@ -240,8 +240,6 @@ class Injected(Repeated):
         share = self.rotated + self.blended + self.mislabelled
         if share > 0.9 + 1e-9:
             raise UserError(f"rotated, blended and mislabelled must be at most 0.9 together, got {share:g}")
-        if len(training.classes) == 1:
-            raise UserError("classes must be two or more, got one: images are blended with one of another class")
         images = self.images
         if round(images * (self.rotated + self.blended)) < 1:
             raise UserError(f"rotated and blended must make at least 1 of {images:,} images atypical")

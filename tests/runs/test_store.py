@@ -236,6 +236,8 @@ def changed(owner: type, name: str, value: Any) -> Iterator[Any]:
         yield from [(*value, value[-1])] if value else [("base",), ("swa",), (0, 1), (1, 2), (0.5, 1.0)]
         if len(value) > 1:
             yield value[:-1]
+            if isinstance(value[0], float):
+                yield (value[0], (value[0] + value[1]) / 2, *value[1:])
         elif value and isinstance(value[0], float):
             yield (value[0] / 2, *value)
         elif value:
