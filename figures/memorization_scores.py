@@ -122,7 +122,7 @@ def _draw_plane(ax: Axes, result: xr.Dataset) -> None:
     ax.plot([-1, 1], [-1, 1], color="#DDDDDD", lw=0.8, zorder=1)
     low = max(-0.5, float(np.nanmin(values)) - 0.05)
     ax.set(xlim=(low, 1.04), ylim=(low, 1.04), xlabel="memorization of clean images", ylabel="of perturbed images")
-    ax.legend(loc="upper left", bbox_to_anchor=(0, 1.02), handletextpad=0.2, borderaxespad=0.1)
+    ax.legend(loc="lower left", bbox_to_anchor=(0.27, -0.01), handletextpad=0.2, borderaxespad=0.1)
 
 
 def _draw_ranks(ax: Axes, result: xr.Dataset) -> None:
