@@ -27,12 +27,12 @@ from cgro.training.config import Repeated, TrainingConfig
 if TYPE_CHECKING:  # imported where it is used, so that reading a configuration does not import torch
     from torch import Tensor, nn
 
-    from cgro.data.atypical import Tampering
     from cgro.data.batches import Images
+    from cgro.data.tampering import Tampering
     from cgro.training.run import Data
 
 GROUPS = {"typical": (0,), "atypical": (1, 2), "mislabelled": (3,), "rotated": (1,), "blended": (2,)}
-"""The kinds of each group, indices of `cgro.data.atypical.KINDS`."""
+"""The kinds of each group, indices of `cgro.data.tampering.KINDS`."""
 CRITERIA = ("clean", "perturbed")
 PARTS = ("train", "test")
 RULES = ("treatment", "control")
@@ -189,7 +189,7 @@ class Injected(Repeated):
     @property
     def tampering(self) -> Tampering:
         """What is done to the images."""
-        from cgro.data.atypical import Tampering
+        from cgro.data.tampering import Tampering
 
         return Tampering(self.rotated, self.blended, self.mislabelled)
 

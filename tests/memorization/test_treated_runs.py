@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from toy_configs import CONFIGS
 
 from cgro.base.randomness import at, spawn_streams
-from cgro.data.atypical import KINDS
+from cgro.data.tampering import KINDS
 from cgro.figures import atypical_accuracy as accuracy_figure
 from cgro.figures import atypical_harm as harm_figure
 from cgro.memorization import treated_runs
