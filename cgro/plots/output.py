@@ -54,7 +54,8 @@ def _arranged(fig: Drawing) -> Drawing:
     """The drawing with its axes in place: arranged once, at the resolution of the PNG, so that all formats agree and
     none depends on another."""
     fig.set_dpi(float(mpl.rcParams["savefig.dpi"]))
-    fig.draw_without_rendering()
+    if (engine := fig.get_layout_engine()) is not None:
+        engine.execute(fig)
     fig.set_layout_engine("none")
     return fig
 
