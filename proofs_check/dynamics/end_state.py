@@ -32,6 +32,7 @@ def check(
     *,
     signals: tuple[float, ...] = (1.0, 1.3, 1.7, 2.1, 2.6),
     runs: int = 15,
+    steps: int = 20_000,
     exponent: float = -3.0,
     tolerance: float = 0.4,
     smallest: float = 1.0,
@@ -44,6 +45,7 @@ def check(
     Args:
         signals: signal strengths alpha.
         runs: seeds for each alpha.
+        steps: training steps.
         exponent: claimed exponent of U.
         tolerance: accepted deviation, interval included.
         smallest: claimed lower bound of V_i.
@@ -53,7 +55,7 @@ def check(
     """
     seeds = range(1000 * seed, 1000 * seed + runs)
     base = PatchSetting(
-        samples=20, patches=4, dim=400, filters=10, steps=20_000, learning_rate=0.4, adversarial_weight=weight
+        samples=20, patches=4, dim=400, filters=10, steps=steps, learning_rate=0.4, adversarial_weight=weight
     )
     settings = [replace(base, signal=a, learning_rate=base.learning_rate / a**2) for a in signals]
     ends = [_end(setting, seeds) for setting in settings]

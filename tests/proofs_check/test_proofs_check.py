@@ -23,7 +23,7 @@ CASES = [(name, words) for name, claim in CLAIMS.items() for words in ("", *clai
 """Each claim before its controls: one process, which remembers what they have in common, is likely to get both."""
 SMALLER: dict[str, dict[str, Any]] = {
     "critical-ratio": {"noise_norms": (0.6, 1.6), "runs": 1},
-    "end-state": {"runs": 8},
+    "end-state": {"runs": 8, "steps": 10_000},
     "influence-null": {"trials": 2000},
     "memorization-time-scaling": {"runs": 5},
     "robust-test-error": {"dims": (100, 400), "runs": 30},
@@ -119,7 +119,7 @@ def test_shattering_and_vc_dimension_stay_within_their_hypothesis(monkeypatch: p
 UNDECIDED: list[tuple[str, dict[str, Any]]] = [
     # At sizes of the tests above wherever one will do: what they trained and counted is remembered.
     # Three signals are too few: the interval of the exponent contains -3 and what the claim excludes.
-    ("end-state", {"signals": (1.0, 1.3, 1.7), "runs": 8}),
+    ("end-state", {"signals": (1.0, 1.3, 1.7), "runs": 8, "steps": 10_000}),
     ("standard-training", {"runs": 60, "steps": 3000, "probability": 0.95}),
     ("robust-test-error", {"dims": (100,), "runs": 30, "probability": 0.9}),
     ("signal-time-scaling", {"runs": 2, "tolerance": 0.02}),
