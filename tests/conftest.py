@@ -9,20 +9,17 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
+import fast_drawing
 import pytest
 import torch
 import xarray as xr
 from hypothesis import settings
-from tools import AS_PDF, STARTED, TOY_VERDICT, TOYS, Outcome, made_once
+from tools import STARTED, TOY_VERDICT, TOYS, Outcome, made_once
 
 from cgro.claims import checking
+from cgro.cli import reproduce
 from cgro.cli.main import main
-from cgro.plots import output
-from cgro.plots.figure import Figure
-from cgro.plots.output import draw_figure
-from cgro.plots.style import RC
 from cgro.runs import store
 from cgro.runs.registry import find, find_all
 
@@ -63,20 +60,9 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(TOYS)
 
 
-def drawn_fast(figure: Figure, name: str, *more: Any) -> dict[str, Path]:
-    """`draw_figure`, with PDFs whose letters are drawings where no test compares the bytes."""
-    with pytest.MonkeyPatch.context() as patch:
-        if name not in AS_PDF:
-            patch.setitem(RC, "pdf.fonttype", 3)
-        return draw_figure(figure, name, *more)
-
-
 @pytest.fixture(scope="session")
 def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of `cgro reproduce` with toy configurations and one toy verdict, made by one worker for all.
-
-    Choosing the letters that a PDF embeds takes longer than drawing it, so only those of AS_PDF embed what users get.
-    """
+    """The folder of `cgro reproduce` with toy configurations and one toy verdict, made by one worker for all."""
     own = tmp_path_factory.getbasetemp()
     folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "reproduced"
     with made_once(folder) as missing:
@@ -86,7 +72,7 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
             with pytest.MonkeyPatch.context() as patch:
                 for name, config in CONFIGS.items():
                     patch.setattr(find("experiment", name).Config, "quick", classmethod(lambda _cls, c=config: c))
-                patch.setattr(output, "draw_figure", drawn_fast)
+                patch.setattr(reproduce, "_draw", fast_drawing.draw)
                 patch.setattr(checking, "run_checks", lambda *_, **__: [(TOY_VERDICT, xr.Dataset())])
                 assert main(["reproduce", "--results", str(folder), "--quiet", "--jobs", "1"]) == 0
     return folder

@@ -48,10 +48,6 @@ MEMORIZED = (
     *("--samples", 20, "--evaluation-images", 10, "--batch-size", 10, "--device", "cpu", "--jobs", 1, "--quiet"),
 )
 """Options with which `cgro memorized` takes a second."""
-
-
-AS_PDF = {"phase-diagram", "reference-points", "parameter-counts", "image-phases"}
-"""Figures whose PDFs are compared, among them ones with maps, formulas and error bars."""
 TOY_VERDICT = replace(
     Verdict.of(
         "square-error",

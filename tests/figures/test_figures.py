@@ -14,8 +14,9 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import xarray as xr
+from fast_drawing import AS_PDF
 from matplotlib.image import imread
-from tools import AS_PDF, ROOT, files_below
+from tools import ROOT, files_below
 from toy_configs import CONFIGS
 
 from cgro.base.errors import UserError
