@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from fast_drawing import AS_PDF
+from matplotlib.figure import Figure as Drawing
 from matplotlib.image import imread
 from tools import ROOT, files_below
 from toy_configs import CONFIGS
@@ -22,8 +23,8 @@ from toy_configs import CONFIGS
 from cgro.base.errors import UserError
 from cgro.cli.main import main
 from cgro.plots.figure import Figure
-from cgro.plots.output import draw_figure
-from cgro.plots.style import RC
+from cgro.plots.output import draw_figure, picture
+from cgro.plots.style import RC, figure, house_style
 from cgro.runs import store
 from cgro.runs.registry import find, find_all
 
@@ -166,6 +167,25 @@ def test_csv_holds_the_numbers_of_the_result(results: dict[str, xr.Dataset]) -> 
     column = header.index("signal_margin_mean")
     expected = result["signal_margin"].isel(step=-1).mean("seed").values
     np.testing.assert_allclose([row[column] for row in rows], expected)
+
+
+def test_axes_are_laid_out_as_a_first_drawing_would() -> None:
+    made: list[Drawing] = []
+
+    def draw(_result: xr.Dataset) -> Drawing:
+        fig, axes = figure(3, 2, ncols=2)
+        axes[0].set_ylabel("a label\nof two lines")
+        axes[1].set_title("a title")
+        made.append(fig)
+        return fig
+
+    picture(draw, xr.Dataset())
+    with house_style():
+        expected = draw(xr.Dataset())
+        expected.set_dpi(RC["savefig.dpi"])
+        expected.draw_without_rendering()
+    places = [[ax.get_position().bounds for ax in fig.axes] for fig in made]
+    np.testing.assert_allclose(places[0], places[1], rtol=0, atol=1e-12)
 
 
 def test_text_in_files_is_text() -> None:
