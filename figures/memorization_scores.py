@@ -53,13 +53,19 @@ def caption(result: xr.Dataset) -> str:
     tests = "; ".join(
         f"{int(row['atypical_test'].sum())} of {result.sizes['test']} {name} (above "
         f"{float(row['influence_threshold']):.2f})"
+        if row["atypical"].any()
+        else f"none {name}"
         for name, row in _by_criterion(result)
     )
     harmful = "; ".join(f"{int(row['harmful'].sum())} {name}" for name, row in _by_criterion(result))
-    reliable = "; ".join(f"{float(row['reliability']):.2f} {name}" for name, row in _by_criterion(result))
+    reliable = "; ".join(
+        f"{float(row['reliability']):.2f} {name}" if np.isfinite(row["reliability"]) else f"unknown {name}"
+        for name, row in _by_criterion(result)
+    )
     mean_error = "; ".join(f"{float(row['error'].mean()):.3f} {name}" for name, row in _by_criterion(result))
     both = result["memorization"].values
-    plane = f" Pearson's correlation: {np.corrcoef(both)[0, 1]:.2f}." if len(both) > 1 else ""
+    alike = np.corrcoef(both)[0, 1] if len(both) > 1 and (np.ptp(both, axis=1) > 0).all() else np.nan
+    plane = f" Pearson's correlation: {alike:.2f}." if np.isfinite(alike) else ""
     runs = int(a["tracked_runs"])
     return (
         f"{method(a)} of {a['model']} (width {a['width']:g}) on {result.sizes['sample']:,} images of {a['data']}, "
