@@ -17,16 +17,15 @@ from jaxtyping import Bool, Int
 
 from cgro.base.errors import UserError
 from cgro.base.machine import require_memory, single_thread
-from cgro.base.randomness import Stream, at, spawn_streams
 from cgro.base.validate import between, integer, one_of
 from cgro.base.work import Tick
 from cgro.data.catalog import TRAINING_IMAGES
-from cgro.measures.hardness import random_like
 from cgro.training.config import Repeated, TrainingConfig
 
 if TYPE_CHECKING:  # imported where it is used, so that reading a configuration does not import torch
     from torch import Tensor, nn
 
+    from cgro.base.randomness import Stream
     from cgro.data.batches import Images
     from cgro.data.tampering import Tampering
     from cgro.training.run import Data
@@ -83,6 +82,9 @@ def trained_on(
     Of one stream, what a smaller `kept` keeps of the group is among what a larger one keeps; and the control draws
     from the labels of just those images that the treatment leaves out.
     """
+    from cgro.base.randomness import at
+    from cgro.measures.hardness import random_like
+
     pool = np.isin(kinds, [k for name in treatment.pool for k in GROUPS[name]])
     order = np.random.default_rng(at(stream, 0)).permutation(len(kinds))
     group = order[np.isin(kinds[order], GROUPS[treatment.group]) & pool[order]]
@@ -106,6 +108,7 @@ def train_treated(cell: TreatedRun, tick: Tick) -> xr.Dataset:
     """
     import torch
 
+    from cgro.base.randomness import at, spawn_streams
     from cgro.memorization.subset_models import Study
     from cgro.training.run import Data, Own, TrainingRun
 
