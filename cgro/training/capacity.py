@@ -21,6 +21,7 @@ from cgro.attacks.ball import Budget
 from cgro.attacks.pgd import pgd
 from cgro.base.norms import Norm
 from cgro.networks.relu import ReluNetwork
+from cgro.training.descent import Adam
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,7 @@ def train_robustly(
     three starts.
     """
     networks = StackedNetworks(data, widths, depth, generator)
-    optimizer = torch.optim.Adam([*networks.weights, *networks.biases], lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    optimizer = Adam([*networks.weights, *networks.biases], rate=learning_rate, steps=steps)
     there = data.y != 0
     count = there.sum(1).clamp_min(1)
     start = torch.Generator(data.x.device).manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
@@ -128,7 +128,6 @@ def train_robustly(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        schedule.step()
         if step % 100 == 0 and step < steps and bool((attacked() == 1).all()):
             break
     return networks, attacked()

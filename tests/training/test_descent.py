@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
+from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
-from cgro.training.descent import Descent
+from cgro.training.descent import Adam, Descent
 
 SHAPES = [(3, 4), (5,), (2, 2, 3)]
 
@@ -44,3 +47,24 @@ def test_nothing_moves_without_gradients() -> None:
     weight = torch.ones(2, requires_grad=True)
     Descent([weight], rate=1.0, momentum=0.9, weight_decay=0.1).step()
     assert torch.equal(weight, torch.ones(2))
+
+
+@pytest.mark.parametrize("shape", [(3,), (4, 5, 6)])
+def test_adam_takes_the_steps_of_torch_bit_for_bit(shape: tuple[int, ...]) -> None:
+    """By the function of `torch.optim.Adam`, over all steps of a cosine schedule, on the gradients of a quartic."""
+    start = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    ours, theirs = start.clone().requires_grad_(True), start.clone()
+    steps, optimizer = 37, Adam([ours], rate=0.03, steps=37)
+    mean, square, count = torch.zeros(shape), torch.zeros(shape), torch.zeros(())
+    for k in range(steps):
+        assert optimizer.rate == pytest.approx(0.015 * (1 + math.cos(math.pi * k / steps)), rel=1e-12)
+        optimizer.zero_grad()
+        ((ours - 0.5) ** 4 + ours).sum().backward()
+        assert ours.grad is not None
+        adam(
+            [theirs], [ours.grad.clone()], [mean], [square], [], [count], foreach=False, amsgrad=False, beta1=0.9,
+            beta2=0.999, lr=optimizer.rate, weight_decay=0.0, eps=1e-8, maximize=False,
+        )  # fmt: skip
+        optimizer.step()
+        assert torch.equal(ours, theirs)
+    assert not torch.allclose(ours, start)
