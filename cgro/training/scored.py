@@ -75,8 +75,23 @@ def _require_base(base: object) -> None:
     one_of("base", type(base).__name__, ("Adversarial", "Trades"))
 
 
+class _FixedWeights(SampleWeights):
+    """PGD-AT or TRADES with weights that are given from the beginning."""
+
+    base: Adversarial | Trades
+
+    def ascent(self, model: nn.Module, batch: Batch) -> Callable[[Tensor], Tensor]:
+        return self.base.ascent(model, batch)
+
+    def losses(self, model: nn.Module, batch: Batch, z: Tensor) -> Weighted:
+        return Weighted(self.base.losses(model, batch, z), batch.state["weight"])
+
+    def observe(self, seen: Seen) -> Mapping[str, Tensor]:
+        return {}
+
+
 @dataclass(frozen=True, eq=False)
-class Reweighting(SampleWeights):
+class Reweighting(_FixedWeights):
     """Smaller weights for higher scores; the tensor `weight` (N,) holds w.
 
     scores: (N,) in [-1, 1]. strength: a >= 0 [D]. base: PGD-AT or TRADES.
@@ -97,18 +112,9 @@ class Reweighting(SampleWeights):
         scores = require_scores(self.scores, len(labels))
         return {"weight": torch.exp(-self.strength * scores.clamp_min(0))}
 
-    def ascent(self, model: nn.Module, batch: Batch) -> Callable[[Tensor], Tensor]:
-        return self.base.ascent(model, batch)
-
-    def losses(self, model: nn.Module, batch: Batch, z: Tensor) -> Weighted:
-        return Weighted(self.base.losses(model, batch, z), batch.state["weight"])
-
-    def observe(self, seen: Seen) -> Mapping[str, Tensor]:
-        return {}
-
 
 @dataclass(frozen=True, eq=False)
-class Dropping(SampleWeights):
+class Dropping(_FixedWeights):
     """Images that do not count; the tensor `weight` (N,) is 0 for them and 1 for the others.
 
     They stay in the batches, so that all other draws are those of the training without dropping. dropped: bool (N,),
@@ -138,15 +144,6 @@ class Dropping(SampleWeights):
                 f"{len(self.dropped)}"
             )
         return {"weight": (~self.dropped).float()}
-
-    def ascent(self, model: nn.Module, batch: Batch) -> Callable[[Tensor], Tensor]:
-        return self.base.ascent(model, batch)
-
-    def losses(self, model: nn.Module, batch: Batch, z: Tensor) -> Weighted:
-        return Weighted(self.base.losses(model, batch, z), batch.state["weight"])
-
-    def observe(self, seen: Seen) -> Mapping[str, Tensor]:
-        return {}
 
 
 @dataclass(frozen=True, eq=False)
