@@ -12,11 +12,10 @@ from matplotlib.patches import Rectangle
 
 from cgro.data.tampering import KINDS
 from cgro.plots.figure import Figure, Table
-from cgro.plots.style import COLORS, figure, panel_label
+from cgro.plots.style import COLORS, CRITERION_COLORS, figure, panel_label
 from cgro.plots.words import ball, method
 
 KIND_COLORS = dict(zip(KINDS, ("#BBBBBB", COLORS["clean"], COLORS["signal"], COLORS["robust"]), strict=True))
-CRITERION_COLORS = {"clean": COLORS["clean"], "perturbed": COLORS["robust"]}
 SCORE_WORDS = {
     "csl": "CSL", "sgal": "SGAL", "csg": "CSG", "forgetting": "forgetting", "aum": "-AUM", "el2n": "EL2N", "q": "q",
 }  # fmt: skip
