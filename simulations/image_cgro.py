@@ -29,7 +29,7 @@ class Config(Repeated):
     @classmethod
     def quick(cls) -> Config:
         """Digits, two seeds; about a minute on one CPU core."""
-        return cls(TrainingConfig(held_out=0, evaluate_every=4))
+        return cls(TrainingConfig(held_out=0, epochs=30, evaluate_every=5, evaluation_images=300))
 
     @classmethod
     def paper(cls) -> Config:

@@ -48,8 +48,8 @@ class Config(Repeated):
     def quick(cls) -> Config:
         """Digits, constant learning rate and radius, two seeds: half a minute on one CPU core."""
         return cls(
-            _constant(TrainingConfig(held_out=0, epochs=40, batch_size=50, evaluate_every=40, evaluation_images=300)),
-            points=32,
+            _constant(TrainingConfig(held_out=0, epochs=40, batch_size=50, evaluate_every=40, evaluation_images=200)),
+            points=24,
         )
 
     @classmethod

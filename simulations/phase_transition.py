@@ -12,7 +12,7 @@ import tyro
 import xarray as xr
 
 from cgro.base.machine import require_device
-from cgro.base.work import Context, PlainContext
+from cgro.base.work import Context
 from cgro.data.patches import require_sizes
 from cgro.dynamics.memory import require_sweep
 from cgro.dynamics.runs import EngineName
@@ -54,8 +54,8 @@ class Config:
 
     @classmethod
     def quick(cls) -> Config:
-        """Ten seeds of the reference setting with a small step, about ten seconds."""
-        return cls(setting=PatchSetting(learning_rate=0.01, steps=50_000))
+        """Ten seeds of the reference setting with a small step: a few seconds."""
+        return cls(setting=PatchSetting(learning_rate=0.02, steps=25_000))
 
     @classmethod
     def paper(cls) -> Config:
@@ -66,7 +66,7 @@ class Config:
 def run(config: Config, context: Context | None = None) -> xr.Dataset:
     """Trajectories with dimensions (seed, step, filter, sample) and the detected phase times of each seed."""
     result = train_settings(
-        context or PlainContext(),
+        context,
         [config.setting],
         range(config.seeds),
         engine=config.engine,
@@ -78,4 +78,6 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
     return result.isel(setting=0)
 
 
-EXPERIMENT = Experiment("Phase transition: one setting, several seeds, the whole trajectory", Config, run)
+EXPERIMENT = Experiment(
+    "Phase transition: one setting, several seeds, the whole trajectory", Config, run, one_core_cells=True
+)

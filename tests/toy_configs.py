@@ -49,7 +49,7 @@ CONFIGS: dict[str, Any] = {
     "activation": activation.Config(setting=SMALL, odd=(2.0, 3.0), relu=(3.0,), seeds=2, records=5),
     "dimension": dimension.Config(setting=SMALL, dims=(30, 1000), seeds=2, records=3),
     "attack": attack.Config(setting=replace(SMALL, steps=8, sampling="vectors"), seeds=1, records=2, test_samples=10),
-    "reference-points": reference_points.Config(seeds=2, points=("rho=1.8", "d=50"), records=2, test_samples=64),
+    "reference-points": reference_points.Config(seeds=2, points=("rho=1.8", "d=50"), test_samples=64),
     "image-cgro": image_cgro.Config(replace(TINY, samples=20, held_out=0)),
     "robust-overfitting": robust_overfitting.Config(TINY),
     "overfitting-cures": overfitting_cures.Config(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,8 @@ from cgro.cli.work import Work, obtain, stored_context, worker_count
 from cgro.runs.registry import find, find_all
 
 if TYPE_CHECKING:  # imported where work begins
+    from concurrent.futures import Future
+
     import xarray as xr
 
     from cgro.plots.figure import Figure
@@ -40,6 +41,8 @@ def run(options: Options, _rest: Rest) -> int:
     preset: CheckPreset = "quick" if options.preset == "quick" else "deep"
     jobs = available_cores() if options.jobs is None else options.jobs
     results: dict[str, xr.Dataset] = {}
+    figures: dict[str, Figure] = find_all("figure")
+    drawn: dict[str, Future[dict[str, Path]]] = {}
     for folder in (options.results, options.results / "figures"):
         remove_leftovers(folder)
     with processes(jobs) as pool:  # one pool for everything: starting it takes seconds
@@ -48,15 +51,15 @@ def run(options: Options, _rest: Rest) -> int:
             own = worker_count(options, experiment, config)
             with stored_context(options, experiment.cells or name, own, pool if own > 1 else None) as context:
                 _, results[name] = obtain(experiment, name, config, context, options)
+            for own_figure in (figure for figure in figures if figures[figure].experiment == name):
+                # Drawn where a process is idle, while the next experiment is computed.
+                drawn[own_figure] = pool.submit(_draw, own_figure, results[name], options.results / "figures")
         wanted = {name: claim.preset(preset) for name, claim in find_all("check").items()}
         checked = checking.run_checks(wanted, options.results / "check", executor=pool, quiet=options.quiet)
-        figures: dict[str, Figure] = find_all("figure")
-        names = sorted(figures, key=lambda name: (figures[name].order, name))
-        shown = [results[figures[name].experiment] for name in names]
-        drawn = list(pool.map(_draw, names, shown, repeat(options.results / "figures")))
-    sections = [
-        Section.of(name, figures[name], result, files) for name, result, files in zip(names, shown, drawn, strict=True)
-    ]
+        files = {name: drawing.result() for name, drawing in drawn.items()}
+    names = sorted(figures, key=lambda name: (figures[name].order, name))
+    shown = [results[figures[name].experiment] for name in names]
+    sections = [Section.of(name, figures[name], result, files[name]) for name, result in zip(names, shown, strict=True)]
     highlights = [
         highlight(result)
         for name, result in zip(names, shown, strict=True)

@@ -8,7 +8,7 @@ from typing import Protocol
 import xarray as xr
 
 from cgro.base.machine import require_device
-from cgro.base.work import Context, PlainContext
+from cgro.base.work import Context
 from cgro.dynamics.memory import require_sweep
 from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.sweep import BLOCK, train_settings
@@ -50,7 +50,7 @@ def train_variants(
 ) -> xr.Dataset:
     """Trajectories with dimensions (`dimension`, seed, step); `values` label the variants along `dimension`."""
     trained = train_settings(
-        context or PlainContext(),
+        context,
         settings,
         range(config.seeds),
         records=config.records,

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import xarray as xr
 
+from cgro.base.machine import resolve_device
 from cgro.base.work import Context, PlainContext, Tick
 from cgro.dynamics.memory import require_runs
 from cgro.dynamics.runs import EngineName, Runs
 from cgro.dynamics.setting import PatchSetting
 
 BLOCK = 64
-"""Runs in a block: at most this many are lost when a sweep is killed."""
+"""The most runs in a block, all of which are lost when a sweep is killed."""
+_BLOCKS = 32
+"""A sweep that processes share has at least about so many blocks, so that none of them waits long for the last one."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def train_block(block: Block, tick: Tick) -> xr.Dataset:
 
 
 def train_settings(
-    context: Context,
+    context: Context | None,
     settings: Sequence[PatchSetting],
     seeds: Sequence[int],
     *,
@@ -62,7 +66,8 @@ def train_settings(
 ) -> xr.Dataset:
     """Train every setting with every seed; Dataset with dimensions (setting, seed, step, ...) in the given order.
 
-    Settings that share a shape are trained together, in blocks of at most BLOCK runs.
+    Settings that share a shape are trained together: without a context in blocks of BLOCK runs, each on all cores; with
+    one in smaller blocks, which its processes share. The numbers of the gram engine do not depend on the blocks.
 
     Raises: ValueError if the settings differ in their number of steps (their records would not share an axis).
     """
@@ -74,14 +79,22 @@ def train_settings(
     for k, setting in enumerate(settings):
         # The direct engine trains one dimension at a time.
         groups.setdefault((setting.shape, setting.dim if engine == "direct" else None), []).append(k)
-    width = max(1, BLOCK // len(seeds))
+    runs = BLOCK
+    if context is not None and engine == "gram" and resolve_device(device).type == "cpu":
+        runs = min(BLOCK, math.ceil(len(settings) * len(seeds) / _BLOCKS))
+    width = max(1, runs // len(seeds))
     chunks = [ks[i : i + width] for ks in groups.values() for i in range(0, len(ks), width)]
+    together = [seeds[i : i + runs] for i in range(0, len(seeds), runs)]
+    pairs = [(chunk, some) for chunk in chunks for some in together]
     blocks = [
-        Block(tuple(settings[k] for k in chunk), seeds, engine, records, test_samples, detail, device)
+        Block(tuple(settings[k] for k in chunk), some, engine, records, test_samples, detail, device)
+        for chunk, some in pairs
+    ]
+    trained = iter((context or PlainContext()).map(train_block, blocks))
+    parts = [
+        xr.concat([_by_setting(next(trained), chunk, some) for some in together], dim="seed", join="exact")
         for chunk in chunks
     ]
-    trained = context.map(train_block, blocks)
-    parts = [_by_setting(part, chunk, seeds) for part, chunk in zip(trained, chunks, strict=True)]
     return xr.concat(parts, dim="setting", join="exact").sortby("setting").drop_vars("setting")
 
 
@@ -121,7 +134,7 @@ def train_patches(
     """
     single = isinstance(settings, PatchSetting)
     trained = train_settings(
-        PlainContext(),
+        None,
         [settings] if isinstance(settings, PatchSetting) else settings,
         seeds,
         engine=engine,

@@ -41,7 +41,7 @@ CONFIDENCE, THRESHOLD, RATIO, CANDIDATES = 0.99, 0.15, 0.7, 200
 
 
 def check(
-    *, trials: int = 6000, tolerance: float = 0.02, seed: int = 0, table: Mapping[tuple[float, int], float] = QUOTED
+    *, trials: int = 3000, tolerance: float = 0.02, seed: int = 0, table: Mapping[tuple[float, int], float] = QUOTED
 ) -> Finding:
     """Chances by simulation, and whether each interval lies within the tolerance of the quoted value.
 

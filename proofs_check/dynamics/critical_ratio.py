@@ -26,7 +26,7 @@ LEVEL = 0.25
 def check(
     *,
     noise_norms: tuple[float, ...] = (0.6, 1.0, 1.6),
-    runs: int = 4,
+    runs: int = 2,
     tolerance: float = 0.03,
     seed: int = 0,
     law: Law = phases.critical_ratio,

@@ -31,7 +31,7 @@ CONFIDENCE = 0.99
 def check(
     *,
     signals: tuple[float, ...] = (1.0, 1.3, 1.7, 2.1, 2.6),
-    runs: int = 15,
+    runs: int = 9,
     steps: int = 20_000,
     exponent: float = -3.0,
     tolerance: float = 0.4,

@@ -81,7 +81,7 @@ def test_runs_that_finish_are_not_spoken_of(simulate: Simulate) -> None:
 
 def test_reference_points_say_how_their_runs_ended() -> None:
     module = find("experiment", "reference-points")
-    result = module.run(module.Config(seeds=2, points=("base",), records=2, test_samples=2))
+    result = module.run(module.Config(seeds=2, points=("base",), test_samples=2))
     assert count_diverged(result) == (0, 2)
 
 

@@ -319,11 +319,18 @@ def test_jobs_are_processes_and_one_that_is_killed_is_said_in_one_line(tmp_path:
 TINY = PatchSetting(samples=6, patches=3, filters=4, dim=50, steps=300)
 
 
-def sweep(seeds: int = 1, *, engine: EngineName = "gram", detail: bool = False, **fields: Any) -> xr.Dataset:
+def sweep(
+    seeds: int = 1,
+    *,
+    engine: EngineName = "gram",
+    detail: bool = False,
+    context: PlainContext | None = None,
+    **fields: Any,
+) -> xr.Dataset:
     """Five settings, enough for the threads to share."""
     grid = [replace(TINY, radius_ratio=ratio, **fields) for ratio in (0.5, 0.7, 0.9, 1.1, 1.3)]
     seen = {"records": 4, "test_samples": 33, "detail": detail}
-    return train_settings(PlainContext(), grid, range(seeds), engine=engine, device="cpu", **seen)
+    return train_settings(context, grid, range(seeds), engine=engine, device="cpu", **seen)
 
 
 @pytest.mark.parametrize(("engine", "steps"), [("gram", 300), ("direct", 5)])
@@ -352,8 +359,20 @@ def test_adding_seeds_leaves_the_first_on_the_direct_engine() -> None:
 
 def test_adding_settings_and_blocks_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     together = sweep(2)
+    shared = [sweep(2, context=PlainContext())]  # blocks of one run
+    monkeypatch.setattr("cgro.dynamics.sweep._BLOCKS", 3)
+    shared.append(sweep(2, context=PlainContext()))  # blocks of several settings
+    shared.append(sweep(5, context=PlainContext(), steps=300).isel(seed=slice(2)))
     monkeypatch.setattr("cgro.dynamics.sweep.BLOCK", 2)
-    assert_same([together], [sweep(2)])
+    shared.append(sweep(2))
+    for each in shared:
+        assert_same([together], [each])
+
+
+def test_seeds_split_over_blocks_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three blocks of two, two and one of five seeds."""
+    monkeypatch.setattr("cgro.dynamics.sweep._BLOCKS", 14)
+    assert_same([sweep(5)], [sweep(5, context=PlainContext())])
 
 
 def test_settings_of_several_shapes_keep_their_order() -> None:
