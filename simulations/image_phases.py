@@ -48,7 +48,11 @@ class Config(Repeated):
     def quick(cls) -> Config:
         """Digits, constant learning rate and radius, two seeds: half a minute on one CPU core."""
         return cls(
-            _constant(TrainingConfig(held_out=0, epochs=40, batch_size=50, evaluate_every=40, evaluation_images=200)),
+            _constant(
+                TrainingConfig(
+                    samples=300, held_out=0, epochs=40, batch_size=50, evaluate_every=40, evaluation_images=200
+                )
+            ),
             points=24,
         )
 

@@ -53,7 +53,7 @@ class Config(Judged):
         training = replace(
             TrainingConfig.noisy_digits(), cure="temporal-ensembling", cure_strength=100, cure_start=2, cure_end=10
         )
-        return cls(training, seeds=2, judged_images=100, cures=("none", "temporal-ensembling"))
+        return cls(training, seeds=2, judged_images=60, cures=("none", "temporal-ensembling"))
 
     @classmethod
     def paper(cls) -> Config:

@@ -32,7 +32,7 @@ class Config(Repeated):
     def quick(cls) -> Config:
         """Digits, four widths, two seeds: half a minute on one CPU core."""
         training = TrainingConfig(
-            samples=400, held_out=0, radius_warmup=0.0, epochs=25, evaluate_every=25, evaluation_images=300
+            samples=300, held_out=0, radius_warmup=0.0, epochs=25, evaluate_every=25, evaluation_images=300
         )
         return cls(training, widths=(2, 4, 8, 16))
 
