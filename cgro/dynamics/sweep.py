@@ -17,7 +17,9 @@ from cgro.dynamics.setting import PatchSetting
 BLOCK = 64
 """The most runs in a block, all of which are lost when a sweep is killed."""
 _BLOCKS = 32
-"""A sweep that processes share has at least about so many blocks, so that none of them waits long for the last one."""
+"""A sweep that processes share has about so many blocks, so that none of them waits long for the last one..."""
+_LEAST_WORK = 10_000
+"""...unless blocks would be smaller than so many run-steps, and storing them take longer than training."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ def train_settings(
         groups.setdefault((setting.shape, setting.dim if engine == "direct" else None), []).append(k)
     runs = BLOCK
     if context is not None and engine == "gram" and resolve_device(device).type == "cpu":
-        runs = min(BLOCK, math.ceil(len(settings) * len(seeds) / _BLOCKS))
+        shared = math.ceil(len(settings) * len(seeds) / _BLOCKS)
+        runs = min(BLOCK, max(shared, math.ceil(_LEAST_WORK / settings[0].steps)))
     width = max(1, runs // len(seeds))
     chunks = [ks[i : i + width] for ks in groups.values() for i in range(0, len(ks), width)]
     together = [seeds[i : i + runs] for i in range(0, len(seeds), runs)]

@@ -359,6 +359,7 @@ def test_adding_seeds_leaves_the_first_on_the_direct_engine() -> None:
 
 def test_adding_settings_and_blocks_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     together = sweep(2)
+    monkeypatch.setattr("cgro.dynamics.sweep._LEAST_WORK", 1)
     shared = [sweep(2, context=PlainContext())]  # blocks of one run
     monkeypatch.setattr("cgro.dynamics.sweep._BLOCKS", 3)
     shared.append(sweep(2, context=PlainContext()))  # blocks of several settings
@@ -371,6 +372,7 @@ def test_adding_settings_and_blocks_changes_no_bit(monkeypatch: pytest.MonkeyPat
 
 def test_seeds_split_over_blocks_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three blocks of two, two and one of five seeds."""
+    monkeypatch.setattr("cgro.dynamics.sweep._LEAST_WORK", 1)
     monkeypatch.setattr("cgro.dynamics.sweep._BLOCKS", 14)
     assert_same([sweep(5)], [sweep(5, context=PlainContext())])
 
