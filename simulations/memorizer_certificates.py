@@ -77,8 +77,8 @@ class Config:
 
     @classmethod
     def quick(cls) -> Config:
-        """Up to 50 points in ten dimensions, two broken networks of each construction; about ten seconds."""
-        return cls(samples=(10, 50), broken=2)
+        """Up to 50 points in ten dimensions, four broken networks of each construction; about ten seconds."""
+        return cls(samples=(10, 50), broken=4)
 
     @classmethod
     def paper(cls) -> Config:
