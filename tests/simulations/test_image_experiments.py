@@ -23,8 +23,8 @@ def labelled(result: xr.Dataset) -> bool:
 
 def test_robust_overfitting_shows_on_noisy_digits() -> None:
     quick = robust_overfitting.Config.quick()
-    sizes = {"samples": 100, "held_out": 50, "epochs": 24, "evaluation_images": 100}
-    training = replace(quick.training, **sizes, device="cpu", evaluate_every=6)
+    sizes = {"samples": 100, "held_out": 50, "epochs": 40, "evaluation_images": 100}
+    training = replace(quick.training, **sizes, device="cpu", evaluate_every=8)
     config = robust_overfitting.Config(training, seeds=1)
     result = robust_overfitting.run(config)
     assert labelled(result)
