@@ -13,7 +13,16 @@ from matplotlib.ticker import PercentFormatter
 
 from cgro.plots.figure import Figure, Table
 from cgro.plots.style import COLORS, CRITERION_COLORS, band, figure, panel_label
-from cgro.plots.words import FEWEST, ball, interval_ends, lines, points, sign_verdict, trained_by
+from cgro.plots.words import (
+    FEWEST,
+    injected_images,
+    interval_ends,
+    lines,
+    points,
+    short_training,
+    sign_verdict,
+    trained_by,
+)
 
 GROUP_COLORS = {"typical": COLORS["signal"], "atypical": COLORS["noise"], "mislabelled": COLORS["neutral"]}
 PART_LOOKS: dict[str, dict[str, Any]] = {"train": {"ls": "-", "lw": 1.4}, "test": {"ls": "--", "lw": 1.4}}
@@ -59,12 +68,10 @@ def caption(result: xr.Dataset) -> str:
     )
     several = seeds >= FEWEST
     return (
-        f"{a['model']} (width {a['width']:g}) on {a['data']}, {ball(a)}, {a['epochs']} epochs, {seeds} seeds. Of all "
-        f"images {100 * a['rotated']:.3g} % are rotated and {100 * a['blended']:.3g} % blended (atypical), and "
-        f"{100 * a['mislabelled']:.3g} % of the training images mislabelled. Networks are "
-        f"trained on all {sizes['all']:,} images, or without the atypical ones, or without as many random ones of the "
-        f"same labels ({sizes['without atypical']:,} images each). (a) Accuracy of the groups. {lines(seeds)} At the "
-        f"end networks trained on all images give atypical training images their label: {fitted}. (b) Atypical test "
+        f"{injected_images(a, seeds)} Networks are trained on all {sizes['all']:,} images, or without the atypical "
+        f"ones, or without as many random ones of the same labels ({sizes['without atypical']:,} images each). (a) "
+        f"Accuracy of the groups. {lines(seeds)} At the end networks trained on all images give atypical training "
+        f"images their label: {fitted}. (b) Atypical test "
         "images after the last epoch: what training on all images brings (filled), and what training without random "
         "images brings, which is of equal size (open), both against training without atypical images, paired by seed; "
         f"{'bars: 95 % t intervals over seeds' if several else 'bars: minimum to maximum over seeds'}. Points"
@@ -127,8 +134,8 @@ def _draw_brought(ax: Axes, result: xr.Dataset) -> None:
             means, reach = interval_ends(brought(result, method, criterion, against)[None])
             color = CRITERION_COLORS[criterion]
             ax.errorbar(means, [y + shift], xerr=reach, fmt="o", ms=4, elinewidth=0.9, color=color, **look)
-    short = {"adversarial": trained_by(result.attrs, "adversarial"), "standard": "standard"}
-    ax.set_yticks(range(len(rows)), [f"{short[method]},\n{criterion}" for method, criterion in rows])
+    names = [f"{short_training(result.attrs, method)},\n{criterion}" for method, criterion in rows]
+    ax.set_yticks(range(len(rows)), names)
     ax.axvline(0, color=COLORS["neutral"], lw=0.6)
     ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel="gain (points)")
     ax.tick_params(axis="y", length=0)

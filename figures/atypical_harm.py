@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from cgro.plots.figure import Figure, Table
 from cgro.plots.style import COLORS, CRITERION_COLORS, figure, panel_label
-from cgro.plots.words import FEWEST, ball, interval_ends, points, sign_verdict, trained_by
+from cgro.plots.words import FEWEST, injected_images, interval_ends, points, short_training, sign_verdict, trained_by
 
 LOOKS: dict[str, dict[str, Any]] = {
     "treatment": {"ls": "-", "marker": "o"},
@@ -71,9 +71,7 @@ def caption(result: xr.Dataset) -> str:
         " intervals; bars: minimum to maximum"
     )  # fmt: skip
     return (
-        f"{a['model']} (width {a['width']:g}) on {a['data']}, {ball(a)}, {a['epochs']} epochs, {seeds} seeds. Of all "
-        f"images {100 * a['rotated']:.3g} % are rotated and {100 * a['blended']:.3g} % blended (atypical), and "
-        f"{100 * a['mislabelled']:.3g} % of the training images mislabelled. Training images: {sizes}. (a) Accuracy on "
+        f"{injected_images(a, seeds)} Training images: {sizes}. (a) Accuracy on "
         "typical test images against the fraction of the group that is trained on, as the difference to training on "
         f"typical images alone ({none}). Filled: that fraction of the group and all typical images; open: as many "
         f"random images of the same labels, drawn from both together. Marks: {spread}. (b) What it changes to train on "
@@ -144,10 +142,9 @@ def _draw_changes(ax: Axes, result: xr.Dataset) -> None:
             means, reach = interval_ends(change(result, method, added, criterion, rule)[None])
             color = CRITERION_COLORS[criterion]
             _mark(ax, means, [y + shift], reach, along="x", color=color, rule=rule, line=False)
-    short = {"adversarial": trained_by(result.attrs, "adversarial"), "standard": "standard"}
     every = result.sizes["criterion"]
     ticks = np.arange(0, len(rows), every) + (every - 1) / 2
-    ax.set_yticks(ticks, [f"{short[method]},\n{added}" for method, added, _ in rows[::every]])
+    ax.set_yticks(ticks, [f"{short_training(result.attrs, method)},\n{added}" for method, added, _ in rows[::every]])
     for edge in range(every, len(rows), every):
         ax.axhline(edge - 0.5, color="#DDDDDD", lw=0.6)
     ax.axvline(0, color=COLORS["neutral"], lw=0.6)

@@ -12,28 +12,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from cgro.plots.figure import Figure, Table
-from cgro.plots.style import COLORS, band, figure, panel_label
+from cgro.plots.style import COLORS, CURE_COLORS, band, figure, panel_label
 from cgro.plots.words import FEWEST, ball, lines, mean_interval, sign_verdict, with_noise
 from cgro.training.choices import CURE_WORDS
 
 BASELINE = "#000000"
-CURE_COLORS = {
-    "temporal-ensembling": "#0072B2",
-    "self-adaptive": "#D55E00",
-    "label-smoothing": "#009E73",
-    "awp": "#CC79A7",
-    "ema": "#E69F00",
-    "swa": "#56B4E9",
-    "weight-decay": "#882255",
-    "cutout": "#999933",
-    "bat": "#332288",
-    "gairat": "#44AA99",
-    "random-weights": "#AA4499",
-    "reweighting": "#661100",
-    "smoothing": "#117733",
-    "dropping": "#888888",
-}
-"""A colour for each cure, the same in every figure; each panel and row is labelled, so that none depends on colour."""
 
 
 def lost(result: xr.Dataset, attack: str = "ensemble") -> xr.DataArray:

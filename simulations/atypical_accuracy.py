@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 
 from cgro.base.work import Context, PlainContext
-from cgro.memorization.treated_runs import CRITERIA, GROUPS, PARTS, Injected, TreatedRun, Treatment, train_treated
+from cgro.memorization.treated_runs import CRITERIA, GROUPS, PARTS, BesideStandard, TreatedRun, Treatment, train_treated
 from cgro.runs.experiment import Experiment
 from cgro.training.config import TrainingConfig
 
@@ -26,7 +26,7 @@ TRAINED = ("all", "without atypical", "without random")
 
 
 @dataclass(frozen=True)
-class Config(Injected):
+class Config(BesideStandard):
     """Runs with and without the atypical training images, followed over the epochs."""
 
     @classmethod

@@ -20,7 +20,7 @@ import xarray as xr
 from cgro.base.errors import UserError
 from cgro.base.validate import between, distinct, one_of
 from cgro.base.work import Context, PlainContext
-from cgro.memorization.treated_runs import CRITERIA, RULES, Injected, TreatedRun, Treatment, train_treated
+from cgro.memorization.treated_runs import CRITERIA, RULES, BesideStandard, TreatedRun, Treatment, train_treated
 from cgro.runs.experiment import Experiment
 from cgro.training.config import TrainingConfig
 
@@ -29,7 +29,7 @@ JUDGED = ("typical", "atypical", "rotated", "blended")
 
 
 @dataclass(frozen=True)
-class Config(Injected):
+class Config(BesideStandard):
     """Typical images and a fraction of the others, under adversarial and standard training."""
 
     added: tuple[Added, ...] = get_args(Added)

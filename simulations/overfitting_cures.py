@@ -20,9 +20,9 @@ from cgro.base.validate import one_of
 from cgro.base.work import Context, PlainContext
 from cgro.runs.experiment import Experiment
 from cgro.training import limits
-from cgro.training.choices import OF_PGD_AT, PAIRED, SCORED, STARTED, CureName
+from cgro.training.choices import OF_PGD_AT, SCORED, STARTED, CureName
 from cgro.training.config import Judged, JudgedRun, TrainingConfig
-from cgro.training.cures import ramp
+from cgro.training.cures import of_cure, ramp
 
 ALL: tuple[CureName, ...] = get_args(CureName)
 COMPARED: tuple[CureName, ...] = tuple(name for name in ALL if name not in (*OF_PGD_AT, *SCORED))
@@ -76,22 +76,12 @@ class Config(Judged):
         """The training of each row by its name: the cure, and where it starts if starts are compared."""
         found: dict[str, TrainingConfig] = {}
         for cure in self.cures:
-            both = [self._with(cure)] + ([self._with(cure, own_start=True)] if cure in self.default_starts else [])
+            both = [of_cure(self.training, cure)]
+            if cure in self.default_starts:
+                both.append(of_cure(self.training, cure, own_start=True))
             named = self.default_starts and cure in STARTED
             found |= {f"{cure} from {ramp(each)[0]:g}" if named else cure: each for each in both}
         return found
-
-    def _with(self, cure: CureName, *, own_start: bool = False) -> TrainingConfig:
-        given = self.training
-        return replace(
-            given,
-            cure=cure,
-            cure_strength=given.cure_strength if cure == given.cure else None,
-            cure_start=given.cure_start if cure in STARTED and not own_start else None,
-            cure_end=given.cure_end if cure == "temporal-ensembling" and not own_start else None,
-            cure_discrimination=given.cure_discrimination if cure in PAIRED else None,
-            cure_scores=given.cure_scores if cure in SCORED else None,
-        )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -175,7 +175,7 @@ def _right(
 
 @dataclass(frozen=True)
 class Injected(Repeated):
-    """Runs with and without images that were rotated, blended or given a wrong label."""
+    """Runs with images that were rotated, blended or given a wrong label."""
 
     seeds: int = 5
     """Independent repetitions (images, injection, what is left out, weights, order, attacks), 1 to 1,000."""
@@ -197,6 +197,42 @@ class Injected(Repeated):
         return Tampering(self.rotated, self.blended, self.mislabelled)
 
     @property
+    def images(self) -> int:
+        """Training images before any are left out; with a choice of classes at most so many."""
+        return self.training.samples or TRAINING_IMAGES[self.training.data] - self.training.held_out
+
+    @property
+    def described(self) -> dict[str, str | int | float]:
+        """Attributes of a result."""
+        injected = {name: getattr(self, name) for name in ("rotated", "blended", "mislabelled")}
+        return injected | {"objective": self.training.objective, "epochs": self.training.epochs}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        training = self.training
+        integer("seeds", self.seeds, low=1, high=1000)
+        if training.data == "own":
+            raise UserError("data must be a data set by name, got own: the images are changed in known ways")
+        if training.label_noise > 0:
+            raise UserError(f"label_noise must be 0, got {training.label_noise:g}: give mislabelled")
+        for name in ("rotated", "blended", "mislabelled"):
+            between(name, getattr(self, name), 0, 1)
+        share = self.rotated + self.blended + self.mislabelled
+        if share > 0.9 + 1e-9:
+            raise UserError(f"rotated, blended and mislabelled must be at most 0.9 together, got {share:g}")
+        images = self.images
+        if round(images * (self.rotated + self.blended)) < 1:
+            raise UserError(f"rotated and blended must make at least 1 of {images:,} images atypical")
+        if images - round(images * share) < 10:
+            raise UserError(f"samples must leave at least 10 typical images, got {images:,} with {share:g} changed")
+        require_memory(1e4 * self.seeds * training.epochs, f"epochs = {training.epochs:,}")
+
+
+@dataclass(frozen=True)
+class BesideStandard(Injected):
+    """Such runs by the configured training, and by standard training."""
+
+    @property
     def methods(self) -> dict[str, TrainingConfig]:
         """The configured training, and standard training otherwise alike.
 
@@ -216,37 +252,10 @@ class Injected(Repeated):
         """A run by a method. Its own learning curves are not needed."""
         return replace(self.methods[method], seed=seed, evaluate_every=self.training.epochs)
 
-    @property
-    def images(self) -> int:
-        """Training images before any are left out; with a choice of classes at most so many."""
-        return self.training.samples or TRAINING_IMAGES[self.training.data] - self.training.held_out
-
-    @property
-    def described(self) -> dict[str, str | int | float]:
-        """Attributes of a result."""
-        injected = {name: getattr(self, name) for name in ("rotated", "blended", "mislabelled")}
-        return injected | {"objective": self.training.objective, "epochs": self.training.epochs}
-
     def __post_init__(self) -> None:
         super().__post_init__()
         training = self.training
-        integer("seeds", self.seeds, low=1, high=1000)
         one_of("objective", training.objective, ("adversarial", "mixture", "trades", "trades-adversarial", "mart"))
         if training.cure != "none":
             raise UserError(f"cure must be none, got {training.cure}: runs here differ only in their images")
-        if training.data == "own":
-            raise UserError("data must be a data set by name, got own: the images are changed in known ways")
-        if training.label_noise > 0:
-            raise UserError(f"label_noise must be 0, got {training.label_noise:g}: give mislabelled")
-        for name in ("rotated", "blended", "mislabelled"):
-            between(name, getattr(self, name), 0, 1)
-        share = self.rotated + self.blended + self.mislabelled
-        if share > 0.9 + 1e-9:
-            raise UserError(f"rotated, blended and mislabelled must be at most 0.9 together, got {share:g}")
-        images = self.images
-        if round(images * (self.rotated + self.blended)) < 1:
-            raise UserError(f"rotated and blended must make at least 1 of {images:,} images atypical")
-        if images - round(images * share) < 10:
-            raise UserError(f"samples must leave at least 10 typical images, got {images:,} with {share:g} changed")
-        require_memory(1e4 * self.seeds * training.epochs, f"epochs = {training.epochs:,}")
         _ = self.methods

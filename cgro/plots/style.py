@@ -25,6 +25,24 @@ COLORS: dict[str, str] = {
 CRITERION_COLORS = {"clean": COLORS["clean"], "perturbed": COLORS["robust"]}
 """Colours of what accuracy is measured on."""
 
+CURE_COLORS = {
+    "temporal-ensembling": "#0072B2",
+    "self-adaptive": "#D55E00",
+    "label-smoothing": "#009E73",
+    "awp": "#CC79A7",
+    "ema": "#E69F00",
+    "swa": "#56B4E9",
+    "weight-decay": "#882255",
+    "cutout": "#999933",
+    "bat": "#332288",
+    "gairat": "#44AA99",
+    "random-weights": "#AA4499",
+    "reweighting": "#661100",
+    "smoothing": "#117733",
+    "dropping": "#888888",
+}
+"""A colour for each cure, the same in every figure; each panel and row is labelled, so that none depends on colour."""
+
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Colours of series without a fixed meaning."""
 

@@ -40,6 +40,20 @@ def trained_by(attrs: Mapping[str, Any], training: str) -> str:
     return OBJECTIVE_WORDS[str(attrs["objective"]) if training == "adversarial" else training]
 
 
+def short_training(attrs: Mapping[str, Any], training: str) -> str:
+    """The same as the label of a row, short enough for one."""
+    return "standard" if training == "standard" else trained_by(attrs, training)
+
+
+def injected_images(attrs: Mapping[str, Any], seeds: int) -> str:
+    """How a caption begins: network, data, perturbations, and what was done to which share of the images."""
+    return (
+        f"{attrs['model']} (width {attrs['width']:g}) on {attrs['data']}, {ball(attrs)}, {attrs['epochs']} epochs, "
+        f"{seeds} seeds. Of all images {100 * attrs['rotated']:.3g} % are rotated and {100 * attrs['blended']:.3g} % "
+        f"blended (atypical), and {100 * attrs['mislabelled']:.3g} % of the training images mislabelled."
+    )
+
+
 def with_noise(attrs: Mapping[str, Any]) -> str:
     """Label noise as an addition to the data; empty without any."""
     rate = float(attrs.get("label_noise", 0))

@@ -28,7 +28,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cgro.base.errors import UserError
-from cgro.training.choices import CURES_OF_OBJECTIVES, OF_PGD_AT, PAIRED, SCORED, STARTED, STRENGTHS
+from cgro.training.choices import CURES_OF_OBJECTIVES, OF_PGD_AT, PAIRED, SCORED, STARTED, STRENGTHS, CureName
 
 if TYPE_CHECKING:  # a configuration is checked without torch
     import numpy as np
@@ -47,6 +47,22 @@ def ramp(config: TrainingConfig) -> tuple[float, float]:
 def strength(config: TrainingConfig) -> float:
     """The strength of the cure; 0 if it has none."""
     return STRENGTHS.get(config.cure, 0.0) if config.cure_strength is None else config.cure_strength
+
+
+def of_cure(given: TrainingConfig, cure: CureName, *, own_start: bool = False) -> TrainingConfig:
+    """The configuration with another cure. Its strength, if any is given, belongs to its own cure alone.
+
+    Cures that start at some epoch start at the same one, or with `own_start` at the one of their own.
+    """
+    return replace(
+        given,
+        cure=cure,
+        cure_strength=given.cure_strength if cure == given.cure else None,
+        cure_start=given.cure_start if cure in STARTED and not own_start else None,
+        cure_end=given.cure_end if cure == "temporal-ensembling" and not own_start else None,
+        cure_discrimination=given.cure_discrimination if cure in PAIRED else None,
+        cure_scores=given.cure_scores if cure in SCORED else None,
+    )
 
 
 def require_cure(config: TrainingConfig) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 import xarray as xr
+from jaxtyping import Bool
 
 from cgro.base.machine import single_thread
 from cgro.base.randomness import at, spawn_streams
@@ -38,13 +39,24 @@ def judge(cell: JudgedRun, tick: Tick) -> xr.Dataset:
 
 def checkpoint_accuracies(training: TrainingRun, count: int) -> np.ndarray:
     """Accuracy (checkpoint, attack) of a finished run on at most `count` test images, as in `judge`."""
+    table = np.full((len(CHECKPOINTS), len(ATTACKS)), np.nan)
+    for row, correct in checkpoint_correctness(training, count).items():
+        table[CHECKPOINTS.index(row)] = correct.mean(axis=1)
+    return table
+
+
+def checkpoint_correctness(training: TrainingRun, count: int) -> dict[str, Bool[np.ndarray, "attack image"]]:
+    """Which of the first `count` test images are correct, by checkpoint. Without held-out images there is no best one.
+
+    The network of the run is the last one again afterwards.
+    """
     config, images, curves = training.config, training.data.test, training.curves()
     images = images.take(torch.arange(min(count, len(images))))
     model = training.trainer.evaluated
     last = {name: value.clone() for name, value in model.state_dict().items()}
-    table = np.full((len(CHECKPOINTS), len(ATTACKS)), np.nan)
-    found = ((training.best, int(curves.attrs["best_epoch"])), (last, config.epochs))
-    for row, (weights, epoch) in enumerate(found):
+    found: dict[str, np.ndarray] = {}
+    checkpoints = ((training.best, int(curves.attrs["best_epoch"])), (last, config.epochs))
+    for row, (weights, epoch) in enumerate(checkpoints):
         if not weights:
             continue
         model.load_state_dict(weights)
@@ -54,5 +66,5 @@ def checkpoint_accuracies(training: TrainingRun, count: int) -> np.ndarray:
                 model, config, images, config.budget, part="test", epoch=epoch, steps=20, stream=stream
             ).masks.values()
         )
-        table[row] = [float(mask.double().mean()) for mask in (masks[0], masks[1], masks[-1])]
-    return table
+        found[CHECKPOINTS[row]] = torch.stack([masks[0], masks[1], masks[-1]]).cpu().numpy()
+    return found
