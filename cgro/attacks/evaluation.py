@@ -194,13 +194,15 @@ def evaluated(
     strong: bool = True,
     attacks: Mapping[str, AttackCall] | None = None,
     before: Tensor | None = None,
+    ensemble_steps: int = 100,
     batch_size: int = 256,
     tick: Tick = lambda _done: None,
 ) -> Evaluation:
     """Clean, under the attacks given, under PGD of `steps`, and if `strong` after each attack of the ensemble.
 
-    before: bool (N,), the images that earlier attacks have left; None: all. `tick` is told how many images are done:
-    each once under PGD, and with `strong` once more under the ensemble.
+    before: bool (N,), the images that earlier attacks have left; None: all. ensemble_steps: of APGD; fewer than 100
+    are weaker. `tick` is told how many images are done: each once under PGD, and with `strong` once more under the
+    ensemble.
     """
     images = require_images(images, model, budget, batch_size)
     with warnings.catch_warnings():
@@ -228,7 +230,8 @@ def evaluated(
             return {"pgd": fitting(lambda size: correct(model, data, attack, stream, batch_size=size, tick=tick))}
 
         def ensemble(data: Images) -> dict[str, Tensor]:
-            return fitting(lambda size: AttackEnsemble(budget).correct(model, data, stream, batch_size=size, tick=tick))
+            strongest = AttackEnsemble(budget, ensemble_steps)
+            return fitting(lambda size: strongest.correct(model, data, stream, batch_size=size, tick=tick))
 
         left = masks[_unused(f"PGD-{attack.steps}", masks)] = _after(left, images, pgd, tick)["pgd"]
         if strong:

@@ -95,8 +95,10 @@ class Study:
         return self.train, self.test
 
     @classmethod
-    def of(cls, training: TrainingConfig, tampering: Tampering, file: str = "") -> Study:
+    def of(cls, training: TrainingConfig, tampering: Tampering, file: str = "", tested: int | None = None) -> Study:
         """Images of a configuration, or of a file. Test images are rotated and blended as often, and keep their labels.
+
+        tested: at most so many test images, the first ones; None: all.
 
         Raises: UserError for missing data, a file that changed, a missing device, or images that cannot be changed so.
         """
@@ -105,7 +107,8 @@ class Study:
         if height != width:
             raise UserError(f"images must be square, got {width} x {height}: crop or pad them")
         train, kinds = tampered(data.train, tampering, data.classes, at(stream, 0))
-        test, test_kinds = tampered(data.test, replace(tampering, mislabelled=0.0), data.classes, at(stream, 1))
+        test = data.test if tested is None else data.test.take(torch.arange(min(tested, len(data.test))))
+        test, test_kinds = tampered(test, replace(tampering, mislabelled=0.0), data.classes, at(stream, 1))
         return cls(replace(data, train=train), kinds, test, test_kinds)
 
 

@@ -36,14 +36,16 @@ def evaluate_network(
     steps: int,
     stream: Stream,
     fast: bool = False,
+    ensemble_steps: int = 100,
     batch_size: int = 256,
     tick: Tick = lambda _done: None,
 ) -> Evaluation:
     """Accuracy on clean images, under PGD, and after each attack of the strong ensemble.
 
     steps: of PGD, raised to those of training if they are fewer; images: from `part` of the data, starting with those
-    of the learning curve; epoch: of the checkpoint, from 1; processes: how many measured it; fast: PGD only. `tick` is
-    called with the number of images done: each counts once under PGD and, unless `fast`, once under the ensemble.
+    of the learning curve; epoch: of the checkpoint, from 1; processes: how many measured it; fast: PGD only;
+    ensemble_steps: of its APGD. `tick` is called with the number of images done: each counts once under PGD and, unless
+    `fast`, once under the ensemble.
     """
     return evaluated(
         model,
@@ -52,6 +54,7 @@ def evaluate_network(
         steps=max(steps, config.stronger.steps),
         stream=stream,
         strong=not fast,
+        ensemble_steps=ensemble_steps,
         before=_as_in_training(model, config, images, budget, part, epoch, processes),
         batch_size=batch_size,
         tick=tick,

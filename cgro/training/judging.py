@@ -45,7 +45,9 @@ def checkpoint_accuracies(training: TrainingRun, count: int) -> np.ndarray:
     return table
 
 
-def checkpoint_correctness(training: TrainingRun, count: int) -> dict[str, Bool[np.ndarray, "attack image"]]:
+def checkpoint_correctness(
+    training: TrainingRun, count: int, ensemble_steps: int = 100
+) -> dict[str, Bool[np.ndarray, "attack image"]]:
     """Which of the first `count` test images are correct, by checkpoint. Without held-out images there is no best one.
 
     The network of the run is the last one again afterwards.
@@ -61,10 +63,10 @@ def checkpoint_correctness(training: TrainingRun, count: int) -> dict[str, Bool[
             continue
         model.load_state_dict(weights)
         stream = at(spawn_streams(config.seed)["evaluation"], 0, row)
-        masks = list(
-            evaluate_network(
-                model, config, images, config.budget, part="test", epoch=epoch, steps=20, stream=stream
-            ).masks.values()
-        )
+        evaluation = evaluate_network(
+            model, config, images, config.budget, part="test", epoch=epoch, steps=20, stream=stream,
+            ensemble_steps=ensemble_steps,
+        )  # fmt: skip
+        masks = list(evaluation.masks.values())
         found[CHECKPOINTS[row]] = torch.stack([masks[0], masks[1], masks[-1]]).cpu().numpy()
     return found

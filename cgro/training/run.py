@@ -303,10 +303,10 @@ class TrainingRun:
         """Names in a row of the learning curves besides the epoch."""
         parts = [part for part in PARTS if len(getattr(self.data, part))]
         names = ["train_loss", *(f"{kind}_{part}_accuracy" for part in parts for kind in ("clean", "robust"))]
-        return [*names, "effective_sample_size"] if self._weights is not None else names
+        return [*names, "effective_sample_size"] if self.weights is not None else names
 
     @property
-    def _weights(self) -> Tensor | None:
+    def weights(self) -> Tensor | None:
         """The last weight of each training image; None if the objective has none."""
         objective = self.trainer.recipe.objective
         return self.trainer.kept.of(objective)["weight"] if isinstance(objective, SampleWeights) else None
@@ -406,8 +406,8 @@ class TrainingRun:
                 stream = evaluation_stream(self.config.seed, epoch, part, self.team)
                 row[f"clean_{part}_accuracy"] = self._accuracy(images, robust=False)
                 row[f"robust_{part}_accuracy"] = self._accuracy(images, robust=True, stream=stream)
-        if self._weights is not None:
-            row["effective_sample_size"] = effective_sample_size(self._weights)
+        if self.weights is not None:
+            row["effective_sample_size"] = effective_sample_size(self.weights)
         return row
 
     def _accuracy(self, images: Images, *, robust: bool, stream: Any = None) -> float:
