@@ -75,8 +75,9 @@ class Config(Injected, Judged):
 
     def training_of(self, method: MethodName) -> TrainingConfig:
         """The configured training by a method; it differs in nothing else."""
-        if method in OBJECTIVES:
-            return replace(of_cure(self.training, "none"), objective=method)
+        match method:
+            case "adversarial" | "trades" | "mart":
+                return replace(of_cure(self.training, "none"), objective=method)
         return of_cure(self.training, method)
 
     def __post_init__(self) -> None:
@@ -86,9 +87,8 @@ class Config(Injected, Judged):
             one_of("methods", method, get_args(MethodName))
         integer("ensemble_steps", self.ensemble_steps, low=1, high=10_000)
         distinct("methods", self.methods)
-        for method in NEEDED:
-            if method not in self.methods:
-                raise UserError(f"methods must include {' and '.join(NEEDED)}, got {', '.join(self.methods)}")
+        if not set(NEEDED) <= set(self.methods):
+            raise UserError(f"methods must include {' and '.join(NEEDED)}, got {', '.join(self.methods)}")
         if training.objective != "adversarial":
             raise UserError(f"objective must be adversarial, got {training.objective}: give methods")
         if training.beta is not None:
@@ -101,10 +101,10 @@ class Config(Injected, Judged):
 
 
 def run(config: Config, context: Context | None = None) -> xr.Dataset:
-    """correct (method, seed, checkpoint, attack, image) with kind (seed, image), and what follows from them.
+    """correct (training, seed, checkpoint, attack, image) with kind (seed, image), and what follows from them.
 
-    accuracy (method, seed, checkpoint, attack, group); train_accuracy (method, seed, criterion, trained); weight
-    (method, seed, trained); effective_share (method, seed, epoch); best_epoch (method, seed).
+    accuracy (training, seed, checkpoint, attack, group); train_accuracy (training, seed, criterion, trained); weight
+    (training, seed, trained); effective_share (training, seed, epoch); best_epoch (training, seed).
 
     Raises: UserError for missing data, a missing device, or training that diverges.
     """
@@ -112,12 +112,12 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
     found = (context or PlainContext()).map(judge_method, cells)
     seeds, count = [each.seed for each in config.runs], len(config.methods)
     of_method = [xr.concat(found[k * len(seeds) : (k + 1) * len(seeds)], dim="seed") for k in range(count)]
-    together = xr.concat(of_method, dim="method", combine_attrs="override")
-    kinds = together["kind"].isel(method=0).values
+    together = xr.concat(of_method, dim="training", combine_attrs="override")
+    kinds = together["kind"].isel(training=0).values
     accuracy = [group_means(together["correct"].isel(seed=s).values, each, JUDGED) for s, each in enumerate(kinds)]
-    dims = ("method", "seed", "checkpoint", "attack", "group")
+    dims = ("training", "seed", "checkpoint", "attack", "group")
     about = {"long_name": "Accuracy on test images", "units": "fraction"}
-    named = together.assign_coords(method=list(config.methods), seed=seeds, group=list(JUDGED))
+    named = together.assign_coords(training=list(config.methods), seed=seeds, group=list(JUDGED))
     named = named.assign(
         kind=(("seed", "image"), kinds, together["kind"].attrs), accuracy=(dims, np.stack(accuracy, axis=1), about)
     )

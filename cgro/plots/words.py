@@ -105,7 +105,18 @@ def sign_verdict(values: np.ndarray) -> str:
     if len(values) < FEWEST:
         return f"needs {FEWEST} seeds"
     mean, half = mean_interval(values)
-    return "yes" if mean - half > 0 else "no" if mean + half < 0 else "undecided"
+    return interval_verdict(mean - half, mean + half)
+
+
+def interval_verdict(low: float, high: float) -> str:
+    """Whether an interval is above 0: yes or no if it is on one side, undecided if it holds 0."""
+    return "yes" if low > 0 else "no" if high < 0 else "undecided"
+
+
+def agreed(*verdicts: str) -> str:
+    """The verdict that all agree on; undecided if they differ, and what is needed if one needs more."""
+    needs = [each for each in verdicts if each.startswith("needs")]
+    return needs[0] if needs else verdicts[0] if len(set(verdicts)) == 1 else "undecided"
 
 
 def ball(attrs: Mapping[str, Any]) -> str:
