@@ -12,6 +12,7 @@ from cgro.simulations import (
     attack,
     atypical_accuracy,
     atypical_harm,
+    bat,
     certified_cgro,
     cgro_construction,
     complexity_measures,
@@ -74,6 +75,12 @@ CONFIGS: dict[str, Any] = {
     ),
     "atypical-harm": atypical_harm.Config(
         replace(TINY, held_out=0, attack_steps=1, evaluation_steps=1, batch_size=20), seeds=2, fractions=(0.0, 1.0)
+    ),
+    "bat": bat.Config(
+        replace(TINY, attack_steps=1, evaluation_steps=1, batch_size=20, evaluate_every=2),
+        judged_images=20,
+        seeds=2,
+        ensemble_steps=1,
     ),
     "random-labels": random_labels.Config(
         replace(TINY, samples=10, held_out=0, epochs=2, width=4, label_noise=1.0, radius_warmup=0.0, learning_rate=0.2),
