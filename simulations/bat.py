@@ -41,7 +41,7 @@ class Config(Injected, Judged):
     """Methods to compare: adversarial (PGD-AT) and bat, and others."""
 
     ensemble_steps: int = 100
-    """Steps of APGD in the strong ensemble, 1 or more; fewer than 100 are weaker."""
+    """Steps of APGD in the strong ensemble, 1 to 10,000; fewer than 100 are weaker."""
 
     @classmethod
     def quick(cls) -> Config:

@@ -104,6 +104,7 @@ def test_verdicts_of_known_answers() -> None:
         assert verdicts["PGD-20 minus ensemble: GAIRAT above PGD-AT", "all", checkpoint] == "yes"
         assert verdicts["PGD-20 minus ensemble: BAT above PGD-AT", "all", checkpoint] == "yes"
     np.testing.assert_allclose(found["PGD-20 minus ensemble: GAIRAT above PGD-AT", "all", "last"].by_seed, 18)
+    np.testing.assert_allclose(found["PGD-20 minus ensemble: BAT above PGD-AT", "all", "last"].by_seed, 20)
     assert verdicts["clean: BAT gains more at the last", "all", "last minus best"] == "yes"
     np.testing.assert_allclose(found["clean: BAT gains more at the last", "all", "last minus best"].by_seed, 10)
     assert verdicts["PGD-20: BAT gains more at the last", "all", "last minus best"] == "undecided"
