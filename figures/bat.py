@@ -16,7 +16,7 @@ from matplotlib.ticker import PercentFormatter
 from cgro.measures.image_bootstrap import image_interval
 from cgro.memorization.judged_methods import JUDGED
 from cgro.plots.figure import Figure, Table
-from cgro.plots.style import COLORS, CURE_COLORS, band, figure, panel_label
+from cgro.plots.style import COLORS, CURE_COLORS, band, figure, legend, panel_label
 from cgro.plots.words import (
     FEWEST,
     OBJECTIVE_WORDS,
@@ -224,12 +224,12 @@ def _draw_weights(ax: Axes, result: xr.Dataset) -> None:
         share = result["effective_share"].sel(training=method).values
         if np.isfinite(share).all():
             look = {"ls": "--"} if method == "random-weights" else {}
-            band(ax, epoch, share, CURE_COLORS[method], WORDS[method], **look)
+            band(ax, epoch, share, CURE_COLORS[method], WORDS[method].removesuffix(" weights"), **look)
     ax.set(xlabel="training time (epochs)", xlim=(0, epoch[-1]), ylim=(0, 1.04))
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, symbol="", decimals=0))
     ax.grid(axis="y", lw=0.4, color="#DDDDDD")
     ax.set_axisbelow(True)
-    ax.legend(loc="lower left")
+    legend(ax, "lower left", (0, 0), handlelength=1.2)
 
 
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
