@@ -10,13 +10,15 @@ import torch
 import xarray as xr
 from toy_configs import CONFIGS
 
+from cgro.attacks import evaluation
+from cgro.attacks.ball import Budget
+from cgro.attacks.ensemble import AttackEnsemble
 from cgro.base.randomness import at, spawn_streams
 from cgro.data.atypical import tampered
 from cgro.memorization.judged_methods import JUDGED, JudgedMethod, group_means, judge_method
 from cgro.memorization.subset_models import Study
 from cgro.memorization.treated_runs import GROUPS
 from cgro.simulations import bat
-from cgro.training import judging
 from cgro.training.run import Own, TrainingRun
 from cgro.training.sample_weights import effective_sample_size
 
@@ -106,15 +108,13 @@ def test_methods_without_weights_have_no_effective_sample_size() -> None:
     assert np.isfinite(judged("random-weights")["effective_share"]).all()
 
 
-def test_the_ensemble_gets_the_steps_of_the_cell() -> None:
+def test_the_ensemble_gets_the_steps_of_the_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
-    def tracing(*arguments: object, ensemble_steps: int = 0, **options: object) -> object:
-        asked.append(ensemble_steps)
-        return real(*arguments, ensemble_steps=ensemble_steps, **options)  # type: ignore[arg-type]
+    def tracing(budget: Budget, steps: int) -> AttackEnsemble:
+        asked.append(steps)
+        return AttackEnsemble(budget, steps)
 
-    real = judging.evaluate_network
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(judging, "evaluate_network", tracing)
-        judge_method(replace(CELLS["adversarial"], ensemble_steps=3), lambda _done: None)
+    monkeypatch.setattr(evaluation, "AttackEnsemble", tracing)
+    judge_method(replace(CELLS["adversarial"], ensemble_steps=3), lambda _done: None)
     assert asked == [3, 3]
