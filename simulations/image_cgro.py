@@ -29,7 +29,9 @@ class Config(Repeated):
     @classmethod
     def quick(cls) -> Config:
         """Digits, two seeds; twenty seconds on one CPU core."""
-        return cls(TrainingConfig(samples=300, held_out=0, epochs=30, evaluate_every=5, evaluation_images=300))
+        return cls(
+            TrainingConfig(samples=300, held_out=0, width=16, epochs=30, evaluate_every=5, evaluation_images=300)
+        )
 
     @classmethod
     def paper(cls) -> Config:

@@ -50,7 +50,13 @@ class Config(Repeated):
         return cls(
             _constant(
                 TrainingConfig(
-                    samples=300, held_out=0, epochs=40, batch_size=50, evaluate_every=40, evaluation_images=200
+                    width=16,
+                    samples=300,
+                    held_out=0,
+                    epochs=40,
+                    batch_size=50,
+                    evaluate_every=40,
+                    evaluation_images=200,
                 )
             ),
             points=24,

@@ -104,7 +104,7 @@ class Config:
             restarts=2,
             descents=1,
             steps=200,
-            largest_width=31,
+            largest_width=23,
             seeds=2,
         )
 

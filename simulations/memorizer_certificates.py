@@ -77,8 +77,8 @@ class Config:
 
     @classmethod
     def quick(cls) -> Config:
-        """Up to 50 points in ten dimensions, four broken networks of each construction; about ten seconds."""
-        return cls(samples=(10, 50), broken=4)
+        """Up to 50 points in ten dimensions at two ratios, four broken networks of each construction."""
+        return cls(samples=(10, 50), ratios=(0.5, 0.99), broken=4)
 
     @classmethod
     def paper(cls) -> Config:

@@ -55,11 +55,11 @@ class Config:
 
     @classmethod
     def quick(cls) -> Config:
-        """25 x 10 cells, two seeds, one noise patch for each sample, steps twice as long: about fifteen seconds."""
+        """21 x 8 cells, two seeds, one noise patch for each sample, steps twice as long: about fifteen seconds."""
         return cls(
             setting=PatchSetting(patches=2, steps=10_000, learning_rate=0.1),
-            x=Axis("radius_ratio", 0.7, 1.5, 25),
-            y=Axis("noise_norm", 0.5, 2.0, 10, log=True),
+            x=Axis("radius_ratio", 0.7, 1.5, 21),
+            y=Axis("noise_norm", 0.5, 2.0, 8, log=True),
             seeds=2,
         )
 

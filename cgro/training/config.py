@@ -140,10 +140,10 @@ class TrainingConfig(Optimization, Task):
 
     @classmethod
     def noisy_digits(cls) -> TrainingConfig:
-        """300 digits with 40 % of their labels redrawn, which a network fits robustly at the cost of unseen images:
+        """200 digits with 40 % of their labels redrawn, which a network fits robustly at the cost of unseen images:
         robust overfitting within seconds, already before the learning rate drops."""
         return cls(
-            samples=300, label_noise=0.4, width=16, radius=0.1, radius_warmup=0.2, epochs=40, schedule="piecewise",
+            samples=200, label_noise=0.4, width=16, radius=0.1, radius_warmup=0.2, epochs=40, schedule="piecewise",
             evaluate_every=8, evaluation_images=200,
         )  # fmt: skip
 

@@ -27,7 +27,7 @@ CONFIDENCE = 0.99
 def check(
     *,
     dims: tuple[int, ...] = (100, 800, 6400),
-    runs: int = 40,
+    runs: int = 30,
     probability: float = 0.6,
     robust: float = 0.4,
     ratio: float = -1.0,
