@@ -17,7 +17,8 @@ import numpy as np
 import xarray as xr
 
 from cgro.base.work import Context, PlainContext
-from cgro.memorization.treated_runs import CRITERIA, GROUPS, PARTS, BesideStandard, TreatedRun, Treatment, train_treated
+from cgro.memorization.plan import CRITERIA
+from cgro.memorization.treated_runs import GROUPS, PARTS, BesideStandard, TreatedRun, Treatment, train_treated
 from cgro.runs.experiment import Experiment
 from cgro.training.config import TrainingConfig
 

@@ -20,7 +20,8 @@ import xarray as xr
 from cgro.base.errors import UserError
 from cgro.base.validate import between, distinct, one_of
 from cgro.base.work import Context, PlainContext
-from cgro.memorization.treated_runs import CRITERIA, RULES, BesideStandard, TreatedRun, Treatment, train_treated
+from cgro.memorization.plan import CRITERIA
+from cgro.memorization.treated_runs import RULES, BesideStandard, TreatedRun, Treatment, train_treated
 from cgro.runs.experiment import Experiment
 from cgro.training.config import TrainingConfig
 

@@ -16,7 +16,8 @@ from jaxtyping import Float, Int
 
 from cgro.base.machine import single_thread
 from cgro.base.work import Tick
-from cgro.memorization.treated_runs import CRITERIA, GROUPS
+from cgro.memorization.plan import CRITERIA
+from cgro.memorization.treated_runs import GROUPS
 from cgro.training.config import TrainingConfig
 
 if TYPE_CHECKING:  # imported where it is used, so that reading a configuration does not import torch

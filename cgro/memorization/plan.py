@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # imported where it is used, so that reading a configuration 
     from cgro.memorization.study import TrackedRun
     from cgro.memorization.subset_models import SubsetModels
 
+CRITERIA = ("clean", "perturbed")
+"""Images on which an answer is right or wrong."""
 LARGEST_STACK = 20
 """Subset models of a cell: enough to keep a core busy, and few enough to stay in its cache."""
 

@@ -27,13 +27,13 @@ from cgro.data.atypical import tampered
 from cgro.data.batches import Images
 from cgro.data.tampering import Tampering
 from cgro.data.user_images import read_user_images
+from cgro.memorization.plan import CRITERIA
 from cgro.models.zoo import image_model
 from cgro.training.config import TrainingConfig, is_stackable
 from cgro.training.loop import Trainer
 from cgro.training.run import Data
 from cgro.training.stacked import StackedTrainer, Subsets
 
-CRITERIA = ("clean", "perturbed")
 AT_ONCE = 1024
 """Images that are judged at once, over all models of a stack."""
 

@@ -20,6 +20,7 @@ from cgro.base.machine import require_memory, single_thread
 from cgro.base.validate import between, integer, one_of
 from cgro.base.work import Tick
 from cgro.data.catalog import TRAINING_IMAGES
+from cgro.memorization.plan import CRITERIA
 from cgro.training.config import Repeated, TrainingConfig
 
 if TYPE_CHECKING:  # imported where it is used, so that reading a configuration does not import torch
@@ -32,7 +33,6 @@ if TYPE_CHECKING:  # imported where it is used, so that reading a configuration 
 
 GROUPS = {"typical": (0,), "atypical": (1, 2), "mislabelled": (3,), "rotated": (1,), "blended": (2,)}
 """The kinds of each group, indices of `cgro.data.tampering.KINDS`."""
-CRITERIA = ("clean", "perturbed")
 PARTS = ("train", "test")
 RULES = ("treatment", "control")
 
