@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ class Relation:
         """Means over the images (seed)."""
         return np.asarray((self.values * self.counted).sum(1) / self.counted.sum(1))
 
-    @property
+    @cached_property
     def over_images(self) -> tuple[float, float]:
         """Bootstrap interval over test images."""
         return image_interval(self.values, self.counted)

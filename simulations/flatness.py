@@ -47,7 +47,7 @@ class Config(Repeated):
 
     @classmethod
     def quick(cls) -> Config:
-        """Digits, two seeds: half a minute on one CPU core."""
+        """Digits, two seeds: fifteen seconds on one CPU core."""
         return cls(
             TrainingConfig(samples=300, held_out=0, width=16, epochs=30, evaluate_every=30, evaluation_images=50)
         )

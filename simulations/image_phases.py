@@ -46,7 +46,7 @@ class Config(Repeated):
 
     @classmethod
     def quick(cls) -> Config:
-        """Digits, constant learning rate and radius, two seeds: half a minute on one CPU core."""
+        """Digits, constant learning rate and radius, two seeds: fifteen seconds on one CPU core."""
         return cls(
             _constant(
                 TrainingConfig(

@@ -45,7 +45,7 @@ class Config(Judged):
 
     @classmethod
     def quick(cls) -> Config:
-        """Noisy digits without a cure and with temporal ensembling, two seeds: a minute of one core.
+        """Noisy digits without a cure and with temporal ensembling, two seeds: half a minute of one core.
 
         Wrong labels are memorized long before the learning rate drops, so the ramp of temporal ensembling starts early;
         its weight was chosen on other seeds.

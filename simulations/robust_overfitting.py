@@ -22,7 +22,7 @@ class Config(Judged):
 
     @classmethod
     def quick(cls) -> Config:
-        """200 digits with 40 % of their labels redrawn, two seeds: half a minute on one CPU core.
+        """200 digits with 40 % of their labels redrawn, two seeds: twenty seconds on one CPU core.
 
         With true labels, 8x8 digits are too easy to overfit: robust test accuracy never falls.
         """

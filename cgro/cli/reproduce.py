@@ -51,12 +51,12 @@ def run(options: Options, _rest: Rest) -> int:
             own = worker_count(options, experiment, config)
             with stored_context(options, experiment.cells or name, own, pool if own > 1 else None) as context:
                 _, results[name] = obtain(experiment, name, config, context, options)
-            for own_figure in (figure for figure in figures if figures[figure].experiment == name):
-                # Drawn where a process is idle, while the next experiment is computed.
-                drawn[own_figure] = pool.submit(_draw, own_figure, results[name], options.results / "figures")
+            for drawing, figure in figures.items():
+                if figure.experiment == name:  # drawn where a process is idle, while the next experiment is computed
+                    drawn[drawing] = pool.submit(_draw, drawing, results[name], options.results / "figures")
         wanted = {name: claim.preset(preset) for name, claim in find_all("check").items()}
         checked = checking.run_checks(wanted, options.results / "check", executor=pool, quiet=options.quiet)
-        files = {name: drawing.result() for name, drawing in drawn.items()}
+        files = {name: written.result() for name, written in drawn.items()}
     names = sorted(figures, key=lambda name: (figures[name].order, name))
     shown = [results[figures[name].experiment] for name in names]
     sections = [Section.of(name, figures[name], result, files[name]) for name, result in zip(names, shown, strict=True)]
