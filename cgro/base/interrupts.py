@@ -21,6 +21,9 @@ from typing import Any, NoReturn
 STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Signals that ask a process to end; Windows has no SIGHUP."""
 
+LOADED_WHOLE = frozenset({"h5py", "matplotlib", "numpy", "scipy", "torch"})
+"""Libraries whose loading is not interrupted: compiled code that is running Python then may abort the process."""
+
 CODES = tuple(128 + number for number in STOPS)
 """Exit codes by signal, as shells expect them."""
 
@@ -41,6 +44,8 @@ class Answer:
     """The first signal that arrived, or None."""
     given: bool = False
     """Whether the block is already ending; later signals are not raised."""
+    resend: Callable[[int], object] | None = None
+    """Sends a signal once more, a moment later."""
 
     @property
     def code(self) -> int:
@@ -50,7 +55,11 @@ class Answer:
     def handle(self, number: int, _frame: FrameType | None) -> None:
         """The handler of a signal."""
         self.number = self.number or number
-        if not self.given:
+        if self.given:
+            return
+        if self.resend is not None and _loading():
+            self.resend(number)
+        else:
             raise Stopped(number)
 
 
@@ -58,6 +67,7 @@ class Answer:
 def answered() -> Iterator[Answer]:
     """Within the block, every signal of `STOPS` raises `Stopped`, again if Python drops the exception.
 
+    While one of the libraries `LOADED_WHOLE` is being imported, the signal waits for the end of that import.
     A signal that is ignored when the block begins stays ignored: `nohup` and background jobs of shells rely on it.
     Handlers installed by other code are kept, too.
     """
@@ -66,7 +76,7 @@ def answered() -> Iterator[Answer]:
         yield answer
         return
     ours = [s for s in STOPS if signal.getsignal(s) in (signal.SIG_DFL, signal.default_int_handler)]
-    with _handled(answer.handle, ours), none_lost():
+    with _handled(answer.handle, ours), none_lost() as answer.resend:
         yield answer
 
 
@@ -83,18 +93,24 @@ def leave(code: int) -> NoReturn:
 
 
 @contextmanager
-def none_lost() -> Iterator[None]:
-    """Resend a dropped signal: Python drops exceptions that are raised while an object is being freed."""
+def none_lost() -> Iterator[Callable[[int], object]]:
+    """Resend a dropped signal: Python drops exceptions that are raised while an object is being freed.
+
+    Yields a function that resends a signal to this process.
+    """
     if not _signals_arrive():
-        yield
+        yield signal.raise_signal
         return
     report, main = sys.unraisablehook, threading.get_ident()
     # A running thread and a pipe: the hook may not take a lock, since any lock may be held there.
     ready, ask = os.pipe()
 
+    def resend(number: int) -> None:
+        os.write(ask, bytes([number]))
+
     def again(dropped: Any) -> None:
         if dropped.exc_type is not None and issubclass(dropped.exc_type, KeyboardInterrupt):
-            os.write(ask, bytes([getattr(dropped.exc_value, "number", signal.SIGINT)]))
+            resend(getattr(dropped.exc_value, "number", signal.SIGINT))
         else:
             report(dropped)
 
@@ -110,7 +126,7 @@ def none_lost() -> Iterator[None]:
     thread.start()
     sys.unraisablehook = again
     try:
-        yield
+        yield resend
     finally:
         sys.unraisablehook = report
         os.write(ask, b"\0")
@@ -166,6 +182,15 @@ def _handled(
     finally:
         for number, earlier in before.items():
             signal.signal(number, earlier)
+
+
+def _loading() -> bool:
+    """Whether the import of one of the libraries `LOADED_WHOLE` has begun and not ended."""
+    return any(
+        getattr(getattr(module, "__spec__", None), "_initializing", False)
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] in LOADED_WHOLE
+    )
 
 
 def _signals_arrive() -> bool:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +151,30 @@ def test_nothing_is_promised_that_is_not_kept(command: str, tmp_path: Path, cgro
     outcome = finish(process)
     assert outcome.code == 130
     assert outcome.err.endswith(AGAIN)
+
+
+def test_a_library_is_loaded_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled code of torch that is importing a module aborts the process if that raises."""
+    lines = ("import signal, time", "signal.raise_signal(signal.SIGINT)", "time.sleep(0.2)", "LOADED = True")
+    (tmp_path / "loading.py").write_text("\n".join(lines))
+    (tmp_path / "compiled").mkdir()
+    (tmp_path / "compiled" / "__init__.py").write_text("")
+    (tmp_path / "compiled" / "part.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(interrupts, "LOADED_WHOLE", {"compiled"})
+
+    def load(name: str) -> None:
+        with interrupts.answered():
+            import_module(name)
+            time.sleep(60)
+
+    with pytest.raises(interrupts.Stopped) as stopped:
+        load("compiled.part")
+    assert stopped.value.number == signal.SIGINT
+    assert sys.modules["compiled.part"].LOADED
+    with pytest.raises(interrupts.Stopped):
+        load("loading")
+    assert "loading" not in sys.modules
 
 
 def test_a_library_that_crashes_as_the_interpreter_ends_does_not_matter() -> None:
