@@ -23,7 +23,7 @@ from cgro.data.folder import reading_from
 from cgro.runs import store
 from cgro.runs.cell_store import Cells, Name
 from cgro.runs.packing import pack, unpack
-from cgro.runs.workers import WorkersLostError, processes, require_jobs
+from cgro.runs.workers import KILLED, WorkersLostError, processes, require_jobs
 
 log = logging.getLogger(__name__)
 
@@ -143,10 +143,7 @@ def _result(future: Future[bytes]) -> bytes:
     try:
         return future.result()
     except BrokenExecutor as error:
-        raise WorkersLostError(
-            "a worker process ended abruptly, perhaps out of memory; finished cells are stored: repeat the command to "
-            "resume, with fewer --jobs if memory is short"
-        ) from error
+        raise WorkersLostError(KILLED) from error
 
 
 def compute(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import active_children, parent_process
 from multiprocessing.context import SpawnContext, SpawnProcess
@@ -18,6 +18,12 @@ from cgro.base.validate import integer
 
 _WORKER_BYTES = 200 * 2**20
 """Minimum memory of a worker: Python, numpy, scipy and torch."""
+
+
+KILLED = (
+    "a worker process ended abruptly, perhaps out of memory; finished cells are stored: repeat the command to resume, "
+    "with fewer --jobs if memory is short"
+)
 
 
 class WorkersLostError(UserError):
@@ -40,7 +46,7 @@ class _Context(SpawnContext):
 def processes(jobs: int) -> Iterator[Executor]:
     """Worker processes that share the cores. If the block fails they end at once, which is safe: writes are atomic.
 
-    Raises: UserError like `require_jobs`.
+    Raises: UserError like `require_jobs`; WorkersLostError if one is killed.
     """
     require_jobs(jobs)
     share = max(1, available_cores() // jobs)
@@ -50,7 +56,7 @@ def processes(jobs: int) -> Iterator[Executor]:
     with new as pool:
         try:
             yield pool
-        except BaseException:  # Ctrl-C, a full disk, or an abandoned sweep
+        except BaseException as error:  # Ctrl-C, a full disk, or an abandoned sweep
             # Shut down first: a pool that has lost its workers cannot cancel work.
             manager = getattr(pool, "_executor_manager_thread", None)
             pool.shutdown(wait=False, cancel_futures=True)
@@ -61,6 +67,8 @@ def processes(jobs: int) -> Iterator[Executor]:
                 worker.join()
             if manager is not None:  # ending before this thread would leak semaphores
                 manager.join()
+            if isinstance(error, BrokenExecutor):
+                raise WorkersLostError(KILLED) from error
             raise
 
 

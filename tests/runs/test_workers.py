@@ -23,7 +23,7 @@ from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.sweep import Block, train_block
 from cgro.runs import workers
 from cgro.runs.context import StoredContext
-from cgro.runs.workers import processes
+from cgro.runs.workers import WorkersLostError, processes
 
 PROGRAM = """
 import os, sys, time
@@ -38,6 +38,12 @@ if __name__ == "__main__":
     with processes(1) as pool:
         pool.submit(work, sys.argv[1]).result()
 """
+
+
+def test_whatever_a_killed_worker_did_is_said_in_one_line() -> None:
+    """Drawing a figure, too."""
+    with pytest.raises(WorkersLostError, match=r"^a worker process ended abruptly"), processes(1) as pool:
+        pool.submit(os._exit, 1).result()
 
 
 def running(pid: int) -> bool:
