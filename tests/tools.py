@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from multiprocessing import util
 from pathlib import Path
 from threading import Event, Thread
 
@@ -116,7 +117,9 @@ class Fork:
 
     def _run(self, arguments: Sequence[object], new_session: bool, ignored: Sequence[signal.Signals]) -> None:
         """What the copy does."""
-        atexit._clear()  # what this process does as it ends
+        atexit._clear()  # what this process does as it ends, except for what any process of its own would do
+        util._finalizer_registry.clear()
+        atexit.register(util._exit_function)
         if new_session:
             os.setsid()
         for number in ignored:

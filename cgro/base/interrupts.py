@@ -6,6 +6,7 @@ Code that saves or cleans up when a run is stopped catches KeyboardInterrupt, wh
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import signal
 import sys
@@ -21,8 +22,9 @@ from typing import Any, NoReturn
 STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Signals that ask a process to end; Windows has no SIGHUP."""
 
-LOADED_WHOLE = frozenset({"h5py", "matplotlib", "numpy", "scipy", "torch"})
-"""Libraries whose loading is not interrupted: compiled code that is running Python then may abort the process."""
+PATIENCE = 10.0
+"""Seconds that a signal waits while modules are loaded. An exception in compiled code that is starting may abort the
+process (torch) or be dropped without a word (modules made by Cython)."""
 
 CODES = tuple(128 + number for number in STOPS)
 """Exit codes by signal, as shells expect them."""
@@ -42,22 +44,31 @@ class Answer:
 
     number: int | None = None
     """The first signal that arrived, or None."""
-    given: bool = False
-    """Whether the block is already ending; later signals are not raised."""
+    listening: bool = False
+    """Whether a signal is raised: not before `listen`, and not once the block is ending."""
     resend: Callable[[int], object] | None = None
     """Sends a signal once more, a moment later."""
+    since: float = math.inf
+    """When the first signal arrived, in seconds of `time.monotonic`."""
 
     @property
     def code(self) -> int:
         """The exit code of the signal, as shells expect it."""
         return 128 + (self.number or signal.SIGINT)
 
+    def listen(self) -> None:
+        """Raise signals from now on. Raises: Stopped if one has arrived."""
+        self.listening = True
+        if self.number is not None:
+            raise Stopped(self.number)
+
     def handle(self, number: int, _frame: FrameType | None) -> None:
         """The handler of a signal."""
         self.number = self.number or number
-        if self.given:
+        self.since = min(self.since, time.monotonic())
+        if not self.listening:
             return
-        if self.resend is not None and _loading():
+        if self.resend is not None and time.monotonic() < self.since + PATIENCE and _modules_load():
             self.resend(number)
         else:
             raise Stopped(number)
@@ -65,9 +76,9 @@ class Answer:
 
 @contextmanager
 def answered() -> Iterator[Answer]:
-    """Within the block, every signal of `STOPS` raises `Stopped`, again if Python drops the exception.
+    """Once the block calls `listen`, every signal of `STOPS` raises `Stopped`, again if Python drops the exception.
 
-    While one of the libraries `LOADED_WHOLE` is being imported, the signal waits for the end of that import.
+    It waits while modules are being loaded, `PATIENCE` at most.
     A signal that is ignored when the block begins stays ignored: `nohup` and background jobs of shells rely on it.
     Handlers installed by other code are kept, too.
     """
@@ -77,7 +88,10 @@ def answered() -> Iterator[Answer]:
         return
     ours = [s for s in STOPS if signal.getsignal(s) in (signal.SIG_DFL, signal.default_int_handler)]
     with _handled(answer.handle, ours), none_lost() as answer.resend:
-        yield answer
+        try:
+            yield answer
+        finally:
+            answer.listening = False
 
 
 def leave(code: int) -> NoReturn:
@@ -184,13 +198,10 @@ def _handled(
             signal.signal(number, earlier)
 
 
-def _loading() -> bool:
-    """Whether the import of one of the libraries `LOADED_WHOLE` has begun and not ended."""
-    return any(
-        getattr(getattr(module, "__spec__", None), "_initializing", False)
-        for name, module in list(sys.modules.items())
-        if name.partition(".")[0] in LOADED_WHOLE
-    )
+def _modules_load() -> bool:
+    """Whether the import of some module has begun and not ended."""
+    specs = [getattr(module, "__spec__", None) for module in list(sys.modules.values())]
+    return any(getattr(spec, "_initializing", False) for spec in specs)
 
 
 def _signals_arrive() -> bool:

@@ -49,11 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.basicConfig(format="cgro: %(message)s")
         logging.getLogger("cgro").setLevel(logging.INFO)
         try:
-            return _flushed(arguments)
+            stop.listen()
+            code = _flushed(arguments)
+            stop.listening = False
+            return code
         except (Exception, KeyboardInterrupt) as error:
             # Work stopped by a signal may end in any error, e.g. that of a worker that the signal killed.
             if stop.number is not None or isinstance(error, KeyboardInterrupt):
-                stop.given = True
+                stop.listening = False
                 print(f"\ncgro: interrupted; {_how_to_resume(arguments, error)}", file=sys.stderr)
                 return stop.code
             if isinstance(error, streams.OutputLostError):

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
 
@@ -90,7 +91,8 @@ def test_a_sweep_in_processes(
 
     What is ignored at the start stays ignored: SIGHUP under `nohup`, Ctrl-C in a background job of a shell.
     """
-    process = Fork(*NAPS, "--results", tmp_path, "--jobs", 2, new_session=True, ignored=ignored)
+    sweep = (*NAPS, "--naps", 12, "--results", tmp_path)
+    process = Fork(*sweep, "--jobs", 2, new_session=True, ignored=ignored)
     until(lambda: cells(tmp_path), process)
     before = cells(tmp_path)
     for each in ignored:
@@ -104,7 +106,7 @@ def test_a_sweep_in_processes(
     outcome = finish(process)
     assert (outcome.code, outcome.out, outcome.err) == (128 + number, "", RESUME)
     assert none_is_left(workers)
-    again = cgro(*NAPS, "--results", tmp_path)
+    again = cgro(*sweep)
     assert (again.code, again.err) == (0, "")
     store.load(Path(again.out.strip()))
 
@@ -153,28 +155,44 @@ def test_nothing_is_promised_that_is_not_kept(command: str, tmp_path: Path, cgro
     assert outcome.err.endswith(AGAIN)
 
 
-def test_a_library_is_loaded_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compiled code of torch that is importing a module aborts the process if that raises."""
+def test_modules_are_loaded_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled code of torch that is importing a module aborts the process if that raises; that of pandas goes on."""
     lines = ("import signal, time", "signal.raise_signal(signal.SIGINT)", "time.sleep(0.2)", "LOADED = True")
-    (tmp_path / "loading.py").write_text("\n".join(lines))
-    (tmp_path / "compiled").mkdir()
-    (tmp_path / "compiled" / "__init__.py").write_text("")
-    (tmp_path / "compiled" / "part.py").write_text("\n".join(lines))
+    for name in ("part", "endless"):
+        (tmp_path / f"{name}.py").write_text("\n".join(lines))
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(interrupts, "LOADED_WHOLE", {"compiled"})
 
     def load(name: str) -> None:
-        with interrupts.answered():
+        with interrupts.answered() as answer:
+            answer.listen()
             import_module(name)
             time.sleep(60)
 
     with pytest.raises(interrupts.Stopped) as stopped:
-        load("compiled.part")
+        load("part")
     assert stopped.value.number == signal.SIGINT
-    assert sys.modules["compiled.part"].LOADED
+    assert sys.modules["part"].LOADED
+    monkeypatch.setattr(interrupts, "PATIENCE", 0.05)
     with pytest.raises(interrupts.Stopped):
-        load("loading")
-    assert "loading" not in sys.modules
+        load("endless")
+    assert "endless" not in sys.modules
+
+
+def test_a_signal_just_before_and_after_the_work(cgro: Cgro, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before: nothing is begun. After: the work is done, and it is said."""
+    with interrupts.answered() as answer:
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(interrupts.Stopped):
+            answer.listen()
+
+    @contextmanager
+    def late() -> Iterator[None]:
+        yield
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(cli.streams, "guarded", nullcontext)
+    monkeypatch.setattr(interrupts, "none_lost", late)
+    assert cgro("--version").code == 0
 
 
 def test_a_library_that_crashes_as_the_interpreter_ends_does_not_matter() -> None:
