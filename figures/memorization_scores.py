@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.patches import Rectangle
 
 from cgro.data.tampering import KINDS
+from cgro.plots.contact_sheet import show_image
 from cgro.plots.figure import Figure, Table
 from cgro.plots.style import COLORS, CRITERION_COLORS, figure, panel_label
 from cgro.plots.words import ball, method
@@ -136,20 +138,20 @@ def _draw_ranks(ax: Axes, result: xr.Dataset) -> None:
         found = np.array([row["rank"].sel(score_name=score, view=view).values for score, view in rows])
         y = np.arange(len(rows)) + 0.16 * (2 * c - 1)
         ends = np.abs(found[:, 1:].T - found[:, 0])
-        ax.errorbar(found[:, 0], y, xerr=ends, fmt="o", ms=3.5, lw=1, color=CRITERION_COLORS[name],
-                    label=f"memorization, {name}")  # fmt: skip
-    _score_axis(ax, rows, result)
+        ax.errorbar(found[:, 0], y, xerr=ends, fmt="o", ms=3.5, lw=1, color=CRITERION_COLORS[name], label=name)
+    _score_axis(ax, rows)
     ax.axvline(0, color=COLORS["neutral"], lw=0.6)
     ax.set_xlim(min(-0.2, ax.get_xlim()[0]), 1)
-    ax.set_xlabel("rank correlation")
+    ax.set_xlabel("rank correlation with the memorization")
     _legend_below(ax)
 
 
-def _score_axis(ax: Axes, rows: list[tuple[str, str]], result: xr.Dataset) -> None:
+def _score_axis(ax: Axes, rows: list[tuple[str, str]], above: Sequence[str] = ()) -> None:
+    """Name the cheap scores on the y axis, below what else is drawn."""
     several = len({view for _, view in rows}) > 1
-    words = [f"{SCORE_WORDS[name]}, {view}" if several else SCORE_WORDS[name] for name, view in rows]
-    ax.set_yticks(range(len(rows)), words)
-    ax.set_ylim(len(rows) - 0.5, -0.5)
+    words = [*above, *(f"{SCORE_WORDS[name]}, {view}" if several else SCORE_WORDS[name] for name, view in rows)]
+    ax.set_yticks(range(len(words)), words)
+    ax.set_ylim(len(words) - 0.5, -0.5)
     ax.set_axisbelow(True)
     ax.grid(axis="x", lw=0.4, color="#DDDDDD")
 
@@ -163,11 +165,7 @@ def _draw_areas(ax: Axes, result: xr.Dataset) -> None:
         found = result["detected"].sel(detector=[*memorized, *detectors], changed=kind).values
         y = np.arange(len(found)) + 0.18 * (k - (len(kinds) - 1) / 2)
         ax.plot(found, y, MARKERS[kind], ms=4, color=KIND_COLORS[kind], label=kind)
-    _score_axis(ax, rows, result)
-    several = len({view for _, view in rows}) > 1
-    words = [f"{SCORE_WORDS[name]}, {view}" if several else SCORE_WORDS[name] for name, view in rows]
-    ax.set_yticks(range(len(memorized) + len(rows)), [f"{name} mem." for name in result["criterion"].values] + words)
-    ax.set_ylim(len(memorized) + len(rows) - 0.5, -0.5)
+    _score_axis(ax, rows, above=[f"{name} mem." for name in result["criterion"].values])
     ax.axvline(0.5, color=COLORS["neutral"], lw=0.6)
     ax.set_xlim(min(0.4, ax.get_xlim()[0]), 1.01)
     ax.set_xlabel("area under the ROC curve")
@@ -193,9 +191,7 @@ def _draw_images(ax: Axes, result: xr.Dataset, extreme: str) -> None:
         for place in range(count):
             line, column = divmod(place, COLUMNS)
             left, top = 1.5 * column + 0.45, -1.12 * (2 * r + line)
-            pixels = np.moveaxis(shown["pixels"].values[place], 0, -1).squeeze()
-            extent = (left, left + 1, top - 1, top)
-            ax.imshow(pixels, cmap="gray_r" if pixels.ndim == 2 else None, extent=extent)
+            show_image(ax, shown["pixels"].values[place], extent=(left, left + 1, top - 1, top))
             ax.add_patch(Rectangle((left, top - 1), 1, 1, fill=False, ec=CRITERION_COLORS[name], lw=0.9))
             image = int(shown["chosen"].values[place])
             words = f"{labels[image]}\n{float(row['memorization'].values[image]):.2f}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -83,7 +84,7 @@ def contact_sheet(strips: Sequence[Strip], columns: int = 10) -> Figure:
                 left = MARGIN + (k % columns) * (side + GAP)
                 bottom = top - _TITLE - (k // columns) * height - side * ratio
                 ax = fig.add_axes((left / WIDTH, bottom / total, side / WIDTH, side * ratio / total))
-                _show(ax, image)
+                show_image(ax, image, aspect="auto")
                 if len(strip.framed) and strip.framed[k]:
                     ax.add_patch(
                         Rectangle((0, 0), 1, 1, transform=ax.transAxes, fill=False, ec=COLORS["accent"], lw=2.4)
@@ -97,12 +98,11 @@ def contact_sheet(strips: Sequence[Strip], columns: int = 10) -> Figure:
     return fig
 
 
-def _show(ax: Axes, image: np.ndarray) -> None:
+def show_image(ax: Axes, image: np.ndarray, **options: Any) -> None:
+    """Show an image (C, H, W), uint8 or floats in [0, 1], without axes. options: of `imshow`."""
     white = 255 if image.dtype == np.uint8 else 1
-    if image.shape[0] == 1:
-        ax.imshow(image[0], cmap="gray", vmin=0, vmax=white, interpolation="nearest", aspect="auto")
-    else:
-        ax.imshow(image.transpose(1, 2, 0), interpolation="nearest", aspect="auto")
+    pixels = image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0)
+    ax.imshow(pixels, cmap="gray", vmin=0, vmax=white, interpolation="nearest", **options)
     ax.set_axis_off()
 
 
