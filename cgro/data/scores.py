@@ -5,15 +5,16 @@
     1,-0.02
 
 Indices are those of the data set's training images, from 0, in the order of the data set, so that scores stay with
-their images whatever subset a run draws. The column of the scores is called memorization, or score; other columns, as
-in the file of `cgro memorized`, are not read. A configuration names the file and the beginning of its digest,
+their images whatever subset a run draws. The column of the scores is called memorization, or score. If there is a
+column label, with the names of classes, it must agree with the images. Other columns, as in the file of
+`cgro memorized`, are not read. A configuration names the file and the beginning of its digest,
 FILE@DIGEST (see `cgro.data.recorded`).
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -63,6 +64,20 @@ def read_scores(name: str, index: np.ndarray | None = None) -> np.ndarray:
             f"index {missing}; indices are those of the data set"
         )
     return np.array([found[each] for each in wanted], dtype=np.float32)
+
+
+def require_same_classes(name: str, index: np.ndarray, classes: Sequence[str]) -> None:
+    """Raises: UserError for a file whose column label, if it has one, names other classes for the images with these
+    indices: its scores are those of other images, or of the same in another order."""
+    path = split(name)[0]
+    rows = list(csv.DictReader(_content(path).decode().removeprefix("\ufeff").splitlines(), skipinitialspace=True))
+    named = {int(row["index"]): row["label"].strip() for row in rows if row.get("label")}
+    for each, own in zip(index.tolist(), classes, strict=True):
+        if named.get(each, own) != own:
+            raise UserError(
+                f"cure_scores {path}: label must be {own} for index {each}, got {named[each]}: the scores are those of "
+                "other images, or in another order"
+            )
 
 
 def _content(name: str) -> bytes:

@@ -35,8 +35,10 @@ from cgro.base.machine import in_batches_that_fit, is_out_of_memory, resolve_dev
 from cgro.base.randomness import Stream, at, spawn_streams, torch_generator
 from cgro.base.work import Tick, scratch_of
 from cgro.data.batches import Images
+from cgro.data.catalog import CLASSES
 from cgro.data.images import ImageData, load_images, stratified_subset
 from cgro.data.labels import class_subset, noisy_labels
+from cgro.data.scores import require_same_classes
 from cgro.models.convolutional import parameter_count
 from cgro.models.zoo import image_model
 from cgro.training import limits
@@ -204,6 +206,10 @@ class Own:
 def make_trainer(config: TrainingConfig, data: Data, team: Team | None = None, own: Own | None = None) -> Trainer:
     """The trainer of a configuration at step 0."""
     team, own = team or Team(), own or Own()
+    if config.cure_scores is not None and config.data in CLASSES and config.label_noise == 0:
+        names = CLASSES[config.data]
+        labels = [config.classes[k] if config.classes else k for k in data.train.labels.tolist()]
+        require_same_classes(config.cure_scores, data.index.numpy(), [names[k] for k in labels])
     model = synchronized(own.model or make_model(config, data), team, data.train.labels.device)
     return Trainer(model, data.train, own.recipe(config, data.index), spawn_streams(config.seed), team)
 

@@ -177,9 +177,15 @@ def test_scores_are_read_by_their_index(tmp_path: Path) -> None:
 
 
 def test_scores_stay_with_their_images_whatever_subset_is_drawn(tmp_path: Path) -> None:
-    """Also with a class left out, and other columns in the file."""
-    rows = "".join(f"x,{i},{i / DIGITS},\n" for i in range(DIGITS))
-    (tmp_path / "all.csv").write_text(f"label,index,memorization,error\n{rows}")
+    """Also with classes left out, and other columns in the file. Labels of other images are refused."""
+    labels = cgro.load_images("digits").train_labels.tolist()
+    rows = [f"{label},{i},{i / DIGITS},\n" for i, label in enumerate(labels)]
+    header = "label,index,memorization,error\n"
+    (tmp_path / "all.csv").write_text(header + "".join(rows))
+    (tmp_path / "reversed.csv").write_text(
+        header
+        + "".join(f"{a},{b}" for a, b in zip(reversed(labels), (row.split(",", 1)[1] for row in rows), strict=True))
+    )
     for seed in (0, 1):
         config = TrainingConfig(
             samples=30,
@@ -195,6 +201,10 @@ def test_scores_stay_with_their_images_whatever_subset_is_drawn(tmp_path: Path) 
         objective = make_trainer(config, data).recipe.objective
         assert isinstance(objective, Reweighting)
         torch.testing.assert_close(objective.scores, data.index / DIGITS, check_dtype=False)
+        other = replace(config, cure_scores=str(tmp_path / "reversed.csv"))
+        with pytest.raises(UserError, match=r"reversed.csv: label must be [38] for index \d+, got \d: the scores are"):
+            make_trainer(other, data)
+        make_trainer(replace(other, label_noise=0.5), data)
 
 
 @pytest.mark.parametrize(
