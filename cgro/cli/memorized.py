@@ -199,8 +199,8 @@ def _warn(found: xr.Dataset, config: Memorized) -> None:
     unknown = int((scores != scores).sum())
     if unknown:
         log.warning(
-            "warning: %d of %d images were in the subset of all %d models or of none and have no score; give more "
-            "--models", unknown, len(scores), config.models,
+            "warning: no score for %d of %d images, in the subsets of all %d models or of none; give more --models",
+            unknown, len(scores), config.models,
         )  # fmt: skip
     reached = float(found["memorization_threshold"].max())
     if 0 < config.threshold < reached - 1e-9:
@@ -230,5 +230,7 @@ def _print(found: xr.Dataset, study: Study) -> None:
     for words, name, shown in rows:
         if name in found:
             values = found[name].sum("sample") if "sample" in found[name].dims else found[name]
-            table.add_row(words, *(format(float(value), shown) for value in values))
+            table.add_row(
+                words, *(format(value, shown) if value == value else "unknown" for value in map(float, values))
+            )
     Console().print(table)

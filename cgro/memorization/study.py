@@ -94,7 +94,8 @@ def scored(
     answers: the result of `train_subset_models`. Variables over (criterion, sample): memorization with its standard
     error and a 95 % interval (low, high); harm; wrong_class, the largest share of models without the sample that give
     it the same wrong class; atypical, harmful. Over (criterion, test): atypical_test. Over criterion: the thresholds of
-    these groups, which chance exceeds with probability `chance`, and the split-half reliability of all models.
+    these groups, which chance exceeds with probability `chance`, and the split-half reliability of all models, NaN if
+    unknown.
 
     Without test images there is no influence: harm, harmful, atypical_test and their thresholds are left out.
 
@@ -114,7 +115,7 @@ def scored(
             "harmful": found.harmful, "atypical_test": found.atypical_test,
             "memorization_threshold": found.memorization_threshold,
             "influence_threshold": found.influence_threshold, "harm_threshold": found.harm_threshold,
-            "reliability": split_half(mask, correct).full,
+            "reliability": _reliability(mask, correct),
         }  # fmt: skip
         for name, values in own.items():
             rows[name].append(values)
@@ -124,6 +125,14 @@ def scored(
         if len(test_labels) or name not in OF_INFLUENCE
     }
     return xr.Dataset(variables, {"criterion": answers["criterion"]}, {"chance": chance, "models": len(mask)})
+
+
+def _reliability(mask: np.ndarray, correct: np.ndarray) -> float:
+    """Of all models; NaN if too few samples have a score in both halves to tell."""
+    try:
+        return split_half(mask, correct).full
+    except UserError:
+        return float("nan")
 
 
 OF_INFLUENCE = ("harm", "harmful", "atypical_test", "influence_threshold", "harm_threshold")

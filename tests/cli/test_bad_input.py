@@ -131,6 +131,7 @@ SIMULATE = [
     ("simulate atypical-accuracy --cure awp", "cure must be none, got awp: runs here differ only in their images"),
     ("simulate atypical-accuracy --label-noise 0.1", "label_noise must be 0, got 0.1: give mislabelled"),
     ("simulate atypical-accuracy --seeds 1001", "seeds must be"),
+    ("simulate atypical-harm --data own", "data must be a data set by name, got own: the images are changed in known"),
     ("simulate robust-overfitting-causes --noises 0 2", "noises must be in [0, 1], got 2"),
     ("simulate robust-overfitting-causes --fractions 0.3 0.1", "fractions must be increasing, got [0.3, 0.1]"),
     ("simulate robust-overfitting-causes --pools wrong", "--pools"),

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
+import xarray as xr
 from PIL import Image
 from tools import MEMORIZED, Outcome, finish, start
 
+from cgro.base.errors import AccuracyWarning
 from cgro.cli import memorized
 from cgro.data.images import load_images
 from cgro.data.user_images import read_user_images
-from cgro.memorization.subset_models import SubsetModels
+from cgro.memorization.subset_models import Study, SubsetModels
 from cgro.runs import store
 from cgro.runs.cell_store import Cells
 
@@ -62,6 +67,7 @@ def test_an_archive_gives_a_table_a_sheet_and_a_result(tmp_path: Path, cgro: Cgr
     found = store.load(files[0])
     assert found.attrs["experiment"] == "memorized"
     assert f"{path}@" in found.attrs["config"]
+    assert json.loads(found.attrs["config"])["threshold"] == 0.25
     given = [float(row["memorization"] or "-2") for row in rows]
     assert given == sorted(given, reverse=True)
     assert len({row["index"] for row in rows}) == 20
@@ -132,8 +138,17 @@ def test_a_finished_result_is_read_and_fresh_makes_it_anew(
     table.unlink()
     assert cgro(*line).out == first.out, "from stored cells"
     assert table.read_bytes() == before
+    table.write_text("stale")
     assert cgro(*line, "--fresh").out == first.out
     assert table.read_bytes() == before
+
+
+def test_a_result_of_other_image_files_is_refused(tmp_path: Path, cgro: Cgro, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = ("memorized", "digits", *MEMORIZED, "--results", tmp_path)
+    monkeypatch.setattr(store, "image_files_of", lambda _config: "one")
+    rows_of(cgro(*line))
+    monkeypatch.setattr(store, "image_files_of", lambda _config: "another")
+    assert "memorization.nc: made from other image files (one; here are another)" in cgro(*line).error
 
 
 def test_other_content_is_another_result(tmp_path: Path, cgro: Cgro) -> None:
@@ -166,6 +181,42 @@ def test_too_few_models_for_the_threshold_are_reported(
     assert "10 models tell memorization from chance only above" in caplog.text
     needed = int(caplog.text.partition("for 0.2 give --models ")[2].split()[0])
     assert 100 < needed < 1000
+
+
+def test_images_without_a_score_are_counted(
+    tmp_path: Path, cgro: Cgro, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Once, in the words of the command."""
+    outcome = cgro("memorized", archive(tmp_path), *MEMORIZED, "--ratio", 0.9, "--results", tmp_path)
+    rows = rows_of(outcome)
+    unknown = sum(not row["memorization"] for row in rows)
+    assert unknown > 0
+    assert "unknown" in next(line for line in outcome.out.splitlines() if line.startswith("reliability"))
+    assert f"no score for {unknown} of {len(rows)} images, in the subsets of all 10 models or of none" in caplog.text
+    assert not [each for each in recwarn if issubclass(each.category, AccuracyWarning)]
+
+
+def test_what_is_not_read_is_said(tmp_path: Path, cgro: Cgro, caplog: pytest.LogCaptureFixture) -> None:
+    line = [word for word in MEMORIZED if word != "--quiet"]
+    rows_of(cgro("memorized", archive(tmp_path, extra=np.zeros(1)), *line, "--results", tmp_path))
+    assert "own.npz: array extra not read" in caplog.text
+
+
+def test_the_printed_table_counts_images(capsys: pytest.CaptureFixture[str]) -> None:
+    found = xr.Dataset(
+        {
+            "atypical": (("criterion", "sample"), np.array([[1, 1, 0], [1, 1, 1]], bool)),
+            "reliability": ("criterion", [0.25, 0.75]),
+        },
+        {"criterion": ["clean", "perturbed"]},
+        {"models": 1200},
+    )
+    memorized._print(found, cast(Study, SimpleNamespace(train=range(3), test=range(4))))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["3", "training", "images,", "4", "test", "images", "clean", "perturbed"]
+    assert lines[1] == ["models", "1,200", "1,200"]
+    assert lines[2][-2:] == ["0.25", "0.75"]
+    assert lines[3] == ["atypical", "training", "images", "2", "3"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")

@@ -77,6 +77,14 @@ def test_controls_leave_out_typical_images_too() -> None:
     assert (control != other).any()
 
 
+def test_other_seeds_leave_out_other_images() -> None:
+    kinds, labels = np.tile([0, 1], 50), np.zeros(100, int)
+    streams = [spawn_streams(seed)["subset"] for seed in (0, 1)]
+    one, other = (trained_on(kinds, labels, Treatment(POOL, "atypical", 0.5), stream) for stream in streams)
+    assert one.sum() == other.sum() == 75
+    assert (one != other).any()
+
+
 def test_groups_are_the_injected_ones() -> None:
     assert [KINDS[k] for k in GROUPS["atypical"]] == ["rotated", "blended"]
     assert {name: KINDS[GROUPS[name][0]] for name in ("typical", "mislabelled", "rotated", "blended")} == {
