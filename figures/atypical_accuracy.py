@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from cgro.plots.figure import Figure, Table
-from cgro.plots.style import COLORS, CRITERION_COLORS, band, figure, panel_label
+from cgro.plots.style import COLORS, CRITERION_COLORS, band, panel_label, panels_beside
 from cgro.plots.words import (
     FEWEST,
     injected_images,
@@ -83,27 +83,11 @@ def caption(result: xr.Dataset) -> str:
 def draw(result: xr.Dataset) -> Drawing:
     """A panel for each method and criterion, and what atypical images bring."""
     methods, criteria = ([str(name) for name in result[dim].values] for dim in ("training", "criterion"))
-    fig, axes = figure(
-        7.2, 4.9, len(criteria) + 1, len(methods), width_ratios=[1.0] * len(criteria) + [0.95], squeeze=False
-    )
-    right = fig.add_subplot(axes[0, 0].get_gridspec()[:, -1])
-    for ax in axes[:, -1]:
-        ax.remove()
-    panels = axes[:, :-1]
+    titles = [[f"{trained_by(result.attrs, method)}, {criterion}" for criterion in criteria] for method in methods]
+    fig, panels, right = panels_beside(titles, ["training time (epochs)"] * len(criteria), height=4.9, beside=0.95)
     for r, method in enumerate(methods):
         for c, criterion in enumerate(criteria):
-            ax = panels[r, c]
-            ax.sharex(panels[0, 0])
-            ax.sharey(panels[0, 0])
-            _draw_curves(ax, result.sel(training=method, criterion=criterion))
-            title = f"{trained_by(result.attrs, method)}, {criterion}"
-            if r == c == 0:
-                panel_label(ax, "a", title)
-            else:
-                ax.set_title(title, loc="left")
-            ax.tick_params(labelbottom=r == len(methods) - 1, labelleft=c == 0)
-            if r == len(methods) - 1:
-                ax.set_xlabel("training time (epochs)")
+            _draw_curves(panels[r, c], result.sel(training=method, criterion=criterion))
     fig.supylabel("accuracy (%)", fontsize=8)
     _draw_brought(right, result)
     panel_label(right, "b", "gain on atypical test images")

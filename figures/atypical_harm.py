@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 
 from cgro.plots.figure import Figure, Table
-from cgro.plots.style import COLORS, CRITERION_COLORS, figure, panel_label
+from cgro.plots.style import COLORS, CRITERION_COLORS, panel_label, panels_beside
 from cgro.plots.words import FEWEST, injected_images, interval_ends, points, short_training, sign_verdict, trained_by
 
 LOOKS: dict[str, dict[str, Any]] = {
@@ -83,27 +83,13 @@ def caption(result: xr.Dataset) -> str:
 def draw(result: xr.Dataset) -> Drawing:
     """A panel for each method and group, and the changes of all."""
     methods, groups = ([str(name) for name in result[dim].values] for dim in ("training", "added"))
-    fig, axes = figure(
-        7.2, 4.6, len(groups) + 1, len(methods), width_ratios=[1.0] * len(groups) + [1.15], squeeze=False
+    titles = [[f"{trained_by(result.attrs, method)},\n{added} images" for added in groups] for method in methods]
+    fig, panels, right = panels_beside(
+        titles, [f"fraction of the {added}" for added in groups], height=4.6, beside=1.15
     )
-    right = fig.add_subplot(axes[0, 0].get_gridspec()[:, -1])
-    for ax in axes[:, -1]:
-        ax.remove()
-    panels = axes[:, :-1]
     for r, method in enumerate(methods):
         for c, added in enumerate(groups):
-            ax = panels[r, c]
-            ax.sharex(panels[0, 0])
-            ax.sharey(panels[0, 0])
-            _draw_curves(ax, result, method, added)
-            title = f"{trained_by(result.attrs, method)},\n{added} images"
-            if r == c == 0:
-                panel_label(ax, "a", title)
-            else:
-                ax.set_title(title, loc="left")
-            ax.tick_params(labelbottom=r == len(methods) - 1, labelleft=c == 0)
-            if r == len(methods) - 1:
-                ax.set_xlabel(f"fraction of the {added}")
+            _draw_curves(panels[r, c], result, method, added)
     fig.supylabel("change of accuracy on typical test images (points)", fontsize=8)
     _draw_changes(right, result)
     panel_label(right, "b", "all images against some")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -85,6 +85,32 @@ def figure(
         fig = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(fig)
         return fig, fig.subplots(nrows, ncols, **options)
+
+
+def panels_beside(
+    titles: Sequence[Sequence[str]], xlabels: Sequence[str], *, height: float, beside: float
+) -> tuple[Figure, np.ndarray, Axes]:
+    """A grid of panels that share their axes, the first labelled "a", and a panel beside them.
+
+    titles: of each row of panels. xlabels: below the last row; only the outer panels have tick labels. beside: width of
+    the panel beside them over that of the others.
+    """
+    rows, columns = len(titles), len(titles[0])
+    ratios = [1.0] * columns + [beside]
+    fig, axes = figure(7.2, height, columns + 1, rows, width_ratios=ratios, squeeze=False)
+    right = fig.add_subplot(axes[0, 0].get_gridspec()[:, -1])
+    for ax in axes[:, -1]:
+        ax.remove()
+    panels = axes[:, :-1]
+    for (r, c), ax in np.ndenumerate(panels):
+        ax.sharex(panels[0, 0])
+        ax.sharey(panels[0, 0])
+        ax.set_title(titles[r][c], loc="left")
+        ax.tick_params(labelbottom=r == rows - 1, labelleft=c == 0)
+        if r == rows - 1:
+            ax.set_xlabel(xlabels[c])
+    panel_label(panels[0, 0], "a", titles[0][0])
+    return fig, panels, right
 
 
 def panel_label(ax: Axes, letter: str, title: str) -> None:
