@@ -7,6 +7,7 @@ from typing import Any
 
 from cgro.dynamics.axes import Axis
 from cgro.dynamics.setting import PatchSetting
+from cgro.dynamics.two_features import TwoFeatureSetting
 from cgro.simulations import (
     activation,
     attack,
@@ -35,6 +36,7 @@ from cgro.simulations import (
     robust_overfitting,
     robust_overfitting_causes,
     training_objective,
+    unlearnable,
     width_sweep,
 )
 from cgro.training.config import TrainingConfig
@@ -49,6 +51,13 @@ CONFIGS: dict[str, Any] = {
     "training-objective": training_objective.Config(setting=SMALL, weights=(0.0, 0.5, 1.0), seeds=2, records=3),
     "activation": activation.Config(setting=SMALL, odd=(2.0, 3.0), relu=(3.0,), seeds=2, records=5),
     "dimension": dimension.Config(setting=SMALL, dims=(30, 1000), seeds=2, records=3),
+    "unlearnable": unlearnable.Config(
+        setting=TwoFeatureSetting(samples=10, patches=2, dim=12, filters=4, steps=40),
+        fractions=(0.0, 0.3),
+        seeds=2,
+        records=3,
+        test_samples=20,
+    ),
     "attack": attack.Config(setting=replace(SMALL, steps=8, sampling="vectors"), seeds=1, records=2, test_samples=10),
     "reference-points": reference_points.Config(seeds=2, points=("rho=1.8", "d=50"), test_samples=64),
     "image-cgro": image_cgro.Config(replace(TINY, samples=20, held_out=0)),

@@ -1,0 +1,129 @@
+"""One training run with two features: accuracies and memorized noise at recorded steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float64
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from cgro.attacks.ball import Budget
+from cgro.attacks.pgd import pgd
+from cgro.base.machine import single_thread
+from cgro.base.randomness import at, torch_generator
+from cgro.base.work import Tick
+from cgro.dynamics.patch_cnn import PatchCNN
+from cgro.dynamics.sgd import descend
+from cgro.dynamics.two_features import FEATURES, Samples, TwoFeatureSetting, draw_filters, draw_samples
+
+PARTS, CRITERIA, KINDS = ("train", "test"), ("clean", "robust"), ("learnable", "unlearnable")
+PGD_STEPS = 20
+
+
+@dataclass(frozen=True)
+class BlindRun:
+    """Runs of one setting with several seeds; a cell for `train_blind`."""
+
+    setting: TwoFeatureSetting
+    seeds: tuple[int, ...]
+    records: int
+    """Evaluated steps, evenly spaced from 0 to the last."""
+    test_samples: int
+    """Fresh samples that each record is evaluated on."""
+
+    @property
+    def work(self) -> float:
+        """Run-steps."""
+        return float(self.setting.steps * len(self.seeds))
+
+    @property
+    def steps(self) -> list[int]:
+        """Evaluated steps."""
+        return np.unique(np.linspace(0, self.setting.steps, self.records).round().astype(int)).tolist()
+
+
+@single_thread()
+def train_blind(cell: BlindRun, tick: Tick) -> xr.Dataset:
+    """accuracy (seed, step, part, criterion) and memorized (seed, step, kind).
+
+    The robust accuracy on training samples is that under the attack they were trained with; on fresh samples it is that
+    under l_inf PGD on the whole input, PGD_STEPS steps of 2.5 delta / PGD_STEPS from a random start, as in the public
+    code. memorized: mean noise part of the margin of training samples of each kind, in nats; NaN without any.
+    """
+    accuracy, memorized = zip(*[_train_one(cell, seed, tick) for seed in cell.seeds], strict=True)
+    return xr.Dataset(
+        {
+            "accuracy": (
+                ("seed", "step", "part", "criterion"),
+                np.array(accuracy),
+                {"long_name": "Accuracy", "units": "fraction"},
+            ),
+            "memorized": (
+                ("seed", "step", "kind"),
+                np.array(memorized),
+                {"long_name": "Mean noise part of the margin of training samples", "units": "nats"},
+            ),
+        },
+        {"seed": list(cell.seeds), "step": cell.steps, "part": list(PARTS), "criterion": list(CRITERIA)}
+        | {"kind": list(KINDS)},
+    )
+
+
+def _train_one(cell: BlindRun, seed: int, tick: Tick) -> tuple[np.ndarray, np.ndarray]:
+    setting, root = cell.setting, np.random.SeedSequence(seed)
+    data, fresh, weights, order = (np.random.default_rng(child) for child in root.spawn(4))
+    samples, tests = draw_samples(setting, data), draw_samples(setting, fresh, cell.test_samples)
+    W = draw_filters(setting, weights)
+    drawn = order.integers(setting.samples, size=setting.steps)
+    accuracy, memorized = [], []
+    for before, step in zip([0, *cell.steps], cell.steps, strict=False):
+        descend(W, samples, drawn[before:step], setting)
+        tick(float(step - before))
+        accuracy.append(_accuracy(W, samples, tests, setting, torch_generator(at(root, 4, step))))
+        memorized.append(_memorized(W, samples))
+    return np.array(accuracy), np.array(memorized)
+
+
+def _accuracy(
+    W: Float64[np.ndarray, "F d"],
+    samples: Samples,
+    tests: Samples,
+    setting: TwoFeatureSetting,
+    generator: torch.Generator,
+) -> list[list[float]]:
+    """(part, criterion)."""
+    network = PatchCNN(torch.from_numpy(W)[None], 3.0, "relu")
+
+    def right(X: Tensor | np.ndarray, labels: np.ndarray) -> float:
+        with torch.no_grad():
+            outputs = network(torch.as_tensor(X)[None])[0].numpy()
+        return float((labels * outputs > 0).mean())
+
+    attacked, y = samples.X.copy(), samples.labels
+    attacked[:, :, :FEATURES] -= (setting.radius * y)[:, None, None]
+    robust = right(tests.X, tests.labels)
+    if setting.radius > 0:
+        labels = torch.from_numpy(tests.labels)
+        moved = pgd(
+            lambda Z: softplus(-labels * network(Z[None])[0]),
+            torch.from_numpy(tests.X),
+            Budget("inf", setting.radius),
+            steps=PGD_STEPS,
+            step_size=2.5 * setting.radius / PGD_STEPS,
+            start=generator,
+        )
+        robust = right(moved, tests.labels)
+    return [[right(samples.X, y), right(attacked, y)], [right(tests.X, tests.labels), robust]]
+
+
+def _memorized(W: Float64[np.ndarray, "F d"], samples: Samples) -> list[float]:
+    """Mean of y sum_r a_r sum_p max(<w_r, xi_p>, 0)^3 over the training samples of each kind, xi the noise alone."""
+    responses = np.maximum(samples.X[:, :, FEATURES:] @ W[:, FEATURES:].T, 0) ** 3
+    half = len(W) // 2
+    V = samples.labels * (responses[..., :half].sum((1, 2)) - responses[..., half:].sum((1, 2)))
+    kinds = (~samples.unlearnable, samples.unlearnable)
+    return [float(V[kind].mean()) if kind.any() else float("nan") for kind in kinds]

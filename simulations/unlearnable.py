@@ -1,0 +1,132 @@
+"""Unlearnable samples: a second cause of robust overfitting, and the teachers that cure or keep it.
+
+A fraction p_un of the samples carries a robust feature that the network cannot represent. Adversarial training must
+memorize their noise, after which an attack on the whole input succeeds. A teacher that is ignorant of these samples
+leaves nothing to memorize; one that is confident acts like the labels. Source: Lee & Chung, ICML 2026,
+arXiv:2605.21999 [N], by the settings of their public code [S].
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal, get_args
+
+import numpy as np
+import tyro
+import xarray as xr
+
+from cgro.base.errors import UserError
+from cgro.base.machine import require_memory
+from cgro.base.validate import above, between, distinct, integer
+from cgro.base.work import Context, PlainContext
+from cgro.dynamics.two_features import TwoFeatureSetting
+from cgro.runs.experiment import Experiment
+
+Teacher = Literal["none", "confident", "ignorant"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Runs of every teacher and fraction of unlearnable samples."""
+
+    setting: Annotated[TwoFeatureSetting, tyro.conf.arg(name="")] = field(default_factory=TwoFeatureSetting)
+    """Setting of all runs; unlearnable and the teacher's margins are replaced."""
+    fractions: tuple[float, ...] = (0.0, 0.025, 0.05, 0.1, 0.15, 0.2)
+    """Probabilities p_un that a sample is unlearnable, increasing, 0 to 1."""
+    teachers: tuple[Teacher, ...] = get_args(Teacher)
+    """none: adversarial training; confident: distillation from a teacher that gives every label; ignorant: from one
+    that knows nothing of unlearnable samples."""
+    margin: float = 10.0
+    """Margin y f_T of the teachers where they are confident, > 0."""
+    seeds: int = 20
+    """Independent runs (data, weights, order of the samples), 1 to 10,000."""
+    records: int = 21
+    """Evaluated steps, >= 2."""
+    test_samples: int = 200
+    """Fresh samples for each evaluation, >= 1."""
+
+    def __post_init__(self) -> None:
+        integer("seeds", self.seeds, low=1, high=10_000)
+        integer("records", self.records, low=2, high=self.setting.steps + 1)
+        integer("test_samples", self.test_samples, low=1)
+        above("margin", self.margin, 0)
+        distinct("fractions", self.fractions)
+        for value in self.fractions:
+            between("fractions", value, 0, 1)
+            count = round(value * self.setting.samples)
+            if (value > 0 and count == 0) or (value < 1 and count == self.setting.samples):
+                raise UserError(
+                    f"fractions must leave samples of both kinds, or be 0 or 1, got {value:g} of {self.setting.samples}"
+                )
+        distinct("teachers", self.teachers)
+        setting, per_seed = self.setting, len(self.fractions) * len(self.teachers)
+        width = setting.patches * max(setting.dim, 2 * setting.filters)
+        shape = f"patches = {setting.patches:,}, dim = {setting.dim:,}, filters = {setting.filters:,}"
+        for words, needed in (
+            (f"samples = {setting.samples:,}, {shape}", 80.0 * setting.samples * width),
+            (f"test_samples = {self.test_samples:,}, {shape}", 80.0 * self.test_samples * width),
+            (f"steps = {setting.steps:,}", 16.0 * setting.steps),
+            (f"records = {self.records:,}, seeds = {self.seeds:,}", 500.0 * self.records * self.seeds * per_seed),
+        ):
+            require_memory(needed, words)
+
+    @classmethod
+    def quick(cls) -> Config:
+        """Three fractions, five seeds, four evaluations: about ten seconds of one core."""
+        return cls(fractions=(0.0, 0.05, 0.1), seeds=5, records=4, test_samples=100)
+
+    @classmethod
+    def paper(cls) -> Config:
+        """Six fractions and 100 seeds: about twenty minutes of two cores."""
+        return cls(seeds=100, test_samples=500)
+
+    def setting_of(self, teacher: str, fraction: float) -> TwoFeatureSetting:
+        """The setting of a teacher and a fraction."""
+        learnable, unlearnable = {
+            "none": (None, None),
+            "confident": (self.margin, self.margin),
+            "ignorant": (self.margin, 0.0),
+        }[teacher]
+        return replace(self.setting, unlearnable=fraction, teacher_learnable=learnable, teacher_unlearnable=unlearnable)
+
+
+def run(config: Config, context: Context | None = None) -> xr.Dataset:
+    """accuracy (teacher, fraction, seed, step, part, criterion) and memorized (teacher, fraction, seed, step, kind).
+
+    See `cgro.dynamics.blind_run.train_blind`. entropy (teacher) is that of the target of an unlearnable sample.
+    """
+    from cgro.dynamics.blind_run import BlindRun, train_blind
+
+    pairs = [(teacher, fraction) for teacher in config.teachers for fraction in config.fractions]
+    blocks = np.array_split(np.arange(config.seeds), math.ceil(config.seeds / 5))
+    cells = [
+        BlindRun(config.setting_of(*pair), tuple(block.tolist()), config.records, config.test_samples)
+        for pair in pairs
+        for block in blocks
+    ]
+    parts = iter((context or PlainContext()).map(train_blind, cells))
+    by_pair = [xr.concat([next(parts) for _ in blocks], dim="seed", combine_attrs="override") for _ in pairs]
+    by_teacher = [
+        xr.concat(by_pair[k : k + len(config.fractions)], dim="fraction", combine_attrs="override")
+        for k in range(0, len(pairs), len(config.fractions))
+    ]
+    setting = config.setting
+    entropy = [config.setting_of(teacher, 0.5).target_entropy for teacher in config.teachers]
+    return (
+        xr.concat(by_teacher, dim="teacher", combine_attrs="override")
+        .assign_coords(teacher=list(config.teachers), fraction=list(config.fractions))
+        .assign(entropy=("teacher", entropy, {"long_name": "Entropy of the target", "units": "nats"}))
+        .assign_attrs(
+            samples=setting.samples, dim=setting.dim, patches=setting.patches, filters=setting.filters,
+            radius_ratio=setting.radius_ratio, visibility=setting.visibility, test_samples=config.test_samples,
+        )
+    )  # fmt: skip
+
+
+EXPERIMENT = Experiment(
+    "Unlearnable samples: robust overfitting by a feature that the network cannot represent, and teachers",
+    Config,
+    run,
+    one_core_cells=True,
+)
