@@ -144,10 +144,16 @@ def _draw_memorized(ax: Axes, result: xr.Dataset, teachers: list[str]) -> None:
 
 
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
-    """A row for each teacher, fraction, seed, step, part and criterion."""
-    flat = result["accuracy"].to_series().reset_index()
-    header = ["teacher", "fraction", "seed", "step", "part", "criterion", "accuracy"]
-    return header, flat[header].values.tolist()
+    """A row for each teacher, fraction, seed and step, with all accuracies and the memorized noise."""
+    columns = {
+        f"{criterion}_{part}": result["accuracy"].sel(part=part, criterion=criterion)
+        for part in result["part"].values
+        for criterion in result["criterion"].values
+    } | {f"memorized_{kind}": result["memorized"].sel(kind=kind) for kind in result["kind"].values}
+    dims = ["teacher", "fraction", "seed", "step"]
+    flat = xr.Dataset({name: each.reset_coords(drop=True) for name, each in columns.items()}).to_dataframe(dims)
+    flat = flat.round(6).reset_index()
+    return list(flat.columns), flat.values.tolist()
 
 
 def table(result: xr.Dataset) -> Table:
