@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 import xarray as xr
 
+from cgro.base.validate import not_ignored
 from cgro.base.work import Context
 from cgro.data.patches import require_sizes
 from cgro.dynamics.activations import Activation
@@ -37,6 +38,7 @@ class Config:
     """Device: auto, cpu or cuda."""
 
     def __post_init__(self) -> None:
+        not_ignored(self.setting, activation="odd and relu", exponent="odd and relu")
         require_sizes(seeds=self.seeds, test_samples=self.test_samples, activations=len(self.odd) + len(self.relu))
         require_variants(self, self.settings)
 

@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from cgro.base.errors import UserError
 from cgro.base.machine import require_device, resolve_device
+from cgro.base.validate import not_ignored
 from cgro.base.work import Context, PlainContext, Tick
 from cgro.data.patches import draw_patches, require_sizes
 from cgro.dynamics.memory import require_sweep
@@ -72,6 +73,7 @@ class Config:
     """Device: auto, cpu or cuda."""
 
     def __post_init__(self) -> None:
+        not_ignored(self.setting, attack="trainings", radius_ratio="trainings")
         require_device(self.device)
         require_sizes(seeds=self.seeds, test_samples=self.test_samples, trainings=len(self.trainings))
         if self.setting.sampling == "gram":

@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 import xarray as xr
 
+from cgro.base.validate import not_ignored
 from cgro.base.work import Context
 from cgro.data.patches import require_sizes
 from cgro.dynamics.axes import vary
@@ -34,6 +35,7 @@ class Config:
     """Device: auto, cpu or cuda."""
 
     def __post_init__(self) -> None:
+        not_ignored(self.setting, adversarial_weight="weights")
         require_sizes(seeds=self.seeds, test_samples=self.test_samples, weights=len(self.weights))
         require_variants(self, self.settings)
 

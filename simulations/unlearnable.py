@@ -18,7 +18,7 @@ import xarray as xr
 
 from cgro.base.errors import UserError
 from cgro.base.machine import require_memory
-from cgro.base.validate import above, between, distinct, integer
+from cgro.base.validate import above, between, distinct, integer, not_ignored
 from cgro.base.work import Context, PlainContext
 from cgro.dynamics.two_features import TwoFeatureSetting
 from cgro.runs.experiment import Experiment
@@ -47,8 +47,9 @@ class Config:
     """Fresh samples for each evaluation, >= 1."""
 
     def __post_init__(self) -> None:
+        not_ignored(self.setting, unlearnable="fractions", teacher_learnable="teachers", teacher_unlearnable="teachers")
         integer("seeds", self.seeds, low=1, high=10_000)
-        integer("records", self.records, low=2, high=self.setting.steps + 1)
+        integer("records", self.records, low=2)
         integer("test_samples", self.test_samples, low=1)
         above("margin", self.margin, 0)
         distinct("fractions", self.fractions)

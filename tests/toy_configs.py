@@ -50,7 +50,7 @@ CONFIGS: dict[str, Any] = {
     ),
     "training-objective": training_objective.Config(setting=SMALL, weights=(0.0, 0.5, 1.0), seeds=2, records=3),
     "activation": activation.Config(setting=SMALL, odd=(2.0, 3.0), relu=(3.0,), seeds=2, records=5),
-    "dimension": dimension.Config(setting=SMALL, dims=(30, 1000), seeds=2, records=3),
+    "dimension": dimension.Config(setting=replace(SMALL, dim=100), dims=(30, 1000), seeds=2, records=3),
     "unlearnable": unlearnable.Config(
         setting=TwoFeatureSetting(samples=10, patches=2, dim=12, filters=4, steps=40),
         fractions=(0.0, 0.3),

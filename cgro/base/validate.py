@@ -88,6 +88,18 @@ def distinct(name: str, values: Sequence[Any]) -> None:
         raise UserError(f"{name} must be one or more, all different, got {', '.join(map(str, values)) or 'none'}")
 
 
+def not_ignored(setting: Any, **instead: str) -> None:
+    """Fields that an experiment replaces have their defaults; `instead` names what replaces each.
+
+    Raises: UserError for another value, which would have no effect.
+    """
+    default = type(setting)()
+    for name, other in instead.items():
+        value = getattr(setting, name)
+        if value != getattr(default, name):
+            raise UserError(f"{name} must be left out, got {value}: give {other}")
+
+
 def one_of(name: str, value: Any, allowed: Collection[Any]) -> Any:
     """One of the allowed values. Raises: UserError, suggesting the closest."""
     if value not in allowed:

@@ -13,7 +13,7 @@ from cgro.cli.main import main
 from cgro.runs import store
 from cgro.runs.registry import find
 
-TINY = ["--samples", "4", "--patches", "2", "--dim", "9", "--filters", "3", "--steps", "30", "--seeds", "2"]
+TINY = ["--samples", "4", "--patches", "2", "--filters", "3", "--steps", "30", "--seeds", "2"]
 EXPERIMENTS = {
     "phase-transition": ["--records", "4"],
     "phase-diagram": ["--x.count", "2", "--y.count", "2"],
@@ -32,7 +32,8 @@ class Simulate:
 
     def __call__(self, name: str, *options: str) -> tuple[int, xr.Dataset, list[str]]:
         self.caplog.clear()
-        run = ["simulate", name, *TINY, "--test-samples", "8", *EXPERIMENTS[name], *options]
+        dim = [] if name == "dimension" else ["--dim", "9"]
+        run = ["simulate", name, *TINY, *dim, "--test-samples", "8", *EXPERIMENTS[name], *options]
         code = main([*run, "--jobs", "1", "--quiet", "--results", str(self.folder)])
         result = store.load(Path(self.capsys.readouterr().out.strip()))
         return code, result, [r.getMessage() for r in self.caplog.records if "warning" in r.getMessage()]
