@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import platform
+import statistics
 import time
 from dataclasses import replace
 from functools import partial
@@ -26,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from peers import best_threads, compared, spread, thread_counts, threads
+from torch.utils.flop_counter import FlopCounterMode
 from training import NETWORKS, STEPS, advance, made_images
 
 from cgro.attacks.ball import Budget
@@ -84,6 +86,30 @@ def alone_seconds(epochs: int) -> float:
     return time.perf_counter() - start
 
 
+def operations() -> int:
+    """Floating-point operations in the products of one step of one network.
+
+    A forward pass and one back to the images for each step of the attack; then a forward pass, one back to the images
+    and one to the weights; all are counted as equal.
+    """
+    networks, images, *_ = parts(0, 1, 1)
+    batch = images.take(torch.arange(TRAINING.batch_size))
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        networks[0](batch.scaled(batch.pixels))
+    return int(counter.get_total_flops()) * (2 * TRAINING.attack_steps + 3)
+
+
+def matrix_rate(size: int = 1024, repeats: int = 20) -> float:
+    """float32 operations per second of matrix products on all cores, the best of several."""
+    matrix, times = torch.randn(size, size), []
+    with threads(available_cores()):
+        for _ in range(repeats):
+            start = time.perf_counter()
+            matrix @ matrix
+            times.append(time.perf_counter() - start)
+    return 2 * size**3 / min(times)
+
+
 def rates(models: int, epochs: int, rounds: int) -> dict[str, Any]:
     """Models per second: one after another, in stacks on one thread, and in stacks on all cores."""
     tried: dict[int, list[float]] = {count: [] for count in thread_counts()}
@@ -101,8 +127,12 @@ def rates(models: int, epochs: int, rounds: int) -> dict[str, Any]:
             start = time.perf_counter()
             list(pool.map(stack_seconds, firsts, [epochs] * len(firsts)))
             every.append(len(firsts) * STACK / (time.perf_counter() - start))
-    best = best_threads(tried)
+    best, steps = best_threads(tried), epochs * 700 / TRAINING.batch_size
+    per_model = operations() * steps
     return {
+        "gflop_per_model": per_model / 1e9,
+        "matrix_product_gflops_all_cores": matrix_rate() / 1e9,
+        "share_of_matrix_product_rate_all_cores": per_model * statistics.median(every) / matrix_rate(),
         "setting": f"small-cnn width 8, {models} subsets of 700 of 1,000 digits, batch 50, PGD-3, {epochs} epochs",
         "threads_one_after_another": best,
         "models_per_second_one_after_another": spread(tried[best]),

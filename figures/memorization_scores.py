@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from cgro.data.tampering import KINDS
 from cgro.plots.contact_sheet import show_image
 from cgro.plots.figure import Figure, Table
-from cgro.plots.style import COLORS, CRITERION_COLORS, figure, panel_label
+from cgro.plots.style import COLORS, CRITERION_COLORS, figure, legend, panel_label
 from cgro.plots.words import ball, method
 
 KIND_COLORS = dict(zip(KINDS, ("#BBBBBB", COLORS["clean"], COLORS["signal"], COLORS["robust"]), strict=True))
@@ -116,7 +116,7 @@ def _draw_amount(ax: Axes, result: xr.Dataset) -> None:
     ax.set_xlabel("memorization")
     ax.set_ylabel("training images")
     ax.set_ylim(top=3 * ax.get_ylim()[1])
-    ax.legend(loc="upper center", ncols=2)
+    legend(ax, "upper center", (0.5, 1.02), ncols=2)
 
 
 def _draw_plane(ax: Axes, result: xr.Dataset) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from torch.nn.functional import softplus
 
 from cgro.base.errors import UserError
@@ -125,6 +126,14 @@ def test_a_run_learns_the_feature_and_memorizes_what_lacks_it() -> None:
     cured = train_blind(BlindRun(ignorant, (0, 1, 2), 2, 100), lambda _done: None).isel(step=-1)
     assert (cured["accuracy"].sel(part="test", criterion="robust") > 0.8).all()
     assert (cured["memorized"].sel(kind="unlearnable") < 0.05).all()
+    train = cured["accuracy"].sel(part="train")
+    assert (train.sel(criterion="robust") < train.sel(criterion="clean")).all()
+
+
+def test_the_end_does_not_depend_on_the_records() -> None:
+    few, many = (train_blind(BlindRun(SMALL, (0,), count, 50), lambda _done: None) for count in (2, 6))
+    assert (many.sizes["step"], few.sizes["step"]) == (6, 2)
+    xr.testing.assert_equal(few.isel(step=-1), many.isel(step=-1))
 
 
 def test_without_a_radius_robust_is_clean() -> None:
