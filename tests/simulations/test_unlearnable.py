@@ -65,4 +65,5 @@ def test_runs_that_end_below_one_half_have_collapsed() -> None:
 
 def test_curves_are_of_the_largest_mixture() -> None:
     assert figure.shown(ends([1.0])) == 0.1
+    assert figure.shown(ends([1.0]).assign_coords(fraction=[0.05, 0.2, 1.0])) == 0.2
     assert figure.shown(ends([1.0]).sel(fraction=[0.0])) == 0.0
