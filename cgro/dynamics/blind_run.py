@@ -18,7 +18,14 @@ from cgro.base.randomness import at, torch_generator
 from cgro.base.work import Tick
 from cgro.dynamics.patch_cnn import PatchCNN
 from cgro.dynamics.sgd import descend
-from cgro.dynamics.two_features import FEATURES, Samples, TwoFeatureSetting, draw_filters, draw_samples
+from cgro.dynamics.two_features import (
+    FEATURES,
+    Samples,
+    TwoFeatureSetting,
+    attacked_in_training,
+    draw_filters,
+    draw_samples,
+)
 
 PARTS, CRITERIA, KINDS = ("train", "test"), ("clean", "robust"), ("learnable", "unlearnable")
 PGD_STEPS = 20
@@ -103,8 +110,7 @@ def _accuracy(
             outputs = network(torch.as_tensor(X)[None])[0].numpy()
         return float((labels * outputs > 0).mean())
 
-    attacked, y = samples.X.copy(), samples.labels
-    attacked[:, :, :FEATURES] -= (setting.radius * y)[:, None, None]
+    attacked, y = attacked_in_training(samples, setting), samples.labels
     robust = right(tests.X, tests.labels)
     if setting.radius > 0:
         labels = torch.from_numpy(tests.labels)

@@ -15,10 +15,14 @@ import numba as nb
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from cgro.dynamics.two_features import Samples, TwoFeatureSetting
+from cgro.dynamics.two_features import Samples, TwoFeatureSetting, attacked_in_training
 
 # Sums may be reordered and multiply-adds fused; NaN and infinity keep their meaning.
 _FAST = {"reassoc", "contract", "nsz"}
+
+
+TOGETHER = 4
+"""Patches of a sample that pass a filter at once: it is read and written once for all of them."""
 
 
 def descend(
@@ -26,38 +30,52 @@ def descend(
 ) -> None:
     """Take a step in place with each sample of `order`, indices of training samples."""
     targets = np.where(samples.unlearnable, *reversed(setting.targets))
-    _descend(W, samples.X, samples.labels, targets, order, setting.radius, setting.learning_rate, setting.visibility)
+    # The attack does not depend on the network. Patches of zeros add nothing.
+    missing = -samples.X.shape[1] % TOGETHER
+    attacked = np.pad(attacked_in_training(samples, setting), ((0, 0), (0, missing), (0, 0)))
+    _descend(W, attacked, samples.labels, targets, order, setting.learning_rate, setting.visibility)
 
 
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
-def _descend(W, X, labels, targets, order, radius, rate, visibility):  # type: ignore[no-untyped-def]
-    filters, d = W.shape
-    patches = X.shape[1]
+def _products(w, a, b, c, d):  # type: ignore[no-untyped-def]
+    """The inner products of w with four patches, where they are positive, else 0."""
+    p = q = r = s = 0.0
+    for k in range(w.size):
+        p += w[k] * a[k]
+        q += w[k] * b[k]
+        r += w[k] * c[k]
+        s += w[k] * d[k]
+    return max(p, 0.0), max(q, 0.0), max(r, 0.0), max(s, 0.0)
+
+
+@nb.njit(nogil=True, cache=True, fastmath=_FAST)
+def _add(w, a, b, c, d, p, q, r, s):  # type: ignore[no-untyped-def]
+    """w += p a + q b + r c + s d."""
+    for k in range(w.size):
+        w[k] += p * a[k] + q * b[k] + r * c[k] + s * d[k]
+
+
+@nb.njit(nogil=True, cache=True, fastmath=_FAST)
+def _descend(W, X, labels, targets, order, rate, visibility):  # type: ignore[no-untyped-def]
+    filters, patches = len(W), X.shape[1]
     half = filters // 2
     z = np.empty((filters, patches))
     for step in range(order.size):
         i = order[step]
         y, output = labels[i], 0.0
-        for r in range(filters):
-            w, shift = W[r], -y * radius * (W[r, 0] + W[r, 1])
-            total = 0.0
-            for p in range(patches):
-                x, response = X[i, p], shift
-                for k in range(d):
-                    response += w[k] * x[k]
-                response = max(response, 0.0)
-                z[r, p] = response
-                total += response * response * response
-            output += total if r < half else -total
-        residual = targets[i] - 1.0 / (1.0 + np.exp(-y * output))
-        for r in range(filters):
-            w, sign = W[r], (1.0 if r < half else -1.0)
-            for p in range(patches):
-                if z[r, p] == 0.0:
-                    continue
-                c, x = 3.0 * rate * y * residual * sign * z[r, p] * z[r, p], X[i, p]
-                seen = w[1]
-                for k in range(d):
-                    w[k] += c * x[k]
-                w[0] -= c * y * radius
-                w[1] = seen + visibility * c * (x[1] - y * radius)
+        for p in range(0, patches, TOGETHER):
+            e, f, g, h = X[i, p], X[i, p + 1], X[i, p + 2], X[i, p + 3]
+            for r in range(filters):
+                a, b, c, d = _products(W[r], e, f, g, h)
+                z[r, p], z[r, p + 1], z[r, p + 2], z[r, p + 3] = a, b, c, d
+                total = a * a * a + b * b * b + c * c * c + d * d * d
+                output += total if r < half else -total
+        pull = 3.0 * rate * y * (targets[i] - 1.0 / (1.0 + np.exp(-y * output)))
+        for p in range(0, patches, TOGETHER):
+            e, f, g, h = X[i, p], X[i, p + 1], X[i, p + 2], X[i, p + 3]
+            for r in range(filters):
+                a, b, c, d = z[r, p], z[r, p + 1], z[r, p + 2], z[r, p + 3]
+                if a + b + c + d > 0.0:
+                    w, seen, own = W[r], W[r, 1], pull if r < half else -pull
+                    _add(w, e, f, g, h, own * a * a, own * b * b, own * c * c, own * d * d)
+                    w[1] = seen + visibility * (w[1] - seen)

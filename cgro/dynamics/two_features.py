@@ -129,6 +129,13 @@ def draw_samples(setting: TwoFeatureSetting, generator: np.random.Generator, cou
     return Samples(X, labels, unlearnable)
 
 
+def attacked_in_training(samples: Samples, setting: TwoFeatureSetting) -> Float64[np.ndarray, "N P d"]:
+    """The samples shifted by -y delta along both features in every patch."""
+    attacked = samples.X.copy()
+    attacked[:, :, :FEATURES] -= setting.radius * samples.labels[:, None, None]
+    return attacked
+
+
 def draw_filters(setting: TwoFeatureSetting, generator: np.random.Generator) -> Float64[np.ndarray, "F d"]:
     """Initial filters, those with output sign +1 first."""
     W = setting.init_scale * generator.normal(size=(2 * setting.filters, setting.dim))
