@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,10 +54,11 @@ def plain(W: np.ndarray, samples: Samples, order: np.ndarray, setting: TwoFeatur
         {"visibility": 0.3},
         {"visibility": 1.0, "teacher_learnable": 2.0, "teacher_unlearnable": -1.0},
         {"teacher_unlearnable": 0.0, "radius_ratio": 0.0},
+        {"patches": 6, "visibility": 0.5},
     ],
 )
-def test_steps_are_those_of_autograd(changes: dict[str, float]) -> None:
-    setting = replace(SMALL, **changes)  # type: ignore[arg-type]
+def test_steps_are_those_of_autograd(changes: dict[str, Any]) -> None:
+    setting = replace(SMALL, **changes)
     samples, W, order = drawn(setting)
     assert 0 < samples.unlearnable.sum() < setting.samples
     expected = plain(W, samples, order, setting)
