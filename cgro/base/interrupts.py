@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -25,6 +25,9 @@ STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") 
 PATIENCE = 10.0
 """Seconds that a signal waits while modules are loaded. An exception in compiled code that is starting may abort the
 process (torch) or be dropped without a word (modules made by Cython)."""
+
+_AGAIN = 128
+"""Added to the number of a signal that is to be sent again whether it has been handled or not."""
 
 CODES = tuple(128 + number for number in STOPS)
 """Exit codes by signal, as shells expect them."""
@@ -87,7 +90,7 @@ def answered() -> Iterator[Answer]:
         yield answer
         return
     ours = [s for s in STOPS if signal.getsignal(s) in (signal.SIG_DFL, signal.default_int_handler)]
-    with _handled(answer.handle, ours), none_lost() as answer.resend:
+    with _handled(answer.handle, ours), none_lost(answer, ours) as answer.resend:
         try:
             yield answer
         finally:
@@ -107,10 +110,11 @@ def leave(code: int) -> NoReturn:
 
 
 @contextmanager
-def none_lost() -> Iterator[Callable[[int], object]]:
-    """Resend a dropped signal: Python drops exceptions that are raised while an object is being freed.
+def none_lost(answer: Answer, numbers: Sequence[int]) -> Iterator[Callable[[int], object]]:
+    """Resend a signal that did not take effect, one of these numbers.
 
-    Yields a function that resends a signal to this process.
+    Python drops exceptions that are raised while an object is being freed. And where the system gives a signal to
+    another thread, the main thread may sleep on without having handled it. Yields a function that resends a signal.
     """
     if not _signals_arrive():
         yield signal.raise_signal
@@ -118,9 +122,10 @@ def none_lost() -> Iterator[Callable[[int], object]]:
     report, main = sys.unraisablehook, threading.get_ident()
     # A running thread and a pipe: the hook may not take a lock, since any lock may be held there.
     ready, ask = os.pipe()
+    os.set_blocking(ask, False)
 
     def resend(number: int) -> None:
-        os.write(ask, bytes([number]))
+        os.write(ask, bytes([number | _AGAIN]))
 
     def again(dropped: Any) -> None:
         if dropped.exc_type is not None and issubclass(dropped.exc_type, KeyboardInterrupt):
@@ -129,8 +134,11 @@ def none_lost() -> Iterator[Callable[[int], object]]:
             report(dropped)
 
     def send() -> None:
-        while number := os.read(ready, 1)[0]:
+        while byte := os.read(ready, 1)[0]:
             time.sleep(0.02)  # immediately, it might be dropped again
+            number = byte & ~_AGAIN
+            if byte < _AGAIN and (answer.number is not None or number not in numbers):
+                continue  # it has been handled, or is not ours
             if hasattr(signal, "pthread_kill"):
                 signal.pthread_kill(main, number)  # to wake a sleeping main thread
             else:
@@ -139,9 +147,11 @@ def none_lost() -> Iterator[Callable[[int], object]]:
     thread = threading.Thread(target=send, daemon=True)
     thread.start()
     sys.unraisablehook = again
+    told = signal.set_wakeup_fd(ask, warn_on_full_buffer=False)  # writes the number of each signal that arrives
     try:
         yield resend
     finally:
+        signal.set_wakeup_fd(told)
         sys.unraisablehook = report
         os.write(ask, b"\0")
         thread.join()

@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -178,6 +179,29 @@ def test_modules_are_loaded_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "endless" not in sys.modules
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="sends a signal to a thread")
+def test_a_signal_that_another_thread_gets_wakes_the_main_thread() -> None:
+    """The system chooses the thread, and Python does not wake the main thread for it."""
+    asleep = threading.Event()
+    other = threading.Thread(target=asleep.wait, args=(20,))
+
+    def wait() -> None:
+        with interrupts.answered() as answer:
+            answer.listen()
+            other.start()
+            late = threading.Timer(0.3, signal.pthread_kill, (other.ident, signal.SIGTERM))
+            late.start()
+            threading.Event().wait(20)
+
+    began = time.monotonic()
+    with pytest.raises(interrupts.Stopped) as stopped:
+        wait()
+    assert stopped.value.number == signal.SIGTERM
+    assert time.monotonic() - began < 10
+    asleep.set()
+    other.join()
+
+
 def test_a_signal_just_before_and_after_the_work(cgro: Cgro, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before: nothing is begun. After: the work is done, and it is said."""
     with interrupts.answered() as answer:
@@ -186,7 +210,7 @@ def test_a_signal_just_before_and_after_the_work(cgro: Cgro, monkeypatch: pytest
             answer.listen()
 
     @contextmanager
-    def late() -> Iterator[None]:
+    def late(*_: object) -> Iterator[None]:
         yield
         signal.raise_signal(signal.SIGTERM)
 
