@@ -15,14 +15,13 @@ import json
 import os
 import platform
 import resource
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from peers import best_threads, steps_per_second, thread_counts, threads
+from peers import best_threads, spread, steps_per_second, thread_counts, threads
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
@@ -83,11 +82,6 @@ def matrix_rate(matrix: Tensor, repeat: int = 4) -> float:
         with threads(count):
             times += [seconds(lambda: matrix @ matrix) for _ in range(repeat)]
     return 2 * size**3 / min(times)
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Median and range."""
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
 def measure(runs: int, rounds: int, steps: int, size: int = 2048) -> dict[str, object]:

@@ -127,12 +127,12 @@ def rates(models: int, epochs: int, rounds: int) -> dict[str, Any]:
             start = time.perf_counter()
             list(pool.map(stack_seconds, firsts, [epochs] * len(firsts)))
             every.append(len(firsts) * STACK / (time.perf_counter() - start))
-    best, steps = best_threads(tried), epochs * 700 / TRAINING.batch_size
-    per_model = operations() * steps
+    best, product_rate = best_threads(tried), matrix_rate()
+    per_model = operations() * epochs * 700 / TRAINING.batch_size
     return {
         "gflop_per_model": per_model / 1e9,
-        "matrix_product_gflops_all_cores": matrix_rate() / 1e9,
-        "share_of_matrix_product_rate_all_cores": per_model * statistics.median(every) / matrix_rate(),
+        "matrix_product_gflops_all_cores": product_rate / 1e9,
+        "share_of_matrix_product_rate_all_cores": per_model * statistics.median(every) / product_rate,
         "setting": f"small-cnn width 8, {models} subsets of 700 of 1,000 digits, batch 50, PGD-3, {epochs} epochs",
         "threads_one_after_another": best,
         "models_per_second_one_after_another": spread(tried[best]),

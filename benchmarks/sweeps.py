@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from dynamics import spread
+from peers import spread
 
 from cgro.base.machine import available_cores
 from cgro.base.work import PlainContext

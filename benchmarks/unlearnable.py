@@ -23,8 +23,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from dynamics import spread
-from peers import best_threads, thread_counts
+from peers import best_threads, spread, thread_counts
 from threadpoolctl import threadpool_limits
 
 from cgro.base.machine import available_cores

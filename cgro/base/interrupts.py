@@ -116,9 +116,6 @@ def none_lost(answer: Answer, numbers: Sequence[int]) -> Iterator[Callable[[int]
     Python drops exceptions that are raised while an object is being freed. And where the system gives a signal to
     another thread, the main thread may sleep on without having handled it. Yields a function that resends a signal.
     """
-    if not _signals_arrive():
-        yield signal.raise_signal
-        return
     report, main = sys.unraisablehook, threading.get_ident()
     # A running thread and a pipe: the hook may not take a lock, since any lock may be held there.
     ready, ask = os.pipe()

@@ -55,7 +55,7 @@ def read_scores(name: str, index: np.ndarray | None = None) -> np.ndarray:
     path, known = split(name)
     content = _content(path)
     require_unchanged(f"cure_scores {path}", known, digest([content]), "train again")
-    found = _read(path, content)
+    found, _ = _read(path, content)
     wanted = range(len(found)) if index is None else np.asarray(index).tolist()
     missing = next((each for each in wanted if each not in found), None)
     if missing is not None:
@@ -70,8 +70,7 @@ def require_same_classes(name: str, index: np.ndarray, classes: Sequence[str]) -
     """Raises: UserError for a file whose column label, if it has one, names other classes for the images with these
     indices: its scores are those of other images, or of the same in another order."""
     path = split(name)[0]
-    rows = list(csv.DictReader(_content(path).decode().removeprefix("\ufeff").splitlines(), skipinitialspace=True))
-    named = {int(row["index"]): row["label"].strip() for row in rows if row.get("label")}
+    named = _read(path, _content(path))[1]
     for each, own in zip(index.tolist(), classes, strict=True):
         if named.get(each, own) != own:
             raise UserError(
@@ -93,7 +92,7 @@ def _content(name: str) -> bytes:
         raise UserError(f"cure_scores {name}: cannot be read ({reason}); make it readable") from error
 
 
-def _read(name: str, content: bytes) -> dict[int, float]:
+def _read(name: str, content: bytes) -> tuple[dict[int, float], dict[int, str]]:
     try:
         return _parsed(content.decode())
     except UnicodeDecodeError:
@@ -105,8 +104,8 @@ def _read(name: str, content: bytes) -> dict[int, float]:
     raise UserError(f"cure_scores {name}: {problem}")
 
 
-def _parsed(text: str) -> dict[int, float]:
-    """The score of each index."""
+def _parsed(text: str) -> tuple[dict[int, float], dict[int, str]]:
+    """The score of each index, and its label where there is one."""
     lines = csv.reader(text.removeprefix("\ufeff").splitlines(), strict=True)
     rows = [(number, row) for number, row in enumerate(lines, 1) if row]
     header = [name.strip() for name in rows[0][1]] if rows else []
@@ -114,7 +113,9 @@ def _parsed(text: str) -> dict[int, float]:
     if given.count("index") != 1 or len(given) != 2:
         raise UserError(f"columns must be index and memorization, each once, got {', '.join(header) or 'none'}")
     place, of_score = header.index("index"), header.index(next(name for name in given if name != "index"))
+    of_label = header.index("label") if "label" in header else None
     found: dict[int, float] = {}
+    named: dict[int, str] = {}
     for number, row in rows[1:]:
         if len(row) != len(header):
             raise UserError(f"row {number} must have {len(header)} values, got {len(row)}")
@@ -124,9 +125,11 @@ def _parsed(text: str) -> dict[int, float]:
         if index < 0 or index in found:
             raise UserError(f"index in row {number} must be 0 or more and there once, got {index}")
         found[index] = score
+        if of_label is not None and (label := row[of_label].strip()):
+            named[index] = label
     if not found:
         raise UserError("it must have a row for each training image, got none")
-    return found
+    return found, named
 
 
 def _of(name: str, read: Callable[[str], T], text: str) -> T:

@@ -111,7 +111,7 @@ def _accuracy(
         return float((labels * outputs > 0).mean())
 
     attacked, y = attacked_in_training(samples, setting), samples.labels
-    robust = right(tests.X, tests.labels)
+    clean = robust = right(tests.X, tests.labels)
     if setting.radius > 0:
         labels = torch.from_numpy(tests.labels)
         moved = pgd(
@@ -123,7 +123,7 @@ def _accuracy(
             start=generator,
         )
         robust = right(moved, tests.labels)
-    return [[right(samples.X, y), right(attacked, y)], [right(tests.X, tests.labels), robust]]
+    return [[right(samples.X, y), right(attacked, y)], [clean, robust]]
 
 
 def _memorized(W: Float64[np.ndarray, "F d"], samples: Samples) -> list[float]:

@@ -117,6 +117,7 @@ SIMULATE = [
         "fractions must leave samples of both kinds, or be 0 or 1, got 0.001 of",
     ),
     ("simulate unlearnable --fractions 0.1 0.1", "fractions must be one or more, all different, got 0.1, 0.1"),
+    ("simulate unlearnable --fractions 0.1 0.05", "fractions must be increasing, got [0.1, 0.05]"),
     ("simulate unlearnable --visibility 2", "visibility must be in [0, 1], got 2"),
     ("simulate unlearnable --margin 0", "margin must be greater than 0, got 0"),
     ("simulate unlearnable --teachers good", "--teachers"),

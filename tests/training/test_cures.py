@@ -180,7 +180,7 @@ def test_scores_stay_with_their_images_whatever_subset_is_drawn(tmp_path: Path) 
     """Also with classes left out, and other columns in the file. Labels of other images are refused."""
     labels = cgro.load_images("digits").train_labels.tolist()
     rows = [f"{label},{i},{i / DIGITS},\n" for i, label in enumerate(labels)]
-    header = "label,index,memorization,error\n"
+    header = " label ,index ,memorization,error\n"
     (tmp_path / "all.csv").write_text(header + "".join(rows))
     (tmp_path / "reversed.csv").write_text(
         header
