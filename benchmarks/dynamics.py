@@ -11,8 +11,6 @@ turn, so that a noisy machine slows all of them; the median and range over round
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import platform
 import resource
 import time
@@ -21,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from peers import best_threads, spread, steps_per_second, thread_counts, threads
+from peers import best_threads, publish, spread, steps_per_second, thread_counts, threads
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
@@ -134,11 +132,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(available_cores())
     report = measure(options.runs, options.rounds, options.steps)
-    text = json.dumps(report, indent=2)
-    print(text)
-    if options.output is not None:
-        os.makedirs(options.output.parent, exist_ok=True)
-        options.output.write_text(text + "\n")
+    publish(report, options.output)
 
 
 if __name__ == "__main__":

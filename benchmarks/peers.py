@@ -6,10 +6,12 @@ a hundred times slower than on one, and a ratio to it would mean nothing.
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -93,3 +95,12 @@ def compared(
 def spread(values: list[float]) -> dict[str, float]:
     """Median and range."""
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def publish(report: object, output: Path | None) -> None:
+    """Print the numbers, and write them to this JSON file."""
+    text = json.dumps(report, indent=2)
+    print(text)
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text + "\n")

@@ -15,8 +15,6 @@ and without it alternate for a minute, and the report has the ratio of their med
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import platform
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -25,7 +23,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from peers import best_threads, compared, seconds, spread, thread_counts, threads
+from peers import best_threads, compared, publish, seconds, spread, thread_counts, threads
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -225,11 +223,7 @@ def main() -> None:
             for n in networks
         ],
     }
-    text = json.dumps(report, indent=2)
-    print(text)
-    if options.output is not None:
-        os.makedirs(options.output.parent, exist_ok=True)
-        options.output.write_text(text + "\n")
+    publish(report, options.output)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
-import os
 import platform
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +21,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from peers import best_threads, spread, thread_counts
+from peers import best_threads, publish, spread, thread_counts
 from threadpoolctl import threadpool_limits
 
 from cgro.base.machine import available_cores
@@ -107,11 +105,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4000, help="gradient steps of each run (default 4000)")
     parser.add_argument("--output", type=Path, help="also write the numbers to this JSON file")
     options = parser.parse_args()
-    text = json.dumps(measure(options.clone, options.rounds, options.steps), indent=2)
-    print(text)
-    if options.output is not None:
-        os.makedirs(options.output.parent, exist_ok=True)
-        options.output.write_text(text + "\n")
+    publish(measure(options.clone, options.rounds, options.steps), options.output)
 
 
 if __name__ == "__main__":
