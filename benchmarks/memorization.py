@@ -14,7 +14,6 @@ and the report has the ratio of their median times with a 95 % interval.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import statistics
@@ -26,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from peers import best_threads, compared, spread, thread_counts, threads
+from peers import best_threads, compared, publish, spread, thread_counts, threads
 from torch.utils.flop_counter import FlopCounterMode
 from training import NETWORKS, STEPS, advance, made_images
 
@@ -196,10 +195,7 @@ def main() -> None:
     report["stacks"] = rates(options.models, options.epochs, options.rounds)
     report["same_scores"] = agreement(60, 20)
     report["tracker"] = {name: tracker_cost(name, 128) for name in ("lenet", "resnet")}
-    text = json.dumps(report, indent=2)
-    print(text)
-    if options.output:
-        options.output.write_text(text + "\n")
+    publish(report, options.output)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ computation, not by the disk. Every round measures both in turn; the median and 
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import resource
 import tempfile
@@ -17,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from peers import spread
+from peers import publish, spread
 
 from cgro.base.machine import available_cores
 from cgro.base.work import PlainContext
@@ -69,11 +68,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         report = measure(options.cells, options.rounds, Path(folder))
-    text = json.dumps(report, indent=2)
-    print(text)
-    if options.output is not None:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(text + "\n")
+    publish(report, options.output)
 
 
 if __name__ == "__main__":
