@@ -34,7 +34,6 @@ from typing import Any
 import numpy as np
 import scipy
 import torch
-from peers import publish
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from cgro.base.errors import UserError
@@ -337,7 +336,11 @@ def main() -> None:
         report = measure(options.cases, options.samples, options.dim, options.limit, options.marabou_python)
     except UserError as error:
         parser.error(str(error))
-    publish(report, options.output)
+    text = json.dumps(report, indent=2)
+    print(text)
+    if options.output is not None:
+        os.makedirs(options.output.parent, exist_ok=True)
+        options.output.write_text(text + "\n")
 
 
 if __name__ == "__main__":
