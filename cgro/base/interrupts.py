@@ -101,8 +101,9 @@ def leave(code: int) -> NoReturn:
     """End a process that a signal stopped, skipping the interpreter's shutdown.
 
     A library that was interrupted while loading, or whose threads are still running, may crash during shutdown: the
-    process would abort after reporting success.
+    process would abort after reporting success. Objects that the signal left half made may fail as they are freed.
     """
+    sys.unraisablehook = lambda _dropped: None
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -127,7 +128,7 @@ def none_lost(answer: Answer, numbers: Sequence[int]) -> Iterator[Callable[[int]
     def again(dropped: Any) -> None:
         if dropped.exc_type is not None and issubclass(dropped.exc_type, KeyboardInterrupt):
             resend(getattr(dropped.exc_value, "number", signal.SIGINT))
-        else:
+        elif answer.number is None:  # else a signal left the object half made
             report(dropped)
 
     def send() -> None:
@@ -149,9 +150,9 @@ def none_lost(answer: Answer, numbers: Sequence[int]) -> Iterator[Callable[[int]
         yield resend
     finally:
         signal.set_wakeup_fd(told)
-        sys.unraisablehook = report
         os.write(ask, b"\0")
         thread.join()
+        sys.unraisablehook = report
         os.close(ready)
         os.close(ask)
 

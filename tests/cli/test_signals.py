@@ -236,6 +236,29 @@ def test_a_library_that_crashes_as_the_interpreter_ends_does_not_matter() -> Non
     assert (outcome.returncode, outcome.stderr) == (143, AGAIN)
 
 
+@pytest.mark.parametrize("freed", ["at once", "as the process leaves"])
+def test_an_object_that_a_signal_left_half_made_is_freed_quietly(freed: str) -> None:
+    """As one of llvmlite, whose loading was stopped midway."""
+    lines = (
+        "import atexit, gc, signal, sys",
+        "class Half:",
+        "    def __del__(self): self.never_made",
+        "def stop(*_):",
+        "    half = Half()",
+        "    half.cycle = half" if freed == "as the process leaves" else "",
+        "    atexit.register(gc.collect)",
+        "    signal.raise_signal(signal.SIGTERM)",
+        "gc.disable()",
+        "sys.argv = ['cgro', 'check']",
+        "from cgro import __main__",
+        "from cgro.cli import main",
+        "main._dispatch = stop",
+        "__main__.start()",
+    )
+    outcome = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=60)
+    assert (outcome.returncode, outcome.stderr) == (143, AGAIN)
+
+
 def test_fresh_is_not_repeated(cgro: Cgro, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would delete what is kept."""
 
