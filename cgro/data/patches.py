@@ -3,10 +3,15 @@
 A sample is X = (X[1], ..., X[P]), X[j] in R^d, with label y uniform in {-1, +1}. One patch carries the signal,
 X[s] = alpha y w* with ||w*|| = 1; the other P - 1 are noise, i.i.d. N(0, sigma^2 (I - w* w*^T)).
 
+With two features, a sample carries alpha y v in place of alpha y w* with probability p_un, v orthogonal to w*: it is
+unlearnable for a network that is blind to v. Noise is then orthogonal to both (Lee & Chung, ICML 2026,
+arXiv:2605.21999 [N]).
+
 Draws are kept in standard units (sigma = sigma_0 = 1): the scales of the noise, the signal and the initial filters
 multiply them afterwards. So one seed gives the same randomness at every value of every scale (common random numbers),
-and a diagram over scales needs one draw per seed. The signal direction is the first coordinate, w* = e_1, without loss
-of generality, because noise and filters are isotropic.
+and a diagram over scales needs one draw per seed; the unlearnable samples of a seed at one p_un are among those at any
+larger one. The signal directions are the first coordinates, w* = e_1 and v = e_2, without loss of generality, because
+noise and filters are isotropic.
 
 Letters: N samples, P patches, n = N (P - 1) noise patches, d patch dimension, F filters. Noise patch (i, j) has row
 i (P - 1) + j.
@@ -33,21 +38,25 @@ class PatchDraw:
     """Noise patches and initial filters as vectors, in standard units."""
 
     noise: Float64[np.ndarray, "n d"]
-    """Noise patches, N(0, I - w* w*^T): the first coordinate is zero."""
+    """Noise patches, N(0, I - w* w*^T - ...): the coordinates of the features are zero."""
     filters: Float64[np.ndarray, "F d"]
     """Initial filters, N(0, I)."""
     labels: Int64[np.ndarray, " N"]
     signal_position: Int64[np.ndarray, " N"]
     """Index in 0..P-1 of the signal patch of each sample."""
+    rank: Float64[np.ndarray, " N"]
+    """Uniform in [0, 1): a sample is unlearnable if its rank is below p_un."""
+    features: int = 1
+    """Number of features, 1 or 2."""
 
-    def patches(self, signal: float, noise: float) -> Float64[np.ndarray, "N P d"]:
-        """The samples themselves, with signal strength alpha = `signal` and noise scale sigma = `noise`."""
+    def patches(self, signal: float, noise: float, unlearnable: float = 0.0) -> Float64[np.ndarray, "N P d"]:
+        """The samples themselves: signal strength alpha, noise scale sigma, probability p_un (0 with one feature)."""
         count, dim = len(self.labels), self.noise.shape[1]
         patches = len(self.noise) // count + 1
         X = np.zeros((count, patches, dim))
         is_noise = np.arange(patches) != self.signal_position[:, None]
         X[is_noise] = noise * self.noise
-        X[~is_noise, 0] = signal * self.labels
+        X[np.arange(count), self.signal_position, (self.rank < unlearnable).astype(int)] = signal * self.labels
         return X
 
 
@@ -59,22 +68,25 @@ class GramDraw:
     """G: inner products of the noise patches."""
     noise_projection: Float64[np.ndarray, "F n"]
     """v(0): inner products of initial filters and noise patches."""
-    signal_projection: Float64[np.ndarray, " F"]
-    """u(0): inner products of initial filters and w*."""
+    signal_projection: Float64[np.ndarray, "features F"]
+    """u(0): inner products of initial filters and w*, and in a second row v."""
     filter_gram: Float64[np.ndarray, "F F"]
-    """K(0): inner products of the initial filters' components orthogonal to w*."""
+    """K(0): inner products of the initial filters' components orthogonal to the features."""
     labels: Int64[np.ndarray, " N"]
+    rank: Float64[np.ndarray, " N"]
+    """As in `PatchDraw`."""
 
     @classmethod
     def of(cls, draw: PatchDraw) -> GramDraw:
         """The Gram form of a vector draw."""
-        inside = draw.filters[:, 1:]
+        inside = draw.filters[:, draw.features :]
         return cls(
             gram=draw.noise @ draw.noise.T,
             noise_projection=draw.filters @ draw.noise.T,
-            signal_projection=draw.filters[:, 0].copy(),
+            signal_projection=draw.filters[:, : draw.features].T.copy(),
             filter_gram=inside @ inside.T,
             labels=draw.labels,
+            rank=draw.rank,
         )
 
 
@@ -91,13 +103,14 @@ def require_sizes(*, least: Mapping[str, int] = MappingProxyType({}), **sizes: i
             raise UserError(f"{name} must be at most {LARGEST_SIZE:,}, got a larger number")
 
 
-def require_shape(samples: int, patches: int, dim: int, filters: int) -> None:
+def require_shape(samples: int, patches: int, dim: int, filters: int, features: int = 1) -> None:
     """Refuse sizes that no patch data or filters can have. Raises: UserError."""
     require_sizes(samples=samples, patches=patches, dim=dim, filters=filters)
     if patches < 2:
         raise UserError(f"patches must be at least 2, got {patches}: one carries the signal, the others noise")
-    if dim < 2:
-        raise UserError(f"dim must be at least 2, got {dim}: noise is orthogonal to the signal direction")
+    if dim <= features:
+        directions = "the signal direction" if features == 1 else "both features"
+        raise UserError(f"dim must be at least {features + 1}, got {dim}: noise is orthogonal to {directions}")
 
 
 def require_gram(dim: int, count: int) -> None:
@@ -114,32 +127,34 @@ def _streams(seed: int, count: int) -> list[np.random.Generator]:
     return [np.random.default_rng(child) for child in sequence.spawn(count)]
 
 
-def draw_patches(seed: int, *, samples: int, patches: int, dim: int, filters: int) -> PatchDraw:
+def draw_patches(seed: int, *, samples: int, patches: int, dim: int, filters: int, features: int = 1) -> PatchDraw:
     """Draw noise patches and initial filters as d-dimensional vectors.
 
-    Raises: UserError for a non-positive size, fewer than two patches or a dimension below two.
+    Raises: UserError for a non-positive size, fewer than two patches or no dimension beside the features.
     """
-    require_shape(samples, patches, dim, filters)
-    labels, noise, start, position = _streams(seed, 4)
+    require_shape(samples, patches, dim, filters, features)
+    labels, noise, start, position, rank = _streams(seed, 5)
     X = noise.standard_normal((samples * (patches - 1), dim))
-    X[:, 0] = 0.0
+    X[:, :features] = 0.0
     return PatchDraw(
         noise=X,
         filters=start.standard_normal((filters, dim)),
         labels=2 * labels.integers(0, 2, samples) - 1,
         signal_position=position.integers(0, patches, samples),
+        rank=rank.random(samples),
+        features=features,
     )
 
 
-def draw_gram(seed: int, *, samples: int, patches: int, dim: int, filters: int) -> GramDraw:
+def draw_gram(seed: int, *, samples: int, patches: int, dim: int, filters: int, features: int = 1) -> GramDraw:
     """Draw (G, v(0), u(0), K(0)) from their joint law without any d-dimensional vector; d up to 10^9 and beyond.
 
-    The noise patches live in R^(d-1), so with k = min(n, d-1) their matrix is L Q with L the lower-trapezoidal
-    Bartlett factor of a Wishart matrix (chi variables with d-1-i degrees of freedom on the diagonal, standard normals
-    below it) and Q a Haar-distributed k-frame independent of L. The filters' coordinates in that frame, Omega, are
-    standard normal, hence
+    With one feature or two, the noise patches live in R^D, D = d - features. With k = min(n, D) their matrix is L Q,
+    with L the lower-trapezoidal Bartlett factor of a Wishart matrix (chi variables with D - i degrees of freedom on the
+    diagonal, standard normals below it) and Q a Haar-distributed k-frame independent of L. The filters' coordinates in
+    that frame, Omega, are standard normal, hence
 
-        G = L L^T,   v(0) = Omega^T L^T,   K(0) = Omega^T Omega + Wishart_F(d - 1 - k).
+        G = L L^T,   v(0) = Omega^T L^T,   K(0) = Omega^T Omega + Wishart_F(D - k).
 
     The cost is O(n^2 (k + F)), whatever d.
 
@@ -147,20 +162,21 @@ def draw_gram(seed: int, *, samples: int, patches: int, dim: int, filters: int) 
     patches (there the vectors are no larger than their Gram matrix: use `draw_patches`).
     Reference: Bartlett (1933); theory of the reduced dynamics [D], checked against vector draws in the tests.
     """
-    require_shape(samples, patches, dim, filters)
-    count = samples * (patches - 1)
+    require_shape(samples, patches, dim, filters, features)
+    count, inside = samples * (patches - 1), dim - features
     require_gram(dim, count)
-    labels, noise, start, rest = _streams(seed, 4)
-    frame = min(count, dim - 1)
-    L = _bartlett(noise, count, dim - 1, frame)
+    labels, noise, start, rest, rank = _streams(seed, 5)
+    frame = min(count, inside)
+    L = _bartlett(noise, count, inside, frame)
     omega = start.standard_normal((frame, filters))
-    outside = _bartlett(rest, filters, dim - 1 - frame, min(filters, dim - 1 - frame))
+    outside = _bartlett(rest, filters, inside - frame, min(filters, inside - frame))
     return GramDraw(
         gram=L @ L.T,
         noise_projection=(L @ omega).T.copy(),
-        signal_projection=start.standard_normal(filters),
+        signal_projection=start.standard_normal((features, filters)),
         filter_gram=omega.T @ omega + outside @ outside.T,
         labels=2 * labels.integers(0, 2, samples) - 1,
+        rank=rank.random(samples),
     )
 
 

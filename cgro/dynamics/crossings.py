@@ -3,6 +3,8 @@
     T_0   end of signal growth          alpha max_r |u_r| reaches 1
     T_n   start of noise memorization   the median over training samples of V_i reaches 0.1
     T_1   noise memorized               the median of V_i reaches 1
+    T_u   an unlearnable sample         the largest V_i over the unlearnable samples reaches 1
+          memorized
 
 Times are interpolated linearly between the last step below the level and the first step at or above it, so that phases
 of a few steps are resolved. The compiled loop does the same (`kernel`). Reference: Li & Li, ICML 2025,
@@ -13,12 +15,17 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-NAMES = ("T_0", "T_n", "T_1")
-LEVELS = (1.0, 0.1, 1.0)
-LONG_NAMES = ("end of signal growth", "start of noise memorization", "noise memorized")
+NAMES = ("T_0", "T_n", "T_1", "T_u")
+LEVELS = (1.0, 0.1, 1.0, 1.0)
+LONG_NAMES = (
+    "end of signal growth",
+    "start of noise memorization",
+    "noise memorized",
+    "an unlearnable sample memorized",
+)
 _TOGETHER = 64
 """States checked together: on a GPU, launching an operation costs more than computing it."""
 
@@ -26,8 +33,8 @@ _TOGETHER = 64
 class Watch:
     """Finds the first time at which each run of a batch reaches each level."""
 
-    def __init__(self, signal: Float64[Tensor, " B"]) -> None:
-        self._signal = signal
+    def __init__(self, signal: Float64[Tensor, " B"], unlearnable: Bool[Tensor, "B N"]) -> None:
+        self._signal, self._unlearnable = signal, unlearnable
         self._levels = torch.tensor(LEVELS, dtype=torch.float64, device=signal.device)
         self._times = torch.full((len(signal), len(LEVELS)), torch.nan, dtype=torch.float64, device=signal.device)
         self._last: Tensor | None = None
@@ -43,15 +50,17 @@ class Watch:
         if len(self._waiting) == _TOGETHER:
             self._settle()
 
-    def times(self) -> Float64[np.ndarray, "B 3"]:
-        """T_0, T_n and T_1 of each run; NaN if not reached yet."""
+    def times(self) -> Float64[np.ndarray, "B 4"]:
+        """T_0, T_n, T_1 and T_u of each run; NaN if not reached yet, or without an unlearnable sample."""
         self._settle()
         return self._times.cpu().numpy().copy()
 
     def keep(self, chosen: Int64[Tensor, " kept"]) -> None:
         """Continue with these runs only."""
         self._settle()
-        self._signal, self._times = self._signal[chosen], self._times[chosen]
+        self._signal, self._times, self._unlearnable = (
+            x[chosen] for x in (self._signal, self._times, self._unlearnable)
+        )
         self._last = None if self._last is None else self._last[chosen]
 
     def _settle(self) -> None:
@@ -59,7 +68,8 @@ class Watch:
             return
         u, V = (torch.stack(tensors) for tensors in zip(*self._waiting, strict=True))
         median = _median(V)
-        now = torch.stack([self._signal * u.abs().amax(-1), median, median], dim=-1)
+        first = torch.where(self._unlearnable, V, -torch.inf).amax(-1)
+        now = torch.stack([self._signal * u.abs().amax(-1), median, median, first], dim=-1)
         # A level that the very first state has reached counts as reached at its step.
         before = torch.cat([now[:1] if self._last is None else self._last[None], now[:-1]])
         weight = torch.where(before < self._levels, (self._levels - before) / (now - before), 1.0)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -19,7 +19,7 @@ from cgro.dynamics.memory import require_engine
 from cgro.dynamics.patch_cnn import PatchCNN, initial_filters
 from cgro.dynamics.runs import Runs, State, vector_draw
 from cgro.dynamics.setting import Attack
-from cgro.dynamics.signal_attack import margins, points_of
+from cgro.dynamics.signal_attack import by_sample, margins, points_of
 
 PGD_STEPS = 10
 
@@ -44,25 +44,37 @@ class DirectEngine:
             return torch.from_numpy(np.stack(arrays)).to(self.device)
 
         pairs = list(zip(draws, runs.settings, strict=True))
-        self.X = stacked([d.patches(s.signal, s.noise) for d, s in pairs])
+        self.X = stacked([d.patches(s.signal, s.noise, s.unlearnable) for d, s in pairs])
+        self.unlearnable = stacked([d.rank < s.unlearnable for d, s in pairs])
         self.noise = stacked([s.noise * d.noise for d, s in pairs])
         self.labels = stacked([d.labels for d in draws])
         self.position = stacked([d.signal_position for d in draws])
         start = initial_filters(stacked([s.init_scale * d.filters for d, s in pairs]), setting.activation)
+        if setting.features == 2:
+            start[:, :, 1] *= runs.values("visibility", self.device)[:, None]
         self.network = PatchCNN(start, setting.exponent, setting.activation).to(self.device)
         self.taken = 0
-        self._watch = Watch(runs.values("signal", self.device))
+        self._watch = Watch(runs.values("signal", self.device), self.unlearnable)
 
     def advance(self, steps: int) -> None:
-        eta, lam = (self.runs.values(name, self.device) for name in ("learning_rate", "adversarial_weight"))
+        names = ("learning_rate", "adversarial_weight", "visibility")
+        eta, lam, kappa = (self.runs.values(name, self.device) for name in names)
         y, weights = self.labels, self.network.weights
+        targets = torch.tensor([s.targets for s in self.runs.settings], dtype=weights.dtype, device=self.device)
+        tau = targets.gather(1, self.unlearnable.long())
+
+        def losses(margin: Tensor) -> Tensor:
+            return tau * softplus(-margin) + (1 - tau) * softplus(margin)
+
         for _ in range(steps):
             attacked = self.attack(self.runs.common.attack)
             outputs = self.network(self.X)
             self._see(outputs.detach())
-            loss = (1 - lam) * softplus(-y * outputs).mean(1)
-            loss = loss + lam * softplus(-y * self.network(attacked)).mean(1)
+            loss = (1 - lam) * losses(y * outputs).mean(1)
+            loss = loss + lam * losses(y * self.network(attacked)).mean(1)
             (gradient,) = torch.autograd.grad(loss.sum(), weights)
+            if self.runs.common.features == 2:
+                gradient[:, :, 1] *= kappa[:, None]
             with torch.no_grad():
                 weights.sub_(eta[:, None, None] * gradient)
             self.taken += 1
@@ -71,26 +83,41 @@ class DirectEngine:
 
     def _see(self, outputs: Float64[Tensor, "B N"]) -> None:
         """Show the current state to the watch; the noise part of a margin is the margin minus its signal part."""
-        setting, u = self.runs.common, self.network.weights.detach()[:, :, 0].clone()
+        setting, u = self.runs.common, self._components()
         alpha = self.runs.values("signal", self.device)
-        signal = margins(alpha, u, self.network.signs, setting.exponent, setting.activation)
-        self._watch.see(self.taken, u, self.labels * outputs - signal.gather(1, (self.labels > 0).long()))
+        signal = by_sample(
+            lambda u: margins(alpha, u, self.network.signs, setting.exponent, setting.activation),
+            u, self.labels, self.unlearnable,
+        )  # fmt: skip
+        self._watch.see(self.taken, u[:, 0], self.labels * outputs - signal)
 
     def times(self) -> np.ndarray:
         return self._watch.times()
 
     def attack(self, attack: Attack) -> Float64[Tensor, "B N P d"]:
         """Adversarial versions of the training samples for the current networks."""
-        return attack_samples(self.network, self.X, self.labels, self.position, self.runs, attack)
+        return attack_samples(
+            self.network, self.X, self.labels, self.position, self.runs, attack, unlearnable=self.unlearnable
+        )
 
     def state(self) -> State:
         W = self.network.weights.detach()
-        inside = W[:, :, 1:]
-        return State(u=W[:, :, 0].clone(), v=W @ self.noise.mT, K=inside @ inside.mT, labels=self.labels)
+        inside = W[:, :, self.runs.common.features :]
+        return State(
+            u=self._components(),
+            v=W @ self.noise.mT,
+            K=inside @ inside.mT,
+            labels=self.labels,
+            unlearnable=self.unlearnable,
+        )
+
+    def _components(self) -> Float64[Tensor, "B features F"]:
+        """The filters' components along the features."""
+        return self.network.weights.detach()[:, :, : self.runs.common.features].mT.clone()
 
     def keep(self, indices: np.ndarray) -> None:
         chosen = torch.from_numpy(indices).to(self.device)
-        for name in ("X", "noise", "labels", "position"):
+        for name in ("X", "noise", "labels", "position", "unlearnable"):
             setattr(self, name, getattr(self, name)[chosen])
         kept = self.network.weights.detach()[chosen]
         setting = self.runs.common
@@ -106,8 +133,12 @@ def attack_samples(
     position: Tensor,
     runs: Runs,
     attack: Attack,
+    *,
+    unlearnable: Bool[Tensor, "B N"] | None = None,
 ) -> Float64[Tensor, "B N P d"]:
     """Adversarial samples: inside A by trying its end points, or by PGD on the whole input.
+
+    unlearnable: which samples carry v; None: none of them.
 
     The l_2 budget is delta; the l_inf budget is delta / sqrt(P d), the largest cube inside that ball. PGD takes
     PGD_STEPS steps of 2.5 delta / PGD_STEPS, starting from the sample itself.
@@ -115,13 +146,13 @@ def attack_samples(
     delta = runs.values("radius", X.device)
     if attack in ("transfer", "worst"):
         if attack == "transfer":
-            return _moved(X, labels, position, -delta)
+            return _moved(X, labels, position, unlearnable, -delta)
         with torch.no_grad():
             # End points of the segment, and no signal at all if the budget allows it.
             ends = [-delta, delta, -torch.minimum(delta, runs.values("signal", X.device))]
             if callable(runs.common.activation):
                 ends = list(points_of(torch.zeros_like(delta), delta))
-            options = [_moved(X, labels, position, c) for c in ends]
+            options = [_moved(X, labels, position, unlearnable, c) for c in ends]
             found = torch.stack([labels * network(option) for option in options])
             return torch.stack(options).gather(0, found.argmin(0)[None, :, :, None, None].expand(1, *X.shape))[0]
 
@@ -142,10 +173,18 @@ def attack_samples(
 
 
 def _moved(
-    X: Float64[Tensor, "B N P d"], labels: Tensor, position: Tensor, c: Float64[Tensor, " B"]
+    X: Float64[Tensor, "B N P d"],
+    labels: Tensor,
+    position: Tensor,
+    unlearnable: Bool[Tensor, "B N"] | None,
+    c: Float64[Tensor, " B"],
 ) -> Float64[Tensor, "B N P d"]:
-    """The samples with c y w* added to their signal patches."""
+    """The samples with c y times their feature added to their signal patches."""
     index = position[:, :, None, None].expand(-1, -1, 1, X.shape[3])
     shift = torch.zeros_like(index, dtype=X.dtype)
-    shift[..., 0] = (c[:, None] * labels)[:, :, None]
+    size = (c[:, None] * labels)[:, :, None]
+    if unlearnable is None:
+        shift[..., 0] = size
+    else:
+        shift.scatter_(3, unlearnable[:, :, None, None].long(), size[..., None])
     return X.scatter_add(2, index, shift)

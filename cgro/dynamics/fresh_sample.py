@@ -4,12 +4,13 @@ Given the filters, the vector (<w_r, xi>)_r of a fresh noise patch is N(0, sigma
 
     y f(X) = h_y(t) + y Z,    Z = sum_{j<P} sum_r a_r phi(g_jr),    g_j ~ N(0, sigma^2 K) independent,
 
-with h_y(alpha) clean and min_t h_y(t) under attack. Only Z is sampled, S times. Each draw is used for both labels; for
-the odd activation this is the antithetic pair Z, -Z.
+with h_y(alpha) clean and min_t h_y(t) under attack, for the feature that it carries. Only Z is sampled, S times. Each
+draw is used for both labels; for the odd activation this is the antithetic pair Z, -Z.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -68,3 +69,15 @@ def estimate_error(margin: Float64[Tensor, "B 2"], Z: Float64[Tensor, "B S"]) ->
     value = wrong.mean(1) / 2
     smoothed = (S * value + 1) / (S + 2)
     return ErrorEstimate(value, (smoothed * (1 - smoothed) / S).sqrt())
+
+
+def mixed(estimates: Sequence[ErrorEstimate], share: Float64[Tensor, "B features"]) -> ErrorEstimate:
+    """The error of a sample that carries each feature with these probabilities.
+
+    The estimates share their draws, so their standard errors add up.
+    """
+    if len(estimates) == 1:
+        return estimates[0]
+    value = sum(share[:, k] * e.value for k, e in enumerate(estimates))
+    error = sum(share[:, k] * e.standard_error for k, e in enumerate(estimates))
+    return ErrorEstimate(value, error)  # type: ignore[arg-type]

@@ -1,7 +1,8 @@
 """The `gram` engine: gradient descent in the reduced variables (u, v), at a cost that does not depend on d.
 
-Derivation [D], verified against the direct engine in the tests: the gradient of filter r lies in the span of w* and the
-noise patches, so the dynamics of u and v are closed given G. With A the accumulated coefficients of the patches,
+Derivation [D], verified against the direct engine in the tests: the gradient of filter r lies in the span of the
+features and of the noise patches, which are orthogonal to them, so the dynamics of u and v are closed given G. With A
+the accumulated coefficients of the patches,
 
     v = v(0) + A G,    K = K(0) + v(0) A^T + A v^T.
 
@@ -78,15 +79,19 @@ class GramEngine:
         def doubled(x: Tensor) -> Tensor:
             return initial_filters(x, kind)
 
-        self.u = scale[:, None] * doubled(stacked("signal_projection")[..., None])[each, :, 0]
+        self.u = scale[:, None, None] * doubled(stacked("signal_projection")[..., None])[each, ..., 0]
+        self.u[:, 1:] *= runs.values("visibility", self.device)[:, None, None]
+        self.unlearnable = stacked("rank")[each] < runs.values("unlearnable", self.device)[:, None]
         self.v0 = (scale * noise)[:, None, None] * doubled(stacked("noise_projection"))[each]
         self.K0 = scale[:, None, None] ** 2 * doubled(doubled(stacked("filter_gram")).mT)[each]
         self.v, self.A = self.v0.clone(), torch.zeros_like(self.v0)
-        names = ("signal", "radius", "adversarial_weight", "learning_rate", "noise")
-        self.parameters = torch.stack([runs.values(name, self.device) for name in names], dim=1)
+        names = ("signal", "radius", "adversarial_weight", "learning_rate", "noise", "visibility")
+        doubts = 1 - torch.tensor([s.targets for s in runs.settings], dtype=torch.float64, device=self.device)
+        columns = [runs.values(name, self.device) for name in names]
+        self.parameters = torch.stack([*columns, *doubts.unbind(1)], dim=1)
         self.taken = 0
         self._times = np.full((len(runs), len(LEVELS)), np.nan)
-        self._watch = Watch(self.parameters[:, kernel.SIGNAL])
+        self._watch = Watch(self.parameters[:, kernel.SIGNAL], self.unlearnable)
 
     def advance(self, steps: int) -> None:
         if self.compiled:
@@ -96,7 +101,7 @@ class GramEngine:
         for _ in range(steps):
             self._tensor_step()
             self.taken += 1
-        self._watch.see(self.taken, self.u, self._slopes_and_memorized()[1])
+        self._watch.see(self.taken, self.u[:, 0], self._slopes_and_memorized()[1])
 
     def times(self) -> np.ndarray:
         return self._times.copy() if self.compiled else self._watch.times()
@@ -105,18 +110,18 @@ class GramEngine:
         A = self.A / self.parameters[:, kernel.NOISE, None, None] ** 2
         K = self.K0 + self.v0 @ A.mT + A @ self.v.mT
         labels = self.labels[torch.from_numpy(self.draw).to(self.device)]
-        return State(u=self.u, v=self.v, K=(K + K.mT) / 2, labels=labels)
+        return State(u=self.u, v=self.v, K=(K + K.mT) / 2, labels=labels, unlearnable=self.unlearnable)
 
     def keep(self, indices: np.ndarray) -> None:
         chosen = torch.from_numpy(indices).to(self.device)
-        for name in ("u", "v", "v0", "A", "K0", "parameters"):
+        for name in ("u", "v", "v0", "A", "K0", "parameters", "unlearnable"):
             setattr(self, name, getattr(self, name)[chosen].contiguous())
         self.runs, self.draw, self._times = self.runs.select(indices), self.draw[indices], self._times[indices]
         self._watch.keep(chosen)
 
     def _compiled_steps(self, steps: int) -> None:
         setting = self.runs.common
-        arrays = [x.numpy() for x in (self.v, self.A, self.u, self.G, self.labels)]
+        arrays = [x.numpy() for x in (self.v, self.A, self.u, self.G, self.labels, self.unlearnable)]
         rest = (self.draw, self.signs.numpy(), self.parameters.numpy(), float(setting.exponent))
         flags = (setting.activation == "relu", setting.attack == "worst", self.taken, steps)
         watched = (np.array(LEVELS), self._times)
@@ -145,31 +150,42 @@ class GramEngine:
     def _tensor_step(self) -> None:
         setting = self.runs.common
         q, kind = setting.exponent, setting.activation
-        alpha, delta, lam, eta, sigma = self.parameters.unbind(1)
+        alpha, delta, lam, eta, sigma, kappa, *doubts = self.parameters.unbind(1)
         each = torch.from_numpy(self.draw).to(self.device)
         y = self.labels[each].to(torch.float64)
         side = (y > 0).long()
         rate = (eta * q / y.shape[1])[:, None]
 
         W, V = self._slopes_and_memorized()
-        self._watch.see(self.taken, self.u, V)
-        U = signal_learning(self.u, self.signs, q, kind)
-        attack = "worst" if setting.attack == "worst" else "transfer"
-        attacked, target = attacked_margin(attack, alpha, delta, U, q)  # type: ignore[arg-type]
-        clean = signal_margin(alpha, U, q)
-        psi_clean = (1 - lam)[:, None] * torch.sigmoid(-(clean.gather(1, side) + V))
-        psi_attacked = lam[:, None] * torch.sigmoid(-(attacked.gather(1, side) + V))
+        self._watch.see(self.taken, self.u[:, 0].clone(), V)
+        push, change = torch.zeros_like(y), torch.empty_like(self.u)
+        for k, seen in enumerate((torch.ones_like(kappa), kappa)[: self.u.shape[1]]):
+            here, u = self.unlearnable == (k == 1), self.u[:, k]
+            U = signal_learning(u, self.signs, q, kind)
+            attack = "worst" if setting.attack == "worst" else "transfer"
+            attacked, target = attacked_margin(attack, alpha, delta, U, q)  # type: ignore[arg-type]
+            clean = signal_margin(alpha, U, q)
 
-        t = target.gather(1, side)
-        pull_clean = y * psi_clean * alpha[:, None] ** q
-        pull_attacked = y * psi_attacked * t.abs() ** q
-        positive = (torch.where(y > 0, pull_clean, 0) + torch.where(y * t >= 0, pull_attacked, 0)).sum(1, keepdim=True)
-        negative = (pull_clean + pull_attacked).sum(1, keepdim=True) - positive
-        up = self.signs * slope(self.u, q, kind)
-        down = -self.signs * slope(-self.u, q, kind)
+            def psi(margin: Tensor, doubt: Tensor, here: Tensor = here) -> Tensor:
+                return here * (torch.sigmoid(-(margin.gather(1, side) + V)) - doubt[:, None])
 
-        coefficient = rate * sigma[:, None] ** 2 * (psi_clean + psi_attacked) * y
+            psi_clean, psi_attacked = (
+                (1 - lam)[:, None] * psi(clean, doubts[k]),
+                lam[:, None] * psi(attacked, doubts[k]),
+            )
+            push += psi_clean + psi_attacked
+
+            t = target.gather(1, side)
+            pull_clean = y * psi_clean * alpha[:, None] ** q
+            pull_attacked = y * psi_attacked * t.abs() ** q
+            positive = torch.where(y > 0, pull_clean, 0) + torch.where(y * t >= 0, pull_attacked, 0)
+            positive = positive.sum(1, keepdim=True)
+            negative = (pull_clean + pull_attacked).sum(1, keepdim=True) - positive
+            up, down = self.signs * slope(u, q, kind), -self.signs * slope(-u, q, kind)
+            change[:, k] = rate * seen[:, None] * (positive * up + negative * down)
+
+        coefficient = rate * sigma[:, None] ** 2 * push * y
         W *= coefficient.repeat_interleave(setting.patches - 1, dim=1)[:, None]
         self.A += W
         self.v += torch.bmm(W, self.G[each])
-        self.u = self.u + rate * (positive * up + negative * down)
+        self.u = self.u + change

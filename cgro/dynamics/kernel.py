@@ -1,11 +1,15 @@
 """The reduced dynamics as one compiled loop: many gradient steps of one run within the L1 cache.
 
-State of a run: u (F,), v (F, n), A (F, n), where row r of A holds the accumulated coefficients of the noise patches in
-filter r, times sigma^2. One step, with psi(z) = 1/(1 + e^z) at the clean and the attacked margins, is
+State of a run: u (features, F), v (F, n), A (F, n), where row r of A holds the accumulated coefficients of the noise
+patches in filter r, times sigma^2. One step, with psi(z) = 1/(1 + e^z) - (1 - tau_i) at the clean and the attacked
+margins of sample i and its target tau_i, is
 
-    u_r <- u_r + (eta q / N) sum_i y_i [(1-lambda) psi^c_i |alpha|^q + lambda psi^a_i |t_i|^q] slope(u_r)
-    A   <- A + W,   W_rk = (eta q sigma^2 / N) psi~_k y_k slope(v_rk)
-    v   <- v + W G
+    u_kr <- u_kr + (eta q / N) kappa_k sum_{i: f_i = k} y_i [(1-lambda) psi^c_i |alpha|^q + lambda psi^a_i |t_i|^q]
+                   slope(u_kr)
+    A    <- A + W,   W_rk = (eta q sigma^2 / N) psi~_k y_k slope(v_rk)
+    v    <- v + W G
+
+where sample i carries feature f_i, and kappa_k is 1 for w* and the visibility for v.
 
 `slope` is the derivative of the activation divided by q, with the output sign. Every state, including the first and the
 last, is checked for the ends of phases (see `crossings`). A run takes about 40 kB; training run by run keeps it in
@@ -18,8 +22,8 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-SIGNAL, RADIUS, WEIGHT, RATE, NOISE = range(5)
-"""Columns of the parameter table: alpha, delta, lambda, eta, sigma."""
+SIGNAL, RADIUS, WEIGHT, RATE, NOISE, VISIBILITY, DOUBT, HIDDEN_DOUBT = range(8)
+"""Columns of the parameter table: alpha, delta, lambda, eta, sigma, kappa, and 1 - tau of samples with w* and v."""
 
 # Sums may be reordered and multiply-adds fused; NaN and infinity keep their meaning.
 _FAST = {"reassoc", "contract", "nsz"}
@@ -115,7 +119,7 @@ def _accumulate(v, W, coefficient, A, q, rectified):  # type: ignore[no-untyped-
 
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
 def _margins(total, y, attacked, margin):  # type: ignore[no-untyped-def]
-    """Attacked margin of each sample: y_i sum_j total_ij + attacked[y_i]."""
+    """Attacked margin of each sample with w*: y_i sum_j total_ij + attacked[y_i]."""
     N = y.size
     noise_patches = total.size // N
     for i in range(N):
@@ -126,19 +130,22 @@ def _margins(total, y, attacked, margin):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
-def _respond(e, y, ratio, lam, weight):  # type: ignore[no-untyped-def]
-    """weight_i = y_i psi~_i; returns the sums of (1-lambda) psi^c and lambda psi^a over each label."""
+def _respond(e, y, here, ratio, lam, doubt, weight):  # type: ignore[no-untyped-def]
+    """weight_i = y_i psi~_i for the samples of a feature, where `here` is 1, and unchanged for others, where it is 0.
+
+    Returns the sums of (1-lambda) psi^c and lambda psi^a over each label.
+    """
     low, high = ratio[0], ratio[1]
     clean_low = clean_high = attacked_low = attacked_high = 0.0
     for i in range(y.size):
-        positive = 1.0 if y[i] > 0 else 0.0
-        clean = (1.0 - lam) / (1.0 + e[i] * (high if y[i] > 0 else low))
-        attacked = lam / (1.0 + e[i])
+        positive = here[i] if y[i] > 0 else 0.0
+        clean = (1.0 - lam) * (1.0 / (1.0 + e[i] * (high if y[i] > 0 else low)) - doubt)
+        attacked = lam * (1.0 / (1.0 + e[i]) - doubt)
         clean_high += positive * clean
-        clean_low += (1.0 - positive) * clean
+        clean_low += (here[i] - positive) * clean
         attacked_high += positive * attacked
-        attacked_low += (1.0 - positive) * attacked
-        weight[i] = (clean + attacked) * y[i]
+        attacked_low += (here[i] - positive) * attacked
+        weight[i] = (clean + attacked) * y[i] if here[i] > 0 else weight[i]
     return clean_low, clean_high, attacked_low, attacked_high
 
 
@@ -159,8 +166,10 @@ def _median(V):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True)
-def _watch(step, total, y, u, alpha, levels, V, last, largest, times):  # type: ignore[no-untyped-def]
+def _watch(step, total, y, hidden, u, alpha, levels, V, last, largest, times):  # type: ignore[no-untyped-def]
     """Record in `times` the levels reached at this step; returns alpha max_r |u_r|.
+
+    hidden: 1 for unlearnable samples, else 0.
 
     V: buffer for V_i of this step. last, largest: V_i and alpha max_r |u_r| of the previous step, NaN before the first.
     """
@@ -189,13 +198,22 @@ def _watch(step, total, y, u, alpha, levels, V, last, largest, times):  # type: 
             median = _median(V)
             if median >= levels[k]:
                 times[k] = _meeting(step, _median(last), median, levels[k])
+    if np.isnan(times[3]):
+        before = first = -np.inf
+        for i in range(N):
+            if hidden[i] > 0:
+                # NaN once some V_i is, whatever their order.
+                first = max(first, V[i]) if V[i] - V[i] == 0 and first == first else np.nan
+                before = max(before, last[i])
+        if first >= levels[3]:
+            times[3] = _meeting(step, before, first, levels[3])
     last[:] = V
     return now
 
 
 @nb.njit(nogil=True, cache=True)
 def _train(  # type: ignore[no-untyped-def]
-    v, A, u, G, labels, signs, parameters, q, rectified, worst, taken, steps, levels, times
+    v, A, u, G, labels, unlearnable, signs, parameters, q, rectified, worst, taken, steps, levels, times
 ):
     filters, n = v.shape
     N = labels.size
@@ -208,73 +226,104 @@ def _train(  # type: ignore[no-untyped-def]
     exponential = np.empty(N)
     bits = exponential.view(np.int64)
     margin, weight = np.empty(N), np.empty(N)
-    y = labels.astype(np.float64)
-    U, attacked, ratio, pull = np.empty(2), np.empty(2), np.empty(2), np.empty(2)
-    slopes = np.empty((2, filters))
+    y, features = labels.astype(np.float64), len(u)
+    hidden = unlearnable.astype(np.float64)
+    carries = np.stack((1.0 - hidden, hidden))
+    any_hidden = unlearnable.any()
+    doubt = np.array([parameters[DOUBT], parameters[HIDDEN_DOUBT]])
+    seen = np.array([1.0, parameters[VISIBILITY]])
+    U, attacked, ratio, pull = np.empty(2), np.empty((2, 2)), np.empty((2, 2)), np.empty(2)
+    attacked_power, attacked_side = np.empty((2, 2)), np.empty((2, 2), np.int64)
+    slopes = np.empty((2, 2, filters))
     # Signals t that may attain the worst case, transfer attack first; index 0 or 1 of U for each t and label.
     candidates = np.array([alpha - delta, alpha + delta, max(alpha - delta, 0.0)])
     tried = 3 if worst else 1
     power, clean_power = np.abs(candidates) ** q, alpha**q
-    attacked_power, attacked_side = np.empty(2), np.empty(2, np.int64)
     V, last, largest = np.empty(N), np.full(N, np.nan), np.nan
 
     for step in range(steps):
         _forward(v, change, W, total, signs, q, rectified)
-        if np.isnan(times).any():
-            largest = _watch(taken + step, total, y, u, alpha, levels, V, last, largest, times)
+        if np.isnan(times[:3]).any() or (any_hidden and np.isnan(times[3])):
+            largest = _watch(taken + step, total, y, hidden, u[0], alpha, levels, V, last, largest, times)
 
-        # What the network has learned of the signal, and the attack on it, for y = -1 and y = +1.
-        U[:] = 0.0
-        for r in range(filters):
-            x = u[r]
-            if rectified:
-                slopes[0, r] = -signs[r] * _power(max(-x, 0.0), q - 1.0)
-                slopes[1, r] = signs[r] * _power(max(x, 0.0), q - 1.0)
-            else:
-                slopes[1, r] = signs[r] * _power(abs(x), q - 1.0)
-                slopes[0, r] = -slopes[1, r]
-            U[0] += slopes[0, r] * x
-            U[1] += slopes[1, r] * x
-        for label in range(2):
-            sign = 2.0 * label - 1.0
-            for k in range(tried):
-                side = label if candidates[k] >= 0 else 1 - label
-                h = sign * power[k] * U[side]
-                # Always accept the first, even if infinite: an unset side would index out of bounds.
-                if k == 0 or not h >= attacked[label]:
-                    attacked[label], attacked_power[label], attacked_side[label] = h, power[k], side
-            ratio[label] = np.exp(min(sign * clean_power * U[label] - attacked[label], 700.0))
+        # What the network has learned of each feature, and the attack on it, for y = -1 and y = +1.
+        for k in range(features):
+            U[:] = 0.0
+            for r in range(filters):
+                x = u[k, r]
+                if rectified:
+                    slopes[k, 0, r] = -signs[r] * _power(max(-x, 0.0), q - 1.0)
+                    slopes[k, 1, r] = signs[r] * _power(max(x, 0.0), q - 1.0)
+                else:
+                    slopes[k, 1, r] = signs[r] * _power(abs(x), q - 1.0)
+                    slopes[k, 0, r] = -slopes[k, 1, r]
+                U[0] += slopes[k, 0, r] * x
+                U[1] += slopes[k, 1, r] * x
+            for label in range(2):
+                sign = 2.0 * label - 1.0
+                for c in range(tried):
+                    side = label if candidates[c] >= 0 else 1 - label
+                    h = sign * power[c] * U[side]
+                    # Always accept the first, even if infinite: an unset side would index out of bounds.
+                    if c == 0 or not h >= attacked[k, label]:
+                        attacked[k, label], attacked_power[k, label], attacked_side[k, label] = h, power[c], side
+                ratio[k, label] = np.exp(min(sign * clean_power * U[label] - attacked[k, label], 700.0))
 
-        _margins(total, y, attacked, margin)
+        _margins(total, y, attacked[0], margin)
+        if features == 2:
+            for i in range(N):
+                label = 1 if y[i] > 0 else 0
+                margin[i] += hidden[i] * (attacked[1, label] - attacked[0, label])
         bounded_exp(margin, exponential, bits)
-        clean_low, clean_high, attacked_low, attacked_high = _respond(exponential, y, ratio, lam, weight)
+        for k in range(features):
+            clean_low, clean_high, attacked_low, attacked_high = _respond(
+                exponential, y, carries[k], ratio[k], lam, doubt[k], weight
+            )
+            pull[0], pull[1] = -clean_power * clean_low, clean_power * clean_high
+            pull[attacked_side[k, 0]] -= attacked_power[k, 0] * attacked_low
+            pull[attacked_side[k, 1]] += attacked_power[k, 1] * attacked_high
+            for r in range(filters):
+                u[k, r] += rate * seen[k] * (pull[0] * slopes[k, 0, r] + pull[1] * slopes[k, 1, r])
         for i in range(N):
             for j in range(noise_patches):
                 coefficient[i * noise_patches + j] = rate * variance * weight[i]
-        pull[0], pull[1] = -clean_power * clean_low, clean_power * clean_high
-        pull[attacked_side[0]] -= attacked_power[0] * attacked_low
-        pull[attacked_side[1]] += attacked_power[1] * attacked_high
 
         _accumulate(v, W, coefficient, A, q, rectified)
         np.dot(W, G, change)
-        for r in range(filters):
-            u[r] += rate * (pull[0] * slopes[0, r] + pull[1] * slopes[1, r])
     _forward(v, change, W, total, signs, q, rectified)
-    _watch(taken + steps, total, y, u, alpha, levels, V, last, largest, times)
+    _watch(taken + steps, total, y, hidden, u[0], alpha, levels, V, last, largest, times)
 
 
 @nb.njit(nogil=True, cache=True)
 def advance(  # type: ignore[no-untyped-def]
-    v, A, u, G, labels, draw, signs, parameters, q, rectified, worst, taken, steps, levels, times, first, last
+    v,
+    A,
+    u,
+    G,
+    labels,
+    unlearnable,
+    draw,
+    signs,
+    parameters,
+    q,
+    rectified,
+    worst,
+    taken,
+    steps,
+    levels,
+    times,
+    first,
+    last,
 ):
     """Take `steps` gradient steps in place with runs first..last-1, which have taken `taken` steps before.
 
-    v, A (B, F, n); u (B, F); G (S, n, n) and labels (S, N) of S draws, where run b uses draw[b]; signs (F,);
-    parameters (B, 5); q the exponent; rectified: relu activation; worst: worst case inside A, else transfer attack;
-    levels (3,) and times (B, 3) as in `crossings`, NaN if not reached yet.
+    v, A (B, F, n); u (B, features, F); unlearnable (B, N); G (S, n, n) and labels (S, N) of S draws, where run b uses
+    draw[b]; signs (F,); parameters (B, 8); q the exponent; rectified: relu activation; worst: worst case inside A, else
+    transfer attack; levels (4,) and times (B, 4) as in `crossings`, NaN if not reached yet.
     """
     for b in range(first, last):
         s = draw[b]
         _train(
-            v[b], A[b], u[b], G[s], labels[s], signs, parameters[b], q, rectified, worst, taken, steps, levels, times[b]
-        )
+            v[b], A[b], u[b], G[s], labels[s], unlearnable[b], signs, parameters[b], q, rectified, worst, taken, steps,
+            levels, times[b],
+        )  # fmt: skip

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from cgro.data.patches import GramDraw, PatchDraw, draw_gram, draw_patches
 from cgro.dynamics.memory import require_runs
@@ -59,33 +59,37 @@ class Runs:
 
 def vector_draw(setting: PatchSetting, seed: int) -> PatchDraw:
     """The d-dimensional draw of one run, in standard units."""
-    return draw_patches(
-        seed, samples=setting.samples, patches=setting.patches, dim=setting.dim, filters=setting.filters
-    )
+    return draw_patches(seed, **_sizes(setting))
 
 
 def gram_draw(setting: PatchSetting, seed: int) -> GramDraw:
     """The Gram form of one run's draw: computed from its vectors, or drawn directly if the setting asks for it."""
     if not setting.draws_gram:
         return GramDraw.of(vector_draw(setting, seed))
-    return draw_gram(seed, samples=setting.samples, patches=setting.patches, dim=setting.dim, filters=setting.filters)
+    return draw_gram(seed, **_sizes(setting))
+
+
+def _sizes(setting: PatchSetting) -> dict[str, int]:
+    return {name: getattr(setting, name) for name in ("samples", "patches", "dim", "filters", "features")}
 
 
 @dataclass(frozen=True)
 class State:
     """The quantities of the theory, for every run of a batch."""
 
-    u: Float64[Tensor, "B F"]
-    """Signal components <w_r, w*>."""
+    u: Float64[Tensor, "B features F"]
+    """Signal components <w_r, w*>, and <w_r, v> in a second row."""
     v: Float64[Tensor, "B F n"]
     """Noise components <w_r, X_i[j]>."""
     K: Float64[Tensor, "B F F"]
-    """Inner products of the filters' components orthogonal to w*."""
+    """Inner products of the filters' components orthogonal to the features."""
     labels: Int64[Tensor, "B N"]
+    unlearnable: Bool[Tensor, "B N"]
+    """Which samples carry v."""
 
     def select(self, runs: slice) -> State:
         """The state of some of the runs."""
-        return State(u=self.u[runs], v=self.v[runs], K=self.K[runs], labels=self.labels[runs])
+        return State(*(getattr(self, field.name)[runs] for field in fields(self)))
 
 
 class Engine(Protocol):
@@ -97,8 +101,8 @@ class Engine(Protocol):
     def state(self) -> State:
         """The current state."""
 
-    def times(self) -> Float64[np.ndarray, "B 3"]:
-        """T_0, T_n and T_1 of every run (see `crossings`); NaN if not reached yet."""
+    def times(self) -> Float64[np.ndarray, "B 4"]:
+        """T_0, T_n, T_1 and T_u of every run (see `crossings`); NaN if not reached yet."""
 
     def keep(self, indices: Int64[np.ndarray, " kept"]) -> None:
         """Continue with these runs only."""

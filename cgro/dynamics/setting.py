@@ -8,9 +8,10 @@ from typing import Annotated, Literal, get_args
 
 import tyro
 
-from cgro.base.validate import above, at_least, between, one_of
+from cgro.base.validate import above, at_least, between, finite, one_of
 from cgro.data.patches import require_gram, require_shape, require_sizes
 from cgro.dynamics.activations import Activation, ActivationName
+from cgro.dynamics.teachers import require_both_kinds, target
 
 Attack = Literal["transfer", "worst", "pgd-l2", "pgd-linf"]
 Sampling = Literal["auto", "vectors", "gram"]
@@ -73,12 +74,26 @@ class PatchSetting:
     """Gradient steps T, >= 1."""
     stop_loss: float = 0.0
     """A run stops once its training loss is below this value, in nats; 0: never."""
+    unlearnable: float = 0.0
+    """Probability p_un that a sample carries a second feature v in place of w*, 0 to 1."""
+    visibility: float = 0.0
+    """Factor kappa of initial weights and gradients along v, 0 to 1; 0: the network is blind to v."""
+    teacher_learnable: float | None = None
+    """Margin y f_T of a teacher on samples with w*; None: trained on the label."""
+    teacher_unlearnable: float | None = None
+    """Margin y f_T of a teacher on samples with v, 0 for ignorance; None: trained on the label."""
     sampling: Sampling = "auto"
     """Data. vectors: draw patches in R^d; gram: draw only their Gram matrix (d >= noise patches); auto: gram where
     possible."""
 
     def __post_init__(self) -> None:
-        require_shape(self.samples, self.patches, self.dim, self.filters)
+        for name in ("unlearnable", "visibility"):
+            between(name, getattr(self, name), 0, 1)
+        for name in ("teacher_learnable", "teacher_unlearnable"):
+            if getattr(self, name) is not None:
+                finite(name, getattr(self, name))
+        require_shape(self.samples, self.patches, self.dim, self.filters, self.features)
+        require_both_kinds("unlearnable", self.unlearnable, self.samples)
         require_sizes(steps=self.steps)
         for name in ("signal", "noise_norm", "init_scale", "learning_rate"):
             above(name, getattr(self, name), 0)
@@ -94,6 +109,16 @@ class PatchSetting:
                 one_of(name, value, allowed)
         if self.sampling == "gram":
             require_gram(self.dim, self.noise_patches)
+
+    @property
+    def features(self) -> int:
+        """Number of features of the data: 2 with unlearnable samples, else 1."""
+        return 2 if self.unlearnable > 0 else 1
+
+    @property
+    def targets(self) -> tuple[float, float]:
+        """tau, the probability that the teacher gives the label of a learnable and of an unlearnable sample."""
+        return target(self.teacher_learnable), target(self.teacher_unlearnable)
 
     @property
     def noise_patches(self) -> int:
@@ -133,8 +158,13 @@ class PatchSetting:
             "adversarial_weight",
             "learning_rate",
             "stop_loss",
+            "unlearnable",
+            "visibility",
+            "teacher_learnable",
+            "teacher_unlearnable",
         )
-        return tuple(getattr(self, f.name) for f in fields(self) if f.name not in (*scales, "dim", "sampling"))
+        common = [getattr(self, f.name) for f in fields(self) if f.name not in (*scales, "dim", "sampling")]
+        return (*common, self.features)
 
     @property
     def multiplications(self) -> float:

@@ -1,7 +1,7 @@
 """The perturbation set A(X, delta) of Li & Li (ICML 2025, arXiv:2306.01271), section 5: only the signal patch moves.
 
-It moves along w*: X'[s] = X[s] + c w*, |c| <= delta. With t = alpha + c y the signal patch becomes t y w*, and its part
-of the margin y f(X') is the signal margin
+It moves along its own feature, w* or the v of `cgro.data.patches`: X'[s] = X[s] + c w*, |c| <= delta. With
+t = alpha + c y the signal patch becomes t y w*, and its part of the margin y f(X') is the signal margin
 
     h_y(t) = y |t|^q U_{sgn(y t)},    U_+ = sum_r a_r phi(u_r),  U_- = sum_r a_r phi(-u_r),   u_r = <w_r, w*>
 
@@ -11,10 +11,11 @@ then h_y(t) = y sum_r a_r phi(y t u_r), and the minimum over the segment is sear
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from cgro.base.validate import one_of
@@ -59,6 +60,17 @@ def margins(
     if not callable(kind):
         return signal_margin(t, signal_learning(u, signs, exponent, kind), exponent)
     return torch.stack([y * (kind(y * t[:, None] * u) @ signs) for y in (-1.0, 1.0)], dim=1)
+
+
+def by_sample(
+    margins_of: Callable[[Float64[Tensor, "B F"]], Float64[Tensor, "B 2"]],
+    u: Float64[Tensor, "B features F"],
+    labels: Int64[Tensor, "B N"],
+    unlearnable: Bool[Tensor, "B N"],
+) -> Float64[Tensor, "B N"]:
+    """The signal margin of each sample, from a function that gives those of one feature for both labels."""
+    by_feature = torch.stack([margins_of(component) for component in u.unbind(1)], dim=1)
+    return by_feature.flatten(1).gather(1, 2 * unlearnable + (labels > 0).long())
 
 
 def worst_margins(

@@ -21,12 +21,12 @@ from cgro.base.validate import integer
 from cgro.base.work import Tick
 from cgro.dynamics.crossings import LONG_NAMES, NAMES
 from cgro.dynamics.direct import DirectEngine
-from cgro.dynamics.fresh_sample import estimate_error, noise_response
+from cgro.dynamics.fresh_sample import estimate_error, mixed, noise_response
 from cgro.dynamics.gram import GramEngine
 from cgro.dynamics.memory import require_record_count, require_records
 from cgro.dynamics.patch_cnn import output_signs
 from cgro.dynamics.runs import Engine, EngineName, Runs, State
-from cgro.dynamics.signal_attack import margins, signal_learning, worst_margins
+from cgro.dynamics.signal_attack import by_sample, margins, signal_learning, worst_margins
 
 STATUS = ("finished", "stopped", "diverged")
 
@@ -47,6 +47,11 @@ UNITS: dict[str, tuple[str, str]] = {
     "clean_test_error_se": ("Monte-Carlo standard error", "fraction"),
     "robust_test_error_se": ("Monte-Carlo standard error", "fraction"),
     "noise_response_std": ("std of Z, the network's response to fresh noise", "nats"),
+    "largest_hidden_component": ("max_r |<w_r, v>|", "1 / input units"),
+    "unlearnable_samples": ("training samples with v", "samples"),
+    "unlearnable_memorization_mean": ("mean over unlearnable samples of V_i", "nats"),
+    "unlearnable_memorization_max": ("largest V_i over unlearnable samples", "nats"),
+    "learnable_memorization_mean": ("mean over learnable samples of V_i", "nats"),
     "signal_component": ("u_r = <w_r, w*>", "1 / input units"),
     "noise_memorization": ("V_i, memorized noise of a training sample", "nats"),
     "clean_margin": ("y f(X) of a training sample", "nats"),
@@ -82,9 +87,16 @@ def _observe(runs: Runs, state: State, *, test_samples: int, detail: bool) -> di
     device = state.u.device
     alpha, delta, sigma = (runs.values(name, device) for name in ("signal", "radius", "noise"))
     signs = output_signs(setting.filters, kind).to(device)
-    U = signal_learning(state.u, signs, q, kind)
-    clean, robust = margins(alpha, state.u, signs, q, kind), worst_margins(alpha, delta, state.u, signs, q, kind)
+    u = state.u[:, 0]
+    U = signal_learning(u, signs, q, kind)
 
+    def clean_of(u: Tensor) -> Tensor:
+        return margins(alpha, u, signs, q, kind)
+
+    def robust_of(u: Tensor) -> Tensor:
+        return worst_margins(alpha, delta, u, signs, q, kind)
+
+    clean = clean_of(u)
     y = state.labels.double()
     B, N = y.shape
     if callable(kind):
@@ -93,8 +105,8 @@ def _observe(runs: Runs, state: State, *, test_samples: int, detail: bool) -> di
         base = abs(state.v) if kind == "odd" else state.v.clamp(min=0)
         phi = state.v * base ** (q - 1)
     V = y * torch.einsum("f,bfn->bn", signs, phi).view(B, N, -1).sum(2)
-    side = (y > 0).long()
-    clean_margin, robust_margin = V + clean.gather(1, side), V + robust.gather(1, side)
+    where = (state.u, state.labels, state.unlearnable)
+    clean_margin, robust_margin = V + by_sample(clean_of, *where), V + by_sample(robust_of, *where)
 
     finite = torch.isfinite(state.K).all(-1).all(-1)
     K = torch.where(finite[:, None, None], state.K, torch.eye(len(signs), dtype=y.dtype, device=device))
@@ -113,12 +125,16 @@ def _observe(runs: Runs, state: State, *, test_samples: int, detail: bool) -> di
             for b in range(B)
         ]
     )
-    clean_test, robust_test = estimate_error(clean, Z), estimate_error(robust, Z)
+    share = torch.tensor([[1 - s.unlearnable, s.unlearnable][: s.features] for s in runs.settings], dtype=y.dtype)
+    clean_test, robust_test = (
+        mixed([estimate_error(f(each), Z) for each in state.u.unbind(1)], share.to(device))
+        for f in (clean_of, robust_of)
+    )
     half_label = torch.tensor([-0.5, 0.5], dtype=y.dtype, device=device)
     record: dict[str, Tensor] = {
         "signal_learning": U @ half_label,
         "signal_margin": clean.mean(1),
-        "largest_signal_component": state.u.abs().amax(1),
+        "largest_signal_component": u.abs().amax(1),
         "noise_memorization_median": V.quantile(0.5, dim=1),
         "noise_memorization_mean": V.mean(1),
         "noise_memorization_min": V.amin(1),
@@ -133,9 +149,20 @@ def _observe(runs: Runs, state: State, *, test_samples: int, detail: bool) -> di
         "robust_test_error_se": robust_test.standard_error,
         "noise_response_std": Z.std(1),
     }
+    if setting.features == 2:
+        hidden = state.unlearnable
+        masked = torch.where(hidden, V, torch.nan)
+        largest = torch.where(hidden, V, -torch.inf).amax(1)
+        record |= {
+            "largest_hidden_component": state.u[:, 1].abs().amax(1),
+            "unlearnable_samples": hidden.double().sum(1),
+            "unlearnable_memorization_mean": masked.nanmean(1),
+            "unlearnable_memorization_max": torch.where(hidden.any(1), largest, torch.nan),
+            "learnable_memorization_mean": torch.where(hidden, torch.nan, V).nanmean(1),
+        }
     if detail:
         record |= {
-            "signal_component": state.u,
+            "signal_component": u,
             "noise_memorization": V,
             "clean_margin": clean_margin,
             "robust_margin": robust_margin,
@@ -175,7 +202,7 @@ def train(
 
     Returns: Dataset with dimensions run, step (and filter, sample), coordinates seed(run), variables of `UNITS`,
     status(run) as index into STATUS, last_step(run), and the ends of the phases T_0, T_n and T_1 (run), which do not
-    depend on the recorded steps.
+    depend on the recorded steps. With unlearnable samples also T_u, and the memorized noise of either kind of samples.
     """
     integer("test_samples", test_samples, low=1)
     total, distinct = len(runs), len(set(runs.seeds))
@@ -254,7 +281,8 @@ def _dataset(
     }
     data["status"] = _status_variable(status, "run")
     data["last_step"] = xr.DataArray(last, dims="run", attrs={"long_name": "last step taken", "units": "steps"})
-    for name, long_name, values_of in zip(NAMES, LONG_NAMES, times.T, strict=True):
+    count = len(NAMES) if runs.common.features == 2 else len(NAMES) - 1  # T_u needs unlearnable samples
+    for name, long_name, values_of in zip(NAMES[:count], LONG_NAMES[:count], times.T[:count], strict=True):
         data[name] = xr.DataArray(values_of, dims="run", attrs={"long_name": long_name, "units": "steps"})
     return xr.Dataset(
         data,

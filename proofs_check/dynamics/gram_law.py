@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -92,7 +93,7 @@ def _wrong_freedom(seed: int, dim: int) -> GramDraw:
 def _independent(seed: int, dim: int) -> GramDraw:
     """v from another draw than G and K."""
     one, other = from_gram(seed, dim), from_gram(seed + 250_000, dim)
-    return GramDraw(one.gram, other.noise_projection, one.signal_projection, one.filter_gram, one.labels)
+    return replace(one, noise_projection=other.noise_projection)
 
 
 CLAIM = Claim(

@@ -16,7 +16,9 @@ N_DRAWS = 4000
 
 def _summaries(draw: GramDraw) -> np.ndarray:
     """Entries and cross moments that detect any wrong joint law of (G, v, u, K)."""
-    G, v, u, K = draw.gram, draw.noise_projection, draw.signal_projection, draw.filter_gram
+    G, v, K = draw.gram, draw.noise_projection, draw.filter_gram
+    u, *rest = draw.signal_projection
+    w = rest[0] if rest else u
     return np.array(
         [
             G[0, 0],
@@ -33,6 +35,9 @@ def _summaries(draw: GramDraw) -> np.ndarray:
             v[0, 2] ** 2 * K[0, 0],
             u[0] ** 2,
             u[0] * v[0, 0],
+            w[0] ** 2,
+            w[0] * v[0, 0],
+            u[0] * w[0] * u[1] * w[1],
             K[0, 0],
             K[1, 1] ** 2,
             K[0, 1],
@@ -42,12 +47,11 @@ def _summaries(draw: GramDraw) -> np.ndarray:
     )
 
 
-@pytest.mark.parametrize("dim", [3, 4, 5, 12])
-def test_gram_only_draws_have_the_law_of_vector_draws(dim: int) -> None:
-    direct = np.array([_summaries(draw_gram(seed, dim=dim, **SIZES)) for seed in range(N_DRAWS)])
-    vectors = np.array(
-        [_summaries(GramDraw.of(draw_patches(seed + N_DRAWS, dim=dim, **SIZES))) for seed in range(N_DRAWS)]
-    )
+@pytest.mark.parametrize(("dim", "features"), [(3, 1), (4, 1), (5, 1), (12, 1), (3, 2), (5, 2)])
+def test_gram_only_draws_have_the_law_of_vector_draws(dim: int, features: int) -> None:
+    sizes = SIZES | {"dim": dim, "features": features}
+    direct = np.array([_summaries(draw_gram(seed, **sizes)) for seed in range(N_DRAWS)])
+    vectors = np.array([_summaries(GramDraw.of(draw_patches(seed + N_DRAWS, **sizes))) for seed in range(N_DRAWS)])
     error = np.sqrt((direct.var(0) + vectors.var(0)) / N_DRAWS)
     np.testing.assert_array_less(abs(direct.mean(0) - vectors.mean(0)), 4.5 * error)
 
@@ -88,6 +92,23 @@ def test_patches_are_signal_and_noise_orthogonal_to_it() -> None:
     assert np.bincount(draw.signal_position, minlength=3).min() > 550
 
 
+def test_unlearnable_samples_carry_the_second_feature() -> None:
+    draw = draw_patches(2, samples=2000, patches=3, dim=20, filters=2, features=2)
+    few, many = (draw.patches(signal=2.0, noise=0.3, unlearnable=p) for p in (0.1, 0.4))
+    signal = few[np.arange(2000), draw.signal_position]
+    carries = signal[:, 1] != 0
+    assert abs(carries.mean() - 0.1) < 5 * np.sqrt(0.09 / 2000)
+    np.testing.assert_array_equal(signal[:, :2].sum(1), 2.0 * draw.labels)
+    assert not (signal[:, 0] * signal[:, 1]).any()
+    noise = few[np.arange(3) != draw.signal_position[:, None]]
+    assert not noise[:, :2].any()
+    # The same seed at another probability: more samples are unlearnable, and nothing else changes.
+    again = many[np.arange(2000), draw.signal_position]
+    assert (again[carries, 1] != 0).all()
+    assert 0.3 < (again[:, 1] != 0).mean() < 0.5
+    np.testing.assert_array_equal(many[..., 2:], few[..., 2:])
+
+
 def test_seeds_are_reproducible_and_different() -> None:
     first, again, other = (draw_gram(seed, dim=50, **SIZES) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.gram, again.gram)
@@ -100,6 +121,7 @@ def test_seeds_are_reproducible_and_different() -> None:
         ({"samples": 0}, "samples must be an integer of at least 1, got 0"),
         ({"patches": 1}, "patches must be at least 2, got 1"),
         ({"dim": 1}, "dim must be at least 2, got 1: noise is orthogonal"),
+        ({"dim": 2, "features": 2}, "dim must be at least 3, got 2: noise is orthogonal to both features"),
         ({"filters": -2}, "filters must be an integer of at least 1, got -2"),
         ({"filters": True}, "filters must be an integer of at least 1, got True"),
         ({"seed": -1}, "seed must be a non-negative integer, got -1"),

@@ -28,12 +28,14 @@ VARIANTS = {
     "standard": {"adversarial_weight": 0.0},
     "robust": {"radius_ratio": 0.3},
     "nothing happens": {"learning_rate": 1e-6},
-    "reached at the start": {"signal": 20.0, "noise_norm": 30.0, "learning_rate": 1e-9},
+    "reached at the start": {"signal": 20.0, "noise_norm": 30.0, "learning_rate": 1e-9, "unlearnable": 0.5},
+    "blind": {"unlearnable": 0.2},
+    "robust and blind": {"unlearnable": 0.4, "radius_ratio": 0.3, "visibility": 0.1},
 }
 
 
 def step_by_step(runs: Runs, engine: EngineName) -> np.ndarray:
-    """T_0, T_n and T_1 of each run from the state after every single step, on the line between two steps."""
+    """T_0, T_n, T_1 and T_u of each run from the state after every single step, on the line between two steps."""
     work, setting = make_engine(engine, runs, "cpu"), runs.common
     curves = []
     for step in range(setting.steps + 1):
@@ -43,9 +45,10 @@ def step_by_step(runs: Runs, engine: EngineName) -> np.ndarray:
         phi = activation(state.v, setting.exponent, setting.activation)
         signs = output_signs(setting.filters, setting.activation)
         V = state.labels * torch.einsum("f,bfn->bn", signs, phi).view(*state.labels.shape, -1).sum(2)
-        largest = runs.values("signal", V.device) * state.u.abs().amax(1)
+        largest = runs.values("signal", V.device) * state.u[:, 0].abs().amax(1)
         median = V.quantile(0.5, dim=1)
-        curves.append(torch.stack([largest, median, median], dim=1).numpy())
+        first = torch.where(state.unlearnable, V, -torch.inf).amax(1)
+        curves.append(torch.stack([largest, median, median, first], dim=1).numpy())
     values = np.array(curves)
     found = np.full(values.shape[1:], np.nan)
     for b, k in np.ndindex(found.shape):
@@ -58,7 +61,9 @@ def step_by_step(runs: Runs, engine: EngineName) -> np.ndarray:
 
 
 def times(result: xr.Dataset) -> np.ndarray:
-    return np.array([result[name].values for name in NAMES]).T
+    """NaN for an end that only runs with unlearnable samples have."""
+    never = np.full(result.sizes["run"], np.nan)
+    return np.array([result[name].values if name in result else never for name in NAMES]).T
 
 
 @pytest.mark.parametrize(
@@ -103,15 +108,15 @@ def test_compiled_and_tensor_programs_find_the_same_ends_in_pieces(name: str) ->
 
 
 def test_a_watch_takes_the_first_time_of_a_level_that_is_crossed_twice() -> None:
-    watch = Watch(torch.tensor([2.0], dtype=torch.float64))
+    watch = Watch(torch.tensor([2.0], dtype=torch.float64), torch.tensor([[False, True, True, False]]))
     memorized = [0.0, 0.0, 0.4, 0.0, 2.0, 0.0, 3.0]
     for step, V in enumerate(memorized):
         state = torch.tensor([[0.1 * step, -0.1 * step]]).double(), torch.full((1, 4), V, dtype=torch.float64)
         watch.see(step, *state)
         watch.see(step, *state)  # the same step again
         if step == 2:
-            np.testing.assert_allclose(watch.times(), [[math.nan, 1.25, math.nan]])
-    np.testing.assert_allclose(watch.times(), [[5.0, 1.25, 3.5]], rtol=1e-6)
+            np.testing.assert_allclose(watch.times(), [[math.nan, 1.25, math.nan, math.nan]])
+    np.testing.assert_allclose(watch.times(), [[5.0, 1.25, 3.5, 3.5]], rtol=1e-6)
 
 
 def test_a_run_that_diverges_keeps_the_times_that_it_reached_as_a_number() -> None:

@@ -14,8 +14,7 @@ from cgro.dynamics.fresh_sample import estimate_error, noise_response
 from cgro.dynamics.phases import response_variance
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
-from cgro.dynamics.signal_attack import attacked_margin, signal_learning, signal_margin
-from cgro.dynamics.trajectory import train
+from cgro.dynamics.trajectory import observe, train
 
 TEST_POINTS = 20_000
 BASE = PatchSetting(samples=20, patches=3, dim=30, filters=6)
@@ -24,6 +23,7 @@ CASES = {
     "odd, q=2": (replace(BASE, exponent=2.0, radius_ratio=0.9), 60),
     "relu": (replace(BASE, activation="relu", adversarial_weight=1.0, learning_rate=1.0), 200),
     "rho above 1": (replace(BASE, radius_ratio=1.5, learning_rate=0.4), 500),
+    "two features": (replace(BASE, unlearnable=0.3, visibility=0.3, radius_ratio=0.99, learning_rate=1.0), 300),
 }
 
 
@@ -33,31 +33,23 @@ def test_law_equals_brute_force_test_points(name: str) -> None:
     runs = Runs((setting,), (3,))
     engine = DirectEngine(runs)
     engine.advance(steps)
-    fresh = draw_patches(12345, samples=TEST_POINTS, patches=setting.patches, dim=setting.dim, filters=1)
-    X = torch.from_numpy(fresh.patches(setting.signal, setting.noise))[None]
+    sizes = {"patches": setting.patches, "dim": setting.dim, "features": setting.features}
+    fresh = draw_patches(12345, samples=TEST_POINTS, filters=1, **sizes)
+    X = torch.from_numpy(fresh.patches(setting.signal, setting.noise, setting.unlearnable))[None]
     labels, position = torch.from_numpy(fresh.labels)[None], torch.from_numpy(fresh.signal_position)[None]
-    attacked = attack_samples(engine.network, X, labels, position, runs, "worst")
+    hidden = torch.from_numpy(fresh.rank < setting.unlearnable)[None]
+    attacked = attack_samples(engine.network, X, labels, position, runs, "worst", unlearnable=hidden)
     brute = {
         "clean": float((labels * engine.network(X) <= 0).double().mean()),
         "robust": float((labels * engine.network(attacked) <= 0).double().mean()),
     }
 
-    state, q, kind = engine.state(), setting.exponent, setting.activation
-    signs = engine.network.signs
-    U = signal_learning(state.u, signs, q, kind)
-    alpha, delta = torch.tensor([[setting.signal], [setting.radius]], dtype=torch.float64)
-    Z = noise_response(state.K[0], setting.noise, signs, q, kind, noise_patches=2, draws=TEST_POINTS, seed=7)[None]
-    law = {
-        "clean": estimate_error(signal_margin(alpha, U, q), Z),
-        "robust": estimate_error(attacked_margin("worst", alpha, delta, U, q)[0], Z),
-    }
+    law = observe(runs, engine.state(), test_samples=TEST_POINTS, detail=False)
     assert any(0.01 < value < 0.99 for value in brute.values()), f"errors {brute} say nothing about the law"
-    for kind_of_error, estimate in law.items():
-        p = brute[kind_of_error]
-        tolerance = 4 * np.hypot(
-            float(estimate.standard_error), np.sqrt(max(p * (1 - p), 1 / TEST_POINTS) / TEST_POINTS)
-        )
-        assert abs(float(estimate.value) - p) < tolerance, kind_of_error
+    for kind_of_error, p in brute.items():
+        value, error = (float(law[f"{kind_of_error}_test_error{end}"][0]) for end in ("", "_se"))
+        tolerance = 4 * np.hypot(error, np.sqrt(max(p * (1 - p), 1 / TEST_POINTS) / TEST_POINTS))
+        assert abs(value - p) < tolerance, kind_of_error
 
 
 def test_std_of_the_response_equals_the_variance_law() -> None:

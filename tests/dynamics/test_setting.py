@@ -29,6 +29,7 @@ from cgro.simulations import attack, phase_diagram
 
 EXPERIMENTS = find_all("experiment")
 SIZES = ("samples", "patches", "dim", "filters", "steps")
+TEACHERS = ("teacher_learnable", "teacher_unlearnable")
 POSITIVE = ("signal", "noise_norm", "init_scale", "learning_rate")
 TINY = PatchSetting(samples=3, patches=2, filters=2, dim=8, steps=4)
 not_finite = st.sampled_from([math.nan, math.inf, -math.inf])
@@ -57,7 +58,8 @@ BAD: dict[str, st.SearchStrategy[Any]] = {
     **{name: outside(0, open_low=True) for name in POSITIVE},
     "exponent": outside(2),
     "radius_ratio": outside(0),
-    "adversarial_weight": outside(0, 1),
+    **{name: outside(0, 1) for name in ("adversarial_weight", "unlearnable", "visibility")},
+    **{name: st.sampled_from([math.inf, -math.inf, math.nan]) for name in TEACHERS},
     "stop_loss": outside(0),
     **{name: TEXT.filter(lambda s: s != "") for name in ("activation", "attack", "sampling")},
 }
@@ -87,7 +89,10 @@ def test_a_size_is_an_integer(name: str, value: Any) -> None:
     assert text == f"{name} must be an integer of at least 1, got {value!r}"
 
 
-@pytest.mark.parametrize("name", [*POSITIVE, "exponent", "radius_ratio", "adversarial_weight", "stop_loss"])
+@pytest.mark.parametrize(
+    "name",
+    [*POSITIVE, *TEACHERS, "exponent", "radius_ratio", "adversarial_weight", "stop_loss", "unlearnable", "visibility"],
+)
 @pytest.mark.parametrize("value", ["2", True, [1.0], 1j, 10**400])
 def test_a_scale_is_a_number(name: str, value: Any) -> None:
     assert refusal(lambda: PatchSetting(**{name: value})).startswith(name)
@@ -178,7 +183,9 @@ def test_what_a_batch_must_share() -> None:
 def test_the_shape_is_all_but_scales_and_dimension() -> None:
     for field in dataclasses.fields(PatchSetting):
         scale = field.name in {*POSITIVE, "radius_ratio", "adversarial_weight", "stop_loss", "dim", "sampling"}
+        scale = scale or field.name in {"visibility", *TEACHERS}
         other = {"activation": "relu", "attack": "transfer", "sampling": "vectors", "radius_ratio": 0.5}
+        other |= dict.fromkeys(("unlearnable", "visibility", *TEACHERS), 0.5)  # type: ignore[misc]
         value = other.get(field.name) or getattr(TINY, field.name) / 2 + 3
         value = round(value) if field.name in SIZES else value
         value = 0.25 if field.name == "adversarial_weight" else value
