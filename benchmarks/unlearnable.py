@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_limits
 
 from cgro.base.machine import available_cores
 from cgro.dynamics.sgd import descend
-from cgro.dynamics.two_features import Samples, TwoFeatureSetting, draw_filters, draw_samples
+from cgro.dynamics.two_features import Samples, TwoFeatureSetting, draw_filters, draw_samples, first_targets
 
 
 def public_code(clone: Path) -> ModuleType:
@@ -64,7 +64,7 @@ def measure(clone: Path, rounds: int, steps: int) -> dict[str, Any]:
 
     def own(_run: int) -> np.ndarray:
         filters = W.copy()
-        descend(filters, samples, order, setting)
+        descend(filters, samples, first_targets(samples, setting), order, setting)
         return filters
 
     def rate(work: Any, runs: int = 1) -> float:
@@ -72,7 +72,7 @@ def measure(clone: Path, rounds: int, steps: int) -> dict[str, Any]:
         work()
         return runs * steps / (time.perf_counter() - start)
 
-    descend(W.copy(), samples, order[:1], setting)  # compiles
+    descend(W.copy(), samples, first_targets(samples, setting), order[:1], setting)  # compiles
     difference = float(np.abs(own(0) - peer_steps(code, setting, samples, W, order)).max())
     tried: dict[int, list[float]] = {count: [] for count in thread_counts()}
     one: list[float] = []

@@ -8,19 +8,16 @@ arXiv:2605.21999 [N], by the settings of their public code [S].
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal, get_args
 
-import numpy as np
 import tyro
 import xarray as xr
 
 from cgro.base.errors import UserError
-from cgro.base.machine import require_memory
-from cgro.base.validate import above, between, distinct, integer, not_ignored
-from cgro.base.work import Context, PlainContext
-from cgro.dynamics.two_features import TwoFeatureSetting
+from cgro.base.validate import above, ascending, between, distinct, integer, not_ignored
+from cgro.base.work import Context
+from cgro.dynamics.two_features import TwoFeatureSetting, require_room
 from cgro.runs.experiment import Experiment
 
 Teacher = Literal["none", "confident", "ignorant"]
@@ -47,12 +44,14 @@ class Config:
     """Fresh samples for each evaluation, >= 1."""
 
     def __post_init__(self) -> None:
-        not_ignored(self.setting, unlearnable="fractions", teacher_learnable="teachers", teacher_unlearnable="teachers")
+        not_ignored(
+            self.setting, unlearnable="fractions", teacher_learnable="teachers", teacher_unlearnable="teachers",
+            ensembling_start="starts of distillation", ensembling_momentum="momenta of distillation",
+        )  # fmt: skip
         integer("seeds", self.seeds, low=1, high=10_000)
         integer("records", self.records, low=2)
         integer("test_samples", self.test_samples, low=1)
         above("margin", self.margin, 0)
-        distinct("fractions", self.fractions)
         for value in self.fractions:
             between("fractions", value, 0, 1)
             count = round(value * self.setting.samples)
@@ -60,19 +59,12 @@ class Config:
                 raise UserError(
                     f"fractions must leave samples of both kinds, or be 0 or 1, got {value:g} of {self.setting.samples}"
                 )
-        if list(self.fractions) != sorted(self.fractions):
-            raise UserError(f"fractions must be increasing, got {list(self.fractions)}")
+        ascending("fractions", self.fractions)
         distinct("teachers", self.teachers)
-        setting, per_seed = self.setting, len(self.fractions) * len(self.teachers)
-        width = setting.patches * max(setting.dim, 2 * setting.filters)
-        shape = f"patches = {setting.patches:,}, dim = {setting.dim:,}, filters = {setting.filters:,}"
-        for words, needed in (
-            (f"samples = {setting.samples:,}, {shape}", 80.0 * setting.samples * width),
-            (f"test_samples = {self.test_samples:,}, {shape}", 80.0 * self.test_samples * width),
-            (f"steps = {setting.steps:,}", 16.0 * setting.steps),
-            (f"records = {self.records:,}, seeds = {self.seeds:,}", 500.0 * self.records * self.seeds * per_seed),
-        ):
-            require_memory(needed, words)
+        require_room(
+            self.setting, records=self.records, seeds=self.seeds, test_samples=self.test_samples,
+            runs=len(self.fractions) * len(self.teachers),
+        )  # fmt: skip
 
     @classmethod
     def quick(cls) -> Config:
@@ -95,21 +87,15 @@ class Config:
 
 
 def run(config: Config, context: Context | None = None) -> xr.Dataset:
-    """accuracy (teacher, fraction, seed, step, part, criterion) and memorized (teacher, fraction, seed, step, kind).
+    """accuracy (teacher, fraction, seed, step, part, criterion), memorized and target_entropy (..., kind).
 
     See `cgro.dynamics.blind_run.train_blind`. entropy (teacher) is that of the target of an unlearnable sample.
     """
-    from cgro.dynamics.blind_run import BlindRun, train_blind
+    from cgro.dynamics.blind_run import train_settings
 
     pairs = [(teacher, fraction) for teacher in config.teachers for fraction in config.fractions]
-    blocks = np.array_split(np.arange(config.seeds), math.ceil(config.seeds / 5))
-    cells = [
-        BlindRun(config.setting_of(*pair), tuple(block.tolist()), config.records, config.test_samples)
-        for pair in pairs
-        for block in blocks
-    ]
-    parts = iter((context or PlainContext()).map(train_blind, cells))
-    by_pair = [xr.concat([next(parts) for _ in blocks], dim="seed", combine_attrs="override") for _ in pairs]
+    settings = [config.setting_of(*pair) for pair in pairs]
+    by_pair = train_settings(settings, config.seeds, config.records, config.test_samples, context)
     by_teacher = [
         xr.concat(by_pair[k : k + len(config.fractions)], dim="fraction", combine_attrs="override")
         for k in range(0, len(pairs), len(config.fractions))

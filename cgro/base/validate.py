@@ -88,6 +88,13 @@ def distinct(name: str, values: Sequence[Any]) -> None:
         raise UserError(f"{name} must be one or more, all different, got {', '.join(map(str, values)) or 'none'}")
 
 
+def ascending(name: str, values: Sequence[float]) -> None:
+    """One or more values, each larger than the one before. Raises: UserError."""
+    distinct(name, values)
+    if list(values) != sorted(values):
+        raise UserError(f"{name} must be increasing, got {list(values)}")
+
+
 def not_ignored(setting: Any, **instead: str) -> None:
     """Fields that an experiment replaces have their defaults; `instead` names what replaces each.
 

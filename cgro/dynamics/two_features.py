@@ -8,9 +8,13 @@ which an attack has shifted by -y delta along both features in every patch, on t
 
     loss_i = -tau_i log s(y f(X)) - (1 - tau_i) log s(-y f(X)),    s(z) = 1 / (1 + e^-z),
 
-where tau = 1 is adversarial training, and tau = s(margin of a teacher) adversarial distillation.
-Source: Lee & Chung, ICML 2026, arXiv:2605.21999, section 5 and appendix A.5 [N], as in their public code [S]; kappa > 0
-and the attack along v are ours [D]. Coordinates: u = e_1, v = e_2.
+where tau = 1 is adversarial training, and tau = s(margin of a teacher) adversarial distillation. With temporal
+ensembling the network teaches itself: each visit of a sample first moves its target towards the network's prediction,
+
+    tau_i <- mu tau_i + (1 - mu) s(y f(X_i)),    X_i without the attack.
+
+Source: Lee & Chung, ICML 2026, arXiv:2605.21999, section 5 and appendix A.5 [N], as in their public code [S]; kappa
+> 0, the attack along v and temporal ensembling are ours [D]. Coordinates: u = e_1, v = e_2.
 """
 
 from __future__ import annotations
@@ -19,9 +23,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its parts are imported when first used
 from jaxtyping import Bool, Float64
 
-from cgro.base.validate import above, at_least, between, finite
+from cgro.base.errors import UserError
+from cgro.base.machine import require_memory
+from cgro.base.validate import above, at_least, between, finite, integer
 from cgro.data.patches import require_sizes
 
 FEATURES = 2
@@ -65,6 +72,10 @@ class TwoFeatureSetting:
     """Margin y f_T of the teacher on samples with u; None: trained on the label."""
     teacher_unlearnable: float | None = None
     """Margin y f_T of the teacher on samples with v, 0 for ignorance; None: trained on the label."""
+    ensembling_momentum: float | None = None
+    """Momentum mu of temporal ensembling, 0 <= mu < 1; None: targets stay as they are."""
+    ensembling_start: int = 0
+    """Step from which targets follow the network's predictions, >= 0."""
 
     def __post_init__(self) -> None:
         require_sizes(
@@ -83,6 +94,11 @@ class TwoFeatureSetting:
         for name in ("teacher_learnable", "teacher_unlearnable"):
             if getattr(self, name) is not None:
                 finite(name, getattr(self, name))
+        integer("ensembling_start", self.ensembling_start, low=0)
+        if self.ensembling_momentum is not None:
+            between("ensembling_momentum", self.ensembling_momentum, 0, 1, open_high=True)
+        elif self.ensembling_start > 0:
+            raise UserError(f"ensembling_start must be 0 without ensembling_momentum, got {self.ensembling_start:,}")
 
     @property
     def noise(self) -> float:
@@ -96,14 +112,13 @@ class TwoFeatureSetting:
 
     @property
     def targets(self) -> tuple[float, float]:
-        """tau, the probability that the teacher gives the label of a learnable and of an unlearnable sample."""
+        """tau at the start: the teacher's probability of the label of a learnable and of an unlearnable sample."""
         return _target(self.teacher_learnable), _target(self.teacher_unlearnable)
 
     @property
     def target_entropy(self) -> float:
-        """Entropy of the target of an unlearnable sample in nats, 0 to log 2 [N]: the measure of a teacher."""
-        tau = self.targets[1]
-        return -sum(p * math.log(p) for p in (tau, 1 - tau) if p > 0)
+        """Entropy of the target of an unlearnable sample at the start, in nats: the measure of a teacher [N]."""
+        return float(entropy(np.array(self.targets[1])))
 
 
 @dataclass(frozen=True)
@@ -141,6 +156,32 @@ def draw_filters(setting: TwoFeatureSetting, generator: np.random.Generator) -> 
     W = setting.init_scale * generator.normal(size=(2 * setting.filters, setting.dim))
     W[:, 1] *= setting.visibility
     return W
+
+
+def first_targets(samples: Samples, setting: TwoFeatureSetting) -> Float64[np.ndarray, " N"]:
+    """tau of each sample at the start, 0 to 1."""
+    return np.where(samples.unlearnable, *reversed(setting.targets))
+
+
+def entropy(targets: Float64[np.ndarray, " *n"]) -> Float64[np.ndarray, " *n"]:
+    """-tau log tau - (1 - tau) log(1 - tau), in nats, 0 to log 2."""
+    return scipy.special.entr(targets) + scipy.special.entr(1 - targets)
+
+
+def require_room(setting: TwoFeatureSetting, *, records: int, seeds: int, test_samples: int, runs: int) -> None:
+    """Refuse what does not fit into memory. runs: those with each seed.
+
+    Raises: UserError naming the sizes.
+    """
+    width = setting.patches * max(setting.dim, 2 * setting.filters)
+    shape = f"patches = {setting.patches:,}, dim = {setting.dim:,}, filters = {setting.filters:,}"
+    for words, needed in (
+        (f"samples = {setting.samples:,}, {shape}", 80.0 * setting.samples * width),
+        (f"test_samples = {test_samples:,}, {shape}", 80.0 * test_samples * width),
+        (f"steps = {setting.steps:,}", 16.0 * setting.steps),
+        (f"records = {records:,}, seeds = {seeds:,}", 500.0 * records * seeds * runs),
+    ):
+        require_memory(needed, words)
 
 
 def _target(margin: float | None) -> float:

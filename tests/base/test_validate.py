@@ -19,6 +19,8 @@ from cgro.base.numerals import read_fraction
         (lambda: validate.integer("seed", True), "seed must be an integer, got True"),
         (lambda: validate.distinct("names", ("a", "b", "a")), "names must be one or more, all different, got a, b, a"),
         (lambda: validate.distinct("names", ()), "names must be one or more, all different, got none"),
+        (lambda: validate.ascending("steps", (3, 1)), "steps must be increasing, got [3, 1]"),
+        (lambda: validate.ascending("steps", (1, 1)), "steps must be one or more, all different, got 1, 1"),
         (lambda: validate.integer("seed", 2.0), "seed must be an integer, got 2.0"),
         (lambda: validate.integer("images", 9, low=10), "images must be an integer of at least 10, got 9"),
         (lambda: validate.integer("k", 5, low=1, high=4), "k must be an integer from 1 to 4, got 5"),

@@ -256,6 +256,7 @@ WITH: dict[str, dict[str, Any]] = {
     "cure_end": {"cure": "temporal-ensembling", "cure_start": 0},
     "cure_discrimination": {"cure": "bat", "cure_strength": None, "cure_start": None, "cure_end": None},
     "cure_scores": {"cure": "reweighting", "cure_strength": None, "cure_start": None, "cure_end": None},
+    "ensembling_start": {"ensembling_momentum": 0.5},
     "default_starts": {
         "cures": ("none", "swa"),
         "training": replace(
