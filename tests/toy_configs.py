@@ -19,6 +19,7 @@ from cgro.simulations import (
     complexity_measures,
     coverage,
     dimension,
+    distillation,
     flatness,
     gradient_stability,
     image_cgro,
@@ -54,6 +55,15 @@ CONFIGS: dict[str, Any] = {
     "unlearnable": unlearnable.Config(
         setting=TwoFeatureSetting(samples=10, patches=2, dim=12, filters=4, steps=40),
         fractions=(0.0, 0.3),
+        seeds=2,
+        records=3,
+        test_samples=20,
+    ),
+    "distillation": distillation.Config(
+        setting=TwoFeatureSetting(samples=10, patches=2, dim=12, filters=4, steps=40, unlearnable=0.3),
+        margins=(0.0, 2.0),
+        momenta=(0.5, 0.9),
+        starts=(0, 15),
         seeds=2,
         records=3,
         test_samples=20,

@@ -182,6 +182,7 @@ OTHERS = {
     "certified-cgro": [("seeds", 10**12), ("width", 10**9)],
     "cgro-construction": [("seeds", 10**12), ("samples", 10**10), ("test_samples", 10**12), ("attack_points", 10**12)],
     "coverage": [("seeds", 10**12), ("fixed_samples", 10**12), ("test_samples", 10**12), ("fixed_dim", 10**12)],
+    "distillation": [("test_samples", 10**10)],
     "memorization-capacity": [
         ("seeds", 10**12),
         ("restarts", 10**12),
