@@ -14,9 +14,9 @@ from typing import Annotated, Literal, get_args
 import tyro
 import xarray as xr
 
-from cgro.base.errors import UserError
 from cgro.base.validate import above, ascending, between, distinct, integer, not_ignored
 from cgro.base.work import Context
+from cgro.dynamics.teachers import require_both_kinds
 from cgro.dynamics.two_features import TwoFeatureSetting, require_room
 from cgro.runs.experiment import Experiment
 
@@ -54,11 +54,7 @@ class Config:
         above("margin", self.margin, 0)
         for value in self.fractions:
             between("fractions", value, 0, 1)
-            count = round(value * self.setting.samples)
-            if (value > 0 and count == 0) or (value < 1 and count == self.setting.samples):
-                raise UserError(
-                    f"fractions must leave samples of both kinds, or be 0 or 1, got {value:g} of {self.setting.samples}"
-                )
+            require_both_kinds("fractions", value, self.setting.samples)
         ascending("fractions", self.fractions)
         distinct("teachers", self.teachers)
         require_room(

@@ -27,7 +27,7 @@ from cgro.dynamics.two_features import (
     attacked_in_training,
     draw_filters,
     draw_samples,
-    entropy,
+    entropies,
     first_targets,
 )
 
@@ -77,7 +77,7 @@ def train_blind(cell: BlindRun, tick: Tick) -> xr.Dataset:
     entropy of their targets, in nats, 0 to log 2. Both are NaN without samples of the kind.
     """
     runs = [_train_one(cell, seed, tick) for seed in cell.seeds]
-    accuracy, memorized, entropies = zip(*runs, strict=True)
+    accuracy, memorized, doubt = zip(*runs, strict=True)
     return xr.Dataset(
         {
             "accuracy": (
@@ -92,7 +92,7 @@ def train_blind(cell: BlindRun, tick: Tick) -> xr.Dataset:
             ),
             "target_entropy": (
                 ("seed", "step", "kind"),
-                np.array(entropies),
+                np.array(doubt),
                 {"long_name": "Mean entropy of the targets of training samples", "units": "nats"},
             ),
         },
@@ -107,14 +107,14 @@ def _train_one(cell: BlindRun, seed: int, tick: Tick) -> tuple[np.ndarray, np.nd
     samples, tests = draw_samples(setting, data), draw_samples(setting, fresh, cell.test_samples)
     W, targets = draw_filters(setting, weights), first_targets(samples, setting)
     drawn = order.integers(setting.samples, size=setting.steps)
-    accuracy, memorized, entropies = [], [], []
+    accuracy, memorized, doubt = [], [], []
     for before, step in zip([0, *cell.steps], cell.steps, strict=False):
         descend(W, samples, targets, drawn[before:step], setting, before=before)
         tick(float(step - before))
         accuracy.append(accuracies(W, samples, tests, setting, torch_generator(at(root, 4, step))))
         memorized.append(_means(_noise_margins(W, samples), samples))
-        entropies.append(_means(entropy(targets), samples))
-    return np.array(accuracy), np.array(memorized), np.array(entropies)
+        doubt.append(_means(entropies(targets), samples))
+    return np.array(accuracy), np.array(memorized), np.array(doubt)
 
 
 def accuracies(

@@ -23,13 +23,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import scipy  # its parts are imported when first used
 from jaxtyping import Bool, Float64
 
 from cgro.base.errors import UserError
 from cgro.base.machine import require_memory
 from cgro.base.validate import above, at_least, between, finite, integer
 from cgro.data.patches import require_sizes
+from cgro.dynamics.teachers import entropy, target
 
 FEATURES = 2
 """Coordinates of u and v, before those of the noise."""
@@ -113,12 +113,12 @@ class TwoFeatureSetting:
     @property
     def targets(self) -> tuple[float, float]:
         """tau at the start: the teacher's probability of the label of a learnable and of an unlearnable sample."""
-        return _target(self.teacher_learnable), _target(self.teacher_unlearnable)
+        return target(self.teacher_learnable), target(self.teacher_unlearnable)
 
     @property
     def target_entropy(self) -> float:
         """Entropy of the target of an unlearnable sample at the start, in nats: the measure of a teacher [N]."""
-        return float(entropy(np.array(self.targets[1])))
+        return entropy(self.targets[1])
 
 
 @dataclass(frozen=True)
@@ -163,9 +163,9 @@ def first_targets(samples: Samples, setting: TwoFeatureSetting) -> Float64[np.nd
     return np.where(samples.unlearnable, *reversed(setting.targets))
 
 
-def entropy(targets: Float64[np.ndarray, " *n"]) -> Float64[np.ndarray, " *n"]:
-    """-tau log tau - (1 - tau) log(1 - tau), in nats, 0 to log 2."""
-    return scipy.special.entr(targets) + scipy.special.entr(1 - targets)
+def entropies(targets: Float64[np.ndarray, " N"]) -> Float64[np.ndarray, " N"]:
+    """Entropy of each target in nats, 0 to log 2."""
+    return np.array([entropy(tau) for tau in targets.tolist()])
 
 
 def require_room(setting: TwoFeatureSetting, *, records: int, seeds: int, test_samples: int, runs: int) -> None:
@@ -182,8 +182,3 @@ def require_room(setting: TwoFeatureSetting, *, records: int, seeds: int, test_s
         (f"records = {records:,}, seeds = {seeds:,}", 500.0 * records * seeds * runs),
     ):
         require_memory(needed, words)
-
-
-def _target(margin: float | None) -> float:
-    """s(margin), 1 for the label."""
-    return 1.0 if margin is None else 0.5 + 0.5 * math.tanh(margin / 2)
