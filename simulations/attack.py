@@ -19,16 +19,15 @@ from cgro.base.errors import UserError
 from cgro.base.machine import require_device, resolve_device
 from cgro.base.validate import not_ignored
 from cgro.base.work import Context, PlainContext, Tick
-from cgro.data.patches import draw_patches, require_sizes
+from cgro.data.patches import require_sizes
 from cgro.dynamics.memory import require_sweep
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import Attack, PatchSetting
 from cgro.runs.experiment import Experiment
 
 if TYPE_CHECKING:
-    import torch
-
     from cgro.dynamics.direct import DirectEngine
+    from cgro.dynamics.samples import PatchSamples
 
 EVALUATIONS = ("clean", "inside A", "l2 PGD, 0.25 alpha", "l2 PGD, 0.5 alpha")
 
@@ -132,11 +131,12 @@ class AttackCell:
 def train_attacked(cell: AttackCell, tick: Tick) -> xr.Dataset:
     """Error on training and fresh samples under every evaluation, dimensions (seed, step, evaluation)."""
     from cgro.dynamics.direct import DirectEngine
+    from cgro.dynamics.samples import fresh_samples
     from cgro.dynamics.trajectory import record_steps, status_of
 
     runs = Runs.product([cell.setting], range(cell.seeds))
     engine = DirectEngine(runs, resolve_device(cell.device))
-    X, labels, position = fresh_samples(runs, cell.test_samples, engine.device)
+    fresh = fresh_samples(runs, cell.test_samples, engine.device)
     steps = record_steps(cell.setting.steps, cell.records)
     train_error, test_error = [], []
     taken = 0
@@ -147,8 +147,8 @@ def train_attacked(cell: AttackCell, tick: Tick) -> xr.Dataset:
                 engine.advance(part)
                 tick(float(part * cell.seeds))
                 taken += part
-            train_error.append(_errors(engine, engine.X, engine.labels, engine.position))
-            test_error.append(_errors(engine, X, labels, position))
+            train_error.append(_errors(engine, engine.samples))
+            test_error.append(_errors(engine, fresh))
     dims = ("step", "evaluation", "seed")
     attrs = {"units": "fraction"}
     return xr.Dataset(
@@ -161,20 +161,7 @@ def train_attacked(cell: AttackCell, tick: Tick) -> xr.Dataset:
     )
 
 
-def fresh_samples(runs: Runs, count: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Samples (B, count, P, d), labels and signal positions (B, count), independent of every seed's training draw."""
-    import torch
-
-    parts = []
-    for setting, seed in zip(runs.settings, runs.seeds, strict=True):
-        stream = int(np.random.SeedSequence([seed, 2]).generate_state(1)[0])
-        draw = draw_patches(stream, samples=count, patches=setting.patches, dim=setting.dim, filters=1)
-        parts.append((draw.patches(setting.signal, setting.noise), draw.labels, draw.signal_position))
-    X, labels, position = (torch.from_numpy(np.stack(arrays)).to(device) for arrays in zip(*parts, strict=True))
-    return X, labels, position
-
-
-def _errors(engine: DirectEngine, X: torch.Tensor, labels: torch.Tensor, position: torch.Tensor) -> np.ndarray:
+def _errors(engine: DirectEngine, samples: PatchSamples) -> np.ndarray:
     """Error of every run under each of EVALUATIONS, shape (evaluation, seed); NaN where weights are not finite."""
     import torch
 
@@ -185,12 +172,12 @@ def _errors(engine: DirectEngine, X: torch.Tensor, labels: torch.Tensor, positio
     errors = []
     judges: tuple[Training | None, ...] = (None, Training("worst"), Training("pgd-l2", 0.25), Training("pgd-l2", 0.5))
     for judge in judges:
-        Z = X
+        Z = samples.X
         if judge is not None:
             judged = Runs.product([replace(paper, radius_ratio=judge.radius_ratio)], engine.runs.seeds)
-            Z = attack_samples(engine.network, X, labels, position, judged, judge.attack)
+            Z = attack_samples(engine.network, samples, judged, judge.attack)
         with torch.no_grad():
-            wrong = (labels * engine.network(Z) <= 0).double().mean(1)
+            wrong = (samples.labels * engine.network(Z) <= 0).double().mean(1)
             errors.append(torch.where(finite, wrong, torch.nan).cpu().numpy())
     return np.array(errors)
 

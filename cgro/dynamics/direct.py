@@ -5,9 +5,11 @@ It is the readable reference for the reduced dynamics, and the engine for attack
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Float64
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -18,6 +20,7 @@ from cgro.dynamics.crossings import Watch
 from cgro.dynamics.memory import require_engine
 from cgro.dynamics.patch_cnn import PatchCNN, initial_filters
 from cgro.dynamics.runs import Runs, State, vector_draw
+from cgro.dynamics.samples import PatchSamples
 from cgro.dynamics.setting import Attack
 from cgro.dynamics.signal_attack import by_sample, margins, points_of
 
@@ -44,31 +47,28 @@ class DirectEngine:
             return torch.from_numpy(np.stack(arrays)).to(self.device)
 
         pairs = list(zip(draws, runs.settings, strict=True))
-        self.X = stacked([d.patches(s.signal, s.noise, s.unlearnable) for d, s in pairs])
-        self.unlearnable = stacked([d.rank < s.unlearnable for d, s in pairs])
+        self.samples = PatchSamples.of(draws, list(runs.settings), self.device)
         self.noise = stacked([s.noise * d.noise for d, s in pairs])
-        self.labels = stacked([d.labels for d in draws])
-        self.position = stacked([d.signal_position for d in draws])
         start = initial_filters(stacked([s.init_scale * d.filters for d, s in pairs]), setting.activation)
         if setting.features == 2:
             start[:, :, 1] *= runs.values("visibility", self.device)[:, None]
         self.network = PatchCNN(start, setting.exponent, setting.activation).to(self.device)
         self.taken = 0
-        self._watch = Watch(runs.values("signal", self.device), self.unlearnable)
+        self._watch = Watch(runs.values("signal", self.device), self.samples.unlearnable)
 
     def advance(self, steps: int) -> None:
         names = ("learning_rate", "adversarial_weight", "visibility")
         eta, lam, kappa = (self.runs.values(name, self.device) for name in names)
-        y, weights = self.labels, self.network.weights
+        y, weights = self.samples.labels, self.network.weights
         targets = torch.tensor([s.targets for s in self.runs.settings], dtype=weights.dtype, device=self.device)
-        tau = targets.gather(1, self.unlearnable.long())
+        tau = targets.gather(1, self.samples.unlearnable.long())
 
         def losses(margin: Tensor) -> Tensor:
             return tau * softplus(-margin) + (1 - tau) * softplus(margin)
 
         for _ in range(steps):
             attacked = self.attack(self.runs.common.attack)
-            outputs = self.network(self.X)
+            outputs = self.network(self.samples.X)
             self._see(outputs.detach())
             loss = (1 - lam) * losses(y * outputs).mean(1)
             loss = loss + lam * losses(y * self.network(attacked)).mean(1)
@@ -79,7 +79,7 @@ class DirectEngine:
                 weights.sub_(eta[:, None, None] * gradient)
             self.taken += 1
         with torch.no_grad():
-            self._see(self.network(self.X))
+            self._see(self.network(self.samples.X))
 
     def _see(self, outputs: Float64[Tensor, "B N"]) -> None:
         """Show the current state to the watch; the noise part of a margin is the margin minus its signal part."""
@@ -87,18 +87,16 @@ class DirectEngine:
         alpha = self.runs.values("signal", self.device)
         signal = by_sample(
             lambda u: margins(alpha, u, self.network.signs, setting.exponent, setting.activation),
-            u, self.labels, self.unlearnable,
+            u, self.samples.labels, self.samples.unlearnable,
         )  # fmt: skip
-        self._watch.see(self.taken, u[:, 0], self.labels * outputs - signal)
+        self._watch.see(self.taken, u[:, 0], self.samples.labels * outputs - signal)
 
     def times(self) -> np.ndarray:
         return self._watch.times()
 
     def attack(self, attack: Attack) -> Float64[Tensor, "B N P d"]:
         """Adversarial versions of the training samples for the current networks."""
-        return attack_samples(
-            self.network, self.X, self.labels, self.position, self.runs, attack, unlearnable=self.unlearnable
-        )
+        return attack_samples(self.network, self.samples, self.runs, attack)
 
     def state(self) -> State:
         W = self.network.weights.detach()
@@ -107,8 +105,8 @@ class DirectEngine:
             u=self._components(),
             v=W @ self.noise.mT,
             K=inside @ inside.mT,
-            labels=self.labels,
-            unlearnable=self.unlearnable,
+            labels=self.samples.labels,
+            unlearnable=self.samples.unlearnable,
         )
 
     def _components(self) -> Float64[Tensor, "B features F"]:
@@ -117,8 +115,8 @@ class DirectEngine:
 
     def keep(self, indices: np.ndarray) -> None:
         chosen = torch.from_numpy(indices).to(self.device)
-        for name in ("X", "noise", "labels", "position", "unlearnable"):
-            setattr(self, name, getattr(self, name)[chosen])
+        self.samples = PatchSamples(*(getattr(self.samples, field.name)[chosen] for field in fields(PatchSamples)))
+        self.noise = self.noise[chosen]
         kept = self.network.weights.detach()[chosen]
         setting = self.runs.common
         self.network = PatchCNN(kept, setting.exponent, setting.activation)
@@ -126,38 +124,28 @@ class DirectEngine:
         self._watch.keep(chosen)
 
 
-def attack_samples(
-    network: PatchCNN,
-    X: Float64[Tensor, "B N P d"],
-    labels: Tensor,
-    position: Tensor,
-    runs: Runs,
-    attack: Attack,
-    *,
-    unlearnable: Bool[Tensor, "B N"] | None = None,
-) -> Float64[Tensor, "B N P d"]:
+def attack_samples(network: PatchCNN, samples: PatchSamples, runs: Runs, attack: Attack) -> Float64[Tensor, "B N P d"]:
     """Adversarial samples: inside A by trying its end points, or by PGD on the whole input.
-
-    unlearnable: which samples carry v; None: none of them.
 
     The l_2 budget is delta; the l_inf budget is delta / sqrt(P d), the largest cube inside that ball. PGD takes
     PGD_STEPS steps of 2.5 delta / PGD_STEPS, starting from the sample itself.
     """
+    X = samples.X
     delta = runs.values("radius", X.device)
     if attack in ("transfer", "worst"):
         if attack == "transfer":
-            return _moved(X, labels, position, unlearnable, -delta)
+            return _moved(samples, -delta)
         with torch.no_grad():
             # End points of the segment, and no signal at all if the budget allows it.
             ends = [-delta, delta, -torch.minimum(delta, runs.values("signal", X.device))]
             if callable(runs.common.activation):
                 ends = list(points_of(torch.zeros_like(delta), delta))
-            options = [_moved(X, labels, position, unlearnable, c) for c in ends]
-            found = torch.stack([labels * network(option) for option in options])
+            options = [_moved(samples, c) for c in ends]
+            found = torch.stack([samples.labels * network(option) for option in options])
             return torch.stack(options).gather(0, found.argmin(0)[None, :, :, None, None].expand(1, *X.shape))[0]
 
     def losses(Z: Tensor) -> Tensor:
-        return softplus(-labels * network(Z))
+        return -samples.labels * network(Z)  # the logistic loss has no gradient at margins above 700
 
     radii = delta if attack == "pgd-l2" else delta / (X.shape[2] * X.shape[3]) ** 0.5
     adversarial = X.clone()
@@ -172,19 +160,11 @@ def attack_samples(
     return adversarial
 
 
-def _moved(
-    X: Float64[Tensor, "B N P d"],
-    labels: Tensor,
-    position: Tensor,
-    unlearnable: Bool[Tensor, "B N"] | None,
-    c: Float64[Tensor, " B"],
-) -> Float64[Tensor, "B N P d"]:
+def _moved(samples: PatchSamples, c: Float64[Tensor, " B"]) -> Float64[Tensor, "B N P d"]:
     """The samples with c y times their feature added to their signal patches."""
-    index = position[:, :, None, None].expand(-1, -1, 1, X.shape[3])
+    X = samples.X
+    index = samples.position[:, :, None, None].expand(-1, -1, 1, X.shape[3])
     shift = torch.zeros_like(index, dtype=X.dtype)
-    size = (c[:, None] * labels)[:, :, None]
-    if unlearnable is None:
-        shift[..., 0] = size
-    else:
-        shift.scatter_(3, unlearnable[:, :, None, None].long(), size[..., None])
+    size = (c[:, None] * samples.labels)[:, :, None, None]
+    shift.scatter_(3, samples.unlearnable[:, :, None, None].long(), size)
     return X.scatter_add(2, index, shift)

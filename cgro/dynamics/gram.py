@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 from cgro.base.errors import UserError
@@ -25,7 +26,7 @@ from cgro.dynamics.activations import slope
 from cgro.dynamics.crossings import LEVELS, Watch
 from cgro.dynamics.memory import require_engine
 from cgro.dynamics.patch_cnn import initial_filters, output_signs
-from cgro.dynamics.runs import Runs, State, gram_draw
+from cgro.dynamics.runs import Runs, State, gram_draw, vector_draw
 from cgro.dynamics.signal_attack import attacked_margin, signal_learning, signal_margin
 
 
@@ -111,6 +112,18 @@ class GramEngine:
         K = self.K0 + self.v0 @ A.mT + A @ self.v.mT
         labels = self.labels[torch.from_numpy(self.draw).to(self.device)]
         return State(u=self.u, v=self.v, K=(K + K.mT) / 2, labels=labels, unlearnable=self.unlearnable)
+
+    def filters(self, run: int) -> Float64[Tensor, "F d"]:
+        """The filters of one run, from the coefficients of its patches. Raises: ValueError if it has no patches."""
+        setting = self.runs.settings[run]
+        if setting.draws_gram:
+            raise ValueError("the run draws only its Gram matrix and has no patches")
+        drawn, K = vector_draw(setting, self.runs.seeds[run]), setting.features
+        start = setting.init_scale * torch.from_numpy(drawn.filters).to(self.device)
+        W = initial_filters(start, setting.activation).clone()
+        W += (self.A[run] / setting.noise) @ torch.from_numpy(drawn.noise).to(self.device)
+        W[:, :K] = self.u[run].mT
+        return W
 
     def keep(self, indices: np.ndarray) -> None:
         chosen = torch.from_numpy(indices).to(self.device)

@@ -47,6 +47,8 @@ UNITS: dict[str, tuple[str, str]] = {
     "clean_test_error_se": ("Monte-Carlo standard error", "fraction"),
     "robust_test_error_se": ("Monte-Carlo standard error", "fraction"),
     "noise_response_std": ("std of Z, the network's response to fresh noise", "nats"),
+    "learnable_clean_test_error": ("clean test error of learnable samples", "fraction"),
+    "learnable_robust_test_error": ("robust test error of learnable samples, worst case inside A", "fraction"),
     "largest_hidden_component": ("max_r |<w_r, v>|", "1 / input units"),
     "unlearnable_samples": ("training samples with v", "samples"),
     "unlearnable_memorization_mean": ("mean over unlearnable samples of V_i", "nats"),
@@ -126,10 +128,8 @@ def _observe(runs: Runs, state: State, *, test_samples: int, detail: bool) -> di
         ]
     )
     share = torch.tensor([[1 - s.unlearnable, s.unlearnable][: s.features] for s in runs.settings], dtype=y.dtype)
-    clean_test, robust_test = (
-        mixed([estimate_error(f(each), Z) for each in state.u.unbind(1)], share.to(device))
-        for f in (clean_of, robust_of)
-    )
+    by_feature = [[estimate_error(f(each), Z) for each in state.u.unbind(1)] for f in (clean_of, robust_of)]
+    clean_test, robust_test = (mixed(estimates, share.to(device)) for estimates in by_feature)
     half_label = torch.tensor([-0.5, 0.5], dtype=y.dtype, device=device)
     record: dict[str, Tensor] = {
         "signal_learning": U @ half_label,
@@ -154,6 +154,8 @@ def _observe(runs: Runs, state: State, *, test_samples: int, detail: bool) -> di
         masked = torch.where(hidden, V, torch.nan)
         largest = torch.where(hidden, V, -torch.inf).amax(1)
         record |= {
+            "learnable_clean_test_error": by_feature[0][0].value,
+            "learnable_robust_test_error": by_feature[1][0].value,
             "largest_hidden_component": state.u[:, 1].abs().amax(1),
             "unlearnable_samples": hidden.double().sum(1),
             "unlearnable_memorization_mean": masked.nanmean(1),

@@ -120,11 +120,11 @@ def test_margins_do_not_change_under_rotation_of_the_noise_space(seed: int) -> N
     rotation = torch.eye(BASE.dim, dtype=torch.float64)
     random = torch.randn(39, 39, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     rotation[1:, 1:] = torch.linalg.qr(random)[0]
-    two.X, two.noise = two.X @ rotation, two.noise @ rotation
+    two.samples, two.noise = replace(two.samples, X=two.samples.X @ rotation), two.noise @ rotation
     two.network.weights.data = two.network.weights.data @ rotation
     one.advance(80)
     two.advance(80)
-    torch.testing.assert_close(two.network(two.X), one.network(one.X), rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(two.network(two.samples.X), one.network(one.samples.X), rtol=1e-9, atol=1e-11)
 
 
 @settings(max_examples=20)
@@ -230,3 +230,14 @@ def test_engines_agree_while_the_signal_is_learned_backwards(kind: str) -> None:
     for engine in (compiled, tensor):
         assert _difference(engine.state().u, direct.state().u) < 1e-8
         assert _difference(engine.state().v, direct.state().v) < 1e-8
+
+
+@pytest.mark.parametrize("name", ["base", "half blind relu"])
+def test_filters_of_the_reduced_dynamics_are_those_of_the_direct_engine(name: str) -> None:
+    runs = Runs.product([replace(FAST, **VARIANTS[name])], [0, 3])
+    direct, gram = DirectEngine(runs), GramEngine(runs)
+    for engine in (direct, gram):
+        engine.advance(100)
+    assert _difference(gram.filters(1), direct.network.weights.detach()[1]) < 1e-10
+    with pytest.raises(ValueError, match="only its Gram matrix"):
+        _engine(replace(FAST, sampling="gram")).filters(0)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from cgro.data.patches import draw_patches
 from cgro.dynamics.direct import DirectEngine, attack_samples
 from cgro.dynamics.fresh_sample import estimate_error, noise_response
 from cgro.dynamics.phases import response_variance
 from cgro.dynamics.runs import Runs
+from cgro.dynamics.samples import fresh_samples
 from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.trajectory import observe, train
 
@@ -33,15 +33,11 @@ def test_law_equals_brute_force_test_points(name: str) -> None:
     runs = Runs((setting,), (3,))
     engine = DirectEngine(runs)
     engine.advance(steps)
-    sizes = {"patches": setting.patches, "dim": setting.dim, "features": setting.features}
-    fresh = draw_patches(12345, samples=TEST_POINTS, filters=1, **sizes)
-    X = torch.from_numpy(fresh.patches(setting.signal, setting.noise, setting.unlearnable))[None]
-    labels, position = torch.from_numpy(fresh.labels)[None], torch.from_numpy(fresh.signal_position)[None]
-    hidden = torch.from_numpy(fresh.rank < setting.unlearnable)[None]
-    attacked = attack_samples(engine.network, X, labels, position, runs, "worst", unlearnable=hidden)
+    fresh = fresh_samples(runs, TEST_POINTS, engine.device)
+    attacked = attack_samples(engine.network, fresh, runs, "worst")
     brute = {
-        "clean": float((labels * engine.network(X) <= 0).double().mean()),
-        "robust": float((labels * engine.network(attacked) <= 0).double().mean()),
+        "clean": float((fresh.labels * engine.network(fresh.X) <= 0).double().mean()),
+        "robust": float((fresh.labels * engine.network(attacked) <= 0).double().mean()),
     }
 
     law = observe(runs, engine.state(), test_samples=TEST_POINTS, detail=False)
