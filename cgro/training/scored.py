@@ -150,8 +150,9 @@ class Dropping(_FixedWeights):
 class Smoothing(Observer):
     """Label smoothing in proportion to the scores; the tensor `smoothing` (N,) holds s_i, `target` (N, K) the targets.
 
-    scores: (N,) in [-1, 1]. strength: s in [0, 1) [D]. by: the score itself, 0 below 0, or its rank, 0 for the lowest
-    and 1 for the highest, equal scores sharing their mean rank [D]. base: PGD-AT or TRADES.
+    scores: (N,) in [-1, 1]. strength: s in [0, 1]; with 1, an image of score 1 has a uniform target [D]. by: the score
+    itself, 0 below 0, or its rank, 0 for the lowest and 1 for the highest, equal scores sharing their mean rank [D].
+    base: PGD-AT or TRADES.
 
     Raises: UserError for impossible values, and in training for scores of another number of images.
     """
@@ -164,7 +165,7 @@ class Smoothing(Observer):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scores", require_scores(self.scores))
-        between("strength", self.strength, 0, 1, open_high=True)
+        between("strength", self.strength, 0, 1)
         one_of("by", self.by, get_args(By))
         _require_base(self.base)
 

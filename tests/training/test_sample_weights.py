@@ -419,7 +419,7 @@ def test_pieces_of_a_batch_share_its_sum_of_weights(objective: SampleWeights, mo
             r"scores must be a row of numbers, got torch.float32 of shape \(2, 2\)",
         ),
         (lambda: Reweighting(SCORES, -1.0), "strength must be at least 0, got -1.0"),
-        (lambda: Smoothing(SCORES, 1.0), r"strength must be in \[0, 1\), got 1.0"),
+        (lambda: Smoothing(SCORES, 1.5), r"strength must be in \[0, 1\], got 1.5"),
         (lambda: Smoothing(SCORES, by="loss"), "by must be one of score, rank, got 'loss'"),
         (lambda: Smoothing(SCORES, base=Mart(5.0)), "base must be one of Adversarial, Trades, got 'Mart'"),
         (lambda: Dropping(SCORES), "dropped must be a row of truth values, got torch.float32"),
