@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from cgro.base.errors import UserError
 from cgro.base.randomness import Stream
+from cgro.base.validate import between
 
 
 def rank_agreement(losses: Float[np.ndarray, " n"], others: Float[np.ndarray, " n"]) -> float:
@@ -37,6 +38,33 @@ def detection(losses: Float[np.ndarray, " n"], wrong: Bool[np.ndarray, " n"]) ->
         return float("nan")
     ranks = scipy.stats.rankdata(losses)
     return float((ranks[wrong].sum() - bad * (bad + 1) / 2) / (bad * good))
+
+
+def detection_interval(
+    losses: Float[np.ndarray, " n"], wrong: Bool[np.ndarray, " n"], confidence: float = 0.95
+) -> tuple[float, float, float]:
+    """The area of `detection` and its interval, within [0, 1], for independent images; NaN where the area is.
+
+    The interval is that of the logit of the area with the variance s_w / n_w + s_r / n_r of DeLong, DeLong &
+    Clarke-Pearson, "Comparing the areas under two or more correlated receiver operating characteristic curves",
+    Biometrics 1988: s_w is the variance over wrongly labelled images of the share of rightly labelled ones with smaller
+    losses, s_r the other way round. An area of 0 or 1, or one with a single image of a kind, has the interval [0, 1].
+
+    Raises: UserError for a confidence outside of (0, 1).
+    """
+    between("confidence", confidence, 0, 1, open_low=True, open_high=True)
+    area, bad, good = detection(losses, wrong), int(wrong.sum()), int((~wrong).sum())
+    if np.isnan(area):
+        return np.nan, np.nan, np.nan
+    if min(bad, good) < 2 or not 0 < area < 1:
+        return area, 0.0, 1.0
+    ranks = scipy.stats.rankdata(losses)
+    above = (ranks[wrong] - scipy.stats.rankdata(losses[wrong])) / good
+    below = 1 - (ranks[~wrong] - scipy.stats.rankdata(losses[~wrong])) / bad
+    error = np.sqrt(above.var(ddof=1) / bad + below.var(ddof=1) / good)
+    reach = scipy.special.ndtri((1 + confidence) / 2) * error / (area * (1 - area))
+    ends = scipy.special.expit(scipy.special.logit(area) + np.array([-reach, reach]))
+    return area, float(ends[0]), float(ends[1])
 
 
 def hardest(losses: Float[np.ndarray, " n"], count: int, among: Bool[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:

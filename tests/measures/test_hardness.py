@@ -6,10 +6,11 @@ from itertools import combinations, product
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from cgro.base.errors import UserError
 from cgro.base.randomness import at, spawn_streams
-from cgro.measures.hardness import detection, hardest, random_like, rank_agreement
+from cgro.measures.hardness import detection, detection_interval, hardest, random_like, rank_agreement
 from cgro.plots.words import mean_interval, sign_verdict
 
 RNG = np.random.default_rng(0)
@@ -87,3 +88,35 @@ def test_intervals_and_verdicts_over_seeds() -> None:
     assert [sign_verdict(np.array(values)) for values in ([1, 1.1, 1.2], [-1, -1.1, -1.2], [1, -1, 0.5], [1, 2])] == [
         "yes", "no", "undecided", "needs 3 seeds",
     ]  # fmt: skip
+
+
+def test_the_interval_of_an_area_is_that_of_its_placements() -> None:
+    """DeLong's variance by the definition, pair by pair, with ties."""
+    losses, wrong = np.array([0.0, 1, 1, 2, 3, 3, 1, 4]), np.array([0, 0, 0, 0, 0, 1, 1, 1], dtype=bool)
+    pairs = (np.sign(losses[wrong][:, None] - losses[~wrong]) + 1) / 2
+    area, low, high = detection_interval(losses, wrong)
+    assert area == pytest.approx(pairs.mean()) == detection(losses, wrong)
+    error = np.sqrt(pairs.mean(1).var(ddof=1) / 3 + pairs.mean(0).var(ddof=1) / 5)
+    reach = 1.959964 * error / (area * (1 - area))
+    ends = [1 / (1 + np.exp(-(np.log(area / (1 - area)) + sign * reach))) for sign in (-1, 1)]
+    np.testing.assert_allclose([low, high], ends, rtol=1e-5)
+
+
+def test_intervals_of_an_area_cover_it() -> None:
+    """Normal losses one standard deviation apart have an area of Phi(1 / sqrt 2)."""
+    rng, true = np.random.default_rng(0), scipy.stats.norm.cdf(1 / np.sqrt(2))
+    wrong = np.repeat([True, False], [25, 75])
+    covered = 0
+    for _ in range(400):
+        _, low, high = detection_interval(rng.normal(wrong.astype(float)), wrong)
+        covered += low <= true <= high
+    assert covered >= 370  # 380 are expected, with a standard deviation of 4.4
+
+
+def test_areas_that_tell_nothing_have_no_interval() -> None:
+    losses = np.arange(6.0)
+    assert np.isnan(detection_interval(losses, np.zeros(6, dtype=bool))).all()
+    assert detection_interval(losses, losses > 2) == (1.0, 0.0, 1.0)
+    assert detection_interval(losses, losses == 2)[1:] == (0.0, 1.0)
+    with pytest.raises(UserError, match=r"confidence must be in \(0, 1\), got 1"):
+        detection_interval(losses, losses > 2, 1.0)
