@@ -38,6 +38,7 @@ from cgro.simulations import (
     robust_overfitting_causes,
     training_objective,
     unlearnable,
+    unlearnable_images,
     width_sweep,
 )
 from cgro.training.config import TrainingConfig
@@ -99,6 +100,14 @@ CONFIGS: dict[str, Any] = {
         replace(TINY, attack_steps=1, evaluation_steps=1, batch_size=20, evaluate_every=2),
         judged_images=20,
         seeds=2,
+        ensemble_steps=1,
+    ),
+    "unlearnable-images": unlearnable_images.Config(
+        replace(TINY, attack_steps=1, evaluation_steps=1, batch_size=20, learning_rate=0.2, epochs=4, width=3),
+        judged_images=20,
+        seeds=2,
+        pool=3,
+        models=10,
         ensemble_steps=1,
     ),
     "random-labels": random_labels.Config(

@@ -207,7 +207,7 @@ def test_sizes_beyond_memory_are_refused_by_other_experiments(name: str, field: 
 def test_every_experiment_of_points_has_sizes_to_refuse() -> None:
     images = {"flatness", "image-cgro", "image-phases", "overfitting-cures", "robust-overfitting", "width-sweep"}
     images |= {"complexity-measures", "gradient-stability", "random-labels", "robust-overfitting-causes"}
-    images |= {"memorization-scores", "atypical-accuracy", "atypical-harm", "bat"}
+    images |= {"memorization-scores", "atypical-accuracy", "atypical-harm", "bat", "unlearnable-images"}
     assert {name for name, _ in HUGE.values()} | set(OTHERS) | images == set(find_all("experiment"))
 
 
