@@ -33,6 +33,8 @@ PANELS = {
     "leaving images out": ("without random", "without"),
     "smoothing their targets": ("smoothed random", "smoothed"),
 }
+SHORT = {"all": "all images", "without random": "control", "smoothed random": "control"}
+"""What a treatment is compared with, in the labels of rows."""
 PAIRS = [pair for one, control in CONTROLS.items() for pair in ((one, "all"), (one, control))]
 QUANTITIES = {"lost": "points lost", "best": "accuracy, best", "last": "accuracy, last"}
 QUANTITY_COLORS = {"lost": COLORS["noise"], "best": COLORS["signal"], "last": COLORS["neutral"]}
@@ -133,11 +135,16 @@ def draw(result: xr.Dataset) -> Drawing:
     return fig
 
 
+def _drawn(words: str) -> str:
+    """A label with S_U as a formula."""
+    return words.replace("S_U", "$S_U$")
+
+
 def _draw_curves(ax: Axes, result: xr.Dataset, arms: tuple[str, ...]) -> None:
     epoch = result["epoch"].values
     for arm in arms:
         color, style = LOOKS[arm]
-        band(ax, epoch, result["robust_test_accuracy"].sel(arm=arm).values, color, WORDS[arm], ls=style)
+        band(ax, epoch, result["robust_test_accuracy"].sel(arm=arm).values, color, _drawn(WORDS[arm]), ls=style)
     ax.set(xlim=(0, epoch[-1]), xlabel="training time (epochs)")
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, symbol="", decimals=0))
     ax.grid(axis="y", lw=0.4, color="#DDDDDD")
@@ -154,7 +161,7 @@ def _draw_checkpoints(ax: Axes, result: xr.Dataset) -> None:
             ax.plot([best, last], [y, y], color=LOOKS[arm][0], lw=0.9)
             ax.plot(best, y, MARKS["best"], color=LOOKS[arm][0], ms=3.8)
             ax.plot(last, y, MARKS["last"], color=LOOKS[arm][0], ms=3.2)
-    _rows(ax, [WORDS[arm].replace(" ", "\n", 1) for arm in arms], "test accuracy under the ensemble (%)")
+    _rows(ax, [_drawn(WORDS[arm].replace(" ", "\n", 1)) for arm in arms], "test accuracy under the ensemble (%)")
 
 
 def _draw_differences(ax: Axes, result: xr.Dataset) -> None:
@@ -165,7 +172,7 @@ def _draw_differences(ax: Axes, result: xr.Dataset) -> None:
             ax.plot(one.over_images, [row + shift] * 2, color=color, lw=3.2, alpha=0.35, solid_capstyle="butt")
             ax.errorbar(mean, [row + shift], xerr=reach, fmt="s", ms=3, elinewidth=0.9, color=color)
     ax.axvline(0, color=COLORS["neutral"], lw=0.6)
-    _rows(ax, [f"{WORDS[one]}\nminus {WORDS[other]}" for one, other in PAIRS], "difference (points)")
+    _rows(ax, [_drawn(f"{WORDS[one]}\nminus {SHORT[other]}") for one, other in PAIRS], "difference (points)")
 
 
 def _spread(count: int) -> np.ndarray:

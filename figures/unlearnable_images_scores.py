@@ -16,7 +16,11 @@ from cgro.plots.words import ball
 
 LABELS = {False: "right label", True: "wrong label"}
 LABEL_COLORS = {False: COLORS["clean"], True: COLORS["robust"]}
-NULL_STYLES = (":", "-.", "--")
+NULL_LOOKS = {
+    "equal images": ("rates of the networks", ":", SERIES[3]), "by label": ("by label", "-.", SERIES[4]),
+    "by label and whether it is wrong": ("by label, right or wrong", "--", SERIES[5]),
+}  # fmt: skip
+"""Words, line and colour of independent errors, with rates that differ between images or not."""
 AMONG_WORDS = {"all": "all images", "right": "right labels only"}
 AMONG_LOOKS = {"all": ("o", "#000000"), "right": ("D", COLORS["clean"])}
 
@@ -31,7 +35,7 @@ def caption(result: xr.Dataset) -> str:
     a, count, size = result.attrs, int(result["unlearnable"].sum()), result.sizes["networks"]
     who = "all" if a["share"] == 1 else f"at least {100 * a['share']:.3g} %"
     expected = ", ".join(
-        f"{float(value):.2g} ({name})"
+        f"{float(value):.2g} ({NULL_LOOKS[str(name)][0]})"
         for name, value in zip(result["null"].values, result["expected"].values, strict=True)
     )
     wrong = int((result["unlearnable"] & result["mislabelled"]).sum())
@@ -73,7 +77,7 @@ def draw(result: xr.Dataset) -> Drawing:
     _draw_sizes(axes[0, 1], result)
     _draw_memorization(axes[1, 0], result)
     _draw_areas(axes[1, 1], result)
-    titles = ("errors of the pool", "missed by all networks", "robust memorization", "finding S_U by a score")
+    titles = ("errors of the pool", "missed by all networks", "robust memorization", "finding $S_U$ by a score")
     for ax, letter, title in zip(axes.ravel(), "abcd", titles, strict=True):
         panel_label(ax, letter, title)
         ax.set_axisbelow(True)
@@ -90,7 +94,7 @@ def _draw_counts(ax: Axes, result: xr.Dataset) -> None:
             ax.bar(np.arange(size + 1), heights, bottom=below, color=color, width=0.85, label=LABELS[wrong])
         below += heights
     least = counts[result["unlearnable"].values].min(initial=size)
-    ax.axvspan(least - 0.5, size + 0.5, color=COLORS["accent"], alpha=0.25, lw=0, zorder=0, label="unlearnable")
+    ax.axvspan(least - 0.5, size + 0.5, color=COLORS["accent"], alpha=0.25, lw=0, zorder=0, label="unlearnable, $S_U$")
     ax.set(xlim=(-0.6, size + 0.6), xlabel="networks that misclassify the image", ylabel="training images")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(axis="y", lw=0.4, color="#DDDDDD")
@@ -100,12 +104,12 @@ def _draw_counts(ax: Axes, result: xr.Dataset) -> None:
 def _draw_sizes(ax: Axes, result: xr.Dataset) -> None:
     sizes = result["networks"].values
     ax.plot(sizes, result["missed_by_all"], "o-", ms=3, color="#000000", label="the pool")
-    for name, style, color in zip(result["null"].values, NULL_STYLES, SERIES[3:], strict=False):
+    for name in map(str, result["null"].values):
+        words, style, color = NULL_LOOKS[name]
         by_chance = result["missed_by_all_by_chance"].sel(null=name)
-        ax.plot(sizes, by_chance, ls=style, color=color, label=f"independent: {name}")
+        ax.plot(sizes, by_chance, ls=style, color=color, label=f"independent, {words}")
     ax.set(xlim=(0.5, sizes[-1] + 0.5), xlabel="networks", ylabel="training images missed by all", yscale="log")
-    low = 0.3
-    ax.set_ylim(low, 1.6 * max(float(result["missed_by_all"].max()), 1.0))
+    ax.set_ylim(0.3, 1.6 * max(float(result["missed_by_all"].max()), 1.0))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.grid(axis="y", lw=0.4, color="#DDDDDD")
@@ -123,7 +127,6 @@ def _draw_memorization(ax: Axes, result: xr.Dataset) -> None:
     ax.axhline(0, color=COLORS["neutral"], lw=0.6)
     ax.set(xlabel="share of the pool that misclassifies the image", ylabel="robust memorization")
     ax.grid(lw=0.4, color="#DDDDDD")
-    ax.legend(loc="upper left", handletextpad=0.2)
 
 
 def _draw_areas(ax: Axes, result: xr.Dataset) -> None:
