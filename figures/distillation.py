@@ -212,10 +212,8 @@ def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
         for criterion in result["criterion"].values
     } | {f"{name}_{kind}": result[name].sel(kind=kind) for name in ("memorized", "target_entropy")
          for kind in result["kind"].values}  # fmt: skip
-    about = ["training", "margin", "momentum", "start"]
-    flat = xr.Dataset({name: each.reset_coords(drop=True) for name, each in columns.items()} | {
-        name: result[name].broadcast_like(result["accuracy"].isel(part=0, criterion=0, drop=True)) for name in about
-    }).to_dataframe(["arm", "seed", "step"])  # fmt: skip
+    named = {name: each.reset_coords(drop=True) for name, each in columns.items()}
+    flat = xr.Dataset(named).to_dataframe(["arm", "seed", "step"])
     flat = flat.round(6).reset_index()
     return list(flat.columns), flat.values.tolist()
 

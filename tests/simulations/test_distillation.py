@@ -7,10 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import xarray as xr
+from tools import ROOT
 from toy_configs import CONFIGS
 
 from cgro.dynamics.blind_run import BlindRun, train_blind
 from cgro.figures import distillation as figure
+from cgro.plots.words import mean_interval
+from cgro.runs import store
 from cgro.simulations import distillation
 
 CONFIG: distillation.Config = CONFIGS["distillation"]
@@ -128,3 +131,40 @@ def test_the_table_counts_collapsed_runs_and_names_the_place() -> None:
     assert rows[2][-1] == "undecided"
     assert [arms for _, arms, _ in figure.groups(found)] == [["labels"], ["margin 0.0"], [OWN]]
     assert [arm for arm, _ in figure.shown(found)] == ["labels", "margin 0.0", OWN]
+
+
+@pytest.fixture(scope="module")
+def published() -> xr.Dataset:
+    return store.load(ROOT / "results" / "published" / "distillation-code-defaults.nc")
+
+
+def collapsed(result: xr.Dataset, kind: str, start: float = np.nan) -> list[int]:
+    """Collapsed runs of each margin or momentum, in order."""
+    chosen = (result["training"] == kind) & (np.isnan(start) | (result["start"] == start))
+    return [figure.collapsed(result, arm) for arm in result["arm"].values[chosen.values]]
+
+
+def test_published_the_more_doubt_a_teacher_has_the_fewer_runs_collapse(published: xr.Dataset) -> None:
+    """As the gallery and the ledger say."""
+    assert published.sizes["seed"] == 24
+    assert collapsed(published, "labels") == [21]
+    assert collapsed(published, "teacher") == [0, 0, 0, 2, 8, 14, 19, 21, 21]
+    assert published["margin"].values[1:10].tolist() == [0, 1, 1.5, 2, 2.5, 3, 4, 6, 10]
+
+
+def test_published_networks_that_teach_themselves_are_not_on_the_curve_of_teachers(published: xr.Dataset) -> None:
+    """At the same entropy at the end they are less robust, at the same mean entropy more, but from step 0."""
+    assert collapsed(published, "self", 0) == [1, 24, 24, 24, 16]
+    assert collapsed(published, "self", 500) == [0, 0, 0, 6, 14]
+    assert collapsed(published, "self", 2000) == [0, 2, 7, 18, 19]
+    at_end, on_average = figure.entropies(published), figure.averaged(published)
+    own = published["arm"].values[(published["training"] == "self").values]
+    places = [figure.place(figure.off_curve(published, arm, at_end)) for arm in own]
+    curve, below = "on the curve", "below"
+    assert places == [*[below] * 5, curve, curve, *[below] * 3, curve, *[below] * 4]
+    for arm in own[5:]:
+        low, reach = mean_interval(figure.off_curve(published, arm, on_average))
+        assert low - reach > 0, arm
+    doubt = figure.entropies(published, "learnable").sel(arm=own)
+    assert (doubt[1:5] > 0.002).all()
+    assert (doubt[5:] < 0.0005).all()
