@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import MaxNLocator
 
 from cgro.plots.figure import Figure, Table
-from cgro.plots.style import COLORS, SERIES, figure, panel_label
+from cgro.plots.style import COLORS, SERIES, figure, legend, panel_label
 from cgro.plots.words import ball
 
 LABELS = {False: "right label", True: "wrong label"}
@@ -35,7 +35,7 @@ def caption(result: xr.Dataset) -> str:
     a, count, size = result.attrs, int(result["unlearnable"].sum()), result.sizes["networks"]
     who = "all" if a["share"] == 1 else f"at least {100 * a['share']:.3g} %"
     expected = ", ".join(
-        f"{float(value):.2g} ({NULL_LOOKS[str(name)][0]})"
+        f"{'fewer than 0.01' if value < 0.01 else f'{float(value):.2g}'} ({NULL_LOOKS[str(name)][0]})"
         for name, value in zip(result["null"].values, result["expected"].values, strict=True)
     )
     wrong = int((result["unlearnable"] & result["mislabelled"]).sum())
@@ -49,7 +49,8 @@ def caption(result: xr.Dataset) -> str:
         "all networks of a smaller pool misclassify, mean over all pools of that size; broken lines: the same for "
         f"independent errors. (c) Share of the pool that errs against robust memorization by {a['models']} subset "
         f"models{_reliability(result)}; shares are shifted at random within their step. (d) Area under the ROC "
-        f"curve by which a score tells S_U from the other images, with 95 % intervals over images{found}."
+        f"curve by which a score tells S_U from the other images, with 95 % intervals over images{found}; areas of a "
+        "single image are left out."
     )
 
 
@@ -95,7 +96,8 @@ def _draw_counts(ax: Axes, result: xr.Dataset) -> None:
         below += heights
     least = counts[result["unlearnable"].values].min(initial=size)
     ax.axvspan(least - 0.5, size + 0.5, color=COLORS["accent"], alpha=0.25, lw=0, zorder=0, label="unlearnable, $S_U$")
-    ax.set(xlim=(-0.6, size + 0.6), xlabel="networks that misclassify the image", ylabel="training images")
+    ax.set(xlim=(-0.6, size + 0.6), ylim=(0, 1.06 * below.max()))
+    ax.set(xlabel="networks that misclassify the image", ylabel="training images")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(axis="y", lw=0.4, color="#DDDDDD")
     ax.legend(loc="upper center")
@@ -113,7 +115,7 @@ def _draw_sizes(ax: Axes, result: xr.Dataset) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.grid(axis="y", lw=0.4, color="#DDDDDD")
-    ax.legend(loc="lower left", fontsize=6.5, handlelength=2.4)
+    legend(ax, "lower right", (1.0, 0.04), fontsize=6.5, handlelength=2.4)
 
 
 def _draw_memorization(ax: Axes, result: xr.Dataset) -> None:
@@ -133,7 +135,9 @@ def _draw_areas(ax: Axes, result: xr.Dataset) -> None:
     scores = list(map(str, result["score"].values))
     for among, shift in zip(AMONG_WORDS, (-0.14, 0.14), strict=True):
         value, low, high = (result["auc"].sel(among=among, end=end).values for end in ("value", "low", "high"))
-        known = np.isfinite(value)
+        known = np.isfinite(value) & ((low > 0) | (high < 1))
+        if not known.any():
+            continue
         mark, color = AMONG_LOOKS[among]
         reach = np.clip([value - low, high - value], 0, None)
         ax.errorbar(value[known], np.flatnonzero(known) + shift, xerr=reach[:, known], fmt=mark, ms=4, elinewidth=1,
@@ -143,7 +147,8 @@ def _draw_areas(ax: Axes, result: xr.Dataset) -> None:
     ax.set(ylim=(len(scores) - 0.5, -0.5), xlim=(-0.02, 1.02), xlabel="area under the ROC curve")
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x", lw=0.4, color="#DDDDDD")
-    ax.legend(loc="lower left")
+    if ax.containers:
+        ax.legend(loc="lower left")
 
 
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
