@@ -8,6 +8,7 @@ from typing import Annotated, Literal, get_args
 
 import tyro
 
+from cgro.base.fields import later
 from cgro.base.validate import above, at_least, between, finite, one_of
 from cgro.data.patches import require_gram, require_shape, require_sizes
 from cgro.dynamics.activations import Activation, ActivationName
@@ -74,13 +75,13 @@ class PatchSetting:
     """Gradient steps T, >= 1."""
     stop_loss: float = 0.0
     """A run stops once its training loss is below this value, in nats; 0: never."""
-    unlearnable: float = 0.0
+    unlearnable: float = later(0.0)
     """Probability p_un that a sample carries a second feature v in place of w*, 0 to 1."""
-    visibility: float = 0.0
+    visibility: float = later(0.0)
     """Factor kappa of initial weights and gradients along v, 0 to 1; 0: the network is blind to v."""
-    teacher_learnable: float | None = None
+    teacher_learnable: float | None = later(None)
     """Margin y f_T of a teacher on samples with w*; None: trained on the label."""
-    teacher_unlearnable: float | None = None
+    teacher_unlearnable: float | None = later(None)
     """Margin y f_T of a teacher on samples with v, 0 for ignorance; None: trained on the label."""
     sampling: Sampling = "auto"
     """Data. vectors: draw patches in R^d; gram: draw only their Gram matrix (d >= noise patches); auto: gram where

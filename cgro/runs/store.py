@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -22,6 +21,7 @@ import xarray as xr
 
 from cgro.base import interrupts
 from cgro.base.errors import UserError
+from cgro.base.fields import plain
 from cgro.base.files import write_whole
 
 FORMAT = 2
@@ -32,8 +32,7 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 
 def as_json(value: Any) -> str:
     """Canonical JSON of a dataclass (or plain value), the form in which configurations are stored and hashed."""
-    plain = asdict(value) if hasattr(value, "__dataclass_fields__") else value
-    return json.dumps(plain, sort_keys=True, default=str)
+    return json.dumps(plain(value), sort_keys=True, default=str)
 
 
 def content_hash(*parts: str) -> str:

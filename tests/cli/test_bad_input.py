@@ -128,6 +128,23 @@ SIMULATE = [
         "simulate unlearnable --ensembling-momentum 0.9",
         "ensembling_momentum must be left out, got 0.9: give momenta of",
     ),
+    ("simulate two-mechanisms --radius-ratio 0.5", "radius_ratio must be left out, got 0.5: give ratios"),
+    ("simulate two-mechanisms --unlearnable 0.5", "unlearnable must be left out, got 0.5: give fractions"),
+    ("simulate two-mechanisms --ratios 0 0.5", "ratios must be greater than 0, got 0"),
+    ("simulate two-mechanisms --ratios 0.5 0.2", "ratios must be increasing, got [0.5, 0.2]"),
+    ("simulate two-mechanisms --fractions 0 1.5", "fractions must be in [0, 1], got 1.5"),
+    (
+        "simulate two-mechanisms --fractions 0.001",
+        "fractions must leave samples of both kinds, or be 0 or 1, got 0.001",
+    ),
+    ("simulate two-mechanisms --attack pgd-l2", "attack must be one of transfer, worst, got 'pgd-l2'"),
+    ("simulate two-mechanisms --sampling gram", "sampling must be one of auto, vectors, got 'gram'"),
+    ("simulate phase-transition --unlearnable 2", "unlearnable must be in [0, 1], got 2"),
+    ("simulate phase-transition --visibility -1", "visibility must be in [0, 1], got -1"),
+    (
+        "simulate phase-transition --unlearnable 0.5 --dim 2 --sampling vectors",
+        "dim must be at least 3, got 2: noise is",
+    ),
     ("simulate distillation --teacher-unlearnable 3", "teacher_unlearnable must be left out, got 3.0: give margins"),
     (
         "simulate distillation --teacher-learnable 3",

@@ -192,6 +192,7 @@ OTHERS = {
     "memorizer-certificates": [("seeds", 10**12), ("samples", (10, 10**12)), ("dims", (2, 10**12)), ("broken", 10**12)],
     "parameter-counts": [("seeds", 10**12), ("samples", (10, 10**12)), ("fixed_dim", 10**12), ("dims", (5, 10**12))],
     "robust-lower-bound": [("seeds", 10**12), ("largest_dim", 10**9), ("square_restarts", 10**12)],
+    "two-mechanisms": [("test_samples", 10**10)],
     "unlearnable": [("test_samples", 10**10)],
 }
 

@@ -22,6 +22,7 @@ from tools import ROOT, files_below, full_disk
 
 from cgro.base import files
 from cgro.base.errors import UserError
+from cgro.base.fields import later
 from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.sweep import Block
 from cgro.runs import registry, store
@@ -306,6 +307,22 @@ def test_the_name_does_not_hang_on_the_order_of_fields() -> None:
         a: int = 1
 
     assert store.as_json(One()) == store.as_json(Two())
+
+
+def test_a_field_that_came_later_changes_nothing_at_its_default() -> None:
+    @dataclass
+    class Before:
+        a: int = 1
+
+    @dataclass
+    class After:
+        a: int = 1
+        b: float | None = later(None)
+
+    nested = [{"one": (Before(2),)}], [{"one": (After(2),)}]
+    assert store.as_json(After()) == store.as_json(Before())
+    assert store.as_json(nested[0]) == store.as_json(nested[1])
+    assert store.as_json(After(b=0.0)) == '{"a": 1, "b": 0.0}'
 
 
 def test_a_new_format_gives_new_names(monkeypatch: pytest.MonkeyPatch) -> None:

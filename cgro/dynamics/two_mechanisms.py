@@ -1,0 +1,99 @@
+"""Two causes of robust overfitting in the patch model, and where each begins [D].
+
+1. The radius. Above rho* (`phases.critical_ratio`) all samples memorize their noise, and the signal fails under attack.
+2. Unlearnable samples. A network that is blind to v can only memorize them, at any radius. An attack inside A does not
+   notice; an l_inf attack on the whole input follows the memorized filters, which have a larger l_1 norm than w*.
+
+All noise components of an unlearnable sample grow at the rate kappa = eta q sigma^2 d / (2 N) from its largest one,
+
+    dz/dt = kappa z^(q-1),    z(0) = sigma_0 sigma sqrt(d) g,    g the largest of m (P - 1) standard normals,
+
+and it is memorized when z reaches 1: it does not matter to it how many others there are. So it is memorized by time t
+with probability F(t) = 1 - Phi(g_t)^(m (P - 1)), g_t the value that takes the time t, and some unlearnable sample is
+with probability 1 - (1 - p_un F(t))^N. Lee & Chung (ICML 2026, arXiv:2605.21999 [N]) ask C/N <= p_un for their
+theorem: below 1/N most training sets have no unlearnable sample.
+"""
+
+from __future__ import annotations
+
+import math
+
+import scipy  # its parts are imported when first used
+
+from cgro.dynamics.phases import growth_time, noise_rate
+from cgro.dynamics.setting import PatchSetting
+from cgro.dynamics.teachers import target
+
+
+def unlearnable_rate(setting: PatchSetting) -> float:
+    """kappa (2 tau - 1), the growth rate of an unlearnable sample's noise at small margins; 0 for an ignorant teacher.
+
+    Both losses see the same margin, so it does not depend on lambda. Below 0 the noise shrinks.
+    """
+    full = noise_rate(setting) / setting.adversarial_weight if setting.adversarial_weight else 0.0
+    return full * (2 * target(setting.teacher_unlearnable) - 1)
+
+
+def memorized_share(setting: PatchSetting, time: float) -> float:
+    """F(t), the probability that an unlearnable sample is memorized within `time` steps.
+
+    0 for a teacher whose margin is at most 1: the student has nothing to gain above it.
+    """
+    margin = setting.teacher_unlearnable
+    if margin is not None and margin <= 1:
+        return 0.0
+    rate, power = unlearnable_rate(setting), setting.exponent - 2.0
+    reach = power * rate * time
+    start = math.exp(-rate * time) if power == 0 else (1 + reach) ** (-1 / power)
+    normal = start / (setting.init_scale * setting.noise_norm)
+    count = setting.filters * (setting.patches - 1)
+    return -math.expm1(count * float(scipy.stats.norm.logcdf(normal)))
+
+
+def collapse_probability(setting: PatchSetting, time: float) -> float:
+    """1 - (1 - p_un F(t))^N, the probability that some unlearnable sample is memorized within `time` steps."""
+    share = setting.unlearnable * memorized_share(setting, time)
+    return -math.expm1(setting.samples * math.log1p(-share)) if share < 1 else 1.0
+
+
+def memorized_time(setting: PatchSetting, share: float) -> float:
+    """The t at which F(t) is this share, in (0, 1), in steps; infinite if never."""
+    if memorized_share(setting, math.inf) <= share:
+        return math.inf
+    count = setting.filters * (setting.patches - 1)
+    normal = float(scipy.stats.norm.ppf(math.exp(math.log1p(-share) / count)))
+    start = setting.init_scale * setting.noise_norm * normal
+    return growth_time(unlearnable_rate(setting), setting.exponent, start, 1.0) if normal > 0 else math.inf
+
+
+def collapse_time(setting: PatchSetting, probability: float = 0.5) -> float:
+    """T_u, the time by which an unlearnable sample is memorized with this probability, in steps; infinite if never."""
+    each = -math.expm1(math.log1p(-probability) / setting.samples)
+    return memorized_time(setting, each / setting.unlearnable) if each < setting.unlearnable else math.inf
+
+
+def collapse_fraction(setting: PatchSetting, time: float) -> float:
+    """The p_un at which half of the runs have memorized an unlearnable sample within `time` steps; infinite above 1."""
+    share = memorized_share(setting, time)
+    fraction = -math.expm1(-math.log(2) / setting.samples) / share if share else math.inf
+    return fraction if fraction <= 1 else math.inf
+
+
+def linf_ratio(setting: PatchSetting) -> float:
+    """rho above which memorized noise fails an l_inf attack of radius delta on the whole input.
+
+    A filter that memorized a patch xi is xi z / ||xi||^2 inside the noise space, so the attack raises its response in
+    every patch by delta ||w||_1 = rho c z, c = alpha sqrt(2 d / pi) / (sigma sqrt d), to leading order in d. Where
+    training has brought the attacked signal margin and the memorized margin z^q to the same size, that balances at
+    P (rho c)^q = 1.
+    """
+    gain = setting.signal * math.sqrt(2 * setting.dim / math.pi) / setting.noise_norm
+    return setting.patches ** (-1 / setting.exponent) / gain
+
+
+def shift_ratio(setting: PatchSetting) -> float:
+    """rho above which an l_inf attack needs no memorized noise: it moves every patch along w*.
+
+    The signal margin is then s ((1 - rho)^q - (P - 1) rho^q), positive below 1 / (1 + (P - 1)^(1/q)).
+    """
+    return 1 / (1 + (setting.patches - 1) ** (1 / setting.exponent))

@@ -1,0 +1,101 @@
+"""When the first unlearnable sample is memorized: P[T_u <= t] = 1 - (1 - p_un F(t))^N, without a fitted constant.
+
+Full-batch training of the patch model with random sets of unlearnable samples. The empirical distribution function of
+T_u is compared with the law at all t. Its largest distance from the true one is at most the
+Dvoretzky-Kiefer-Wolfowitz width, for all settings together with the stated confidence; the law must lie within the
+tolerance of it, that width included. F takes the growth to be driven at its first rate, in a dimension much larger than
+the number of noise patches.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+
+from cgro.claims.claim import Claim, Finding
+from cgro.dynamics.runs import Runs
+from cgro.dynamics.setting import PatchSetting
+from cgro.dynamics.two_mechanisms import collapse_probability, collapse_time
+
+Law = Callable[[PatchSetting, float], float]
+CONFIDENCE = 0.99
+_BASE = PatchSetting(
+    samples=40, patches=2, dim=2_000, filters=10, init_scale=0.03, learning_rate=2.0, radius_ratio=0.1, unlearnable=0.1
+)
+_SETTINGS = {
+    "q = 3": _BASE,
+    "p_un = 0.025": replace(_BASE, unlearnable=0.025),
+    "q = 2.5": replace(_BASE, exponent=2.5, init_scale=0.005),
+    "teacher of margin 4": replace(_BASE, teacher_unlearnable=4.0),
+}
+
+
+def check(*, runs: int = 400, tolerance: float = 0.2, seed: int = 0, law: Law = collapse_probability) -> Finding:
+    """Distance of the law of T_u from its empirical distribution function.
+
+    Args:
+        runs: seeds for each setting.
+        tolerance: largest accepted distance, confidence width included.
+        seed: first seed.
+    """
+    seeds = range(10_000 * seed, 10_000 * seed + runs)
+    width = math.sqrt(math.log(2 * len(_SETTINGS) / (1 - CONFIDENCE)) / (2 * runs))
+    distances = {name: _distance(setting, _times(setting, seeds), law) for name, setting in _SETTINGS.items()}
+    name, worst = max(distances.items(), key=lambda item: item[1])
+    holds = True if worst + width <= tolerance else False if worst - width > tolerance else None
+    return Finding(
+        holds=holds,
+        slack=tolerance / (worst + width) if holds else min(tolerance / (worst + width), 0.99),
+        tested=f"{', '.join(_SETTINGS)}; N = {_BASE.samples}, d = {_BASE.dim:,}, {runs} runs each",
+        bound=f"distance of distribution functions <= {tolerance:g}",
+        measured=", ".join(f"{d:.3f} at {n}" for n, d in distances.items()) + f", each within {width:.3f}",
+        counterexample=name if holds is False else "",
+        confidence=CONFIDENCE,
+    )
+
+
+@lru_cache(maxsize=64)
+def _times(setting: PatchSetting, seeds: range) -> np.ndarray:
+    """T_u of every run, infinite beyond twice the time that half of the runs with unlearnable samples need."""
+    from cgro.dynamics.crossings import NAMES
+    from cgro.dynamics.gram import GramEngine
+
+    engine = GramEngine(Runs.product([setting], seeds))
+    engine.advance(_horizon(setting))
+    return np.sort(np.nan_to_num(engine.times()[:, NAMES.index("T_u")], nan=np.inf))
+
+
+def _horizon(setting: PatchSetting) -> int:
+    return math.ceil(2 * collapse_time(replace(setting, unlearnable=0.1)))
+
+
+def _distance(setting: PatchSetting, times: np.ndarray, law: Law) -> float:
+    """Largest distance of the law from the empirical distribution function up to the horizon."""
+    reached = times[np.isfinite(times)]
+    at = np.array([law(setting, float(t)) for t in (*reached, _horizon(setting))])
+    after = np.arange(1, len(reached) + 1) / len(times)
+    below = np.arange(len(reached)) / len(times)
+    last = abs(at[-1] - len(reached) / len(times))
+    return float(max([last, *np.abs(at[:-1] - after), *np.abs(at[:-1] - below)]))
+
+
+CLAIM = Claim(
+    statement="an unlearnable sample is memorized by time t with probability 1 - (1 - p_un F(t))^N",
+    source="law of T_u, derived here for the condition C/N <= p_un of Lee & Chung, ICML 2026, arXiv:2605.21999",
+    tag="[D]",
+    evidence="statistical",
+    check=check,
+    hypotheses={"runs >= 50": lambda runs: runs >= 50},
+    deep={"runs": 4_000, "tolerance": 0.12},
+    controls={
+        "a quarter of the samples": {"law": lambda s, t: 1 - (1 - collapse_probability(s, t)) ** 0.25},
+        "twice the rate": {"law": lambda s, t: collapse_probability(s, 2 * t)},
+        "the rate of memorization in phase III": {
+            "law": lambda s, t: collapse_probability(s, s.adversarial_weight * t),
+        },
+    },
+)

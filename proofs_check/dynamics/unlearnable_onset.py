@@ -1,0 +1,93 @@
+"""Robust accuracy collapses when the first unlearnable sample is memorized, at the predicted T_u.
+
+Runs between the two predicted ratios (see `cgro.dynamics.two_mechanisms`), where a network that memorizes nothing
+withstands l_inf PGD on the whole input. Two times are compared with the predicted median of T_u: the median of
+T_u itself, and the median of the first step at which the error under that attack reaches 1/4 after the network had
+learned the signal. There are no more dimensions than noise patches here, which speeds up memorization, so the
+prediction is compared within a factor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+
+from cgro.claims.claim import Claim, Finding
+from cgro.dynamics.runs import Runs
+from cgro.dynamics.setting import PatchSetting
+from cgro.dynamics.two_mechanisms import collapse_time, memorized_time
+
+Law = Callable[[PatchSetting], float]
+LEVEL = 0.25
+"""Error from which a run counts as collapsed."""
+_BASE = PatchSetting(
+    samples=60, patches=2, filters=20, activation="relu", signal=5.0, noise_norm=4.0, init_scale=0.003,
+    learning_rate=0.2, radius_ratio=0.17, sampling="vectors",
+)  # fmt: skip
+_SETTINGS = {
+    "p_un = 0.1": replace(_BASE, unlearnable=0.1),
+    "p_un = 0.3": replace(_BASE, unlearnable=0.3),
+    "sigma_0 twice as large": replace(_BASE, unlearnable=0.2, init_scale=0.006),
+    "d = 50": replace(_BASE, unlearnable=0.2, dim=50, radius_ratio=0.25),
+}
+
+
+def check(*, runs: int = 8, factor: float = 1.5, seed: int = 0, law: Law = collapse_time) -> Finding:
+    """Median T_u and median time of collapse, over the predicted median T_u.
+
+    Args:
+        runs: seeds for each setting.
+        factor: accepted factor between measured and predicted times.
+        seed: first seed.
+    """
+    seeds = range(1000 * seed, 1000 * seed + runs)
+    ratios = {name: _measured(setting, seeds) / law(setting) for name, setting in _SETTINGS.items()}
+    worst, name = max((float(np.exp(np.abs(np.log(r))).max()), name) for name, r in ratios.items())
+    return Finding(
+        holds=worst <= factor,
+        slack=factor / worst,
+        tested=f"{', '.join(_SETTINGS)}; N = {_BASE.samples}, rho = 0.17 or 0.25, {runs} runs each",
+        bound=f"both times within a factor of {factor:g} of the predicted T_u",
+        measured="; ".join(f"T_u {t:.2f} and collapse {c:.2f} times at {n}" for n, (t, c) in ratios.items()),
+        counterexample="" if worst <= factor else name,
+    )
+
+
+@lru_cache(maxsize=64)
+def _measured(setting: PatchSetting, seeds: range) -> np.ndarray:
+    """Medians of T_u and of the time of collapse, to a twentieth of the predicted T_u; infinite if not reached."""
+    from cgro.base.machine import limited_threads
+    from cgro.dynamics.crossings import NAMES
+    from cgro.dynamics.gram import GramEngine
+    from cgro.dynamics.whole_input import pgd_error
+
+    engine = GramEngine(Runs.product([setting], seeds))
+    part = max(int(collapse_time(setting) / 20), 1)
+    learned, collapse = np.zeros(len(seeds), dtype=bool), np.full(len(seeds), np.inf)
+    engine.advance(4 * part)
+    with limited_threads(1):
+        while engine.taken < 60 * part and not np.isfinite(collapse).all():
+            engine.advance(part)
+            error = pgd_error(engine, "inf", samples=60)
+            collapse[learned & (error >= LEVEL) & np.isinf(collapse)] = engine.taken
+            learned |= error < LEVEL
+    times = np.nan_to_num(engine.times()[:, NAMES.index("T_u")], nan=np.inf)
+    return np.array([np.median(times), np.median(collapse)])
+
+
+CLAIM = Claim(
+    statement="robust accuracy collapses, within a factor of 1.5, at the predicted T_u of unlearnable samples",
+    source="onset of T_1 of unlearnable samples, Lee & Chung, ICML 2026, arXiv:2605.21999, constants derived here",
+    tag="[D]",
+    evidence="numerical",
+    check=check,
+    hypotheses={"runs >= 1": lambda runs: runs >= 1, "factor > 1": lambda factor: factor > 1},
+    deep={"runs": 40},
+    controls={
+        "the rate of memorization in phase III": {"law": lambda s: collapse_time(s) / s.adversarial_weight},
+        "a typical unlearnable sample in place of the first": {"law": lambda s: memorized_time(s, 0.5)},
+    },
+)
