@@ -67,7 +67,8 @@ def test_an_archive_gives_a_table_a_sheet_and_a_result(tmp_path: Path, cgro: Cgr
     found = store.load(files[0])
     assert found.attrs["experiment"] == "memorized"
     assert f"{path}@" in found.attrs["config"]
-    assert json.loads(found.attrs["config"])["threshold"] == 0.25
+    config = json.loads(found.attrs["config"])
+    assert (config["threshold"], config["training"]["norm"], config["training"]["radius"]) == (0.25, "inf", 8 / 255)
     given = [float(row["memorization"] or "-2") for row in rows]
     assert given == sorted(given, reverse=True)
     assert len({row["index"] for row in rows}) == 20
@@ -136,7 +137,10 @@ def test_a_finished_result_is_read_and_fresh_makes_it_anew(
         patch.setattr(memorized, "_computed", lambda *_: pytest.fail("it is there"))
         assert cgro(*line).out == first.out
     table.unlink()
+    left = table.with_name(f".scores.csv.{32 * 'a'}.tmp")  # by a process that was killed
+    left.touch()
     assert cgro(*line).out == first.out, "from stored cells"
+    assert not left.exists()
     assert table.read_bytes() == before
     table.write_text("stale")
     assert cgro(*line, "--fresh").out == first.out
@@ -181,6 +185,16 @@ def test_too_few_models_for_the_threshold_are_reported(
     assert "10 models tell memorization from chance only above" in caplog.text
     needed = int(caplog.text.partition("for 0.2 give --models ")[2].split()[0])
     assert 100 < needed < 1000
+
+
+def test_the_suggested_number_of_models_is_larger_than_what_there_is(caplog: pytest.LogCaptureFixture) -> None:
+    """The threshold of the result may be higher than its models alone would need."""
+    found = xr.Dataset(
+        {"memorization": (("criterion", "k"), np.zeros((2, 30))), "memorization_threshold": 0.9, "harm": 0}
+    )
+    config = memorized.Memorized(models=500, threshold=0.5, training=memorized._training("here"))
+    memorized._warn(found, config)
+    assert caplog.text.rstrip().endswith("for 0.5 give --models 501")
 
 
 def test_images_without_a_score_are_counted(

@@ -207,3 +207,18 @@ def test_gains_are_paired_by_seed() -> None:
     )  # fmt: skip
     np.testing.assert_allclose(accuracy_figure.brought(result, "standard", "clean", "all"), 10)
     np.testing.assert_allclose(accuracy_figure.brought(result, "standard", "clean", "without random"), 2)
+
+
+def test_every_judgement_draws_its_own_attack(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams, right = [], treated_runs._right
+
+    def watched(*arguments: Any) -> Any:
+        streams.append(arguments[-1].generate_state(4).tolist())
+        return right(*arguments)
+
+    monkeypatch.setattr(treated_runs, "_right", watched)
+    training = replace(HARM.training, epochs=3)
+    cell = TreatedRun(training, HARM.tampering, Treatment(POOL, "atypical", 0.5), every=1)
+    train_treated(cell, lambda _done: None)
+    assert len(streams) == 3 * len(cell.parts)
+    assert len({tuple(each) for each in streams}) == len(streams)
