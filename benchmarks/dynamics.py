@@ -6,6 +6,9 @@ Peers: (a) what a researcher would write: a torch nn.Module, autograd, SGD, one 
 configuration, with its best number of threads (one or all cores; both rates are reported); (b) the machine's own
 float64 matrix-product rate (2048 x 2048, all cores or one, whichever is faster). Every round measures all of them in
 turn, so that a noisy machine slows all of them; the median and range over rounds are reported.
+
+Where the time goes is measured on one thread: the product W G of every step alone, in a compiled loop, run by run and
+for several runs stacked, which would have to share their draw; and the whole step.
 """
 
 from __future__ import annotations
@@ -18,8 +21,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numba as nb
+import numpy as np
 import torch
 from peers import best_threads, publish, spread, steps_per_second, thread_counts, threads
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
@@ -30,6 +36,8 @@ from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
 
 SETTING = PatchSetting(samples=40, patches=2, filters=20, dim=1000)
+STACKED = (1, 4, 16)
+"""Runs whose products are measured as one."""
 DIMENSIONS = (100, 1_000, 10_000, 100_000, 1_000_000)
 
 
@@ -82,6 +90,38 @@ def matrix_rate(matrix: Tensor, repeat: int = 4) -> float:
     return 2 * size**3 / min(times)
 
 
+@nb.njit
+def _products(W, G, out, repeat):  # type: ignore[no-untyped-def]
+    for _ in range(repeat):
+        np.dot(W, G, out)
+
+
+def product_rate(together: int, repeat: int = 2_000) -> float:
+    """Run-steps per second of the products of a step alone, with the filters of so many runs in one."""
+    rng, n = np.random.default_rng(0), SETTING.noise_patches
+    W, G = rng.standard_normal((together * SETTING.filters, n)), rng.standard_normal((n, n))
+    out = np.empty_like(W)
+    _products(W, G, out, 1)
+    times = [seconds(lambda: _products(W, G, out, repeat // together)) for _ in range(5)]
+    return together * (repeat // together) / min(times)
+
+
+def one_thread(rounds: int, steps: int, size: int) -> dict[str, object]:
+    """Shares of the matrix-product rate of one thread: products alone, and whole steps."""
+    matrix = torch.randn(size, size, dtype=torch.float64)
+    engine = GramEngine(Runs.product([SETTING], range(64)), threads=1)
+    engine.advance(20)
+    rates: dict[str, list[float]] = {name: [] for name in ("step", *(f"products_of_{k}" for k in STACKED))}
+    with threads(1), threadpool_limits(1):
+        for _ in range(rounds):
+            peak = 2 * size**3 / min(seconds(lambda: matrix @ matrix) for _ in range(3))
+            for k in STACKED:
+                rates[f"products_of_{k}"].append(product_rate(k) * SETTING.multiplications / peak)
+            elapsed = min(seconds(lambda: engine.advance(steps)) for _ in range(3))
+            rates["step"].append(64 * steps / elapsed * SETTING.multiplications / peak)
+    return {name: spread(values) for name, values in rates.items()}
+
+
 def measure(runs: int, rounds: int, steps: int, size: int = 2048) -> dict[str, object]:
     """All ratios; `size` is the size of the matrices whose product gives the hardware limit."""
     matrix = torch.randn(size, size, dtype=torch.float64)
@@ -117,6 +157,7 @@ def measure(runs: int, rounds: int, steps: int, size: int = 2048) -> dict[str, o
         "speedup_over_plain_loop": spread([a / b for a, b in zip(gram_rate, plain_rates[best], strict=True)]),
         "matrix_product_gflops": spread([p / 1e9 for p in peak]),
         "share_of_matrix_product_rate": spread(share),
+        "shares_on_one_thread": one_thread(rounds, steps, size),
         "microseconds_per_step_by_dimension": {d: t / (steps // 2) * 1e6 for d, t in fastest.items()},
         "slowest_over_fastest_dimension": max(fastest.values()) / min(fastest.values()),
         "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
