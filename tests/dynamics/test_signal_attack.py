@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,3 +77,18 @@ def test_full_attacks_stay_inside_their_ball() -> None:
                 attacked = engine.samples.labels * engine.network(engine.attack(attack))  # type: ignore[arg-type]
             assert bool((attacked < clean).all())
         assert float(clean.max()) > 1000
+
+
+@pytest.mark.parametrize("attack", ["pgd-l2", "pgd-linf"])
+def test_a_blind_network_is_not_attacked_along_what_it_does_not_see(attack: str) -> None:
+    """Training with PGD on the whole input: no weight ever grows along v, and with sight it does."""
+    blind = PatchSetting(samples=8, dim=20, filters=4, radius_ratio=0.5, attack=attack, unlearnable=0.5)  # type: ignore[arg-type]
+    for visibility in (0.0, 0.5):
+        engine = DirectEngine(Runs.product([replace(blind, visibility=visibility)], range(2)))
+        assert engine.samples.unlearnable.any()
+        before = engine.network.weights.detach().clone()
+        engine.advance(5)
+        shift = engine.attack(attack) - engine.samples.X  # type: ignore[arg-type]
+        moved = (engine.network.weights.detach() - before)[:, :, 1]
+        seen = visibility > 0
+        assert (bool(moved.any()), bool(shift[..., 1].any()), bool(before[:, :, 1].any())) == (seen, seen, seen)
