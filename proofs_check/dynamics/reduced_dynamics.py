@@ -32,7 +32,12 @@ def check(*, dim: int = 3, samples: int = 2, filters: int = 2, pull: Pull = marg
         samples: samples N, with alternating labels and one noise patch each.
         filters: filters m.
     """
-    remaining = [sp.cancel(sp.together(residual)) for residual in residuals(dim, samples, filters, pull)]
+    return decided(dim, samples, filters, 1, pull)
+
+
+def decided(dim: int, samples: int, filters: int, features: int, pull: Pull) -> Finding:
+    """Whether all residuals are zero; with two features samples carry them alternately."""
+    remaining = [sp.cancel(sp.together(residual)) for residual in residuals(dim, samples, filters, features, pull)]
     wrong = [str(k) for k, r in enumerate(remaining) if r != 0]
     return Finding(
         holds=not wrong,
@@ -44,33 +49,41 @@ def check(*, dim: int = 3, samples: int = 2, filters: int = 2, pull: Pull = marg
     )
 
 
-def residuals(dim: int, samples: int, filters: int, pull: Pull) -> list[sp.Expr]:
+def residuals(dim: int, samples: int, filters: int, features: int, pull: Pull) -> list[sp.Expr]:
     """Projected gradient steps minus the recursion, with a symbol for each exponential of a margin."""
     alpha, delta, lam, eta = sp.symbols("alpha delta lambda eta", positive=True)
-    labels = [1 if i % 2 == 0 else -1 for i in range(samples)]
+    labels, carried = [1 if i % 2 == 0 else -1 for i in range(samples)], [i % features for i in range(samples)]
+    targets = sp.symbols("tau0 tau1", positive=True) if features == 2 else [sp.Integer(1)]
+    seen = [sp.Integer(1), sp.Symbol("kappa", nonnegative=True)][:features]
     W = sp.Matrix(filters, dim, lambda r, k: sp.Symbol(f"w{r}{k}", real=True))
-    X = sp.Matrix(samples, dim, lambda i, k: sp.Symbol(f"x{i}{k}", real=True) if k else 0)
-    u, v, G = W[:, 0], W * X.T, X * X.T
+    X = sp.Matrix(samples, dim, lambda i, k: sp.Symbol(f"x{i}{k}", real=True) if k >= features else 0)
+    u, v, G = W[:, :features], W * X.T, X * X.T
 
     def margin(i: int, t: sp.Expr) -> sp.Expr:
-        z = sum((t * labels[i] * W[r, 0]) ** 3 + (W[r, :] * X[i, :].T)[0] ** 3 for r in range(filters))
+        z = sum((t * labels[i] * W[r, carried[i]]) ** 3 + (W[r, :] * X[i, :].T)[0] ** 3 for r in range(filters))
         return labels[i] * z
+
+    def loss_of(i: int, t: sp.Expr) -> sp.Expr:
+        """-tau log s(m) - (1 - tau) log s(-m) at the margin m."""
+        return sp.log(1 + sp.exp(-margin(i, t))) + (1 - targets[carried[i]]) * margin(i, t)
 
     scales = {"clean": (1 - lam, alpha), "attacked": (lam, alpha - delta)}
     points = [(i, weight, t) for i in range(samples) for weight, t in scales.values()]
-    loss = sum(weight * sp.log(1 + sp.exp(-margin(i, t))) for i, weight, t in points) / sp.Integer(samples)
+    loss = sum(weight * loss_of(i, t) for i, weight, t in points) / sp.Integer(samples)
     # What remains is an identity of rational functions in these symbols, which cancellation decides.
     exponential = {sp.exp(-margin(i, t)): sp.Symbol(f"E{k}", positive=True) for k, (i, _, t) in enumerate(points)}
 
     def psi(i: int, t: sp.Expr) -> sp.Expr:
         e = sp.exp(-margin(i, t))
-        return e / (1 + e)
+        return e / (1 + e) - (1 - targets[carried[i]])
 
     found = []
     rate = eta * 3 / sp.Integer(samples)
     for r in range(filters):
-        step = [-eta * sp.diff(loss, W[r, k]) for k in range(dim)]
-        found.append(step[0] - rate * u[r] ** 2 * sum(weight * pull(psi(i, t), t) for i, weight, t in points))
+        step = [-eta * sp.diff(loss, W[r, k]) * (seen[k] if k < features else 1) for k in range(dim)]
+        for k in range(features):
+            own = sum(weight * pull(psi(i, t), t) for i, weight, t in points if carried[i] == k)
+            found.append(step[k] - rate * seen[k] * u[r, k] ** 2 * own)
         for k in range(samples):
             projected = sum(step[j] * X[k, j] for j in range(dim))
             recursion = sum(weight * psi(i, t) * labels[i] * v[r, i] ** 2 * G[i, k] for i, weight, t in points)
