@@ -25,6 +25,17 @@ AMONG_WORDS = {"all": "all images", "right": "right labels only"}
 AMONG_LOOKS = {"all": ("o", "#000000"), "right": ("D", COLORS["clean"])}
 
 
+def nulls(result: xr.Dataset) -> list[str]:
+    """The nulls that differ: without wrong labels, whether a label is wrong tells nothing."""
+    names = list(map(str, result["null"].values))
+    return names if result["mislabelled"].values.any() else names[:2]
+
+
+def groups(result: xr.Dataset) -> list[str]:
+    """The groups of images that differ, likewise."""
+    return list(AMONG_WORDS) if result["mislabelled"].values.any() else ["all"]
+
+
 def errors(result: xr.Dataset) -> np.ndarray:
     """Networks of the pool that misclassify each perturbed training image (image)."""
     return np.rint(result["missed"].values * result.sizes["networks"]).astype(int)
@@ -35,17 +46,20 @@ def caption(result: xr.Dataset) -> str:
     a, count, size = result.attrs, int(result["unlearnable"].sum()), result.sizes["networks"]
     who = "all" if a["share"] == 1 else f"at least {100 * a['share']:.3g} %"
     expected = ", ".join(
-        f"{'fewer than 0.01' if value < 0.01 else f'{float(value):.2g}'} ({NULL_LOOKS[str(name)][0]})"
-        for name, value in zip(result["null"].values, result["expected"].values, strict=True)
+        f"{'fewer than 0.01' if value < 0.01 else f'{value:.2g}'} ({NULL_LOOKS[name][0]})"
+        for name, value in ((name, float(result["expected"].sel(null=name))) for name in nulls(result))
     )
     wrong = int((result["unlearnable"] & result["mislabelled"]).sum())
+    of_these = (
+        f", of which {wrong} have a wrong label" if result["mislabelled"].values.any() else " (all labels are right)"
+    )
     found = _areas(result, "all")
     return (
         f"{size} networks ({a['model']}, width {a['width']:g}) trained by PGD-AT on the same {a['train_images']:,} "
         f"images of {a['data']}, {ball(a)}, each judged on them under PGD at its best epoch on "
         f"{a['held_out_images']:,} held-out images. (a) Images by the number of networks that misclassify them. "
-        f"Unlearnable (S_U) are those that {who} of the networks misclassify: {count}, of which {wrong} have a wrong "
-        f"label; if errors were independent between networks at the same rates, {expected} would be. (b) Images that "
+        f"Unlearnable (S_U) are those that {who} of the networks misclassify: {count}{of_these}; if "
+        f"errors were independent between networks at the same rates, {expected} would be. (b) Images that "
         "all networks of a smaller pool misclassify, mean over all pools of that size; broken lines: the same for "
         f"independent errors. (c) Share of the pool that errs against robust memorization by {a['models']} subset "
         f"models{_reliability(result)}; shares are shifted at random within their step. (d) Area under the ROC "
@@ -106,7 +120,7 @@ def _draw_counts(ax: Axes, result: xr.Dataset) -> None:
 def _draw_sizes(ax: Axes, result: xr.Dataset) -> None:
     sizes = result["networks"].values
     ax.plot(sizes, result["missed_by_all"], "o-", ms=3, color="#000000", label="the pool")
-    for name in map(str, result["null"].values):
+    for name in nulls(result):
         words, style, color = NULL_LOOKS[name]
         by_chance = result["missed_by_all_by_chance"].sel(null=name)
         ax.plot(sizes, by_chance, ls=style, color=color, label=f"independent, {words}")
@@ -133,7 +147,8 @@ def _draw_memorization(ax: Axes, result: xr.Dataset) -> None:
 
 def _draw_areas(ax: Axes, result: xr.Dataset) -> None:
     scores = list(map(str, result["score"].values))
-    for among, shift in zip(AMONG_WORDS, (-0.14, 0.14), strict=True):
+    there = groups(result)
+    for among, shift in zip(there, (-0.14, 0.14) if len(there) > 1 else (0.0,), strict=True):
         value, low, high = (result["auc"].sel(among=among, end=end).values for end in ("value", "low", "high"))
         known = np.isfinite(value) & ((low > 0) | (high < 1))
         if not known.any():
@@ -147,7 +162,7 @@ def _draw_areas(ax: Axes, result: xr.Dataset) -> None:
     ax.set(ylim=(len(scores) - 0.5, -0.5), xlim=(-0.02, 1.02), xlabel="area under the ROC curve")
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x", lw=0.4, color="#DDDDDD")
-    if ax.containers:
+    if len(ax.containers) > 1:
         ax.legend(loc="lower left")
 
 
@@ -169,7 +184,8 @@ def _shown(value: Any) -> Any:
 def table(result: xr.Dataset) -> Table:
     """Areas and rank correlations of each score, with their intervals."""
     rows = []
-    for among, words in AMONG_WORDS.items():
+    for among in groups(result):
+        words = AMONG_WORDS[among]
         for score in map(str, result["score"].values):
             area, rank = (result[name].sel(score=score, among=among).values for name in ("auc", "rank"))
             verdict = (

@@ -17,6 +17,7 @@ from cgro.base.errors import UserError
 from cgro.base.randomness import at, spawn_streams
 from cgro.data.tampering import Tampering
 from cgro.figures import unlearnable_images as figure
+from cgro.figures import unlearnable_images_scores as scores_figure
 from cgro.memorization.arms import ARMS, ArmRun, objective_of, train_arm, treated
 from cgro.memorization.pool import PoolNetworks, train_pool
 from cgro.memorization.subset_models import Study, answers
@@ -288,3 +289,17 @@ def test_differences_are_paired_and_their_verdicts_need_both_intervals() -> None
     np.testing.assert_allclose(figure.difference(found, ("without", "all"), "best").by_seed, 0)
     assert figure.difference(found, ("smoothed", "all"), "lost").positive == "undecided"
     assert figure.difference(found, ("smoothed", "smoothed random"), "lost").positive == "yes"
+
+
+def test_without_wrong_labels_nothing_is_shown_twice(result: xr.Dataset) -> None:
+    right = result.assign(mislabelled=xr.zeros_like(result["mislabelled"]))
+    for shown, count, words in ((result, 2, "have a wrong label"), (right, 1, "(all labels are right)")):
+        assert len(scores_figure.nulls(shown)) == 1 + count
+        assert len(scores_figure.table(shown).rows) == 3 * count
+        assert words in scores_figure.caption(shown)
+    header, rows = scores_figure.numbers(result)
+    assert [row[header.index("unlearnable")] for row in rows] == result["unlearnable"].values.astype(int).tolist()
+    assert (
+        scores_figure.errors(result).tolist()
+        == result["wrong"].sel(criterion="perturbed").sum("network").values.tolist()
+    )
