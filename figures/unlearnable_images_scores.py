@@ -129,7 +129,7 @@ def _draw_sizes(ax: Axes, result: xr.Dataset) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.grid(axis="y", lw=0.4, color="#DDDDDD")
-    legend(ax, "lower right", (1.0, 0.04), fontsize=6.5, handlelength=2.4)
+    legend(ax, "center right", (1.0, 0.42), fontsize=6.5, handlelength=2.4)
 
 
 def _draw_memorization(ax: Axes, result: xr.Dataset) -> None:
