@@ -9,11 +9,10 @@ import scipy.stats
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
-from matplotlib.ticker import PercentFormatter
 
 from cgro.dynamics.two_features import COLLAPSED
 from cgro.plots.figure import Figure, Table
-from cgro.plots.style import COLORS, SERIES, figure, panel_label
+from cgro.plots.style import COLORS, SERIES, figure, panel_label, percent_axis
 from cgro.plots.words import FEWEST, mean_interval, points
 
 TEACHERS, LABELS = "#000000", SERIES[1]
@@ -152,23 +151,15 @@ def draw(result: xr.Dataset) -> Drawing:
         panel_label(ax, letter, title)
     for ax in axes[0]:
         ax.set_xlabel("target entropy on unlearnable samples (nats)")
-    _percent(axes[0, 0], "robust test accuracy (%)")
-    _percent(axes[0, 1], "collapsed runs (%)")
-    _percent(axes[1, 0], "robust test accuracy (%)")
+    percent_axis(axes[0, 0], "robust test accuracy (%)")
+    percent_axis(axes[0, 1], "collapsed runs (%)")
+    percent_axis(axes[1, 0], "robust test accuracy (%)")
     axes[1, 1].set_ylabel("target entropy (nats)")
     for ax in axes.ravel()[[0, 1, 3]]:
         _mark_log_two(ax, horizontal=ax is axes[1, 1])
     handles, texts = axes[0, 1].get_legend_handles_labels()
     fig.legend(handles, texts, loc="outside lower center", ncols=3)
     return fig
-
-
-def _percent(ax: Axes, text: str) -> None:
-    ax.set_ylim(-0.04, 1.04)
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0, symbol="", decimals=0))
-    ax.set_ylabel(text)
-    ax.grid(axis="y", lw=0.4, color="#DDDDDD")
-    ax.set_axisbelow(True)
 
 
 def _mark_log_two(ax: Axes, horizontal: bool) -> None:

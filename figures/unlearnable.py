@@ -9,11 +9,10 @@ import scipy.stats
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
-from matplotlib.ticker import PercentFormatter
 
 from cgro.dynamics.two_features import COLLAPSED
 from cgro.plots.figure import Figure, Table
-from cgro.plots.style import COLORS, SERIES, band, figure, panel_label
+from cgro.plots.style import COLORS, SERIES, band, figure, panel_label, percent_axis
 
 WORDS = {"none": "adversarial training", "confident": "confident teacher", "ignorant": "ignorant teacher"}
 THICK = {"none": 0.7, "confident": 1.8, "ignorant": 0.7}
@@ -78,14 +77,6 @@ def draw(result: xr.Dataset) -> Drawing:
     return fig
 
 
-def _percent(ax: Axes, words: str) -> None:
-    ax.set_ylim(-0.04, 1.04)
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0, symbol="", decimals=0))
-    ax.set_ylabel(words)
-    ax.grid(axis="y", lw=0.4, color="#DDDDDD")
-    ax.set_axisbelow(True)
-
-
 def _draw_ends(ax: Axes, result: xr.Dataset, teachers: list[str]) -> None:
     at, fractions = final(result), result["fraction"].values
     gap = np.diff(fractions).min() if len(fractions) > 1 else 1.0
@@ -98,7 +89,7 @@ def _draw_ends(ax: Axes, result: xr.Dataset, teachers: list[str]) -> None:
         ax.plot(x, own.median("seed").values, "_", ms=11, mew=1.6, color=color)
     ax.set_xticks(fractions)
     ax.set_xlabel("fraction of unlearnable samples, p_un")
-    _percent(ax, "robust test accuracy (%)")
+    percent_axis(ax, "robust test accuracy (%)")
 
 
 def _draw_collapsed(ax: Axes, result: xr.Dataset, teachers: list[str]) -> None:
@@ -114,7 +105,7 @@ def _draw_collapsed(ax: Axes, result: xr.Dataset, teachers: list[str]) -> None:
                     color=TEACHER_COLORS[teacher], label=WORDS[teacher])  # fmt: skip
     ax.set_xticks(fractions)
     ax.set_xlabel("fraction of unlearnable samples, p_un")
-    _percent(ax, "collapsed runs (%)")
+    percent_axis(ax, "collapsed runs (%)")
 
 
 def _behind_first(teachers: list[str]) -> list[str]:
@@ -128,7 +119,7 @@ def _draw_courses(ax: Axes, result: xr.Dataset, teachers: list[str]) -> None:
                 lw=THICK[teacher], alpha=0.6)  # fmt: skip
     ax.set_xlim(0, int(at["step"][-1]))
     ax.set_xlabel("training time (steps)")
-    _percent(ax, "robust test accuracy (%)")
+    percent_axis(ax, "robust test accuracy (%)")
 
 
 def _draw_memorized(ax: Axes, result: xr.Dataset, teachers: list[str]) -> None:

@@ -72,7 +72,7 @@ class Config:
     """Device: auto, cpu or cuda."""
 
     def __post_init__(self) -> None:
-        not_ignored(self.setting, attack="trainings", radius_ratio="trainings")
+        not_ignored(self.setting, attack="trainings", radius_ratio="trainings", stop_loss="steps")
         require_device(self.device)
         require_sizes(seeds=self.seeds, test_samples=self.test_samples, trainings=len(self.trainings))
         if self.setting.sampling == "gram":

@@ -1,4 +1,4 @@
-"""Fields of a dataclass that came after results of it were stored."""
+"""Fields that were added to a dataclass after results of it were stored."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ arXiv:2605.21999 [N]).
 Draws are kept in standard units (sigma = sigma_0 = 1): the scales of the noise, the signal and the initial filters
 multiply them afterwards. So one seed gives the same randomness at every value of every scale (common random numbers),
 and a diagram over scales needs one draw per seed; the unlearnable samples of a seed at one p_un are among those at any
-larger one. The signal directions are the first coordinates, w* = e_1 and v = e_2, without loss of generality, because
-noise and filters are isotropic.
+larger one. The signal directions are the first coordinates, w* = e_1 and v = e_2. Noise and filters are isotropic, so
+that this is no loss of generality, except for l_inf attacks on the whole input, which depend on the axes.
 
 Letters: N samples, P patches, n = N (P - 1) noise patches, d patch dimension, F filters. Noise patch (i, j) has row
 i (P - 1) + j.

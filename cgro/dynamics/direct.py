@@ -63,7 +63,11 @@ class DirectEngine:
         targets = torch.tensor([s.targets for s in self.runs.settings], dtype=weights.dtype, device=self.device)
         tau = targets.gather(1, self.samples.unlearnable.long())
 
+        taught = bool((tau < 1).any())
+
         def losses(margin: Tensor) -> Tensor:
+            if not taught:
+                return softplus(-margin)
             return tau * softplus(-margin) + (1 - tau) * softplus(margin)
 
         for _ in range(steps):

@@ -11,14 +11,14 @@ from collections.abc import Iterable, Sequence
 
 from cgro.base.machine import require_memory
 from cgro.base.validate import integer
-from cgro.dynamics.setting import PatchSetting
+from cgro.dynamics.setting import PatchSetting, require_one_feature
 
 _NUMBER = 8
 """Bytes of a float64."""
 _OBJECT = 1000
 """Bytes of a setting, a seed and the other Python objects of a run."""
-_RECORDED = 16
-"""Numbers in a record without detail."""
+_RECORDED = 23
+"""Numbers in a record without detail, with unlearnable samples."""
 _COPIES_OF_RECORDS = 4
 """In the block, by setting and seed, concatenated, and while the file is written."""
 _KEPT_SEEDS = 16
@@ -112,17 +112,20 @@ def require_sweep(
     together: int,
     detail: bool = False,
     direct: bool = False,
+    two_features: bool = False,
 ) -> None:
     """Refuse a sweep with too few records or one that does not fit into memory, before the settings are listed.
 
     settings: the largest settings. count: number of settings, each with `seeds` seeds. together: runs in a block, which
-    holds at least one setting with all seeds.
+    holds at least one setting with all seeds. two_features: whether unlearnable samples and teachers are allowed.
 
     Raises: UserError.
     """
     require_record_count(records)
     _require(float(_OBJECT) * count * seeds, f"seeds = {seeds:,}" + (f" of {count:,} settings" if count > 1 else ""))
     for setting in settings:
+        if not two_features:
+            require_one_feature(setting)
         require_engine(setting, runs=1, draws=1, direct=direct)
         require_records(
             setting, runs=count * seeds, seeds=seeds, records=records, test_samples=test_samples, detail=detail

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, get_args
 
 import tyro
 
+from cgro.base.errors import UserError
 from cgro.base.fields import later
 from cgro.base.validate import above, at_least, between, finite, one_of
 from cgro.data.patches import require_gram, require_shape, require_sizes
@@ -48,7 +49,7 @@ class PatchSetting:
     patches: int = 4
     """Patches per sample P, >= 2: one signal patch and P - 1 noise patches."""
     dim: int = 100
-    """Patch dimension d, >= 2."""
+    """Patch dimension d, >= 2, or 3 with unlearnable samples."""
     filters: int = 20
     """Filters m, >= 1 (the relu activation trains 2m)."""
     exponent: float = 3.0
@@ -74,7 +75,7 @@ class PatchSetting:
     steps: int = 20_000
     """Gradient steps T, >= 1."""
     stop_loss: float = 0.0
-    """A run stops once its training loss is below this value, in nats; 0: never."""
+    """A run stops once its training loss on the labels is below this value, in nats; 0: never."""
     unlearnable: float = later(0.0)
     """Probability p_un that a sample carries a second feature v in place of w*, 0 to 1."""
     visibility: float = later(0.0)
@@ -172,3 +173,16 @@ class PatchSetting:
         """Floating-point operations of the matrix product in one step of the reduced dynamics."""
         filters = self.filters * (2 if self.activation == "relu" else 1)
         return 2.0 * self.noise_patches**2 * filters
+
+
+def require_one_feature(setting: PatchSetting) -> None:
+    """Refuse unlearnable samples and teachers where predictions and pictures do not take them into account.
+
+    Raises: UserError naming the first field that is not at its default.
+    """
+    for name in ("unlearnable", "visibility", "teacher_learnable", "teacher_unlearnable"):
+        value = getattr(setting, name)
+        if value != getattr(PatchSetting, name):
+            raise UserError(
+                f"{name} must be left out, got {value}: experiment two-mechanisms has unlearnable samples and teachers"
+            )

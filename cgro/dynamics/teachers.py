@@ -23,10 +23,10 @@ def entropy(tau: float) -> float:
 
 
 def require_both_kinds(name: str, probability: float, samples: int) -> None:
-    """Refuse a fraction of unlearnable samples that leaves less than half a sample of either kind, unless 0 or 1.
+    """Refuse a probability of unlearnable samples that leaves less than half a sample of either kind, unless 0 or 1.
 
     Raises: UserError.
     """
-    count = round(probability * samples)
-    if (probability > 0 and count == 0) or (probability < 1 and count == samples):
+    least = min(p for p in (probability, 1 - probability, 1) if p > 0)
+    if least * samples < 0.5:
         raise UserError(f"{name} must leave samples of both kinds, or be 0 or 1, got {probability:g} of {samples}")

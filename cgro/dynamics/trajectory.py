@@ -169,7 +169,8 @@ def _observe(runs: Runs, state: State, *, test_samples: int, detail: bool) -> di
             "clean_margin": clean_margin,
             "robust_margin": robust_margin,
         }
-    broken = ~(finite & torch.isfinite(V).all(1) & torch.isfinite(clean).all(1)).cpu().numpy()
+    whole = [finite, *(torch.isfinite(x).flatten(1).all(1) for x in (V, clean, clean_margin, state.u))]
+    broken = ~torch.stack(whole).all(0).cpu().numpy()
     arrays = {name: value.detach().cpu().numpy().copy() for name, value in record.items()}
     for array in arrays.values():
         array[broken] = np.nan

@@ -2,27 +2,36 @@
 
 1. The radius. Above rho* (`phases.critical_ratio`) all samples memorize their noise, and the signal fails under attack.
 2. Unlearnable samples. A network that is blind to v can only memorize them, at any radius. An attack inside A does not
-   notice; an l_inf attack on the whole input follows the memorized filters, which have a larger l_1 norm than w*.
+   notice. An l_inf attack on the whole input follows the memorized filters, whose l_1 norms are larger than that of w*:
+   the features lie along axes, as in the public code, while the noise is spread over all coordinates.
 
-All noise components of an unlearnable sample grow at the rate kappa = eta q sigma^2 d / (2 N) from its largest one,
+At visibility 0 and q > 2, the noise components of an unlearnable sample grow independently of the other samples, and
+the largest of them outgrows the others, at the rate kappa = eta q sigma^2 d / (2 N):
 
     dz/dt = kappa z^(q-1),    z(0) = sigma_0 sigma sqrt(d) g,    g the largest of m (P - 1) standard normals,
 
-and it is memorized when z reaches 1: it does not matter to it how many others there are. So it is memorized by time t
-with probability F(t) = 1 - Phi(g_t)^(m (P - 1)), g_t the value that takes the time t, and some unlearnable sample is
-with probability 1 - (1 - p_un F(t))^N. Lee & Chung (ICML 2026, arXiv:2605.21999 [N]) ask C/N <= p_un for their
-theorem: below 1/N most training sets have no unlearnable sample.
+until z reaches 1 and the sample is memorized. So it is memorized by time t with probability
+F(t) = 1 - Phi(g_t)^(m (P - 1)), g_t the value that takes the time t, and some unlearnable sample is with probability
+1 - (1 - p_un F(t))^N. Lee & Chung (ICML 2026, arXiv:2605.21999 [N]) ask C/N <= p_un for their theorem: below log(2)/N
+most training sets have no unlearnable sample.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import scipy  # its parts are imported when first used
 
+from cgro.base.errors import UserError
 from cgro.dynamics.phases import growth_time, noise_rate
 from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.teachers import target
+
+
+def has_law(setting: PatchSetting) -> bool:
+    """Whether the law of T_u applies: a network that is blind to v, and q > 2."""
+    return setting.visibility == 0 and setting.exponent > 2
 
 
 def unlearnable_rate(setting: PatchSetting) -> float:
@@ -30,21 +39,26 @@ def unlearnable_rate(setting: PatchSetting) -> float:
 
     Both losses see the same margin, so it does not depend on lambda. Below 0 the noise shrinks.
     """
-    full = noise_rate(setting) / setting.adversarial_weight if setting.adversarial_weight else 0.0
-    return full * (2 * target(setting.teacher_unlearnable) - 1)
+    return noise_rate(replace(setting, adversarial_weight=1.0)) * (2 * target(setting.teacher_unlearnable) - 1)
 
 
 def memorized_share(setting: PatchSetting, time: float) -> float:
     """F(t), the probability that an unlearnable sample is memorized within `time` steps.
 
-    0 for a teacher whose margin is at most 1: the student has nothing to gain above it.
+    0 for a teacher whose margin is at most 1: the student has nothing to gain above it. A little early for a teacher
+    with a margin close to 1, at which growth slows down.
+
+    Raises: UserError for a network that sees v, or q = 2.
     """
+    if not has_law(setting):
+        raise UserError(
+            f"the law of T_u needs visibility = 0 and exponent > 2, got {setting.visibility:g} and {setting.exponent:g}"
+        )
     margin = setting.teacher_unlearnable
     if margin is not None and margin <= 1:
         return 0.0
     rate, power = unlearnable_rate(setting), setting.exponent - 2.0
-    reach = power * rate * time
-    start = math.exp(-rate * time) if power == 0 else (1 + reach) ** (-1 / power)
+    start = (1 + power * rate * time) ** (-1 / power)
     normal = start / (setting.init_scale * setting.noise_norm)
     count = setting.filters * (setting.patches - 1)
     return -math.expm1(count * float(scipy.stats.norm.logcdf(normal)))
@@ -80,12 +94,12 @@ def collapse_fraction(setting: PatchSetting, time: float) -> float:
 
 
 def linf_ratio(setting: PatchSetting) -> float:
-    """rho above which memorized noise fails an l_inf attack of radius delta on the whole input.
+    """rho from about which memorized noise fails an l_inf attack of radius delta on the whole input.
 
     A filter that memorized a patch xi is xi z / ||xi||^2 inside the noise space, so the attack raises its response in
-    every patch by delta ||w||_1 = rho c z, c = alpha sqrt(2 d / pi) / (sigma sqrt d), to leading order in d. Where
+    every patch by delta ||w||_1 = rho c z, c = alpha sqrt(2 d / pi) / (sigma sqrt d), to leading order in d. If
     training has brought the attacked signal margin and the memorized margin z^q to the same size, that balances at
-    P (rho c)^q = 1.
+    P (rho c)^q = 1. Several memorized samples fail a little earlier, by a factor of 1.5 or less.
     """
     gain = setting.signal * math.sqrt(2 * setting.dim / math.pi) / setting.noise_norm
     return setting.patches ** (-1 / setting.exponent) / gain

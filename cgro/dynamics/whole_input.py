@@ -7,8 +7,9 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float64
+from torch import Tensor
 
-from cgro.attacks.ball import Budget
+from cgro.attacks.ball import Budget, random_start
 from cgro.attacks.pgd import pgd
 from cgro.base.randomness import torch_generator
 from cgro.dynamics.gram import GramEngine
@@ -22,7 +23,8 @@ def pgd_error(engine: GramEngine, norm: Literal["2", "inf"], *, samples: int) ->
     """Error of every run on fresh learnable samples under PGD with radius delta; NaN where weights are not finite.
 
     samples: fresh samples of each run. PGD takes PGD_STEPS steps of 2.5 delta / PGD_STEPS on the margin, whose gradient
-    does not vanish, from a random start.
+    does not vanish, from a random start that depends on the run alone. In l_inf the ball depends on the axes, along
+    which the features lie.
 
     Raises: ValueError if the runs have no patches, or more than one radius.
     """
@@ -35,15 +37,22 @@ def pgd_error(engine: GramEngine, norm: Literal["2", "inf"], *, samples: int) ->
     fresh = fresh_samples(runs, samples, engine.device, learnable=True)
     attacked = fresh.X
     if setting.radius > 0:
+        budget = Budget(norm, setting.radius)
         attacked = pgd(
             lambda Z: -fresh.labels * network(Z),
             fresh.X,
-            Budget(norm, setting.radius),
+            budget,
             steps=PGD_STEPS,
             step_size=2.5 * setting.radius / PGD_STEPS,
-            start=torch_generator(np.random.SeedSequence([engine.taken, 3])),
+            start=torch.stack(
+                [_start(X, budget, seed, engine.taken) for X, seed in zip(fresh.X, runs.seeds, strict=True)]
+            ),
             batch_dims=2,
         )
     with torch.no_grad():
         wrong = (fresh.labels * network(attacked) <= 0).double().mean(1)
     return torch.where(finite, wrong, torch.nan).cpu().numpy()
+
+
+def _start(X: Float64[Tensor, "N P d"], budget: Budget, seed: int, step: int) -> Float64[Tensor, "N P d"]:
+    return random_start(X, budget, torch_generator(np.random.SeedSequence([seed, step, 3])))

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 COLORS: dict[str, str] = {
     "clean": "#0072B2",
@@ -116,6 +117,15 @@ def panels_beside(
 def panel_label(ax: Axes, letter: str, title: str) -> None:
     """A bold letter and a title above the panel, flush left."""
     ax.set_title(rf"$\bf{{{letter}}}$  {title}", loc="left")
+
+
+def percent_axis(ax: Axes, label: str) -> None:
+    """A vertical axis from 0 to 100 % for fractions, with a light grid."""
+    ax.set_ylim(-0.04, 1.04)
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, symbol="", decimals=0))
+    ax.set_ylabel(label)
+    ax.grid(axis="y", lw=0.4, color="#DDDDDD")
+    ax.set_axisbelow(True)
 
 
 def legend(ax: Axes, location: str, anchor: tuple[float, float], **options: Any) -> None:

@@ -139,6 +139,21 @@ SIMULATE = [
     ),
     ("simulate two-mechanisms --attack pgd-l2", "attack must be one of transfer, worst, got 'pgd-l2'"),
     ("simulate two-mechanisms --sampling gram", "sampling must be one of auto, vectors, got 'gram'"),
+    ("simulate two-mechanisms --stop-loss 1", "stop_loss must be left out, got 1.0: give steps"),
+    ("simulate two-mechanisms --visibility 1 --fractions 0", "fractions must be greater than 0, got 0"),
+    ("simulate attack --stop-loss 1", "stop_loss must be left out, got 1.0: give steps"),
+    ("simulate phase-transition --unlearnable 0.1", "unlearnable must be left out, got 0.1: experiment two-mechanisms"),
+    (
+        "simulate phase-diagram --teacher-learnable 0",
+        "teacher_learnable must be left out, got 0.0: experiment two-mech",
+    ),
+    ("simulate dimension --visibility 0.5", "visibility must be left out, got 0.5: experiment two-mechanisms has"),
+    ("simulate attack --teacher-unlearnable 0", "teacher_unlearnable must be left out, got 0.0: experiment two-mech"),
+    ("simulate activation --unlearnable 0.5", "unlearnable must be left out, got 0.5: experiment two-mechanisms"),
+    (
+        "simulate training-objective --unlearnable 0.5",
+        "unlearnable must be left out, got 0.5: experiment two-mechanisms",
+    ),
     ("simulate phase-transition --unlearnable 2", "unlearnable must be in [0, 1], got 2"),
     ("simulate phase-transition --visibility -1", "visibility must be in [0, 1], got -1"),
     (

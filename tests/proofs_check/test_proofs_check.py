@@ -126,7 +126,7 @@ UNDECIDED: list[tuple[str, dict[str, Any]]] = [
     ("flatness-upper", {"dims": (1,), "exponent": lambda d: -0.5}),
     ("vc-dimension", {"largest": 10, "tolerance": 0.0265}),
     ("grid-cells-size", {"largest": 1024, "tolerance": 0.01}),
-    ("collapse-law", {"tolerance": 0.15}),
+    ("collapse-law", {"tolerance": 0.12}),
     ("gram-law", {"draws": 1000, "tolerance": 0.05}),
     ("influence-null", {"trials": 2000, "tolerance": 0.06}),
     ("measured-scaling", {"tolerance": 0.2}),
