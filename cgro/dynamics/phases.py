@@ -23,6 +23,7 @@ import numpy as np
 import scipy  # its parts are imported when first used
 from jaxtyping import Float64
 
+from cgro.base.errors import UserError
 from cgro.dynamics.setting import PatchSetting
 
 
@@ -167,7 +168,10 @@ def critical_ratio(setting: PatchSetting) -> float:
         >>> import cgro
         >>> round(cgro.critical_ratio(cgro.PatchSetting(dim=10_000)), 3)
         0.914
+
+    Raises: UserError for a teacher of learnable samples, with which the signal stops growing.
     """
+    _require_labels(setting)
     q = setting.exponent
     start = signal_time(setting)
     end = min(memorization_time(setting), float(setting.steps))
@@ -207,13 +211,21 @@ def predicted_times(setting: PatchSetting) -> PhaseTimes:
     Noise memorized before T_0 ends the growth of the signal; a signal that outgrows the attack (rho < rho*) ends the
     growth of the noise. T_1 is within a factor of 1.4 of the median of simulated runs (1.1 for d >> n), T_0 within a
     factor of 2, except close to rho* and where both times coincide.
+
+    Raises: UserError for a teacher of learnable samples.
     """
+    _require_labels(setting)
     start, end = signal_time(setting), memorization_time(setting)
     if end <= start:
         return PhaseTimes(math.inf, end)
     never_one = balanced_signal(setting) < 1
     robust = setting.ratio < critical_ratio(setting)
     return PhaseTimes(math.inf if never_one else start, math.inf if robust else end)
+
+
+def _require_labels(setting: PatchSetting) -> None:
+    if setting.teacher_learnable is not None:
+        raise UserError(f"teacher_learnable must be None for predictions, got {setting.teacher_learnable:g}")
 
 
 def crossing(step: Float64[np.ndarray, " T"], values: Float64[np.ndarray, " T"], level: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import norm
 
+from cgro.base.errors import UserError
 from cgro.dynamics import phases
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
@@ -195,3 +197,10 @@ def test_simulated_phase_times_are_near_the_predictions() -> None:
     assert float(result["T_1"].median()) == pytest.approx(predicted.memorized, rel=0.4)
     assert (result["T_0"] < result["T_n"]).all()
     assert (result["T_n"] < result["T_1"]).all()
+
+
+@pytest.mark.parametrize("predict", [phases.critical_ratio, phases.predicted_times])
+def test_predictions_are_of_training_on_labels(predict: Callable[[PatchSetting], object]) -> None:
+    with pytest.raises(UserError, match="teacher_learnable must be None for predictions, got 2"):
+        predict(PatchSetting(teacher_learnable=2.0))
+    predict(PatchSetting(teacher_unlearnable=0.0))
