@@ -22,7 +22,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-SIGNAL, RADIUS, WEIGHT, RATE, NOISE, VISIBILITY, DOUBT, HIDDEN_DOUBT = range(8)
+SIGNAL, RADIUS, WEIGHT, RATE, NOISE, VISIBILITY, DOUBT_LEARNABLE, DOUBT_UNLEARNABLE = range(8)
 """Columns of the parameter table: alpha, delta, lambda, eta, sigma, kappa, and 1 - tau of samples with w* and v."""
 
 # Sums may be reordered and multiply-adds fused; NaN and infinity keep their meaning.
@@ -166,10 +166,10 @@ def _median(V):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True)
-def _watch(step, total, y, hidden, u, alpha, levels, V, last, largest, times):  # type: ignore[no-untyped-def]
+def _watch(step, total, y, blind, u, alpha, levels, V, last, largest, times):  # type: ignore[no-untyped-def]
     """Record in `times` the levels reached at this step; returns alpha max_r |u_r|.
 
-    hidden: 1 for unlearnable samples, else 0.
+    blind: 1 for unlearnable samples, else 0.
 
     V: buffer for V_i of this step. last, largest: V_i and alpha max_r |u_r| of the previous step, NaN before the first.
     """
@@ -201,7 +201,7 @@ def _watch(step, total, y, hidden, u, alpha, levels, V, last, largest, times):  
     if np.isnan(times[3]):
         before = first = -np.inf
         for i in range(N):
-            if hidden[i] > 0:
+            if blind[i] > 0:
                 # NaN once some V_i is, whatever their order.
                 first = max(first, V[i]) if V[i] - V[i] == 0 and first == first else np.nan
                 before = max(before, last[i])
@@ -227,10 +227,10 @@ def _train(  # type: ignore[no-untyped-def]
     bits = exponential.view(np.int64)
     margin, weight = np.empty(N), np.empty(N)
     y, features = labels.astype(np.float64), len(u)
-    hidden = unlearnable.astype(np.float64)
-    carries = np.stack((1.0 - hidden, hidden))
-    any_hidden = unlearnable.any()
-    doubt = np.array([parameters[DOUBT], parameters[HIDDEN_DOUBT]])
+    blind = unlearnable.astype(np.float64)
+    carries = np.stack((1.0 - blind, blind))
+    any_unlearnable = unlearnable.any()
+    doubt = np.array([parameters[DOUBT_LEARNABLE], parameters[DOUBT_UNLEARNABLE]])
     seen = np.array([1.0, parameters[VISIBILITY]])
     U, attacked, ratio, pull = np.empty(2), np.empty((2, 2)), np.empty((2, 2)), np.empty(2)
     attacked_power, attacked_side = np.empty((2, 2)), np.empty((2, 2), np.int64)
@@ -243,8 +243,8 @@ def _train(  # type: ignore[no-untyped-def]
 
     for step in range(steps):
         _forward(v, change, W, total, signs, q, rectified)
-        if np.isnan(times[:3]).any() or (any_hidden and np.isnan(times[3])):
-            largest = _watch(taken + step, total, y, hidden, u[0], alpha, levels, V, last, largest, times)
+        if np.isnan(times[:3]).any() or (any_unlearnable and np.isnan(times[3])):
+            largest = _watch(taken + step, total, y, blind, u[0], alpha, levels, V, last, largest, times)
 
         # What the network has learned of each feature, and the attack on it, for y = -1 and y = +1.
         for k in range(features):
@@ -273,7 +273,7 @@ def _train(  # type: ignore[no-untyped-def]
         if features == 2:
             for i in range(N):
                 label = 1 if y[i] > 0 else 0
-                margin[i] += hidden[i] * (attacked[1, label] - attacked[0, label])
+                margin[i] += blind[i] * (attacked[1, label] - attacked[0, label])
         bounded_exp(margin, exponential, bits)
         for k in range(features):
             clean_low, clean_high, attacked_low, attacked_high = _respond(
@@ -291,7 +291,7 @@ def _train(  # type: ignore[no-untyped-def]
         _accumulate(v, W, coefficient, A, q, rectified)
         np.dot(W, G, change)
     _forward(v, change, W, total, signs, q, rectified)
-    _watch(taken + steps, total, y, hidden, u[0], alpha, levels, V, last, largest, times)
+    _watch(taken + steps, total, y, blind, u[0], alpha, levels, V, last, largest, times)
 
 
 @nb.njit(nogil=True, cache=True)

@@ -49,7 +49,7 @@ UNITS: dict[str, tuple[str, str]] = {
     "noise_response_std": ("std of Z, the network's response to fresh noise", "nats"),
     "learnable_clean_test_error": ("clean test error of learnable samples", "fraction"),
     "learnable_robust_test_error": ("robust test error of learnable samples, worst case inside A", "fraction"),
-    "largest_hidden_component": ("max_r |<w_r, v>|", "1 / input units"),
+    "largest_unlearnable_component": ("max_r |<w_r, v>|", "1 / input units"),
     "unlearnable_samples": ("training samples with v", "samples"),
     "unlearnable_memorization_mean": ("mean over unlearnable samples of V_i", "nats"),
     "unlearnable_memorization_max": ("largest V_i over unlearnable samples", "nats"),
@@ -150,17 +150,17 @@ def _observe(runs: Runs, state: State, *, test_samples: int, detail: bool) -> di
         "noise_response_std": Z.std(1),
     }
     if setting.features == 2:
-        hidden = state.unlearnable
-        masked = torch.where(hidden, V, torch.nan)
-        largest = torch.where(hidden, V, -torch.inf).amax(1)
+        unlearnable = state.unlearnable
+        masked = torch.where(unlearnable, V, torch.nan)
+        largest = torch.where(unlearnable, V, -torch.inf).amax(1)
         record |= {
             "learnable_clean_test_error": by_feature[0][0].value,
             "learnable_robust_test_error": by_feature[1][0].value,
-            "largest_hidden_component": state.u[:, 1].abs().amax(1),
-            "unlearnable_samples": hidden.double().sum(1),
+            "largest_unlearnable_component": state.u[:, 1].abs().amax(1),
+            "unlearnable_samples": unlearnable.double().sum(1),
             "unlearnable_memorization_mean": masked.nanmean(1),
-            "unlearnable_memorization_max": torch.where(hidden.any(1), largest, torch.nan),
-            "learnable_memorization_mean": torch.where(hidden, torch.nan, V).nanmean(1),
+            "unlearnable_memorization_max": torch.where(unlearnable.any(1), largest, torch.nan),
+            "learnable_memorization_mean": torch.where(unlearnable, torch.nan, V).nanmean(1),
         }
     if detail:
         record |= {

@@ -99,7 +99,7 @@ def linf_ratio(setting: PatchSetting) -> float:
     A filter that memorized a patch xi is xi z / ||xi||^2 inside the noise space, so the attack raises its response in
     every patch by delta ||w||_1 = rho c z, c = alpha sqrt(2 d / pi) / (sigma sqrt d), to leading order in d. If
     training has brought the attacked signal margin and the memorized margin z^q to the same size, that balances at
-    P (rho c)^q = 1. Several memorized samples fail a little earlier, by a factor of 1.5 or less.
+    P (rho c)^q = 1. Runs with many memorized samples fail earlier.
     """
     gain = setting.signal * math.sqrt(2 * setting.dim / math.pi) / setting.noise_norm
     return setting.patches ** (-1 / setting.exponent) / gain
