@@ -118,15 +118,26 @@ def _accumulate(v, W, coefficient, A, q, rectified):  # type: ignore[no-untyped-
 
 
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
-def _margins(total, y, attacked, margin):  # type: ignore[no-untyped-def]
-    """Attacked margin of each sample with w*: y_i sum_j total_ij + attacked[y_i]."""
+def _memorized(total, y, V):  # type: ignore[no-untyped-def]
+    """V_i = y_i sum_j total_ij."""
     N = y.size
     noise_patches = total.size // N
+    if noise_patches == 1:  # for speed: this loop is vectorized
+        for i in range(N):
+            V[i] = total[i] * y[i]
+        return
     for i in range(N):
         s = 0.0
         for j in range(noise_patches):
             s += total[i * noise_patches + j]
-        margin[i] = s * y[i] + (attacked[1] if y[i] > 0 else attacked[0])
+        V[i] = s * y[i]
+
+
+@nb.njit(nogil=True, cache=True, fastmath=_FAST)
+def _margins(V, y, attacked, margin):  # type: ignore[no-untyped-def]
+    """Attacked margin of each sample with w*: V_i + attacked[y_i]."""
+    for i in range(y.size):
+        margin[i] = V[i] + (attacked[1] if y[i] > 0 else attacked[0])
 
 
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
@@ -166,12 +177,11 @@ def _median(V):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True)
-def _watch(step, total, y, blind, u, alpha, levels, V, last, largest, times):  # type: ignore[no-untyped-def]
+def _watch(step, blind, u, alpha, levels, V, last, largest, times):  # type: ignore[no-untyped-def]
     """Record in `times` the levels reached at this step; returns alpha max_r |u_r|.
 
-    blind: 1 for unlearnable samples, else 0.
-
-    V: buffer for V_i of this step. last, largest: V_i and alpha max_r |u_r| of the previous step, NaN before the first.
+    blind: 1 for unlearnable samples, else 0. V: V_i of this step. last, largest: V_i and alpha max_r |u_r| of the
+    previous step, NaN before the first. The level of T_n is below that of T_1.
     """
     now = 0.0
     for r in range(u.size):
@@ -180,24 +190,17 @@ def _watch(step, total, y, blind, u, alpha, levels, V, last, largest, times):  #
     if np.isnan(times[0]) and now >= levels[0]:
         times[0] = _meeting(step, largest, now, levels[0])
 
-    N = y.size
-    noise_patches = total.size // N
-    for i in range(N):
-        s = 0.0
-        for j in range(noise_patches):
-            s += total[i * noise_patches + j]
-        V[i] = s * y[i]
-    for k in range(1, 3):
-        if not np.isnan(times[k]):
-            continue
-        above = 0
+    N = V.size
+    if np.isnan(times[1]) or np.isnan(times[2]):
+        lowest, above = levels[1] if np.isnan(times[1]) else levels[2], 0
         for i in range(N):
-            above += V[i] >= levels[k]
-        # Sort for the median only if it may have reached the level.
+            above += V[i] >= lowest
+        # Sort for the median only if it may have reached a level.
         if 2 * above >= N:
             median = _median(V)
-            if median >= levels[k]:
-                times[k] = _meeting(step, _median(last), median, levels[k])
+            for k in range(1, 3):
+                if np.isnan(times[k]) and median >= levels[k]:
+                    times[k] = _meeting(step, _median(last), median, levels[k])
     if np.isnan(times[3]):
         before = first = -np.inf
         for i in range(N):
@@ -207,7 +210,6 @@ def _watch(step, total, y, blind, u, alpha, levels, V, last, largest, times):  #
                 before = max(before, last[i])
         if first >= levels[3]:
             times[3] = _meeting(step, before, first, levels[3])
-    last[:] = V
     return now
 
 
@@ -239,12 +241,15 @@ def _train(  # type: ignore[no-untyped-def]
     candidates = np.array([alpha - delta, alpha + delta, max(alpha - delta, 0.0)])
     tried = 3 if worst else 1
     power, clean_power = np.abs(candidates) ** q, alpha**q
-    V, last, largest = np.empty(N), np.full(N, np.nan), np.nan
+    V, last, largest = np.full(N, np.nan), np.full(N, np.nan), np.nan
 
     for step in range(steps):
         _forward(v, change, W, total, signs, q, rectified)
-        if np.isnan(times[:3]).any() or (any_unlearnable and np.isnan(times[3])):
-            largest = _watch(taken + step, total, y, blind, u[0], alpha, levels, V, last, largest, times)
+        V, last = last, V
+        _memorized(total, y, V)
+        sought = np.isnan(times[0]) or np.isnan(times[1]) or np.isnan(times[2])
+        if sought or (any_unlearnable and np.isnan(times[3])):
+            largest = _watch(taken + step, blind, u[0], alpha, levels, V, last, largest, times)
 
         # What the network has learned of each feature, and the attack on it, for y = -1 and y = +1.
         for k in range(features):
@@ -254,12 +259,18 @@ def _train(  # type: ignore[no-untyped-def]
                 if rectified:
                     slopes[k, 0, r] = -signs[r] * _power(max(-x, 0.0), q - 1.0)
                     slopes[k, 1, r] = signs[r] * _power(max(x, 0.0), q - 1.0)
+                    U[0] += slopes[k, 0, r] * x
                 else:
                     slopes[k, 1, r] = signs[r] * _power(abs(x), q - 1.0)
                     slopes[k, 0, r] = -slopes[k, 1, r]
-                U[0] += slopes[k, 0, r] * x
                 U[1] += slopes[k, 1, r] * x
-            for label in range(2):
+            if not rectified:
+                U[0] = -U[1]
+            for label in range(1, -1, -1):
+                if label == 0 and not rectified:  # the odd activation treats both labels alike
+                    attacked[k, 0], attacked_power[k, 0] = attacked[k, 1], attacked_power[k, 1]
+                    ratio[k, 0], attacked_side[k, 0] = ratio[k, 1], 1 - attacked_side[k, 1]
+                    break
                 sign = 2.0 * label - 1.0
                 for c in range(tried):
                     side = label if candidates[c] >= 0 else 1 - label
@@ -269,7 +280,7 @@ def _train(  # type: ignore[no-untyped-def]
                         attacked[k, label], attacked_power[k, label], attacked_side[k, label] = h, power[c], side
                 ratio[k, label] = np.exp(min(sign * clean_power * U[label] - attacked[k, label], 700.0))
 
-        _margins(total, y, attacked[0], margin)
+        _margins(V, y, attacked[0], margin)
         if features == 2:
             for i in range(N):
                 label = 1 if y[i] > 0 else 0
@@ -284,14 +295,20 @@ def _train(  # type: ignore[no-untyped-def]
             pull[attacked_side[k, 1]] += attacked_power[k, 1] * attacked_high
             for r in range(filters):
                 u[k, r] += rate * seen[k] * (pull[0] * slopes[k, 0, r] + pull[1] * slopes[k, 1, r])
-        for i in range(N):
-            for j in range(noise_patches):
-                coefficient[i * noise_patches + j] = rate * variance * weight[i]
+        if noise_patches == 1:
+            for i in range(N):
+                coefficient[i] = rate * variance * weight[i]
+        else:
+            for i in range(N):
+                for j in range(noise_patches):
+                    coefficient[i * noise_patches + j] = rate * variance * weight[i]
 
         _accumulate(v, W, coefficient, A, q, rectified)
         np.dot(W, G, change)
     _forward(v, change, W, total, signs, q, rectified)
-    _watch(taken + steps, total, y, blind, u[0], alpha, levels, V, last, largest, times)
+    V, last = last, V
+    _memorized(total, y, V)
+    _watch(taken + steps, blind, u[0], alpha, levels, V, last, largest, times)
 
 
 @nb.njit(nogil=True, cache=True)
