@@ -178,17 +178,19 @@ def _median(V):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True)
 def _watch(step, blind, u, alpha, levels, V, last, largest, times):  # type: ignore[no-untyped-def]
-    """Record in `times` the levels reached at this step; returns alpha max_r |u_r|.
+    """Record in `times` the levels reached at this step; returns alpha max_r |u_r|,
+    or 0 once T_0 is known.
 
     blind: 1 for unlearnable samples, else 0. V: V_i of this step. last, largest: V_i and alpha max_r |u_r| of the
     previous step, NaN before the first. The level of T_n is below that of T_1.
     """
     now = 0.0
-    for r in range(u.size):
-        now = max(now, abs(u[r]))
-    now *= alpha
-    if np.isnan(times[0]) and now >= levels[0]:
-        times[0] = _meeting(step, largest, now, levels[0])
+    if np.isnan(times[0]):
+        for r in range(u.size):
+            now = max(now, abs(u[r]))
+        now *= alpha
+        if now >= levels[0]:
+            times[0] = _meeting(step, largest, now, levels[0])
 
     N = V.size
     if np.isnan(times[1]) or np.isnan(times[2]):
