@@ -117,3 +117,9 @@ def test_experiments_checks_and_figures_know_only_the_library() -> None:
 
 def test_the_library_is_found() -> None:
     assert {"cgro.cli.main", "cgro.runs.store", "cgro.data.patches"} <= set(LIBRARY)
+
+
+def test_no_two_files_of_tests_share_a_name() -> None:
+    """pytest imports them by their names alone and would leave out the second."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
