@@ -101,7 +101,9 @@ CLAIM = Claim(
     controls={
         "a quarter of the samples": {"law": lambda s, t: 1 - (1 - collapse_probability(s, t)) ** 0.25},
         "twice the rate": {"law": lambda s, t: collapse_probability(s, 2 * t)},
-        "a quarter of the components": {"law": lambda s, t: collapse_probability(replace(s, filters=s.filters // 4), t)},
+        "a quarter of the components": {
+            "law": lambda s, t: collapse_probability(replace(s, filters=s.filters // 4), t)
+        },
         "the rate of memorization in phase III": {
             "law": lambda s, t: collapse_probability(s, s.adversarial_weight * t),
         },
