@@ -24,7 +24,7 @@ from dataclasses import replace
 import scipy  # its parts are imported when first used
 
 from cgro.base.errors import UserError
-from cgro.dynamics.phases import growth_time, noise_rate
+from cgro.dynamics.phases import growth_time, initial_signal, noise_rate, signal_rate
 from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.teachers import target
 
@@ -91,6 +91,26 @@ def collapse_fraction(setting: PatchSetting, time: float) -> float:
     share = memorized_share(setting, time)
     fraction = -math.expm1(-math.log(2) / setting.samples) / share if share else math.inf
     return fraction if fraction <= 1 else math.inf
+
+
+def critical_visibility(setting: PatchSetting) -> float:
+    """kappa* up to 1: a network that sees more of v learns it before it memorizes; infinite if none does, 0 if no
+    sample is ever memorized.
+
+    A race, up to a factor: the largest component along v starts at kappa u_0 and grows at the rate kappa p_un times
+    that of the signal, for want of samples; the noise of a blind network reaches T_u. Measured transitions lie higher,
+    by less than a factor of 2.
+    """
+    blind = replace(setting, visibility=0.0)
+    end = collapse_time(blind)
+
+    def late(kappa: float) -> float:
+        rate = kappa * setting.unlearnable * signal_rate(blind)
+        return growth_time(rate, setting.exponent, kappa * initial_signal(blind), 1 / setting.signal) - end
+
+    if math.isinf(end):
+        return 0.0
+    return float(scipy.optimize.brentq(late, 1e-9, 1.0)) if late(1.0) < 0 else math.inf
 
 
 def linf_ratio(setting: PatchSetting) -> float:

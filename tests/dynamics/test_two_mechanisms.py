@@ -15,6 +15,7 @@ from cgro.attacks.ball import Budget, random_start
 from cgro.attacks.pgd import pgd
 from cgro.base.errors import UserError
 from cgro.base.randomness import torch_generator
+from cgro.dynamics import phases
 from cgro.dynamics import two_mechanisms as law
 from cgro.dynamics.direct import DirectEngine
 from cgro.dynamics.gram import GramEngine
@@ -72,6 +73,20 @@ def test_the_law_is_refused_where_it_does_not_apply(changes: dict[str, float]) -
 def test_lambda_does_not_matter_to_unlearnable_samples() -> None:
     times = [law.collapse_time(replace(BASE, adversarial_weight=weight)) for weight in (0.0, 0.3, 1.0)]
     assert times[0] == pytest.approx(times[1]) == pytest.approx(times[2])
+
+
+def test_the_critical_visibility_is_where_the_race_is_a_draw() -> None:
+    """The time to learn v by steps of dw/dt = rate w^2 equals T_u."""
+    setting = replace(BASE, signal=3.0, unlearnable=0.3)
+    kappa, end = law.critical_visibility(setting), law.collapse_time(setting)
+    assert 0 < kappa < 1
+    rate = kappa * 0.3 * phases.signal_rate(setting)
+    w, dt = kappa * phases.initial_signal(setting), end / 100_000
+    for _ in range(100_000):
+        w += dt * rate * w**2
+    assert w == pytest.approx(1 / setting.signal, rel=0.01)
+    assert law.critical_visibility(replace(setting, signal=0.1)) == math.inf
+    assert law.critical_visibility(replace(setting, teacher_unlearnable=0.0)) == 0
 
 
 def test_limits() -> None:
