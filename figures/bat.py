@@ -17,7 +17,7 @@ from matplotlib.ticker import PercentFormatter
 from cgro.measures.image_bootstrap import image_interval
 from cgro.memorization.judged_methods import JUDGED
 from cgro.plots.figure import Figure, Table
-from cgro.plots.style import COLORS, CURE_COLORS, band, figure, legend, panel_label
+from cgro.plots.style import COLORS, CURE_COLORS, band, figure, legend, named_rows, panel_label
 from cgro.plots.words import (
     FEWEST,
     OBJECTIVE_WORDS,
@@ -190,22 +190,12 @@ def _mark(ax: Axes, y: float, by_seed: np.ndarray, attack: str, checkpoint: str)
     ax.errorbar(mean, [y], xerr=reach, fmt=MARKS[checkpoint], ms=3.2, elinewidth=0.8, color=ATTACK_COLORS[attack])
 
 
-def _rows(ax: Axes, labels: list[str], xlabel: str) -> None:
-    for edge in range(1, len(labels)):
-        ax.axhline(edge - 0.5, color="#DDDDDD", lw=0.6)
-    ax.set_yticks(range(len(labels)), labels)
-    ax.set(ylim=(len(labels) - 0.5, -0.5), xlabel=xlabel)
-    ax.tick_params(axis="y", length=0)
-    ax.grid(axis="x", lw=0.4, color="#DDDDDD")
-    ax.set_axisbelow(True)
-
-
 def _draw_accuracies(ax: Axes, result: xr.Dataset, group: str) -> None:
     methods = list(map(str, result["training"].values))
     at = 100 * result["accuracy"].sel(group=group)
     for row, attack, checkpoint, y in _places(len(methods)):
         _mark(ax, y, at.sel(training=methods[row], attack=attack, checkpoint=checkpoint).values, attack, checkpoint)
-    _rows(ax, [WORDS[name].replace(" ", "\n") for name in methods], "accuracy (%)")
+    named_rows(ax, [WORDS[name].replace(" ", "\n") for name in methods], "accuracy (%)")
 
 
 def _draw_differences(ax: Axes, result: xr.Dataset) -> None:
@@ -216,7 +206,7 @@ def _draw_differences(ax: Axes, result: xr.Dataset) -> None:
         ax.plot(one.over_images, [y, y], color=ATTACK_COLORS[attack], lw=2.6, alpha=0.35, solid_capstyle="butt")
         _mark(ax, y, one.by_seed, attack, checkpoint)
     ax.axvline(0, color=COLORS["neutral"], lw=0.6)
-    _rows(ax, [f"{WORDS[one]}\nminus {WORDS[other]}" for one, other in pairs], "difference (points)")
+    named_rows(ax, [f"{WORDS[one]}\nminus {WORDS[other]}" for one, other in pairs], "difference (points)")
 
 
 def _draw_weights(ax: Axes, result: xr.Dataset) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import scipy.stats
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
 from cgro.dynamics.two_features import COLLAPSED
 from cgro.plots.figure import Figure, Table
-from cgro.plots.style import COLORS, SERIES, figure, panel_label, percent_axis
+from cgro.plots.style import COLORS, SERIES, figure, panel_label, percent_axis, proportions
 from cgro.plots.words import FEWEST, mean_interval, points
 
 TEACHERS, LABELS = "#000000", SERIES[1]
@@ -180,10 +179,7 @@ def _draw_collapsed(ax: Axes, result: xr.Dataset) -> None:
     x, seeds = entropies(result).median("seed"), result.sizes["seed"]
     for text, arms, look in groups(result):
         counts = [collapsed(result, arm) for arm in arms]
-        ends = [scipy.stats.binomtest(count, seeds).proportion_ci(0.95, method="exact") for count in counts]
-        share = np.array(counts) / seeds
-        reach = np.abs(np.array([[end.low, end.high] for end in ends]).T - share)
-        ax.errorbar(x.sel(arm=arms), share, yerr=reach, elinewidth=0.7, label=text, **look)
+        proportions(ax, x.sel(arm=arms), counts, [seeds] * len(counts), elinewidth=0.7, label=text, **look)
 
 
 def _draw_course(ax: Axes, values: xr.DataArray, arms: list[tuple[str, dict[str, Any]]], style: str) -> None:

@@ -6,13 +6,13 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import scipy  # its parts are imported when first used
 import xarray as xr
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from cgro.claims.confidence import proportion_interval
 from cgro.plots.figure import Figure
 from cgro.plots.style import COLORS, figure
 from cgro.plots.words import OBJECTIVE_WORDS, labels_redrawn
@@ -191,7 +191,7 @@ def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
         counts = converging(result, criterion)
         for (axis, objective, value), row in zip(_keys(result), counts, strict=True):
             for radius, count in zip(result["radius"].values, row, strict=True):
-                ends = scipy.stats.binomtest(int(count), seeds).proportion_ci(0.95, method="exact")
+                low, high = proportion_interval(int(count), seeds, 0.95)
                 rows.append(
                     [
                         axis,
@@ -201,8 +201,8 @@ def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
                         float(radius),
                         int(count),
                         seeds,
-                        float(ends.low),
-                        float(ends.high),
+                        low,
+                        high,
                     ]
                 )
     return header, rows

@@ -15,11 +15,10 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from cgro.claims.confidence import proportion_interval
 from cgro.dynamics import phases, two_mechanisms
 from cgro.dynamics.setting import PatchSetting
 from cgro.plots.figure import Figure
-from cgro.plots.style import COLORS, SERIES, figure, panel_label, percent_axis
+from cgro.plots.style import COLORS, SERIES, figure, panel_label, percent_axis, proportions
 from cgro.runs.store import stored_config
 
 LEVEL = 0.25
@@ -217,9 +216,8 @@ def _line(ax: Axes, x: list[float], y: list[float]) -> None:
 def _draw_shares(ax: Axes, result: xr.Dataset, ratio: float) -> None:
     rows = [row for row in shares(result, ratio) if row[2]]
     x = np.arange(len(rows))
-    ends = np.array([proportion_interval(count, runs, 0.95) for _, count, runs, _ in rows]).T.reshape(2, -1)
-    share = np.array([count / runs for _, count, runs, _ in rows])
-    ax.errorbar(x, share, yerr=np.abs(ends - share), fmt="o", ms=4, lw=1.0, color=SERIES[0], label="runs")
+    counts, runs = [count for _, count, *_ in rows], [n for _, _, n, _ in rows]
+    proportions(ax, x, counts, runs, fmt="o", ms=4, lw=1.0, color=SERIES[0], label="runs")
     ax.plot(x, [q for *_, q in rows], "_", ms=13, mew=2, color=PREDICTED["color"], label="predicted")
     ax.set_xticks(x, [f"{p:g}" for p, *_ in rows], rotation=45)
     ax.set_xlabel("unlearnable fraction p_un")

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import scipy.stats
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
 from cgro.dynamics.two_features import COLLAPSED
 from cgro.plots.figure import Figure, Table
-from cgro.plots.style import COLORS, SERIES, band, figure, panel_label, percent_axis
+from cgro.plots.style import COLORS, SERIES, band, figure, panel_label, percent_axis, proportions
 
 WORDS = {"none": "adversarial training", "confident": "confident teacher", "ignorant": "ignorant teacher"}
 THICK = {"none": 0.7, "confident": 1.8, "ignorant": 0.7}
@@ -97,11 +96,8 @@ def _draw_collapsed(ax: Axes, result: xr.Dataset, teachers: list[str]) -> None:
     gap = np.diff(fractions).min() if len(fractions) > 1 else 1.0
     for k, teacher in enumerate(teachers):
         counts = [collapsed(result, teacher, p) for p in fractions]
-        ends = [scipy.stats.binomtest(count, seeds).proportion_ci(0.95, method="exact") for count in counts]
-        share = np.array(counts) / seeds
-        reach = np.abs(np.array([[end.low, end.high] for end in ends]).T - share)
         x = fractions + 0.05 * gap * (k - (len(teachers) - 1) / 2)
-        ax.errorbar(x, share, yerr=reach, fmt="o-", ms=3.5, lw=1.2, elinewidth=0.8,
+        proportions(ax, x, counts, [seeds] * len(counts), fmt="o-", ms=3.5, lw=1.2, elinewidth=0.8,
                     color=TEACHER_COLORS[teacher], label=WORDS[teacher])  # fmt: skip
     ax.set_xticks(fractions)
     ax.set_xlabel("fraction of unlearnable samples, p_un")

@@ -16,7 +16,7 @@ from matplotlib.ticker import PercentFormatter
 from cgro.measures.image_bootstrap import image_interval
 from cgro.memorization.arms import CONTROLS
 from cgro.plots.figure import Figure, Table
-from cgro.plots.style import COLORS, band, figure, panel_label
+from cgro.plots.style import COLORS, band, figure, named_rows, panel_label
 from cgro.plots.words import FEWEST, agreed, ball, interval_ends, interval_verdict, points, sign_verdict
 
 WORDS = {
@@ -161,7 +161,7 @@ def _draw_checkpoints(ax: Axes, result: xr.Dataset) -> None:
             ax.plot([best, last], [y, y], color=LOOKS[arm][0], lw=0.9)
             ax.plot(best, y, MARKS["best"], color=LOOKS[arm][0], ms=3.8)
             ax.plot(last, y, MARKS["last"], color=LOOKS[arm][0], ms=3.2)
-    _rows(ax, [_drawn(WORDS[arm].replace(" ", "\n", 1)) for arm in arms], "test accuracy under the ensemble (%)")
+    named_rows(ax, [_drawn(WORDS[arm].replace(" ", "\n", 1)) for arm in arms], "test accuracy under the ensemble (%)")
 
 
 def _draw_differences(ax: Axes, result: xr.Dataset) -> None:
@@ -172,22 +172,12 @@ def _draw_differences(ax: Axes, result: xr.Dataset) -> None:
             ax.plot(one.over_images, [row + shift] * 2, color=color, lw=3.2, alpha=0.35, solid_capstyle="butt")
             ax.errorbar(mean, [row + shift], xerr=reach, fmt="s", ms=3, elinewidth=0.9, color=color)
     ax.axvline(0, color=COLORS["neutral"], lw=0.6)
-    _rows(ax, [_drawn(f"{WORDS[one]}\nminus {SHORT[other]}") for one, other in PAIRS], "difference (points)")
+    named_rows(ax, [_drawn(f"{WORDS[one]}\nminus {SHORT[other]}") for one, other in PAIRS], "difference (points)")
 
 
 def _spread(count: int) -> np.ndarray:
     """Heights of marks within a row, from -1/2 to 1/2."""
     return (np.arange(count) + 0.5) / count - 0.5
-
-
-def _rows(ax: Axes, names: list[str], xlabel: str) -> None:
-    for edge in range(1, len(names)):
-        ax.axhline(edge - 0.5, color="#DDDDDD", lw=0.6)
-    ax.set_yticks(range(len(names)), names)
-    ax.set(ylim=(len(names) - 0.5, -0.5), xlabel=xlabel)
-    ax.tick_params(axis="y", length=0)
-    ax.grid(axis="x", lw=0.4, color="#DDDDDD")
-    ax.set_axisbelow(True)
 
 
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:

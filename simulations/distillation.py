@@ -131,11 +131,11 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
 
     See `cgro.dynamics.blind_run.train_blind`. training, margin, momentum and start (arm) say what an arm is.
     """
-    from cgro.dynamics.blind_run import train_settings
+    from cgro.dynamics.blind_run import train_blind_settings
 
     setting, arms = config.setting, config.arms
     settings = [config.setting_of(arm) for arm in arms]
-    by_arm = train_settings(settings, config.seeds, config.records, config.test_samples, context)
+    by_arm = train_blind_settings(settings, config.seeds, config.records, config.test_samples, context)
     return (
         xr.concat(by_arm, dim="arm", combine_attrs="override")
         .assign_coords(arm=[arm.name for arm in arms])

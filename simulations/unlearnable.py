@@ -87,11 +87,11 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
 
     See `cgro.dynamics.blind_run.train_blind`. entropy (teacher) is that of the target of an unlearnable sample.
     """
-    from cgro.dynamics.blind_run import train_settings
+    from cgro.dynamics.blind_run import train_blind_settings
 
     pairs = [(teacher, fraction) for teacher in config.teachers for fraction in config.fractions]
     settings = [config.setting_of(*pair) for pair in pairs]
-    by_pair = train_settings(settings, config.seeds, config.records, config.test_samples, context)
+    by_pair = train_blind_settings(settings, config.seeds, config.records, config.test_samples, context)
     by_teacher = [
         xr.concat(by_pair[k : k + len(config.fractions)], dim="fraction", combine_attrs="override")
         for k in range(0, len(pairs), len(config.fractions))

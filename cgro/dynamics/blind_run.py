@@ -12,8 +12,6 @@ import xarray as xr
 from jaxtyping import Float64
 from torch import Tensor
 
-from cgro.attacks.ball import Budget
-from cgro.attacks.pgd import pgd
 from cgro.base.machine import single_thread
 from cgro.base.randomness import at, torch_generator
 from cgro.base.work import Context, PlainContext, Tick
@@ -29,9 +27,10 @@ from cgro.dynamics.two_features import (
     entropies,
     first_targets,
 )
+from cgro.dynamics.whole_input import margin_pgd
 
 PARTS, CRITERIA, KINDS = ("train", "test"), ("clean", "robust"), ("learnable", "unlearnable")
-PGD_STEPS, SEEDS_TOGETHER = 20, 5
+SEEDS_TOGETHER = 5
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class BlindRun:
         return np.unique(np.linspace(0, self.setting.steps, self.records).round().astype(int)).tolist()
 
 
-def train_settings(
+def train_blind_settings(
     settings: Sequence[TwoFeatureSetting], seeds: int, records: int, test_samples: int, context: Context | None = None
 ) -> list[xr.Dataset]:
     """What `train_blind` says of the seeds 0, 1, ..., for each setting; SEEDS_TOGETHER of them are a cell."""
@@ -71,9 +70,9 @@ def train_blind(cell: BlindRun, tick: Tick) -> xr.Dataset:
     """accuracy (seed, step, part, criterion), memorized and target_entropy (seed, step, kind).
 
     The robust accuracy on training samples is that under the attack they were trained with; on fresh samples it is that
-    under l_inf PGD on the whole input, PGD_STEPS steps of 2.5 delta / PGD_STEPS from a random start, as in the public
-    code. memorized: mean noise part of the margin of training samples of each kind, in nats. target_entropy: mean
-    entropy of their targets, in nats, 0 to log 2. Both are NaN without samples of the kind.
+    under l_inf PGD on the whole input (`margin_pgd`). memorized: mean noise part of the margin of training samples of
+    each kind, in nats. target_entropy: mean entropy of their targets, in nats, 0 to log 2. Both are NaN without samples
+    of the kind.
     """
     runs = [_train_one(cell, seed, tick) for seed in cell.seeds]
     accuracy, memorized, doubt = zip(*runs, strict=True)
@@ -132,18 +131,9 @@ def accuracies(
         return float((labels * outputs > 0).mean())
 
     attacked, y = attacked_in_training(samples, setting), samples.labels
-    clean = robust = right(tests.X, tests.labels)
-    if setting.radius > 0:
-        labels = torch.from_numpy(tests.labels)
-        moved = pgd(
-            lambda Z: -labels * network(Z[None])[0],  # the loss has no gradient at large margins
-            torch.from_numpy(tests.X),
-            Budget("inf", setting.radius),
-            steps=PGD_STEPS,
-            step_size=2.5 * setting.radius / PGD_STEPS,
-            start=generator,
-        )
-        robust = right(moved, tests.labels)
+    X, labels = torch.from_numpy(tests.X)[None], torch.from_numpy(tests.labels)[None]
+    moved = margin_pgd(network, X, labels, "inf", setting.radius, [generator])[0]
+    clean, robust = right(tests.X, tests.labels), right(moved, tests.labels)
     return [[right(samples.X, y), right(attacked, y)], [clean, robust]]
 
 

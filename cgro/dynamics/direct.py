@@ -5,8 +5,6 @@ It is the readable reference for the reduced dynamics, and the engine for attack
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import numpy as np
 import torch
 from jaxtyping import Float64
@@ -119,7 +117,7 @@ class DirectEngine:
 
     def keep(self, indices: np.ndarray) -> None:
         chosen = torch.from_numpy(indices).to(self.device)
-        self.samples = PatchSamples(*(getattr(self.samples, field.name)[chosen] for field in fields(PatchSamples)))
+        self.samples = self.samples.select(chosen)
         self.noise = self.noise[chosen]
         kept = self.network.weights.detach()[chosen]
         setting = self.runs.common

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -25,6 +25,10 @@ class PatchSamples:
     """Index in 0..P-1 of the signal patch."""
     unlearnable: Bool[Tensor, "B N"]
     """Which samples carry v in place of w*."""
+
+    def select(self, runs: Int64[Tensor, " kept"]) -> PatchSamples:
+        """The samples of some of the runs."""
+        return PatchSamples(*(getattr(self, field.name)[runs] for field in fields(self)))
 
     @classmethod
     def of(cls, draws: list[PatchDraw], settings: list[PatchSetting], device: torch.device) -> PatchSamples:

@@ -13,6 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from cgro.claims.confidence import proportion_interval
+
 COLORS: dict[str, str] = {
     "clean": "#0072B2",
     "robust": "#D55E00",
@@ -125,6 +127,24 @@ def percent_axis(ax: Axes, label: str) -> None:
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, symbol="", decimals=0))
     ax.set_ylabel(label)
     ax.grid(axis="y", lw=0.4, color="#DDDDDD")
+    ax.set_axisbelow(True)
+
+
+def proportions(ax: Axes, x: Any, counts: Sequence[int], trials: Sequence[int], **look: Any) -> None:
+    """Markers at counts / trials with their exact 95 % intervals."""
+    share = np.array(counts) / np.array(trials)
+    ends = [proportion_interval(count, n, 0.95) for count, n in zip(counts, trials, strict=True)]
+    ax.errorbar(x, share, yerr=np.abs(np.array(ends).T.reshape(2, -1) - share), **look)
+
+
+def named_rows(ax: Axes, names: Sequence[str], xlabel: str) -> None:
+    """Rows from top to bottom at the heights 0, 1, ..., with lines between them and a light grid."""
+    for edge in range(1, len(names)):
+        ax.axhline(edge - 0.5, color="#DDDDDD", lw=0.6)
+    ax.set_yticks(range(len(names)), names)
+    ax.set(ylim=(len(names) - 0.5, -0.5), xlabel=xlabel)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x", lw=0.4, color="#DDDDDD")
     ax.set_axisbelow(True)
 
 
