@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install reproduce check test lint format bench clean
+.PHONY: help install reproduce check test deep lint format bench clean
 
 help:
 	@echo "make reproduce   simulate, check, draw all figures, write results/report.html"
 	@echo "make check       check all claims of the theory"
 	@echo "make test        run the tests"
+	@echo "make deep        move the constants of all claims that only the deep preset refutes"
 	@echo "make lint        run ruff and mypy"
 	@echo "make format      fix lint errors and format the code"
 	@echo "make bench       measure speed against a plain loop, other verifiers and the hardware"
@@ -33,6 +34,9 @@ check: $(STAMP)
 # On two cores, two workers with two BLAS threads each take ten times as long as with one thread each.
 test: $(STAMP)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
+
+deep: $(STAMP)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal -m deep
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -19,9 +19,10 @@ import xarray as xr
 from cgro.base.errors import UserError
 
 Evidence = Literal["symbolic", "exact", "interval", "statistical", "asymptotic", "numerical"]
-"""symbolic: a proof by computer algebra. exact: certificates, integers and rationals, exhaustive search. interval:
-outward-rounded arithmetic on boxes. statistical: a simulation with a stated confidence. asymptotic: a fitted exponent
-with its interval. numerical: floating point against a stated tolerance."""
+"""symbolic: the statement itself is proved for all its parameters, by computer algebra or an SMT solver. exact: it is
+decided case by case without rounding: certificates, integers and rationals, exhaustive search. interval: decided with
+outward-rounded arithmetic on boxes or balls. statistical: a simulation with a stated confidence. asymptotic: a fitted
+exponent with its interval. numerical: floating point against a stated tolerance."""
 Tag = Literal["[S]", "[N]", "[R]", "[D]", "[M]"]
 Outcome = Literal["holds", "fails", "undecided"]
 _CAPITALS = {"cgro": "CGRO", "s": "S"}
@@ -57,6 +58,30 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Constant:
+    """A number that a claim states: a constant, an exponent, a threshold.
+
+    A claim says no more than it must if it fails as soon as the number is moved. The tests move every constant by 5 %.
+    """
+
+    moved: Callable[[float], Mapping[str, Any]] | None
+    """Arguments of `check` with the number multiplied by a factor; None for a number that only defines something."""
+    refuted: tuple[float, ...] = (0.95, 1.05)
+    """Factors at which the check refutes the claim."""
+    otherwise: str = ""
+    """Why the other of 0.95 and 1.05 is not refuted, if one is not: the moved claim is weaker, or the bound is loose,
+    and where the check prints by how much."""
+    deep: bool = False
+    """Whether only the deep preset refutes them."""
+
+    def __post_init__(self) -> None:
+        if not self.otherwise and not {0.95, 1.05} <= set(self.refuted):
+            raise ValueError("a constant that survives a factor of 0.95 or 1.05 must say why")
+        if self.moved is None and self.refuted:
+            raise ValueError("a number that cannot be moved cannot be refuted: give refuted=() and say what it defines")
+
+
+@dataclass(frozen=True)
 class Claim:
     """A statement and everything needed to check it."""
 
@@ -72,6 +97,8 @@ class Claim:
     controls: Mapping[str, Mapping[str, Any]]
     """Negative controls: a perturbed claim in words, and the arguments of `check` that produce it; each must be
     refuted."""
+    constants: Mapping[str, Constant] = field(default_factory=dict)
+    """The numbers of the statement, in words that contain them as they are written there."""
     hypotheses: Mapping[str, Callable[..., bool]] = field(default_factory=dict)
     """In words, and as a function of some of the parameters."""
     deep: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,118 @@
+"""Every constant and exponent of every claim is known to 5 %: the check refutes it when moved, or says why not."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from cgro.claims.claim import Claim, Constant, Finding
+from cgro.claims.tolerance import refutes, smallest_refuted
+from cgro.runs.registry import find_all
+
+CLAIMS: dict[str, Claim] = find_all("check")
+MOVED = [
+    pytest.param(
+        name, words, factor, marks=[pytest.mark.deep] if constant.deep else [], id=f"{name}: {words}: {factor}"
+    )
+    for name, claim in CLAIMS.items()
+    for words, constant in claim.constants.items()
+    for factor in constant.refuted
+]
+NOT_YET = {
+    "benign-weights",
+    "ensembling-weight",
+    "geometry-weight",
+    "gradient-bound",
+    "gradient-lipschitz",
+    "influence-null",
+    "score-error",
+    "coverage-bound",
+    "flatness-upper",
+    "separation-needed",
+    "ball-sum-levels",
+    "ball-sum-margins",
+    "measured-scaling",
+    "order-optimal",
+    "projection-dimension",
+    "projection-tail",
+    "published-order",
+    "total-count",
+    "collapse-law",
+    "critical-visibility",
+    "end-state",
+    "growth-rates",
+    "memorization-time-scaling",
+    "response-variance",
+    "robust-test-error",
+    "signal-time-scaling",
+    "stalled-signal",
+    "unlearnable-onset",
+    "square-error",
+    "first-layer-collision",
+    "first-layer-width",
+    "labelling-patterns",
+    "line-neurons",
+    "null-space-linf",
+    "parity-network",
+    "sauer-constant",
+    "shattering",
+    "even-powers",
+    "hinge-margins",
+    "lipschitz-constant",
+    "sequential-state",
+    "egosi-condition",
+    "norm-concentration",
+    "projected-separation",
+    "volume-ratio",
+    "cgro-classifier-size",
+    "grid-cells-size",
+    "shared-square-order",
+}
+"""Claims whose constants are not listed yet."""
+NAMES = re.compile(r"l_\d+|[A-Za-z]_\(?\w+\)?|K\d+|log_\d+|[A-Za-z]\w*\d\w*")
+"""Where digits belong to a name: l_2, T_0, log_2."""
+
+
+@pytest.mark.parametrize(("name", "words", "factor"), MOVED)
+def test_a_moved_constant_is_refuted(name: str, words: str, factor: float) -> None:
+    claim = CLAIMS[name]
+    constant = claim.constants[words]
+    assert refutes(claim, constant, factor, "deep" if constant.deep else "quick")
+
+
+@pytest.mark.parametrize("name", [name for name in CLAIMS if name not in NOT_YET])
+def test_every_number_of_a_statement_is_among_its_constants(name: str) -> None:
+    """All but 0 and 1, which say where something vanishes, or that it is normalized."""
+    claim = CLAIMS[name]
+    numbers = set(re.findall(r"\d+(?:\.\d+)?", NAMES.sub(" ", claim.statement))) - {"0", "1"}
+    known = set(re.findall(r"\d+(?:\.\d+)?", " ".join(claim.constants)))
+    assert numbers <= known, f"not among the constants: {sorted(numbers - known)}"
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_a_constant_that_is_moved_by_nothing_leaves_the_claim_as_it_is(name: str) -> None:
+    """`moved` sets parameters that the check has, to what they are at factor 1."""
+    claim = CLAIMS[name]
+    parameters = claim.preset("quick")
+    for words, constant in claim.constants.items():
+        if constant.moved is not None:
+            same = {k: v for k, v in constant.moved(1.0).items() if k in parameters}
+            assert same == {k: pytest.approx(parameters[k]) for k in same}, words
+
+
+def test_the_smallest_refuted_move_is_found_on_either_side() -> None:
+    """x is at most 1.015 and at least 0.85 for a check that knows it to be 1."""
+
+    def check(*, x: float = 1.0) -> Finding:
+        return Finding(0.85 <= x <= 1.015, 1.0, tested="-", bound="-", measured="-")
+
+    claim = Claim("x is 1", "here", "[D]", "exact", check, controls={})
+    moved = Constant(lambda factor: {"x": factor}, refuted=(1.05,), otherwise="x may be as small as 0.85")
+    assert smallest_refuted(claim, moved, "quick") == (0.8, 1.02)
+    assert smallest_refuted(claim, Constant(None, refuted=(), otherwise="a name"), "quick") == (None, None)
+
+
+def test_a_constant_that_survives_says_why() -> None:
+    with pytest.raises(ValueError, match="must say why"):
+        Constant(lambda factor: {"factor": factor}, refuted=(0.95,))
