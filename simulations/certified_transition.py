@@ -41,7 +41,7 @@ class Config:
     """Precision of the balls, >= 64."""
     records: int = 48
     """Recorded steps, log-spaced, >= 2."""
-    tube_steps: int = 5_000
+    tube_steps: int = 3_000
     """Steps for which the tube of correct float64 engines is followed, >= 0."""
 
     def __post_init__(self) -> None:

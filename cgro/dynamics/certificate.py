@@ -79,8 +79,8 @@ def certificate(
     T_1, -1 if not reached; ranges over all steps of a stage (stage, bound) of the variables of `RANGES`; falls and
     rises, the number of steps that were not shown to keep every u_r from falling and the objective from rising;
     not_proved_correct(kind), training samples at the end; deviation_u and deviation_v (engine, step, bound), the
-    largest distances of an engine from the exact state; and in_tube(engine, step), 1 inside the tube, 0 outside, -1
-    where it was not followed.
+    largest distances of an engine from the exact state; in_tube(engine, step), 1 inside the tube, 0 outside, -1 where
+    it was not followed; and tube_width(step, part), its largest radius in u and in v.
 
     Raises: UserError for a setting outside the scope of `rigorous`, or where more bits are needed.
     """
@@ -93,6 +93,7 @@ def certificate(
     stages = _Stages()
     rows: list[dict[str, Ends]] = []
     deviations = np.zeros((len(made), len(steps), 2, 2))
+    widths = np.full((len(steps), 2), np.nan)
     in_tube = np.full((len(made), len(steps)), -1, dtype=np.int8)
     for k, step in enumerate(steps.tolist()):
         for _ in range(step - exact.taken):
@@ -103,6 +104,7 @@ def certificate(
         followed = tube is not None and step <= follow
         if tube is not None and followed:
             tube.advance(step - tube.taken)
+            widths[k] = tube.widest
         for e, engine in enumerate(made.values()):
             with limited_threads(1):  # operations are too small to gain from several threads
                 if k:
@@ -119,8 +121,9 @@ def certificate(
             deviation_u=(("engine", "step", "bound"), deviations[:, :, 0], {"long_name": "largest error of u"}),
             deviation_v=(("engine", "step", "bound"), deviations[:, :, 1], {"long_name": "largest error of v"}),
             in_tube=(("engine", "step"), in_tube, {"long_name": "inside the tube of correct float64 engines"}),
+            tube_width=(("step", "part"), widths, {"long_name": "largest radius of the tube"}),
         )
-        .assign_coords(engine=list(made))
+        .assign_coords(engine=list(made), part=["u", "v"])
     )
 
 

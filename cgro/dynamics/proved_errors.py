@@ -24,7 +24,7 @@ import numpy as np
 from flint import arb, arb_mat
 
 from cgro.base.errors import UserError
-from cgro.dynamics.rigorous import BallEngine
+from cgro.dynamics.rigorous import BallEngine, upper
 from cgro.dynamics.setting import PatchSetting
 
 
@@ -108,16 +108,13 @@ def leading_coefficient(C: arb_mat) -> arb:
     """
     m = C.nrows()
     c = np.array([float(x) for x in C.entries()]).reshape(m, m)
-    best, value = np.eye(m)[0], -1.0
-    for start in np.eye(m):
-        b = start
-        for _ in range(200):
-            response = c @ b
-            b = response**2 / np.abs(response**2).max()
-        response = c @ b
-        reached = abs((response**3).sum()) / (b @ response) ** 1.5
-        if reached > value:
-            best, value = b, reached
+    combinations = np.eye(m)  # a start in each column
+    for _ in range(200):
+        combinations = (c @ combinations) ** 2
+        combinations /= combinations.max(0)
+    response = c @ combinations
+    reached = (response**3).sum(0) / (combinations * response).sum(0) ** 1.5
+    best = combinations[:, reached.argmax()]
     direction = arb_mat(m, 1, best.tolist())
     response = (C * direction).entries()
     length = _dot(direction.entries(), response).sqrt()
@@ -133,7 +130,7 @@ def _at_most(h: arb, variance: arb, fourth: arb) -> float:
     if not h > 0:
         return 1.0 if not h >= 0 else 0.5
     bounds = (variance / h**2 / 2, fourth / h**4 / 2, arb(1) / 2)
-    return min(_up(x) for x in bounds)
+    return min(upper(x) for x in bounds)
 
 
 def _at_least(h: arb, C: arb_mat, variance: arb, fourth: arb) -> float:
@@ -146,8 +143,4 @@ def _at_least(h: arb, C: arb_mat, variance: arb, fourth: arb) -> float:
     near = (length / arb(8).sqrt()).erf()
     rest = 1 - h**2 / variance
     far = rest**2 * variance**2 / fourth if rest > 0 else arb(0)
-    return max(0.0, -_up(-(1 - near) / 2), -_up(-far / 2))
-
-
-def _up(x: arb) -> float:
-    return float(np.nextafter(float(x.upper()), np.inf))
+    return max(0.0, -upper(-(1 - near) / 2), -upper(-far / 2))

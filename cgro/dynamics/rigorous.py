@@ -36,12 +36,14 @@ _TINY = 1e-290
 """More than what underflow and the clipped exponential of the engines can lose."""
 
 
+def upper(x: arb) -> float:
+    """The upper end of a ball, rounded up."""
+    return float(np.nextafter(float(x.upper()), np.inf))
+
+
 def ends(x: arb) -> Ends:
     """The ends of a ball, rounded outward."""
-    return (
-        float(np.nextafter(float(x.lower()), -np.inf)),
-        float(np.nextafter(float(x.upper()), np.inf)),
-    )
+    return -upper(-x), upper(x)
 
 
 def median(balls: Sequence[arb]) -> arb:
@@ -178,6 +180,11 @@ class BallEngine:
         """Whether another engine's state lies inside the balls."""
         balls, values = chain(self.u, self.v.entries()), chain(u.tolist(), v.ravel().tolist())
         return all(ball.contains(arb(value)) for ball, value in zip(balls, values, strict=True))
+
+    @property
+    def widest(self) -> tuple[float, float]:
+        """The largest radii of the balls of u and of v."""
+        return upper(max(x.rad() for x in self.u)), upper(max(x.rad() for x in self.v.entries()))
 
     def _matrix(self, entries: list[arb]) -> arb_mat:
         return arb_mat(self.setting.filters, self.setting.noise_patches, entries)
