@@ -178,7 +178,7 @@ def fit_grid(data: LabelledPoints) -> Grid:
 def _network(task: Task, grid: Grid, labels: dict[int, int], plan: Plan, readout: Readout, base: int) -> ExactNetwork:
     D = plan.dim
     program = Program([f"x{k}" for k in range(D)])
-    _floor(program, grid, task, D)
+    index_layers(program, grid, _step(grid, task.radius))
     cells = sorted(labels)
     groups = [cells[k : k + plan.per_group] for k in range(0, len(cells), plan.per_group)]
     _look_up(program, groups, labels, plan)
@@ -189,16 +189,15 @@ def _network(task: Task, grid: Grid, labels: dict[int, int], plan: Plan, readout
     return program.output({"out": 1, "": base})
 
 
-def _floor(program: Program, grid: Grid, task: Task, D: int) -> None:
+def index_layers(program: Program, grid: Grid, step: Fraction) -> None:
     """index = sum_k 2^(n k) floor(z_k) from x, by doubling v = 1 - z / 2^n modulo 1 n times.
 
-    v -> 2 v - [relu(v - 1/2 + c_t) - relu(v - 1/2)] / c_t doubles modulo 1 except for v in (1/2 - c_t, 1/2), which are
-    those with z less than c_t 2^(n-t) above an integer; c_t is a power of two that excludes this on all balls. In the
-    end v = 1 - (z - floor z).
+    v -> 2 v - [relu(v - 1/2 + c_t) - relu(v - 1/2)] / c_t with c_t = step 2^(t-n) doubles modulo 1 except for v in
+    (1/2 - c_t, 1/2): those are z less than `step` above an integer. In the end v = 1 - (z - floor z).
+
+    Registers x0, ..., x(D-1) of the program are the inputs.
     """
-    n = grid.digits
-    spare = grid.room - grid.scale * Fraction(task.radius)
-    step = Fraction(1, 2 ** max(1, math.ceil(math.log2(float(1 / spare)) + 1e-9)))
+    n, D = grid.digits, len(grid.shift)
     for k in range(D):
         program.let(f"v{k}", {f"x{k}": -grid.scale / 2**n, "": 1 - grid.shift[k] / 2**n})
     whole: dict[str, Fraction | int | float] = {f"x{k}": grid.scale * 2 ** (n * k) for k in range(D)}
@@ -214,6 +213,12 @@ def _floor(program: Program, grid: Grid, task: Task, D: int) -> None:
             program.let(f"v{k}", {f"a{k}": 2, f"b{k}": -1 / c, f"c{k}": 1 / c})
     rest: dict[str, Fraction | int | float] = {f"v{k}": 2 ** (n * k) for k in range(D)}
     program.let("index", {"Z": 1} | rest | {"": -sum(2 ** (n * k) for k in range(D))})
+
+
+def _step(grid: Grid, radius: float) -> Fraction:
+    """A power of two that keeps the points of all balls away from where doubling errs."""
+    spare = grid.room - grid.scale * Fraction(radius)
+    return Fraction(1, 2 ** max(1, math.ceil(math.log2(float(1 / spare)) + 1e-9)))
 
 
 def _look_up(program: Program, groups: list[list[int]], labels: dict[int, int], plan: Plan) -> None:

@@ -64,7 +64,7 @@ def cgro_classifier(
     sums = ReluNetwork.of([*found.layers, (sparse.csr_array(member @ found.values), np.zeros(len(classes)))])
     depth = max(network.depth, sums.depth + 1)
     both = stack([deepen(network, depth), deepen(sums, depth, nonnegative=True)])
-    gate = _gate(network.outputs, len(classes), readout, _bound(network, task))
+    gate = gate_network(network.outputs, len(classes), readout, _bound(network, task))
     K, C, neurons = network.outputs, len(classes), sum(sums.widths)
     claimed = Size(
         nonzero=sums.size.nonzero + 3 * network.size.nonzero + (depth + 1) * (4 * K + C) + 2 * K * (C + 2) + C,
@@ -81,7 +81,7 @@ def _padded(network: ReluNetwork, depth: int, carried: int) -> list[int]:
     return [*network.widths, *[carried] * (depth - network.depth), 2 * carried]
 
 
-def _gate(outputs: int, classes: int, readout: Readout, bound: float) -> ReluNetwork:
+def gate_network(outputs: int, classes: int, readout: Readout, bound: float) -> ReluNetwork:
     """(c, T) -> f^."""
     eye, closing = np.eye(outputs), np.full((outputs, classes), -bound)
     hidden = np.block([[eye, closing], [-eye, closing], [np.zeros((classes, outputs)), np.eye(classes)]])

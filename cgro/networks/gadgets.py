@@ -5,6 +5,7 @@ Each function states its identity, and its error if it is not exact.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -51,9 +52,18 @@ def absolute_value(dim: int = 1) -> ReluNetwork:
 
 def maximum(count: int) -> ReluNetwork:
     """x -> max(x_1, ..., x_count) for x >= 0, a binary tree of depth ceil(log2 count): exact."""
+    return _tree(count, maximum_step)
+
+
+def minimum(count: int) -> ReluNetwork:
+    """x -> min(x_1, ..., x_count) for x >= 0, a binary tree of depth ceil(log2 count): exact."""
+    return _tree(count, minimum_step)
+
+
+def _tree(count: int, step: Callable[[Any, int], tuple[Any, Any, int]]) -> ReluNetwork:
     values, length, layers = sparse.eye_array(count, format="csr"), count, []
     while length > 1:
-        weight, values, length = maximum_step(values, length)
+        weight, values, length = step(values, length)
         layers.append((weight, np.zeros(weight.shape[0])))
     return ReluNetwork.of([*layers, (values, np.zeros(1))])
 

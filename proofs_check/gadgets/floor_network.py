@@ -1,75 +1,75 @@
 """The floor network (K15) is exact wherever the fractional part is at least c: doubling modulo 1, n times, with ReLUs.
 
-v = 1 - z / 2^n is doubled modulo 1 by v -> 2 v - [relu(v - 1/2 + c_t) - relu(v - 1/2)] / c_t, c_t = c 2^(t-n), which
-errs only for v in (1/2 - c_t, 1/2). In the end v = 1 - (z - floor z), so floor z = z + v - 1. The step is decided
-symbolically on the three cells of v; that z with fractional part at least c never meets the bad cell is decided
-exactly over a fine rational grid of z, and on that grid the network must fail where the fractional part is below c.
+v = 1 - z / 2^n is doubled modulo 1 by v -> 2 v - [relu(v - 1/2 + c_t) - relu(v - 1/2)] / c_t, c_t = c 2^(t-n). Proof
+for all n, z and c by induction over the doublings, each decided by z3: before doubling t let M = 2^(n-t) = 2 H, and let
+r = i + f be z modulo M, with an integer i and f >= c the fractional part of z. If v = 1 - r / M, the bracket is c_t for
+i < H and 0 otherwise, and 2 v less that is 1 - r' / H with r' = z modulo H. In the end v = 1 - f, so z + v - 1 = floor
+z. The library's network is then decided by z3 for all real z of up to three binary digits.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from fractions import Fraction
 
-import sympy as sp
+import z3
 
-from cgro.claims.claim import Claim, Finding
-
-Slope = Callable[[Fraction, int, int], Fraction]
-
-
-def step_width(c: Fraction, t: int, n: int) -> Fraction:
-    """c_t = c 2^(t-n), for the t-th doubling, t = 0, ..., n - 1."""
-    return c / 2 ** (n - t)
+from cgro.claims.claim import Claim, Constant, Finding
+from cgro.claims.solver import finding, outputs, prove, relu
+from cgro.claims.symbolic import Decision
+from cgro.memorizers.cells import Grid, index_layers
+from cgro.networks.exact import ExactNetwork, Program
 
 
-def floor(z: Fraction, n: int, c: Fraction, width: Slope) -> Fraction:
-    """What the network computes."""
-    v = 1 - z / 2**n
-    for t in range(n):
-        w = width(c, t, n)
-        v = 2 * v - (max(v - Fraction(1, 2) + w, Fraction(0)) - max(v - Fraction(1, 2), Fraction(0))) / w
-    return z + v - 1
+def doubling(width: float) -> Decision:
+    """One doubling, scaled by M: V = M - r becomes V - H [i < H] = H - r'; `width` is c_t M / c."""
+    i, H = z3.Ints("i H")
+    f, c = z3.Reals("f c")
+    whole, half = z3.ToReal(i), z3.ToReal(H)
+    V = 2 * half - whole - f
+    bracket = relu(V - half + z3.RealVal(width) * c) - relu(V - half)
+    rest = z3.If(i < H, i, i - H)
+    after = V - z3.If(i < H, half, z3.RealVal(0))
+    return prove(
+        z3.And(
+            bracket == z3.If(i < H, z3.RealVal(width) * c, z3.RealVal(0)),
+            after == half - z3.ToReal(rest) - f,
+            rest >= 0,
+            rest < H,
+        ),
+        *(c > 0, c <= f, f < 1, H >= 1, i >= 0, i < 2 * H),
+    )
 
 
-def doubling_holds() -> bool:
-    """2 v for v <= 1/2 - w, 2 v - 1 for v >= 1/2."""
-    w, more = sp.symbols("w more", nonnegative=True)
-    half = sp.Rational(1, 2)
-
-    def doubled(v: sp.Expr) -> sp.Expr:
-        return 2 * v - (sp.Max(sp.expand(v - half + w), 0) - sp.Max(sp.expand(v - half), 0)) / w
-
-    low, high = half - w - more, half + more
-    low_left = sp.simplify(doubled(low) - 2 * low).subs(sp.Max(0, -more), 0)
-    high_left = sp.simplify(doubled(high) - (2 * high - 1))
-    return bool(sp.simplify(low_left) == 0 and sp.simplify(high_left) == 0)
+def floor_network(digits: int, step: Fraction) -> ExactNetwork:
+    """The library's, of one coordinate z in [0, 2^digits)."""
+    program = Program(["x0"])
+    index_layers(program, Grid(Fraction(1), [Fraction(0)], digits, step), step)
+    return program.output({"index": 1})
 
 
-def check(*, digits: int = 4, parts: int = 48, width: Slope = step_width) -> Finding:
-    """The step symbolically; the network on all multiples of 1/parts in (0, 2^digits).
+def is_floor(digits: int, c: Fraction, width: float) -> Decision:
+    """Whether the network with steps `width` c is floor z for all real z in [0, 2^n) with fractional part >= c."""
+    (z,), k = z3.Reals("z"), z3.Int("k")
+    (value,) = outputs(floor_network(digits, Fraction(width) * c), [z])
+    whole = z3.ToReal(k)
+    return prove(value == whole, k >= 0, k < 2**digits, z >= whole + z3.Q(c.numerator, c.denominator), z < whole + 1)
+
+
+def check(*, digits: int = 3, width: float = 1.0) -> Finding:
+    """The induction for all n, c and z; the library's networks for all z.
 
     Args:
-        digits: n, with z in (0, 2^n).
-        parts: denominator of the grid of z, with c = 1/8.
+        digits: largest n of the networks decided.
+        width: c_t in units of c 2^(t-n).
     """
-    proved = doubling_holds()
-    c = Fraction(1, 8)
-    grid = [Fraction(k, parts) for k in range(1, parts * 2**digits)]
-    inside = [z for z in grid if z % 1 >= c]
-    outside = [z for z in grid if 0 < z % 1 < c]
-    wrong = [z for z in inside if floor(z, digits, c, width) != math.floor(z)]
-    fails_outside = sum(floor(z, digits, c, width) != math.floor(z) for z in outside)
-    holds = proved and not wrong and fails_outside > 0
-    return Finding(
-        holds=holds,
-        slack=math.inf if holds else 0.0,
-        tested=f"all v; {len(inside)} rational z in (0, {2**digits}) with fractional part >= 1/8",
+    parts = {"one doubling": doubling(width)}
+    for n in range(1, digits + 1):
+        for c in (Fraction(1, 8), Fraction(3, 10)):
+            parts[f"the network, n = {n}, c = {c}"] = is_floor(n, c, width)
+    return finding(
+        parts,
+        tested=f"all n, all real c and z by induction; networks of 1 to {digits} digits for all real z",
         bound="floor z, exactly",
-        measured=f"step {'proved' if proved else 'not proved'}; {len(wrong)} wrong; with smaller fractional part "
-        f"{fails_outside} of {len(outside)} wrong",
-        counterexample=f"z = {wrong[0]}" if wrong else "",
     )
 
 
@@ -77,12 +77,16 @@ CLAIM = Claim(
     statement="doubling modulo 1 with ReLUs gives floor z exactly wherever the fractional part of z is at least c",
     source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Lemma B.16 (K15)",
     tag="[S]",
-    evidence="exact",
+    evidence="symbolic",
     check=check,
-    hypotheses={"1 <= digits <= 10": lambda digits: 1 <= digits <= 10, "parts >= 16": lambda parts: parts >= 16},
-    deep={"digits": 7, "parts": 96},
-    controls={
-        "the same width at every doubling": {"width": lambda c, t, n: c / 2, "digits": 3, "parts": 48},
-        "twice the width": {"width": lambda c, t, n: 2 * step_width(c, t, n), "digits": 2, "parts": 48},
+    hypotheses={"1 <= digits <= 5": lambda digits: 1 <= digits <= 5},
+    deep={"digits": 4},
+    constants={
+        "c_t = c 2^(t-n)": Constant(
+            lambda factor: {"width": factor},
+            refuted=(1.05,),
+            otherwise="weaker: narrower steps are exact on more points, with larger weights",
+        ),
     },
+    controls={"twice the width": {"width": 2.0, "digits": 1}},
 )

@@ -1,41 +1,38 @@
 """relu(1 - relu(a - x) - relu(x - b)) is 1 on the integers a, ..., b and 0 on all others.
 
-For an integer x < a the first inner ReLU is at least 1, for x > b the second, and between both vanish: the three
-cells are decided symbolically with x = a - 1 - k, x = b + 1 + k, a <= x <= b for all k >= 0. On the reals it is not
-an indicator: it falls linearly over one unit.
+Decided by z3 for all integers a <= b and x, and for all real points that lie in [a, b] or at least 1 outside: that
+distance is sharp, since on the reals the function falls linearly over one unit.
 """
 
 from __future__ import annotations
 
-import sympy as sp
+import z3
 
-from cgro.claims.claim import Claim, Finding
-from cgro.claims.symbolic import identities
-
-
-def residuals(step: sp.Expr) -> dict[str, sp.Expr]:
-    """Indicator minus truth on each cell; `step` is the smallest distance of an outside point."""
-    a, k, length, inner = sp.symbols("a k length inner", nonnegative=True)
-    b = a + length + inner
-
-    def value(x: sp.Expr) -> sp.Expr:
-        return sp.Max(1 - sp.Max(sp.expand(a - x), 0) - sp.Max(sp.expand(x - b), 0), 0)
-
-    return {
-        "x = a - step - k": value(a - step - k),
-        "x = b + step + k": value(b + step + k),
-        "a <= x <= b": value(a + inner) - 1,
-    }
+from cgro.claims.claim import Claim, Constant, Finding
+from cgro.claims.solver import Formula, finding, prove, relu
 
 
-def check(*, step: float = 1.0) -> Finding:
-    """The identity on the three cells.
+def indicator(x: Formula, a: Formula, b: Formula, height: float) -> Formula:
+    """relu(height - relu(a - x) - relu(x - b))."""
+    return relu(z3.RealVal(height) - relu(a - x) - relu(x - b))
+
+
+def check(*, step: float = 1.0, height: float = 1.0) -> Finding:
+    """The identity for all integers, and for all real points off the step.
 
     Args:
-        step: smallest distance of an outside point to a and b; 1 for integers.
+        step: smallest distance of a real outside point to a and b.
+        height: the constant of the outer ReLU.
     """
-    left = {name: sp.simplify(value) for name, value in residuals(sp.nsimplify(step)).items()}
-    return identities(left, "all integers a <= b and x")
+    whole = [z3.ToReal(v) for v in z3.Ints("x a b")]
+    real, far = z3.Reals("x a b"), z3.RealVal(step)
+    parts = {}
+    for name, (x, a, b) in {"integers": whole, "reals": real}.items():
+        value = indicator(x, a, b, height)
+        away = z3.Or(x < a, x > b) if name == "integers" else z3.Or(x <= a - far, x >= b + far)
+        parts[f"{name}, inside"] = prove(value == 1, a <= x, x <= b)
+        parts[f"{name}, outside"] = prove(value == 0, a <= b, away)
+    return finding(parts, tested="all integers a <= b and x, and all reals", bound="1 inside, 0 outside")
 
 
 CLAIM = Claim(
@@ -45,5 +42,11 @@ CLAIM = Claim(
     evidence="symbolic",
     check=check,
     hypotheses={"step > 0": lambda step: step > 0},
+    constants={
+        "relu(1 - ...)": Constant(lambda factor: {"height": factor}),
+        "1 between integers": Constant(
+            lambda factor: {"step": factor}, refuted=(0.95,), otherwise="weaker: points farther outside"
+        ),
+    },
     controls={"on multiples of 1/2": {"step": 0.5}, "on multiples of 0.8": {"step": 0.8}},
 )

@@ -18,7 +18,7 @@ from cgro.base.errors import UserError
 from cgro.certify.certify import certify
 from cgro.models.convolutional import SmallCNN
 from cgro.networks.exact import ExactNetwork
-from cgro.networks.gadgets import absolute_value, maximum, sawtooth, square
+from cgro.networks.gadgets import absolute_value, maximum, minimum, sawtooth, square
 from cgro.networks.readout import margin_rows, margins
 from cgro.networks.relu import ReluNetwork, Size, add, compose, deepen, dense, identity, stack
 from cgro.networks.relu_module import from_torch
@@ -217,9 +217,10 @@ def test_layers_that_cannot_be_unrolled_are_refused() -> None:
 
 
 @given(st.integers(1, 9), st.integers(0, 1000))
-def test_maximum_and_absolute_value_are_exact(count: int, seed: int) -> None:
+def test_maximum_minimum_and_absolute_value_are_exact(count: int, seed: int) -> None:
     x = np.random.default_rng(seed).random((20, count))
     np.testing.assert_allclose(maximum(count)(x)[:, 0], x.max(axis=1), rtol=0, atol=1e-15)
+    np.testing.assert_allclose(minimum(count)(x)[:, 0], x.min(axis=1), rtol=0, atol=1e-15)
     np.testing.assert_array_equal(absolute_value(count)(x - 0.5), np.abs(x - 0.5))
 
 

@@ -48,7 +48,6 @@ NOT_YET = {
     "signal-time-scaling",
     "stalled-signal",
     "unlearnable-onset",
-    "square-error",
     "first-layer-collision",
     "first-layer-width",
     "labelling-patterns",
