@@ -2,8 +2,8 @@
 
 A score is the difference of two means of coin flips, so its noise has a closed form. The largest influence of many
 samples on a test point is large without any influence: below a thousand models a fixed threshold such as 0.15 means
-little, and the thresholds here grow with the number of candidates. Derived here [D]; the estimator is that of Feldman &
-Zhang, NeurIPS 2020, arXiv:2008.03703 [S].
+little, and the thresholds here grow with the number of candidates. Derived here [D]; the estimator is that of
+Feldman & Zhang, NeurIPS 2020, arXiv:2008.03703 [S].
 """
 
 from __future__ import annotations
@@ -56,6 +56,38 @@ def largest_by_chance(threshold: float, probability: float, models: int, ratio: 
     integer("candidates", candidates, low=1)
     one = exceeds_by_chance(threshold, probability, models, ratio)
     return 1.0 if one >= 1 else -math.expm1(candidates * math.log1p(-one))
+
+
+def largest_of_random_subsets(
+    threshold: float, probability: float, models: int, ratio: float, candidates: int
+) -> float:
+    """P[the largest of `candidates` entries > threshold] without any influence, if every model draws its own subset.
+
+    Each sample is in a model's subset with probability r, independently. Given that s of the t models classify the test
+    point correctly, entries are independent and identically distributed, and one entry is
+
+        x / (x + y) - (s - x) / (t - x - y),   x ~ Bin(s, r) and y ~ Bin(t - s, r) independent,
+
+    so the chance is the mean over s ~ Bin(t, p) of 1 - (1 - h(s))^n, with h(s) that of one entry. By Jensen's
+    inequality it is at most 1 - (1 - E h)^n, that of independent entries. Values of s of probability below 1e-12 are
+    left out.
+
+    Returns: a probability. Raises: UserError like `standard_error`.
+    Reference: derived here [D]; the estimator is that of Feldman & Zhang, NeurIPS 2020, arXiv:2008.03703.
+    """
+    standard_error(probability, models, ratio)
+    finite("threshold", threshold)
+    integer("candidates", candidates, low=1)
+    t, chances = models, scipy.stats.binom.pmf(np.arange(models + 1), models, probability)
+    total = 0.0
+    for s in np.flatnonzero(chances >= 1e-12):
+        x, y = np.arange(s + 1)[:, None], np.arange(t - s + 1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            above_it = x / (x + y) - (s - x) / (t - x - y) > threshold
+        weights = scipy.stats.binom.pmf(x[:, 0], s, ratio), scipy.stats.binom.pmf(y, t - s, ratio)
+        one = min(float(weights[0] @ above_it @ weights[1]), 1.0)
+        total += chances[s] * (1.0 if one == 1 else -math.expm1(candidates * math.log1p(-one)))
+    return float(total)
 
 
 def threshold_by_chance(

@@ -45,7 +45,8 @@ def discrimination(h: Tensor, y: Tensor, temperature: float = 0.1, against: Agai
     """DL () of features (B, F) with labels (B,): the mean over images that have a partner, 0 if none has.
 
     against: what the denominator sums over: all other images, as in the supervised contrastive loss, so that DL >= 0;
-    or those of other classes alone, which is unbounded below, and where images without such others do not count.
+    or those of other classes alone, which may be negative, down to log(others / partners) - 2 / temperature, and where
+    images without such others do not count.
     """
     h = h.float() if h.dtype in (torch.bfloat16, torch.float16) else h
     lengths = h.norm(dim=1, keepdim=True)

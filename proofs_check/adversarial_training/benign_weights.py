@@ -1,79 +1,114 @@
-"""Weights of Benign Adversarial Training keep a share 4 e^-a / (1 + e^-a)^2 of the sample size: (sum w)^2 / sum w^2
->= n 4 m / (1 + m)^2.
+"""Weights of Benign Adversarial Training keep a share 4 e^-a / (1 + e^-a)^2 of the sample size, and no larger one.
 
-w_i = exp(-a q_i) for attacked samples that are misclassified, with q_i in [1/C, 1] the largest other probability, and
-1 for others: all weights lie in [m, 1], m = e^-a. The effective sample size of weights in [m, 1] is smallest if each
-is m or 1 (it is quasi-concave in each) and a share 1 / (1 + m) are m: (m - w)(1 - w) <= 0 gives w^2 <= (1 + m) w - m,
-so sum w^2 <= (1 + m) A - n m with A = sum w, and A^2 / ((1 + m) A - n m) >= 4 n m / (1 + m)^2 by (A (1 + m) - 2 n
-m)^2 >= 0. Decided symbolically.
+w_i = exp(-a q_i) for attacked samples that are misclassified, 1 for others, where q_i < 1 is the largest probability
+of another class. So all weights lie in (m, 1], m = e^-a, and any value between exp(-a / C) and m may occur. z3 proves
+for all real m in (0, 1], all n and all weights:
+
+    w^2 <= (1 + m) w - m for each weight, hence B <= (1 + m) A - n m for A = sum w, B = sum w^2 (one more weight keeps
+    it), hence A^2 >= 4 n m / (1 + m)^2 B.
+
+Equality holds for m = b / c at c weights of m and b of 1, so the bound is the infimum: q comes arbitrarily close to 1.
+The library's weights and effective sample size are compared with it at logits that are nearly certain.
 """
 
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
-import numpy as np
-import sympy as sp
+import z3
 
-from cgro.claims.cases import scan
-from cgro.claims.claim import Claim, Finding
-
-
-def smallest_share(strength: float) -> float:
-    """4 m / (1 + m)^2, m = e^-a."""
-    m = math.exp(-strength)
-    return 4 * m / (1 + m) ** 2
+from cgro.claims.claim import Claim, Constant, Finding
+from cgro.claims.solver import prove
+from cgro.claims.symbolic import Decision
 
 
-def proof_steps() -> list[bool]:
-    """A^2 (1 + m)^2 - 4 n m ((1 + m) A - n m) is a square; equality at shares 1 / (1 + m)."""
-    A, n, m = sp.symbols("A n m", positive=True)
-    square = sp.expand(A**2 * (1 + m) ** 2 - 4 * n * m * ((1 + m) * A - n * m) - (A * (1 + m) - 2 * n * m) ** 2)
-    low = 1 / (1 + m)
-    size = (low * m + (1 - low)) ** 2 / (low * m**2 + (1 - low))
-    return [square == 0, sp.simplify(size - 4 * m / (1 + m) ** 2) == 0]
+def proofs(factor: Fraction, exponent: int) -> dict[str, Decision]:
+    """The three steps, for the bound factor n m / (1 + m)^exponent."""
+    w, m, n, A, B = z3.Reals("w m n A B")
+    level = z3.And(m > 0, m <= 1)
+    weight = z3.And(level, m <= w, w <= 1)
+    share = z3.RealVal(str(factor)) * m
+    return {
+        "one weight": prove(w * w <= (1 + m) * w - m, weight),
+        "one more weight": prove(B + w * w <= (1 + m) * (A + w) - (n + 1) * m, weight, (1 + m) * A - n * m >= B),
+        "the bound": prove(
+            A * A * (1 + m) ** exponent >= n * share * B,
+            *(level, n >= 1, n * m <= A, n >= A, B > 0, (1 + m) * A - n * m >= B),
+        ),
+    }
 
 
-def check(*, strength: float = 2.0, cases: int = 300, share: float = 1.0, seed: int = 0) -> Finding:
-    """The proof, and random weights of that strength, including the extreme ones.
+def attained(factor: Fraction, exponent: int) -> Fraction:
+    """Effective sample size over the bound, at most over m = b / c, with c weights of m and b of 1; 1 if attained."""
+    excess = Fraction(0)
+    for c in range(1, 8):
+        for b in range(1, c + 1):
+            m, n = Fraction(b, c), b + c
+            size = Fraction(b + c * m) ** 2 / (b + c * m**2)
+            excess = max(excess, abs(size / (factor * n * m / (1 + m) ** exponent) - 1))
+    return excess
+
+
+def check(*, factor: float = 4.0, exponent: int = 2, strength: float = 2.0, samples: int = 10_000) -> Finding:
+    """The proof, that the bound is attained, and the library's weights close to it.
 
     Args:
-        strength: a in exp(-a q).
-        cases: random sets of weights.
-        share: the claim is tested with share times the bound.
-        seed: seed of the weights.
+        factor: the claimed 4.
+        exponent: the claimed 2 of (1 + e^-a)^2.
+        strength: a > 0 for the library's weights.
+        samples: images whose weights the library computes.
     """
-    proofs = proof_steps()
+    import torch
+
+    from cgro.training.benign import benign_weights
+    from cgro.training.sample_weights import effective_sample_size
+
+    exact = Fraction(str(round(factor, 9)))
+    steps = proofs(exact, exponent)
+    excess = attained(exact, exponent)
     m = math.exp(-strength)
-    bound = share * smallest_share(strength)
-    generator = np.random.default_rng(seed)
-    low = round(1000 / (1 + m))
-    weights = [np.repeat([m, 1.0], [low, 1000 - low])]
-    weights += [
-        np.where(generator.random(500) < generator.random(), np.exp(-strength * generator.uniform(0, 1, 500)), 1.0)
-        for _ in range(cases)
-    ]
-    found = scan(
-        range(len(weights)), lambda k: (bound * (1 - 1e-12), float(weights[k].mean() ** 2 / (weights[k] ** 2).mean()))
-    )
+    wrong = round(samples / (1 + m))
+    logits = torch.zeros(samples, 3, dtype=torch.float64)
+    logits[:, 1] = 40.0
+    weights = benign_weights(logits, torch.where(torch.arange(samples) < wrong, 0, 1), strength)
+    reached = effective_sample_size(weights) / samples / (factor * m / (1 + m) ** exponent)
+    failed = next((name for name, step in steps.items() if step.holds is False), "")
+    proved = None if any(step.holds is None for step in steps.values()) else not failed
+    close = 1 - 1e-9 <= reached <= 1 + 1e-3
+    holds = proved if proved is not True else excess == 0 and close
     return Finding(
-        holds=all(proofs) and found.holds,
-        slack=found.slack if all(proofs) else 0.0,
-        tested=f"all n, m; {len(weights)} sets of weights at a = {strength:g}",
-        bound=f"{bound:.4f} of n",
-        measured=f"smallest share {bound * found.slack:.4f}",
-        constant=f"at a = 1 and 2: {smallest_share(1):.3f} and {smallest_share(2):.3f} of n",
-        counterexample="a share 1 / (1 + e^-a) of weights at e^-a" if not found.holds else "",
+        holds=holds,
+        slack=math.inf if holds else 0.0,
+        tested="all m, n and weights; equality at m = b/c up to 7/7; the library's weights of "
+        f"{samples} nearly certain images at a = {strength:g}",
+        bound=f"{factor:g} n e^-a / (1 + e^-a)^{exponent:g}, attained",
+        measured=f"bound {'proved' if proved else 'not proved'}, off by {float(excess):.3g} where it should be "
+        f"attained; "
+        f"the library's weights reach {reached:.6f} of it",
+        counterexample=f"{failed}: {steps[failed].counterexample}" if failed else "" if holds else "not attained",
     )
 
 
 CLAIM = Claim(
-    statement="weights exp(-a q) and 1 keep an effective sample size >= 4 e^-a / (1 + e^-a)^2 n, a tight bound",
+    statement="weights of BAT keep an effective sample size > 4 n e^-a / (1 + e^-a)^2, and no larger multiple of it",
     source="weights of Xu et al. 2021, arXiv:2106.04794; bound derived here",
     tag="[D]",
     evidence="symbolic",
     check=check,
-    hypotheses={"strength > 0": lambda strength: strength > 0, "cases >= 1": lambda cases: cases >= 1},
-    deep={"cases": 20_000},
-    controls={"a bound 20 % larger": {"share": 1.2, "cases": 5}},
+    hypotheses={
+        "strength > 0": lambda strength: strength > 0,
+        "samples >= 1000": lambda samples: samples >= 1000,
+    },
+    deep={"samples": 1_000_000},
+    constants={
+        "the factor 4": Constant(lambda factor: {"factor": 4.0 * factor}),
+        "the exponent 2": Constant(None, refuted=(), otherwise="a square; as an integer it moves to 1 or 3: controls"),
+    },
+    controls={
+        "4.04 instead of 4": {"factor": 4.04},
+        "3.96, which is not the infimum": {"factor": 3.96},
+        "(1 + e^-a)^1": {"exponent": 1},
+        "(1 + e^-a)^3": {"exponent": 3},
+    },
 )

@@ -1,86 +1,90 @@
-"""The adversarial loss need not be gradient-Lipschitz: |grad L_adv(u) - grad L_adv(v)| <= K |u - v| + 2 eps K', and
-the constant is attained.
+"""The gradient of (1-g) L(x) + g max L(x'), the maximum over a ball, changes by at most K |u - v| + 2 g eps K', and
+that is attained.
 
-grad L_adv(u) = grad_u L(u, x_u) with x_u a worst case in the ball (Danskin), so
+Hypotheses: grad_u L is K-Lipschitz in u at every point of the ball, and K'-Lipschitz in the point at all weights. With
+x_u a worst case at u, the gradient at u is (1-g) grad L(u, x) + g grad L(u, x_u). Three differences make up the change
+from u to v:
 
-    |grad L(u, x_u) - grad L(v, x_v)| <= |grad L(u, x_u) - grad L(v, x_u)| + |grad L(v, x_u) - grad L(v, x_v)|
-        <= K |u - v| + K' |x_u - x_v|
+    clean       grad L(u, x) - grad L(v, x)         at most K |u - v|, with weight 1 - g
+    weights     grad L(u, x_u) - grad L(v, x_u)     at most K |u - v|, with weight g
+    points      grad L(v, x_u) - grad L(v, x_v)     at most K' |x_u - x_v|, with weight g, and |x_u - x_v| <= 2 eps
 
-and two points of a ball are at most 2 eps apart. For L = u x in dimension 1, K = 0 and K' = 1, the worst case is eps
-sgn u, and the gradient jumps by exactly 2 eps at u = 0: the constant cannot be lowered. The inequality is verified
-for logistic regression in l_2, where worst case, K = (|x| + eps)^2 / 4 and K' = 1 + R (|x| + eps) / 4 over |u| <= R
-are in closed form.
+z3 derives the bound from these and from the triangle inequality. Then it decides the case L = u x in dimension 1
+around x = 0: K = 0, K' = 1, eps sgn u is the only worst case at u, and for u > 0 > v, however close, the gradient
+changes by exactly 2 g eps. So no smaller constant holds, and the adversarial loss (g = 1) need not be
+gradient-Lipschitz.
 """
 
 from __future__ import annotations
 
-from fractions import Fraction
+import math
 
-import numpy as np
+import z3
 
-from cgro.claims.cases import scan
-from cgro.claims.claim import Claim, Finding
-
-
-def jump(eps: Fraction) -> Fraction:
-    """Jump of the adversarial gradient of L = u x from u < 0 to u > 0: worst case eps sgn u, gradient x."""
-    return eps - (-eps)
+from cgro.claims.claim import Claim, Constant, Finding
+from cgro.claims.solver import possible, prove
 
 
-def logistic_case(generator: np.random.Generator, eps: float) -> tuple[float, float, float, float]:
-    """|difference of gradients|, |u - v|, K, K' for a random pair of weights; half of the pairs are close to 0 and
-    opposite."""
-    d, R = 3, 2.0
-    x = generator.standard_normal(d) * generator.uniform(0, 2)
-    u, v = generator.standard_normal((2, d))
-    if generator.random() < 0.5:
-        u *= 1e-3
-        v = -u
-    u, v = (w * min(1, R / np.linalg.norm(w)) for w in (u, v))
-
-    def gradient(w: np.ndarray) -> np.ndarray:
-        worst = x - eps * w / np.linalg.norm(w)
-        return -worst / (1 + np.exp(w @ worst))
-
-    size = float(np.linalg.norm(x)) + eps
-    return float(np.linalg.norm(gradient(u) - gradient(v))), float(np.linalg.norm(u - v)), size**2 / 4, 1 + R * size / 4
+def bounded(factor: float) -> bool | None:
+    """|change| <= K |u - v| + factor g eps K' under the hypotheses, all entering through norms."""
+    change, clean, weights, points = z3.Reals("change clean weights points")
+    K, K_mixed, distance, moved, eps, g = z3.Reals("K K' |u-v| |x_u-x_v| eps g")
+    hypotheses = [
+        *(g >= 0, g <= 1, eps > 0, K >= 0, K_mixed >= 0, distance >= 0, moved >= 0),
+        *(clean <= K * distance, weights <= K * distance, points <= K_mixed * moved, moved <= 2 * eps),
+        change <= (1 - g) * clean + g * weights + g * points,
+    ]
+    if not possible(*hypotheses, g > 0, K_mixed > 0):
+        return False
+    return prove(change <= K * distance + z3.RealVal(str(factor)) * g * eps * K_mixed, *hypotheses).holds
 
 
-def check(*, pairs: int = 2000, share: float = 1.0, seed: int = 0) -> Finding:
-    """The jump exactly, and random pairs for logistic regression.
+def attained(factor: float) -> bool | None:
+    """L = u x: every worst case at u > 0 > v, and the change of the gradient (1-g) x + g x_u between them."""
+    u, v, eps, g, x_u, x_v, z = z3.Reals("u v eps g x_u x_v z")
+    inside = z3.And(-eps <= z, z <= eps)
+    worst = [
+        z3.ForAll([z], z3.Implies(inside, u * z <= u * x_u)),
+        z3.ForAll([z], z3.Implies(inside, v * z <= v * x_v)),
+        *(-eps <= x_u, x_u <= eps, -eps <= x_v, x_v <= eps),
+    ]
+    change = g * x_u - g * x_v
+    exact = prove(change == z3.RealVal(str(factor)) * g * eps, u > 0, v < 0, eps > 0, g > 0, g <= 1, *worst)
+    return exact.holds
+
+
+def check(*, factor: float = 2.0) -> Finding:
+    """The bound from its hypotheses, and that a linear loss attains it, by z3.
 
     Args:
-        pairs: pairs of weights for each radius.
-        share: the claimed constant is share times 2 eps K'.
-        seed: seed of the pairs.
+        factor: the claimed 2.
     """
-    exact = [(jump(Fraction(k, 8)), Fraction(share) * 2 * Fraction(k, 8)) for k in (1, 2, 4, 8)]
-    attained = scan(range(4), lambda k: exact[k])
-    generator = np.random.default_rng(seed)
-    cases = [(eps, *logistic_case(generator, eps)) for eps in (0.05, 0.5, 2.0) for _ in range(pairs)]
-    found = scan(cases, lambda c: (c[1], c[3] * c[2] + share * 2 * c[0] * c[4]))
-    holds = attained.holds and found.holds
+    factor = round(factor, 9)
+    parts = {"the bound": bounded(factor), "attained by L = u x": attained(factor)}
+    wrong = [name for name, part in parts.items() if part is False]
+    holds = False if wrong else None if None in parts.values() else True
     return Finding(
         holds=holds,
-        slack=min(attained.slack, found.slack),
-        tested=f"L = u x exactly; {found.count} pairs of weights for logistic regression in dimension 3, eps up to 2",
-        bound=f"K |u - v| + {2 * share:g} eps K'",
-        measured=f"jump of L = u x: {float(attained.slack):.3g} of the constant; logistic slack {found.slack:.3g}",
-        counterexample="" if holds else "L = u x, weights on both sides of 0",
+        slack=math.inf if holds else 0.0,
+        tested="all norms, K, K', eps > 0 and g in [0, 1]; all u > 0 > v for L = u x",
+        bound=f"K |u - v| + {factor:g} g eps K'",
+        measured="; ".join(f"{name}: {'proved' if part else 'not proved'}" for name, part in parts.items()),
+        counterexample=f"{wrong[0]} fails" if wrong else "",
     )
 
 
 CLAIM = Claim(
-    statement="|grad L_adv(u) - grad L_adv(v)| <= K |u - v| + 2 eps K', and the constant 2 eps K' is attained",
-    source="Dong et al., ICLR 2022, arXiv:2106.01606, stability of gradients",
+    statement="if grad_u L is K-Lipschitz in u and K'-Lipschitz in x, that of (1-g) L(x) + g max L(x') changes "
+    "by at most "
+    "K |u - v| + 2 g eps K', and this is attained",
+    source="Dong et al., ICLR 2022, arXiv:2106.01606, stability of gradients and mixture of clean and adversarial loss",
     tag="[R]",
-    evidence="exact",
+    evidence="symbolic",
     check=check,
-    hypotheses={"pairs >= 1": lambda pairs: pairs >= 1},
-    deep={"pairs": 100_000},
+    constants={"the factor 2": Constant(lambda f: {"factor": 2.0 * f})},
     controls={
-        "eps K' instead of 2 eps K'": {"share": 0.5, "pairs": 10},
-        "without the constant": {"share": 0.0, "pairs": 10},
-        "0.8 times the constant": {"share": 0.8, "pairs": 10},
+        "eps K' instead of 2 eps K'": {"factor": 1.0},
+        "1.98 instead of 2": {"factor": 1.98},
+        "2.02, which is not attained": {"factor": 2.02},
     },
 )

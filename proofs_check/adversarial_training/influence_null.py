@@ -1,109 +1,123 @@
-"""Influence above 0.15 means little below a thousand models: the law of the largest of 200 entries when there is no
-influence at all.
+"""How large influences are by chance: the exact law of the largest one when no sample has any influence.
 
-Every model trains on a random 70 % of 200 candidates and classifies a test point correctly with probability p,
-whatever its subset. The chance that the largest influence exceeds 0.15 is simulated, and compared with a quoted table
-by simultaneous exact binomial intervals: the table is refuted where an interval lies outside the quoted value's
-tolerance, and holds where all lie inside. The table has 0.52 for p = 0.5 and t = 400, where 0.457 is right, and 0.02
-for p = 0.9, where 0.002 is right. A closed form, two binomials per entry and independent entries, is plotted beside
-the simulation: it overstates large chances, since entries share a point's outcomes. The conclusion stands: with fewer
-than about 1,000 models a large influence may be noise.
+Every model trains on its own random subset and classifies a test point correctly with probability p, whatever the
+subset. Given the number s of correct models, entries are independent, because memberships of different samples are;
+the chance that the largest exceeds a threshold is the mean of 1 - (1 - h(s))^n over s
+(`largest_of_random_subsets`).
+
+That law is compared with the definition: all subsets and outcomes of up to four models or two samples are
+enumerated with the library's `influence`; and at the stated size influences of random subsets are drawn, whose
+share above the threshold must have the law's value in its exact confidence interval. The stated probability is the
+law's, to half a unit of its last digit.
+
+A closed form that takes entries to be independent, with h for the mean of h(s), is larger by Jensen's inequality. A
+large influence may well be noise: even at 700 models the chance is 0.027.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import warnings
 from functools import lru_cache
+from itertools import product
 
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from cgro.claims.claim import Claim, Finding
+from cgro.base.errors import AccuracyWarning
+from cgro.claims.claim import Claim, Constant, Finding
 from cgro.claims.confidence import proportion_interval
-from cgro.memorization.chance import largest_by_chance
+from cgro.memorization.chance import largest_of_random_subsets
 from cgro.memorization.scores import influence
 from cgro.plots.style import SERIES, figure
 
-QUOTED: dict[tuple[float, int], float] = {
-    (0.9, 100): 0.87,
-    (0.9, 200): 0.22,
-    (0.9, 400): 0.02,
-    (0.9, 1000): 0.0,
-    (0.5, 100): 1.0,
-    (0.5, 200): 0.98,
-    (0.5, 400): 0.52,
-    (0.5, 1000): 0.0,
-}
-CORRECTED = QUOTED | {(0.9, 100): 0.882, (0.9, 200): 0.226, (0.9, 400): 0.002, (0.5, 200): 0.996, (0.5, 400): 0.457}
-"""From 20,000 simulations each: standard errors up to 0.004."""
-CONFIDENCE, THRESHOLD, RATIO, CANDIDATES = 0.99, 0.15, 0.7, 200
+CONFIDENCE = 0.999
+
+
+@lru_cache(maxsize=8)
+def enumerated(models: int, candidates: int, threshold: float, probability: float, ratio: float) -> float:
+    """P[the largest influence > threshold] over all subsets and outcomes, by the definition."""
+    total = 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AccuracyWarning)
+        for bits in product((False, True), repeat=models * candidates):
+            mask = np.reshape(bits, (models, candidates))
+            chance = math.prod(ratio if b else 1 - ratio for b in bits)
+            for outcome in product((False, True), repeat=models):
+                entries = influence(mask, np.array(outcome)[:, None])
+                if (entries > threshold).any():  # NaN, without models of either kind, is not
+                    total += chance * math.prod(probability if o else 1 - probability for o in outcome)
+    return total
+
+
+@lru_cache(maxsize=32)
+def hits(models: int, candidates: int, threshold: float, probability: float, ratio: float, draws: range) -> int:
+    """Draws whose largest influence exceeds the threshold; of each seed, the first with the same random numbers."""
+    found = 0
+    for draw in draws:
+        generator = np.random.default_rng(draw)
+        mask = generator.random((models, candidates), dtype=np.float32) < ratio
+        found += bool(influence(mask, generator.random((models, 1)) < probability).max() > threshold)
+    return found
 
 
 def check(
-    *, trials: int = 3000, tolerance: float = 0.02, seed: int = 0, table: Mapping[tuple[float, int], float] = QUOTED
+    *,
+    stated: float = 0.454,
+    models: int = 400,
+    candidates: int = 200,
+    threshold: float = 0.15,
+    probability: float = 0.5,
+    ratio: float = 0.7,
+    trials: int = 100,
+    seed: int = 0,
 ) -> Finding:
-    """Chances by simulation, and whether each interval lies within the tolerance of the quoted value.
+    """The law against enumeration and simulation, and the stated value.
 
     Args:
-        trials: simulated sets of models for each t (an eighth of them at t = 1,000, where the chance is close to 0).
-        tolerance: accepted deviation, interval included.
+        stated: the stated probability, with three digits.
+        models: t.
+        candidates: samples whose influence is looked at.
+        threshold: level of the largest influence.
+        probability: accuracy p on the test point.
+        ratio: r, the chance that a model's subset has a sample.
+        trials: simulated sets of models.
         seed: seed of the simulation.
     """
-    level = 1 - (1 - CONFIDENCE) / len(table)
-    shares: dict[tuple[float, int], tuple[float, float, float]] = {}
-    for models in sorted({t for _, t in table}):
-        repetitions = trials if models < 1000 else max(trials // 8, 60)
-        probabilities = tuple(p for p, t in table if t == models)
-        for p, count in zip(probabilities, _hits(models, probabilities, repetitions, seed), strict=True):
-            shares[p, models] = (count / repetitions, *proportion_interval(count, repetitions, level))
-    # Largest and smallest distance of each interval from the quoted value.
-    most = {key: max(abs(low - table[key]), abs(high - table[key])) for key, (_, low, high) in shares.items()}
-    least = {key: max(low - table[key], table[key] - high, 0.0) for key, (_, low, high) in shares.items()}
-    key = max(least, key=lambda k: (least[k], most[k]))
-    holds = True if max(most.values()) <= tolerance else False if least[key] > tolerance else None
-    rows = [", ".join(f"{shares[p, t][0]:.3f} at t = {t}" for q, t in sorted(shares) if q == p) for p in (0.9, 0.5)]
+    small = [(t, n, 0.15, 0.5, r) for t, n in ((2, 2), (3, 2), (4, 1)) for r in (0.7, 0.3)]
+    off = max(abs(enumerated(t, n, *rest) - largest_of_random_subsets(rest[0], rest[1], t, rest[2], n))
+              for t, n, *rest in small)  # fmt: skip
+    law = largest_of_random_subsets(threshold, probability, models, ratio, candidates)
+    count = hits(models, candidates, threshold, probability, ratio, range(10**6 * seed, 10**6 * seed + trials))
+    low, high = proportion_interval(count, trials, CONFIDENCE)
+    parts = {
+        "enumeration": off <= 1e-9,
+        "simulation": low <= law <= high,
+        "stated value": abs(law - stated) <= 0.0005,
+    }
+    wrong = [name for name, right in parts.items() if not right]
     return Finding(
-        holds=holds,
-        slack=tolerance / (least[key] if holds is False else max(most.values())),
-        tested=f"200 candidates, ratio 0.7, threshold 0.15, {trials} simulations for each t",
-        bound=f"within {tolerance:g} of the quoted values, intervals included",
-        measured=f"p = 0.9: {rows[0]}; p = 0.5: {rows[1]}",
-        counterexample=f"p = {key[0]:g}, t = {key[1]}: {shares[key][0]:.3f}, not {table[key]:g}"
-        if holds is False
-        else "",
-        confidence=CONFIDENCE,
-        data=_dataset(shares),
+        holds=not wrong,
+        slack=0.0 if wrong else 0.0005 / max(abs(law - stated), 1e-9),
+        tested=f"t = {models}, {candidates} samples, r = {ratio:g}, p = {probability:g}: the law, and {trials} "
+        "draws; up to 4 models or 2 samples: all subsets and outcomes",
+        bound=f"{stated:g} +- 0.0005",
+        measured=f"law {law:.5f}; draws {low:.3f} to {high:.3f}; enumeration off by {off:.1g}",
+        counterexample=wrong[0] if wrong else "",
+        data=_dataset(threshold, ratio, candidates),
     )
 
 
-@lru_cache(maxsize=64)
-def _hits(models: int, probabilities: tuple[float, ...], repetitions: int, seed: int) -> tuple[int, ...]:
-    """The number of repetitions in which the largest influence exceeds the threshold, for each accuracy p."""
-    hits = dict.fromkeys(probabilities, 0)
-    generator = np.random.default_rng([seed, models])
-    for _ in range(repetitions):
-        mask = generator.random((models, CANDIDATES), dtype=np.float32) < RATIO
-        for p in hits:
-            correct = generator.random((models, 1)) < p
-            hits[p] += bool(influence(mask, correct).max() > THRESHOLD)
-    return tuple(hits.values())
-
-
-def _dataset(shares: Mapping[tuple[float, int], tuple[float, float, float]]) -> xr.Dataset:
-    models = sorted({t for _, t in shares})
-    missing = (np.nan, np.nan, np.nan)
-    values = np.array([[shares.get((p, t), missing) for t in models] for p in (0.9, 0.5)])
-    formula = [[largest_by_chance(THRESHOLD, p, t, RATIO, CANDIDATES) for t in models] for p in (0.9, 0.5)]
+@lru_cache(maxsize=8)
+def _dataset(threshold: float, ratio: float, candidates: int) -> xr.Dataset:
+    models, accuracies = [50, 100, 150, 200, 300, 400], [0.9, 0.5]
+    law = [[largest_of_random_subsets(threshold, p, t, ratio, candidates) for t in models] for p in accuracies]
+    entries = [[largest_of_random_subsets(threshold, p, t, ratio, 1) for t in models] for p in accuracies]
+    together = 1 - (1 - np.minimum(entries, 1.0)) ** candidates
     dims = ("probability", "models")
     return xr.Dataset(
-        {
-            "share": (dims, values[..., 0]),
-            "low": (dims, values[..., 1]),
-            "high": (dims, values[..., 2]),
-            "formula": (dims, formula),
-        },
-        {"probability": [0.9, 0.5], "models": models},
+        {"law": (dims, law), "independent": (dims, together)}, {"probability": accuracies, "models": models}
     )
 
 
@@ -112,13 +126,9 @@ def draw(result: xr.Dataset) -> Figure:
     fig, ax = figure(4.2, 2.6)
     for color, p in zip(SERIES, result["probability"].values, strict=False):
         at = result.sel(probability=p)
-        ends = np.clip([at["share"] - at["low"], at["high"] - at["share"]], 0, None)
-        ax.errorbar(at["models"], at["share"], yerr=ends, fmt="o-", ms=3.5, color=color, label=f"accuracy {p:g}")
-        ax.plot(at["models"], at["formula"], ":", color=color, lw=1.0)
+        ax.plot(at["models"], at["law"], "o-", ms=3.5, color=color, label=f"accuracy {p:g}")
+        ax.plot(at["models"], at["independent"], ":", color=color, lw=1.0)
     ax.plot([], [], ":", color="#666666", lw=1.0, label="independent entries")
-    ax.set_xscale("log")
-    ax.set_xticks(result["models"].values, [f"{t:,}" for t in result["models"].values])
-    ax.minorticks_off()
     ax.set_xlabel("models t")
     ax.set_ylabel("chance that the largest of 200\ninfluences exceeds 0.15 without any")
     ax.legend(loc="upper right")
@@ -126,14 +136,33 @@ def draw(result: xr.Dataset) -> Figure:
 
 
 CLAIM = Claim(
-    statement="quoted chances that the largest of 200 influences exceeds 0.15 by chance: 0.52 at p = 0.5, t = 400",
-    source="null law in notes on Xu et al. 2021, arXiv:2106.04794",
+    statement="without any influence the largest of 200 influences exceeds 0.15 with probability 0.454, at t = "
+    "400, r = 0.7, "
+    "p = 1/2",
+    source="null law derived here; estimator of Feldman & Zhang 2020, thresholds as used by Xu et al., "
+    "arXiv:2106.04794",
     tag="[D]",
-    evidence="statistical",
+    evidence="numerical",
     check=check,
     draw=draw,
-    known_wrong="0.457 at p = 0.5 and 0.002 at p = 0.9 for t = 400; 0.882 and 0.226 at p = 0.9 for t = 100 and 200",
-    hypotheses={"trials >= 200": lambda trials: trials >= 200},
-    deep={"trials": 40_000},
-    controls={"the simulated chances, within 0.05": {"table": CORRECTED, "tolerance": 0.05, "trials": 2000}},
+    hypotheses={
+        "trials >= 100": lambda trials: trials >= 100,
+        "0 < probability < 1": lambda probability: 0 < probability < 1,
+        "0 < ratio < 1": lambda ratio: 0 < ratio < 1,
+        "20 <= models <= 2000": lambda models: 20 <= models <= 2000,
+    },
+    deep={"trials": 20_000},
+    constants={
+        "the largest of 200": Constant(lambda f: {"candidates": round(200 * f)}),
+        "above 0.15": Constant(lambda f: {"threshold": 0.15 * f}),
+        "probability 0.454": Constant(lambda f: {"stated": 0.454 * f}),
+        "t = 400": Constant(lambda f: {"models": round(400 * f)}),
+        "r = 0.7": Constant(lambda f: {"ratio": 0.7 * f}),
+        "p = 1/2": Constant(lambda f: {"probability": 0.5 * f}),
+    },
+    controls={
+        "that of independent entries at t r models, 0.434": {"stated": 0.434},
+        "0.456": {"stated": 0.456},
+        "190 influences": {"candidates": 190},
+    },
 )

@@ -13,6 +13,7 @@ from cgro.base.errors import AccuracyWarning, UserError
 from cgro.memorization.chance import (
     exceeds_by_chance,
     largest_by_chance,
+    largest_of_random_subsets,
     models_needed,
     standard_error,
     threshold_by_chance,
@@ -86,6 +87,17 @@ def test_the_standard_error_is_that_of_simulated_scores() -> None:
     scores = memorization(mask, generator.random((t, 4000)) < p)
     assert scores.std() == pytest.approx(standard_error(p, t, r), rel=0.05)
     assert standard_error(0.5, 100, 0.7) == pytest.approx(0.10911, abs=1e-5)
+
+
+def test_entries_of_one_point_depend_on_each_other_through_its_outcomes() -> None:
+    """One candidate: no dependence. Many: rarer than for independent entries of the same law."""
+    one = largest_of_random_subsets(0.15, 0.5, 60, 0.7, 1)
+    many = largest_of_random_subsets(0.15, 0.5, 60, 0.7, 20)
+    assert one < many < 1 - (1 - one) ** 20
+    assert largest_of_random_subsets(1.0, 0.5, 10, 0.7, 5) == 0
+    assert largest_of_random_subsets(-2.0, 0.5, 40, 0.5, 5) == pytest.approx(1, abs=1e-9)
+    with pytest.raises(UserError, match="ratio"):
+        largest_of_random_subsets(0.15, 0.5, 60, 0.0, 1)
 
 
 def test_chance_of_one_entry_is_exact() -> None:

@@ -20,13 +20,6 @@ MOVED = [
     for factor in constant.refuted
 ]
 NOT_YET = {
-    "benign-weights",
-    "ensembling-weight",
-    "geometry-weight",
-    "gradient-bound",
-    "gradient-lipschitz",
-    "influence-null",
-    "score-error",
     "coverage-bound",
     "flatness-upper",
     "separation-needed",

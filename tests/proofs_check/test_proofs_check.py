@@ -24,7 +24,6 @@ CASES = [(name, words) for name, claim in CLAIMS.items() for words in ("", *clai
 SMALLER: dict[str, dict[str, Any]] = {
     "critical-ratio": {"noise_norms": (0.6, 1.6), "runs": 1},
     "end-state": {"runs": 8, "steps": 10_000},
-    "influence-null": {"trials": 2000},
     "memorization-time-scaling": {"runs": 5},
     "robust-test-error": {"dims": (100, 400), "runs": 30},
     "robust-training": {"grid": 12},
@@ -128,7 +127,6 @@ UNDECIDED: list[tuple[str, dict[str, Any]]] = [
     ("grid-cells-size", {"largest": 1024, "tolerance": 0.01}),
     ("collapse-law", {"tolerance": 0.12}),
     ("gram-law", {"draws": 1000, "tolerance": 0.05}),
-    ("influence-null", {"trials": 2000, "tolerance": 0.06}),
     ("measured-scaling", {"tolerance": 0.2}),
 ]
 
