@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import numpy as np
 import xarray as xr
-from flint import arb
+from flint import arb, ctx
 
 from cgro.base.machine import limited_threads
 from cgro.base.validate import integer
@@ -100,7 +100,8 @@ def certificate(
             stages.see(exact)
             exact.advance(1)
             tick(1.0)
-        rows.append(_row(exact))
+        with ctx.workprec(bits):
+            rows.append(_row(exact))
         followed = tube is not None and step <= follow
         if tube is not None and followed:
             tube.advance(step - tube.taken)

@@ -139,10 +139,8 @@ class BallEngine:
         """Steps in which the objective could not be shown not to rise."""
         self.times: dict[str, int] = {}
         """The first step at which each level of `crossings` is reached; without rounding only."""
-        self.state = self._state()
-        self.losses = self.state.losses
-        """Clean and adversarial training loss of the current state."""
-        self._watch()
+        with ctx.workprec(self.bits):
+            self._look()
 
     def advance(self, steps: int) -> None:
         """Take gradient steps."""
@@ -151,10 +149,8 @@ class BallEngine:
                 before = self._objective()
                 self._step()
                 self.taken += 1
-                self.state = self._state()
-                self.losses = self.state.losses
+                self._look()
                 self.rises += not self._objective() <= before
-                self._watch()
 
     def filter_gram(self) -> arb_mat:
         """K, the inner products of the filters' components orthogonal to w*, from the filters themselves.
@@ -189,17 +185,23 @@ class BallEngine:
     def _matrix(self, entries: list[arb]) -> arb_mat:
         return arb_mat(self.setting.filters, self.setting.noise_patches, entries)
 
+    def _look(self) -> None:
+        self.state = self._state()
+        self.losses = self.state.losses
+        """Clean and adversarial training loss of the current state."""
+        if not self.rounding:
+            self._watch()
+
     def _state(self) -> BallState:
-        with ctx.workprec(self.bits):
-            s, q, each = self.setting, int(self.setting.exponent), self.setting.patches - 1
-            v = self.v.entries()
-            slopes = [x * x for x in v] if q == 3 else [power(x, q - 1) for x in v]
-            by_patch = (self._ones * self._matrix([x * y for x, y in zip(slopes, v, strict=True)])).entries()
-            V = [y * sum(by_patch[i * each : (i + 1) * each], arb(0)) for i, y in enumerate(self.labels)]
-            U = sum((x * power(x, q - 1) for x in self.u), arb(0))
-            t = self._attacked(U)
-            clean, robust = arb(s.signal) ** q * U, t * power(t, q - 1) * U
-            return BallState(slopes, U, t, V, [clean + x for x in V], [robust + x for x in V])
+        s, q, each = self.setting, int(self.setting.exponent), self.setting.patches - 1
+        v = self.v.entries()
+        slopes = [x * x for x in v] if q == 3 else [power(x, q - 1) for x in v]
+        by_patch = (self._ones * self._matrix([x * y for x, y in zip(slopes, v, strict=True)])).entries()
+        V = [y * sum(by_patch[i * each : (i + 1) * each], arb(0)) for i, y in enumerate(self.labels)]
+        U = sum((x * power(x, q - 1) for x in self.u), arb(0))
+        t = self._attacked(U)
+        clean, robust = arb(s.signal) ** q * U, t * power(t, q - 1) * U
+        return BallState(slopes, U, t, V, [clean + x for x in V], [robust + x for x in V])
 
     def _attacked(self, U: arb) -> arb:
         """The signal t that the attack leaves: alpha - delta, or for U < 0 in the worst case alpha + delta."""
@@ -237,8 +239,6 @@ class BallEngine:
 
     def _watch(self) -> None:
         """Note which levels are reached in this state."""
-        if self.rounding:
-            return
         middle = median(self.state.memorized)
         largest = max(abs(x).lower() for x in self.u).union(max(abs(x).upper() for x in self.u))
         values = (arb(self.setting.signal) * largest, middle, middle)
