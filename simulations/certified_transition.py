@@ -19,6 +19,7 @@ import xarray as xr
 
 from cgro.base.validate import between, integer, not_ignored
 from cgro.base.work import Context, PlainContext, Tick
+from cgro.dynamics.memory import require_balls, require_sweep
 from cgro.dynamics.setting import PatchSetting
 from cgro.runs.experiment import Experiment
 
@@ -51,11 +52,12 @@ class Config:
         require_rigorous(self.setting)
         require_cubic(self.setting)
         between("robust_ratio", self.robust_ratio, 0, 1)
-        not_ignored(self.setting, stop_loss="no stopping loss")
+        not_ignored(self.setting, stop_loss="steps")
         integer("seed", self.seed, low=0)
         integer("bits", self.bits, low=64, high=4096)
-        integer("records", self.records, low=2)
         integer("tube_steps", self.tube_steps, low=0)
+        require_sweep([self.setting], count=3, seeds=1, records=self.records, test_samples=1, together=1)
+        require_balls(self.setting, self.bits)
 
     @classmethod
     def quick(cls) -> Config:

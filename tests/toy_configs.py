@@ -15,6 +15,7 @@ from cgro.simulations import (
     atypical_harm,
     bat,
     certified_cgro,
+    certified_transition,
     cgro_construction,
     complexity_measures,
     coverage,
@@ -54,6 +55,9 @@ CONFIGS: dict[str, Any] = {
     "training-objective": training_objective.Config(setting=SMALL, weights=(0.0, 0.5, 1.0), seeds=2, records=3),
     "activation": activation.Config(setting=SMALL, odd=(2.0, 3.0), relu=(3.0,), seeds=2, records=5),
     "dimension": dimension.Config(setting=replace(SMALL, dim=100), dims=(30, 1000), seeds=2, records=3),
+    "certified-transition": certified_transition.Config(
+        setting=replace(SMALL, sampling="vectors", steps=60), records=5, tube_steps=20
+    ),
     "unlearnable": unlearnable.Config(
         setting=TwoFeatureSetting(samples=10, patches=2, dim=12, filters=4, steps=40),
         fractions=(0.0, 0.3),

@@ -15,6 +15,8 @@ from cgro.dynamics.setting import PatchSetting, require_one_feature
 
 _NUMBER = 8
 """Bytes of a float64."""
+_BALL = 200
+"""Bytes of a ball of the usual precision, as an object in a list."""
 _OBJECT = 1000
 """Bytes of a setting, a seed and the other Python objects of a run."""
 _RECORDED = 23
@@ -77,6 +79,17 @@ def require_engine(setting: PatchSetting, *, runs: int, draws: int, direct: bool
     sizes = ", ".join(f"{name} = {getattr(setting, name):,}" for name in ("samples", "patches", "dim", "filters"))
     needed = direct_bytes(setting, runs) if direct else gram_bytes(setting, runs, draws)
     _require(needed, f"training with {sizes}" + (f", {runs:,} runs at a time," if runs > 1 else ""))
+
+
+def require_balls(setting: PatchSetting, bits: int) -> None:
+    """Refuse a proved trajectory that memory cannot hold: G, patches, filters, and some balls for every component.
+
+    Raises: UserError.
+    """
+    n, m, d = setting.noise_patches, setting.filters, setting.dim
+    balls = 2.0 * (n + m) * d + 1.0 * n * n + 8.0 * m * n
+    sizes = ", ".join(f"{name} = {getattr(setting, name):,}" for name in ("samples", "patches", "dim", "filters"))
+    _require((_BALL + bits / 4) * balls, f"proving a run with {sizes} and bits = {bits:,}")
 
 
 def require_records(

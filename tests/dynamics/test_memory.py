@@ -137,6 +137,8 @@ def patch_config(name: str, **change: Any) -> Any:
 HUGE = {
     "filters": ("phase-transition", {"filters": 10**9}),
     "samples": ("phase-transition", {"samples": 10**7}),
+    "samples of proved runs": ("certified-transition", {"samples": 10**7}),
+    "dim of proved runs": ("certified-transition", {"dim": 10**10}),
     "dim": ("phase-transition", {"dim": 10**12, "engine": "direct"}),
     "seeds": ("phase-transition", {"seeds": 10**12}),
     "seeds of two axes": ("phase-diagram", {"seeds": 10**12}),
