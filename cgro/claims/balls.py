@@ -35,7 +35,10 @@ def beta_cdf(x: Ball, a: Ball, b: Ball) -> Ball:
 
     With k = 2 a of d = 2 (a + b) dimensions it is the law of |W u|^2, W a random projection and |u| = 1.
     """
-    return ball(x).beta_lower(ball(a), ball(b), 1)
+    x, a, b = ball(x), ball(a), ball(b)
+    value = x.beta_lower(a, b, 1)
+    # Where the series fails, near 1, that of the complement may not.
+    return value if value.is_finite() else 1 - (1 - x).beta_lower(b, a, 1)
 
 
 def beta_sf(x: Ball, a: Ball, b: Ball) -> Ball:
@@ -46,11 +49,11 @@ def beta_sf(x: Ball, a: Ball, b: Ball) -> Ball:
 def quantile(share: Ball, a: Ball, b: Ball) -> tuple[float, float]:
     """Floats low < high around the x with P[X <= x] = share for a Beta(a, b) variable, close to each other."""
     low, high = 0.0, 1.0
-    while high - low > 1e-13 * high:
+    while high - low > 1e-9 * high:
         # A second place to cut, where the first is the quantile itself.
         for part in (0.5, 0.49):
             middle = low + part * (high - low)
-            below = certainly_less(lambda x=middle: (beta_cdf(x, a, b), share))  # type: ignore[misc]
+            below = certainly_less(lambda x: (beta_cdf(x, a, b), share), middle)
             if below is not None:
                 break
         if below is None or not low < middle < high:
@@ -70,11 +73,14 @@ def precision(bits: int) -> Iterator[None]:
         ctx.prec = before
 
 
-def certainly_less(sides: Callable[[], tuple[Ball, Ball]]) -> bool | None:
-    """Whether left <= right, for sides that are computed again with more bits; None if the balls still overlap."""
+def certainly_less(sides: Callable[..., tuple[Ball, Ball]], *arguments: Any) -> bool | None:
+    """Whether left <= right, (left, right) = sides(*arguments), which are computed again with more bits if need be.
+
+    Returns: None if the balls still overlap.
+    """
     for bits in BITS:
         with precision(bits):
-            left, right = sides()
+            left, right = sides(*arguments)
             if left <= right:
                 return True
             if left > right:
@@ -120,7 +126,7 @@ def scan_balls(cases: Iterable[C], measured_and_bound: Callable[[C], tuple[Ball,
     slack, tightest, violation = math.inf, None, None
     for case in cases:
         count += 1
-        holds = certainly_less(lambda c=case: measured_and_bound(c))  # type: ignore[misc]
+        holds = certainly_less(measured_and_bound, case)
         undecided += holds is None
         if holds is False and violation is None:
             violation = case
