@@ -90,7 +90,7 @@ def outputs(
     terms = list(x)
     bounds: list[tuple[Fraction | None, Fraction | None]] = list(box) or [(None, None)] * len(terms)
     for depth, layer in enumerate(network.layers, 1):
-        z = [z3.Sum([_real(w) * terms[j] for j, w in row] + [_real(bias)]) for row, bias in layer]
+        z = [z3.Sum([real(w) * terms[j] for j, w in row] + [real(bias)]) for row, bias in layer]
         reach = [_range(row, bias, bounds) for row, bias in layer]
         if depth == len(network.layers):
             return [z3.simplify(v) for v in z]
@@ -106,7 +106,7 @@ def outputs(
 
 def inside(x: Sequence[Formula], box: Sequence[tuple[Fraction, Fraction]]) -> Formula:
     """low <= x <= high, coordinate by coordinate."""
-    return z3.And([z3.And(v >= _real(low), v <= _real(high)) for v, (low, high) in zip(x, box, strict=True)])
+    return z3.And([z3.And(v >= real(low), v <= real(high)) for v, (low, high) in zip(x, box, strict=True)])
 
 
 def in_ball(
@@ -115,15 +115,16 @@ def in_ball(
     """|x - center|_p <= radius as a formula, and the box around that ball."""
     c, r = [Fraction(float(v)) for v in center], Fraction(radius)
     box = [(v - r, v + r) for v in c]
-    away = [v - _real(m) for v, m in zip(x, c, strict=True)]
+    away = [v - real(m) for v, m in zip(x, c, strict=True)]
     if norm == "inf":
         return inside(x, box), box
     if norm == "1":
-        return z3.And(inside(x, box), z3.Sum([z3.If(t > 0, t, -t) for t in away]) <= _real(r)), box
-    return z3.And(inside(x, box), z3.Sum([t * t for t in away]) <= _real(r * r)), box
+        return z3.And(inside(x, box), z3.Sum([z3.If(t > 0, t, -t) for t in away]) <= real(r)), box
+    return z3.And(inside(x, box), z3.Sum([t * t for t in away]) <= real(r * r)), box
 
 
-def _real(value: Fraction | int) -> Formula:
+def real(value: Fraction | int) -> Formula:
+    """A rational number as a z3 term, exactly."""
     value = Fraction(value)
     return z3.Q(value.numerator, value.denominator)
 

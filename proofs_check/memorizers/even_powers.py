@@ -1,9 +1,12 @@
-"""An even power p works in l_inf when D mu^p < (lambda - mu)^p, that is p > ln D / ln((2 - rho) / rho); p = 2 iff D <
-((2 - rho) / rho)^2.
+"""Even powers tell l_inf balls apart, by sum_k |x_k - x_ik|^p, if and only if D mu^p < (lambda - mu)^p, that is p >
+ln D / ln((2 - rho) / rho); p = 2 iff D < ((2 - rho) / rho)^2.
 
-|x - x_i|_inf <= mu gives sum_k |x_k - x_ik|^p <= D mu^p, and |x - x_i|_inf >= lambda - mu gives at least (lambda -
-mu)^p; with mu = rho lambda / 2 the quotient (lambda - mu) / mu is (2 - rho) / rho, shown symbolically. The library's
-choice of p is compared with the definition in integers for rational rho.
+On its own ball the sum is at most D mu^p, which a corner attains; on a ball of another label one coordinate alone gives
+(lambda - mu)^p, which a neighbour along an axis attains. z3 decides the steps for all real numbers: powers are monotone
+by induction from p to p + 2, and sums add coordinates. So the condition is necessary as well as sufficient; with mu =
+rho lambda / 2 it says D < x^p for x = (2 - rho) / rho > 1. The library's choice of p is compared with that in integers,
+for rational rho, and with the logarithms enclosed in balls. Networks of the library are then decided by z3 for all
+points of their balls: their margin is at least the one that they state.
 """
 
 from __future__ import annotations
@@ -11,11 +14,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 
-import sympy as sp
+import numpy as np
+import z3
 
-from cgro.claims.cases import scan
-from cgro.claims.claim import Claim, Finding
+from cgro.claims.balls import ball, certainly_less
+from cgro.claims.claim import Claim, Constant, Finding
+from cgro.claims.solver import finding, in_ball, outputs, prove, real
+from cgro.claims.symbolic import Decision
+from cgro.data.separation import LabelledPoints, opposite_separation
+from cgro.memorizers.constructions import memorize
 from cgro.memorizers.shared_powers import smallest_power
+from cgro.networks.exact import ExactNetwork
 
 Choice = Callable[[int, Fraction], int]
 
@@ -30,49 +39,111 @@ def works(dim: int, ratio: Fraction, p: int) -> bool:
     return dim * ratio**p < (2 - ratio) ** p
 
 
-def condition_holds() -> bool:
-    """(lambda - mu) / mu = (2 - rho) / rho, and D mu^p < (lambda - mu)^p iff p ln((2-rho)/rho) > ln D."""
-    lam, rho, p, D = sp.symbols("lambda rho p D", positive=True)
-    mu = rho * lam / 2
-    quotient = sp.simplify((lam - mu) / mu - (2 - rho) / rho)
-    logarithm = sp.expand_log(sp.log(((2 - rho) / rho) ** p / D), force=True)
-    return (
-        quotient == 0
-        and sp.simplify(logarithm - (p * sp.expand_log(sp.log((2 - rho) / rho), force=True) - sp.log(D))) == 0
-    )
+def monotone() -> dict[str, Decision]:
+    """|t| <= s implies t^p <= s^p, and |t| >= s >= 0 implies t^p >= s^p: at p = 2, and from p to p + 2."""
+    t, s, a, b, rest, total = z3.Reals("t s a b rest total")
+    small, large = z3.And(t <= s, -t <= s), z3.And(s >= 0, z3.Or(t >= s, -t >= s))
+    return {
+        "at most, p = 2": prove(t * t <= s * s, small),
+        "at least, p = 2": prove(t * t >= s * s, large),
+        # a and b stand for t^p and s^p.
+        "at most, p + 2": prove(a * t * t <= b * s * s, small, a >= 0, a <= b),
+        "at least, p + 2": prove(a * t * t >= b * s * s, large, b >= 0, a >= b),
+        "own ball, one coordinate more": prove(total + a <= rest + b, total <= rest, a <= b),
+        "another ball": prove(a + rest >= b, a >= b, rest >= 0),
+    }
 
 
-def check(*, largest_dim: int = 60, choice: Choice = chosen) -> Finding:
-    """The condition, and the choice for rational rho.
+def attained(dim: int, ratio: Fraction, p: int) -> bool:
+    """Whether a corner of the own ball and the end of another one, along an axis, have exactly these sums."""
+    corner = sum(((-1) ** k * ratio) ** p for k in range(dim))
+    end = sum((value**p for value in [2 - ratio] + [Fraction(0)] * (dim - 1)), Fraction(0))
+    return corner == dim * ratio**p and end == (2 - ratio) ** p
+
+
+def agrees(dim: int, ratio: Fraction, p: int, two: float) -> bool | None:
+    """Whether p ln((2 - rho) / rho) > ln D, decided in balls, says the same as integers; equality is not certain."""
+    x = (ball(Fraction(two)) - ball(ratio)) / ball(ratio)
+    less = certainly_less(lambda: (ball(dim).log(), p * x.log()))
+    return None if less is None else less == works(dim, ratio, p)
+
+
+def margins_on_balls(dim: int, ratio: float, points: int, seed: int) -> dict[str, Decision]:
+    """A built network's own margin, for all points of all balls."""
+    generator = np.random.default_rng([seed, dim])
+    x = generator.permuted(np.tile(np.arange(4 * points), (dim, 1)), axis=1).T[:points] / 4
+    y = np.where(np.arange(points) % 2, 1, -1)
+    radius = ratio * opposite_separation(LabelledPoints(x, y), "inf").distance / 2
+    built = memorize(x, y, "inf", radius, construction="even_power")
+    network, point, parts = ExactNetwork.of(built.float_network), z3.Reals([f"x{k}" for k in range(dim)]), {}
+    for i, (center, label) in enumerate(zip(x, y, strict=True)):
+        within, box = in_ball(point, center, "inf", built.task.radius)
+        (value,) = outputs(network, point, box)
+        parts[f"D = {dim}, ball {i}"] = prove(int(label) * value >= real(Fraction(built.margin)), within)
+    return parts
+
+
+def check(
+    *,
+    largest_dim: int = 40,
+    points: int = 4,
+    seed: int = 0,
+    two: float = 2.0,
+    power: float = 2.0,
+    choice: Choice = chosen,
+) -> Finding:
+    """The condition, the choice for rational rho, and the margins of networks.
 
     Args:
-        largest_dim: largest D.
+        largest_dim: largest D of the choice.
+        points: points of each network, in dimensions 1 and 2.
+        seed: seed of the points.
+        two: the 2 of (2 - rho) / rho.
+        power: the exponent of D < ((2 - rho) / rho)^2.
     """
-    proved = condition_holds()
     cases = [(d, Fraction(k, 20)) for d in range(1, largest_dim + 1) for k in range(1, 20)]
-    enough = scan(cases, lambda c: (0 if works(*c, choice(*c)) else 2, 1))
-    least = scan(cases, lambda c: (2 if choice(*c) > 2 and works(*c, choice(*c) - 2) else 0, 1))
-    square = scan(cases, lambda c: (abs((choice(*c) == 2) - (c[0] < ((2 - c[1]) / c[1]) ** 2)), 0))
-    found = [enough, least, square]
-    wrong = next((s.counterexample for s in found if not s.holds), "")
-    return Finding(
-        holds=proved and not wrong,
-        slack=1.0 if proved and not wrong else 0.0,
-        tested=f"all lambda, rho, p, D; D up to {largest_dim} and rho = 1/20 to 19/20 in integers",
+    parts = monotone() | margins_on_balls(1, 0.5, points, seed) | margins_on_balls(2, 0.3, points, seed)
+
+    def all_cases(name: str, holds: Callable[[int, Fraction], bool]) -> None:
+        wrong = next((case for case in cases if not holds(*case)), None)
+        parts[name] = Decision(wrong is None, f"D = {wrong[0]}, rho = {wrong[1]}" if wrong else "")
+
+    all_cases("both sums attained", lambda d, rho: attained(d, rho, choice(d, rho)))
+    all_cases("p suffices", lambda d, rho: works(d, rho, choice(d, rho)))
+    all_cases("p is the least", lambda d, rho: choice(d, rho) == 2 or not works(d, rho, choice(d, rho) - 2))
+    all_cases("logarithms", lambda d, rho: all(agrees(d, rho, p, two) is not False for p in (2, 4, 6)))
+    all_cases("p = 2", lambda d, rho: (choice(d, rho) == 2) == _is_less(d, rho, power))
+    return finding(
+        parts,
+        tested=f"all D, p, lambda, mu; D up to {largest_dim} and rho = 1/20 to 19/20 in integers; all points of the "
+        "balls of two networks",
         bound="the smallest even p > ln D / ln((2 - rho) / rho)",
-        measured=f"condition {'proved' if proved else 'not proved'}; p up to {max(choice(*c) for c in cases)}",
-        counterexample=f"(D, rho) = {wrong}" if wrong else "",
+        measured=f"p up to {max(choice(*c) for c in cases)}",
     )
+
+
+def _is_less(dim: int, ratio: Fraction, power: float) -> bool:
+    """D < ((2 - rho) / rho)^power."""
+    x = (2 - ratio) / ratio
+    return dim < x**2 if power == 2 else dim < float(x) ** power
 
 
 CLAIM = Claim(
-    statement="D mu^p < (lambda - mu)^p iff p > ln D / ln((2 - rho) / rho); p = 2 suffices iff D < ((2 - rho) / rho)^2",
+    statement="sum_k |x_k - x_ik|^p tells l_inf balls apart iff D mu^p < (lambda - mu)^p, that is p > ln D / ln((2 - "
+    "rho) / rho); p = 2 does iff D < ((2 - rho) / rho)^2",
     source="derived here, for l_inf with shared features",
     tag="[D]",
     evidence="symbolic",
     check=check,
-    hypotheses={"largest_dim >= 2": lambda largest_dim: largest_dim >= 2},
-    deep={"largest_dim": 1000},
+    hypotheses={
+        "largest_dim >= 2": lambda largest_dim: largest_dim >= 2,
+        "2 <= points <= 6": lambda points: 2 <= points <= 6,
+    },
+    deep={"largest_dim": 120},
+    constants={
+        "2 - rho": Constant(lambda factor: {"two": 2 * factor}),
+        "((2 - rho) / rho)^2": Constant(lambda factor: {"power": 2 * factor}),
+    },
     controls={
         "p smaller by 2": {"choice": lambda d, rho: max(2, chosen(d, rho) - 2), "largest_dim": 10},
         "ln D / ln(1 / rho)": {"choice": lambda d, rho: smallest_power(d, float(rho), 1.0), "largest_dim": 10},

@@ -1,92 +1,79 @@
-"""Lipschitz constants of memorizers (K11, K12): f(x_i) = y_i needs 2 / lambda, and +-1 on all balls needs 2 / (lambda
-- 2 mu); the first is attained.
+"""Lipschitz constants of memorizers (K11, K12): every f with f(x_i) = y_i has constant 2 / lambda at least, and the
+network 1 - (2/lambda) min_i |x - x_i|_inf no more; its margin on the balls is 1 - rho.
 
-A pair of labels +1 and -1 at distance lambda gives |f(x) - f(x')| = 2 over lambda; balls come as close as lambda - 2
-mu. The network f = 1 - (2/lambda) min_i |x - x_i|_inf has constant 2 / lambda, since each distance is 1-Lipschitz and
-so is their minimum, and |f| >= 1 - rho on all balls: on its own ball 1 - (2/lambda) mu, on others (2/lambda)(lambda -
-mu) - 1. Both follow symbolically. The library's network is evaluated in rational arithmetic at corners of balls, and
-its slopes are taken from gradients at random points. For hinge sums, normalized to +-1 on the balls, the constant is
-compared with 2 / (lambda - 2 mu).
+A pair of labels +1 and -1 at distance lambda gives |f(x) - f(x')| = 2 over lambda. Distances in one coordinate are
+1-Lipschitz in l_inf, and maxima and minima of two such functions are, so every tree of them is: z3 decides the steps
+for all real numbers, which gives all D and N by induction. So are the margins: on its own ball the smallest distance is
+at most mu, on others at least lambda - mu. For networks of the library, z3 then decides for all pairs of real points of
+the plane that f changes by no more than 2 / lambda times their distance, and for all points of their balls that the
+margin is 1 - rho, attained.
 """
 
 from __future__ import annotations
 
 from fractions import Fraction
 
-import numpy as np
-import sympy as sp
+import z3
 
-from cgro.claims.claim import Claim, Finding
-from cgro.data.separation import LabelledPoints, opposite_separation
-from cgro.memorizers.constructions import memorize
+from cgro.claims.claim import Claim, Constant, Finding
+from cgro.claims.solver import finding, outputs, prove, real
+from cgro.claims.symbolic import Decision
+from cgro.memorizers.task import Memorizer
 from cgro.networks.exact import ExactNetwork
-from cgro.networks.relu import ReluNetwork
 
-from .hinge_margins import corners
-
-
-def margins_are_one_minus_rho() -> bool:
-    """1 - (2/lambda) mu and (2/lambda)(lambda - mu) - 1 with mu = rho lambda / 2."""
-    lam, rho = sp.symbols("lambda rho", positive=True)
-    mu = rho * lam / 2
-    return all(sp.simplify(value - (1 - rho)) == 0 for value in (1 - 2 / lam * mu, 2 / lam * (lam - mu) - 1))
+from .hinge_margins import ROUNDING, built, margins_on_balls, size
 
 
-def steepest(network: ReluNetwork, points: np.ndarray) -> float:
-    """Largest l_1 norm of the gradient (Lipschitz constant in l_inf) at those points, off the hinges."""
-    best = 0.0
-    for x in points:
-        h, slope = x, np.eye(len(x))
-        for weight, bias in network.layers[:-1]:
-            z = weight @ h + bias
-            slope = np.asarray(weight @ slope) * (z > 0)[:, None]
-            h = np.maximum(z, 0)
-        best = max(best, float(np.abs(np.asarray(network.layers[-1][0] @ slope)).sum()))
-    return best
+def steps(factor: float) -> dict[str, Decision]:
+    """The least constant of any f, `factor` times 2 / lambda, and why trees of distances are 1-Lipschitz."""
+    a, b, c, d, delta = z3.Reals("a b c d delta")
+    L, lam, mu, near = z3.Reals("L lambda mu near")
+    close = (size(a - c) <= delta, size(b - d) <= delta)
+    f, g = z3.Reals("f g")
+    return {
+        "least": prove(L * lam >= real(Fraction(2 * factor)), f == 1, g == -1, f - g <= L * lam, lam > 0),
+        "|t|": prove(size(size(a) - size(c)) <= delta, size(a - c) <= delta),
+        "max": prove(size(z3.If(a >= b, a, b) - z3.If(c >= d, c, d)) <= delta, *close),
+        "min": prove(size(z3.If(a <= b, a, b) - z3.If(c <= d, c, d)) <= delta, *close),
+        # lambda times the margin, with rho lambda = 2 mu.
+        "own ball": prove(lam - 2 * near >= lam - 2 * mu, near <= mu),
+        "another ball": prove(2 * near - lam >= lam - 2 * mu, near >= lam - mu),
+    }
 
 
-def check(*, points: int = 8, dim: int = 2, seed: int = 0, factor: float = 1.0) -> Finding:
-    """Margins and slopes of built networks.
+def is_lipschitz(memorizer: Memorizer, factor: float) -> Decision:
+    """f(x) - f(x') <= factor (2 / lambda) |x - x'|_inf for all real x, x', up to the rounding of the slope."""
+    network, dim = ExactNetwork.of(memorizer.float_network), memorizer.task.data.dim
+    x, z = (z3.Reals([f"{name}{k}" for k in range(dim)]) for name in "xz")
+    (at_x,), (at_z,) = outputs(network, x), outputs(network, z)
+    far = z3.Real("far")
+    slope = Fraction(2 * factor) / Fraction(memorizer.task.separation.distance) / ROUNDING
+    return prove(at_x - at_z <= real(slope) * far, *(size(a - b) <= far for a, b in zip(x, z, strict=True)))
+
+
+def check(*, points: int = 6, largest_dim: int = 2, seed: int = 0, factor: float = 1.0) -> Finding:
+    """The steps for all real numbers; constants and margins of built networks.
 
     Args:
         points: points of each network.
-        dim: their dimension.
+        largest_dim: networks have dimensions 1 to this.
         seed: seed of the points.
-        factor: the claimed constant is factor times 2 / lambda.
+        factor: the claimed least constant is factor times 2 / lambda.
     """
-    proved = margins_are_one_minus_rho()
-    generator = np.random.default_rng(seed)
-    wrong, ratios, hinges, steep = "", [], [], 0.0
-    for rho in (0.3, 0.7, 0.95):
-        x, y = generator.uniform(size=(points, dim)), np.where(np.arange(points) % 2, 1, -1)
-        apart = opposite_separation(LabelledPoints(x, y), "inf").distance
-        built = memorize(x, y, "inf", rho * apart / 2, construction="lipschitz")
-        exact = ExactNetwork.of(built.float_network)
-        smallest = min(
-            int(y[i]) * exact.evaluate(z)[0] for i in range(points) for z in corners(x[i], built.task.radius, "inf")
-        )
-        ratios.append(float(smallest) / (1 - rho))
-        if smallest < (1 - Fraction(rho)) * (1 - Fraction(1, 10**9)):
-            wrong = wrong or f"margin {float(smallest):.4g} at rho = {rho:g}"
-        probes = generator.uniform(-0.2, 1.2, (400, dim))
-        slope = steepest(built.float_network, probes) * apart / 2
-        steep = max(steep, slope)
-        if slope > factor * (1 + 1e-9):
-            wrong = wrong or f"slope {slope:.4g} times 2 / lambda at rho = {rho:g}"
-        # No function has a smaller slope between the closest pair.
-        if factor < 1 - 1e-9:
-            wrong = wrong or f"closest pair: f rises by 2 over {apart:.4g}"
-        gap = (1 - rho) * apart
-        sums = memorize(x, y, "inf", rho * apart / 2, construction="hinge_sum")
-        hinges.append(steepest(sums.float_network, probes) / sums.margin * gap / 2)
-    return Finding(
-        holds=proved and not wrong,
-        slack=factor / steep if proved and not wrong else 0.0,
-        tested=f"all lambda and rho < 1; {points} points in dimension {dim}, three ratios, 400 slopes each",
-        bound=f"margin 1 - rho; constant {factor:g} times 2 / lambda",
-        measured=f"smallest margin {min(ratios):.9f} times 1 - rho; steepest {steep:.9f} times 2 / lambda",
-        constant=f"hinge sums: up to {max(hinges):.3g} times the least possible 2 / (lambda - 2 mu)",
-        counterexample=wrong,
+    parts, count = steps(factor), 0
+    for dim in range(1, largest_dim + 1):
+        for ratio in (0.3, 0.95):
+            memorizer = built("inf", dim, ratio, points, seed, "lipschitz")
+            task = memorizer.task
+            claimed = 1 - 2 * Fraction(task.radius) / Fraction(task.separation.distance)
+            on_balls = margins_on_balls(memorizer, claimed)
+            parts |= {f"D = {dim}, rho = {ratio:g}, {name}": d for name, d in on_balls.items()}
+            parts[f"D = {dim}, rho = {ratio:g}, constant"] = is_lipschitz(memorizer, factor)
+            count += 1
+    return finding(
+        parts,
+        tested=f"all D, N, lambda, mu; all pairs of points for {count} networks, dimensions 1 to {largest_dim}",
+        bound=f"constant {factor:g} times 2 / lambda, no less for any f; margin 1 - rho, attained",
     )
 
 
@@ -94,9 +81,13 @@ CLAIM = Claim(
     statement="f = 1 - (2/lambda) min_i |x - x_i|_inf has margin 1 - rho and the least Lipschitz constant, 2 / lambda",
     source="derived here; constant as for f* of Li et al., NeurIPS 2022, arXiv:2205.13863 (K11, K12)",
     tag="[D]",
-    evidence="exact",
+    evidence="symbolic",
     check=check,
-    hypotheses={"points >= 2": lambda points: points >= 2, "dim >= 1": lambda dim: dim >= 1},
-    deep={"points": 30, "dim": 5},
+    hypotheses={
+        "points >= 4": lambda points: points >= 4,
+        "1 <= largest_dim <= 3": lambda largest_dim: 1 <= largest_dim <= 3,
+    },
+    deep={"points": 8, "largest_dim": 3},
+    constants={"2 / lambda": Constant(lambda factor: {"factor": factor})},
     controls={"0.8 times 2 / lambda": {"factor": 0.8, "points": 4}},
 )

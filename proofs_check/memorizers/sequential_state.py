@@ -1,77 +1,101 @@
-"""The network of depth 2n + 1 and width 3D + 1 stores the points one by one: its state z becomes max(z, y_i
-relu-indicator).
+"""The network of depth 2n + 1 and width 3D + 1 stores the points one by one: its state z becomes max(z, y_i (1 - g_i /
+gamma)).
 
-u = relu(y_i - (y_i / gamma) g_i - z) and z <- z + u, so z <- max(z, y_i (1 - g_i / gamma)): relu(a - z) + z = max(a,
-z), decided on its cells. On the ball of a stored point its own term is y_i and those of other labels are <= 0, so z =
-y_i exactly. Depth, width and exact outputs at corners of all balls are verified on networks of the library, in
-rational arithmetic.
+u = relu(y_i - (y_i / gamma) g_i - z) and z <- z + u, so that z <- max(z, y_i (1 - q)), q = g_i / gamma. On the ball of
+a point with label y > 0 the state stays in [0, y] until the point itself sets it to y, and keeps it; on balls of the
+smallest label, 0, it stays 0: terms of other labels have q >= 1, those of the same label q >= 0, the own one q = 0. z3
+decides each of these steps for all real numbers (with the hinges of `hinge-margins` for q), hence for all n, D and
+labels. For networks of the library it decides for all points of all balls that the output is the label, exactly; depth
+and width are compared with the formulas.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from fractions import Fraction
 
 import numpy as np
-import sympy as sp
+import z3
 
-from cgro.claims.claim import Claim, Finding
+from cgro.claims.claim import Claim, Constant, Finding
+from cgro.claims.solver import finding, in_ball, outputs, prove, relu
+from cgro.claims.symbolic import Decision
 from cgro.data.separation import LabelledPoints, opposite_separation
 from cgro.memorizers.constructions import memorize
+from cgro.memorizers.task import Memorizer
 from cgro.networks.exact import ExactNetwork
 
-from .hinge_margins import corners
+from .hinge_margins import hinges
 
-Shape = Callable[[int, int], tuple[int, int]]
+Shape = Callable[[int, int], tuple[float, float]]
 
 
-def shape(stored: int, dim: int) -> tuple[int, int]:
+def shape(stored: int, dim: int, layers: float = 2.0, neurons: float = 3.0) -> tuple[float, float]:
     """Depth 2n + 1 (affine layers) and width 3D + 1."""
-    return 2 * stored + 1, 3 * dim + 1
+    return layers * stored + 1, neurons * dim + 1
 
 
-def update_is_a_maximum() -> bool:
-    """relu(a - z) + z - max(a, z) on both cells."""
-    z, s = sp.symbols("z s", positive=True)
-    return all(
-        sp.simplify(sp.Max(sp.expand(a - b), 0) + b - top) == 0 for a, b, top in ((z + s, z, z + s), (z, z + s, z + s))
-    )
+def updates() -> dict[str, Decision]:
+    """The update, and what it does to the state on the ball of a point with label y."""
+    z, y, q, a, other = z3.Reals("z y q a other")
+    after = z + relu(y * (1 - q) - z)
+    state = (z >= 0, z <= y, y > 0)
+    return {
+        "update": prove(z + relu(a - z) == z3.If(a >= z, a, z)),
+        "another label": prove(z + relu(other * (1 - q) - z) == z, q >= 1, other > 0, z >= 0),
+        "the same label": prove(z3.And(after >= z, after <= y), *state, q >= 0),
+        "the point itself": prove(after == y, *state, q == 0),
+        "afterwards": prove(after == y, z == y, y > 0, q >= 0),
+    }
 
 
-def check(*, points: int = 6, classes: int = 3, seed: int = 0, law: Shape = shape) -> Finding:
-    """The update symbolically; shape and exact labels of built networks.
+def built(dim: int, ratio: float, points: int, classes: int, seed: int) -> Memorizer:
+    """A network for random points with short coordinates."""
+    generator = np.random.default_rng([seed, dim])
+    x = generator.permuted(np.tile(np.arange(64 * points), (dim, 1)), axis=1).T[:points] / 64
+    y = np.arange(points) % classes
+    apart = opposite_separation(LabelledPoints(x, y), "inf").distance
+    return memorize(x, y, "inf", ratio * apart / 2, construction="sequential")
+
+
+def labels_on_balls(memorizer: Memorizer) -> dict[str, Decision]:
+    """Whether the output is the label for all points of each ball."""
+    network, task = ExactNetwork.of(memorizer.float_network), memorizer.task
+    x = z3.Reals([f"x{k}" for k in range(task.data.dim)])
+    parts = {}
+    for i, (center, label) in enumerate(zip(task.data.points, task.data.labels, strict=True)):
+        within, box = in_ball(x, center, "inf", task.radius)
+        (value,) = outputs(network, x, box)
+        parts[f"ball {i}"] = prove(value == int(label), within)
+    return parts
+
+
+def check(
+    *, points: int = 6, classes: int = 3, largest_dim: int = 2, ratio: float = 0.99, seed: int = 0, law: Shape = shape
+) -> Finding:
+    """The update for all real numbers; shape and labels of built networks, for all points of their balls.
 
     Args:
         points: number of points of each network.
         classes: labels 0, ..., classes - 1.
+        largest_dim: networks have dimensions 1 to this.
+        ratio: larger of the two rho of the networks.
         seed: seed of the points.
     """
-    proved = update_is_a_maximum()
-    generator = np.random.default_rng(seed)
-    wrong, largest = "", Fraction(0)
-    for dim, rho in ((1, 0.9), (2, 0.5), (2, 0.99), (3, 0.9)):
-        x, y = generator.uniform(size=(points, dim)), np.arange(points) % classes
-        apart = opposite_separation(LabelledPoints(x, y), "inf").distance
-        built = memorize(x, y, "inf", rho * apart / 2, construction="sequential")
-        stored = int((y != 0).sum())
-        size = built.network.size
-        if (size.depth, size.width) != law(stored, dim):
-            wrong = wrong or f"n = {stored}, D = {dim}: depth {size.depth}, width {size.width}"
-        network = ExactNetwork.of(built.float_network)
-        off = max(
-            abs(network.evaluate(z)[0] - int(y[i]))
-            for i in range(points)
-            for z in corners(x[i], built.task.radius, "inf")
-        )
-        largest = max(largest, off)
-    holds = proved and not wrong and largest < Fraction(1, 10**6)
-    return Finding(
-        holds=holds,
-        slack=1.0 if holds else 0.0,
-        tested=f"all a, z; {points} points of {classes} classes in dimensions 1 to 3, corners of all balls",
+    parts = updates() | {f"hinges, {name}": d for name, d in hinges().items()}
+    count = 0
+    for dim in range(1, largest_dim + 1):
+        for rho in (0.5, ratio):
+            memorizer = built(dim, rho, points, classes, seed)
+            size, stored = memorizer.network.size, int((memorizer.task.data.labels != 0).sum())
+            same = (size.depth, size.width) == law(stored, dim)
+            parts[f"D = {dim}, rho = {rho:g}, shape"] = Decision(same, f"depth {size.depth}, width {size.width}")
+            parts |= {f"D = {dim}, rho = {rho:g}, {name}": d for name, d in labels_on_balls(memorizer).items()}
+            count += 1
+    return finding(
+        parts,
+        tested=f"all n, D and labels; {count} networks of {points} points in {classes} classes, all points of their "
+        "balls",
         bound="depth 2n + 1, width 3D + 1, output = label",
-        measured=f"outputs off by at most {float(largest):.2g}",
-        counterexample=wrong,
     )
 
 
@@ -79,10 +103,18 @@ CLAIM = Claim(
     statement="depth 2n + 1 and width 3D + 1 memorize n stored points robustly in l_inf, for every rho < 1",
     source="Yu, Gao & Zhang, ICLR 2024, Theorem 4.3",
     tag="[N]",
-    evidence="exact",
+    evidence="symbolic",
     check=check,
-    hypotheses={"points > classes >= 2": lambda points, classes: points > classes >= 2},
-    deep={"points": 20, "classes": 5},
+    hypotheses={
+        "points > classes >= 2": lambda points, classes: points > classes >= 2,
+        "1 <= largest_dim <= 4": lambda largest_dim: 1 <= largest_dim <= 4,
+        "0 < ratio < 1": lambda ratio: 0 < ratio < 1,
+    },
+    deep={"points": 10, "classes": 4, "largest_dim": 3},
+    constants={
+        "depth 2n + 1": Constant(lambda factor: {"law": lambda n, dim: shape(n, dim, layers=2 * factor)}),
+        "width 3D + 1": Constant(lambda factor: {"law": lambda n, dim: shape(n, dim, neurons=3 * factor)}),
+    },
     controls={
         "width 3D": {"law": lambda n, dim: (2 * n + 1, 3 * dim), "points": 4, "classes": 2},
         "depth 2n": {"law": lambda n, dim: (2 * n, 3 * dim + 1), "points": 4, "classes": 2},
