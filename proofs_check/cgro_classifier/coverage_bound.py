@@ -1,90 +1,110 @@
-"""Robust error of the CGRO classifier (c): L(f^) >= L(f_clean) - P[dist(X, {X_i}) <= 2 delta + gamma].
+"""Farther than 2 delta + gamma from all training points f^ and f_clean have the same robust errors (c); so the robust
+error of f^ is at least that of f_clean minus the probability of the rest.
 
-If X is farther than 2 delta + gamma from all training points, every X' in its ball is farther than delta + gamma,
-where f^ = f_clean (b): so X is a robust error of both or of neither. Decided in dimension 1 in integers: the unit is
-1/400, the label +1 everywhere, f_clean(x) = x + 1/2, training points are random, X is uniform on [-2, 1]. All
-functions are piecewise linear with breakpoints at integers, so signs at integers decide robust errors. A smaller
-coverage radius must fail on some training set.
+If x is farther than 2 delta + gamma from all x_i, every x' in its ball is farther than delta + gamma, by the triangle
+inequality, and there f^ = f_clean: read from the weights of built networks for all points of the space, as in the
+claim robust-training. No smaller radius will do: around a linear f_clean whose only errors in the ball of x, a point
+of label +1, are those nearest to a training point of the same label, f_clean has a robust error at x, and z3 proves
+that the built f^ is positive on all of its ball. (In one dimension for p = 2: there all balls are intervals.)
 """
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
+import z3
 
-from cgro.claims.cases import scan
-from cgro.claims.claim import Claim, Finding
+from cgro.base.norms import Norm
+from cgro.claims.claim import Claim, Constant, Finding
+from cgro.claims.solver import prove
+from cgro.memorizers.task import Memorizer
+from cgro.networks.relu import ReluNetwork
 
-UNIT, DELTA, GAMMA = 400, 40, 20
-"""1, delta = 1/10 and gamma = 1/20 in units."""
-SLOPE = 10
-"""B, at least |f_clean|."""
+from .common import NORMS, classifier, gate, power, random_classifier, read, term
 
-
-def robust_errors(train: np.ndarray, gate: bool) -> np.ndarray:
-    """Whether each X in [-2, 1] has a robust error under f^, or under f_clean."""
-    x = np.arange(-2 * UNIT - DELTA, UNIT + DELTA + 1)
-    clean = x + UNIT // 2
-    if gate:
-        # GAMMA times the sum S of soft indicators.
-        s = np.clip(DELTA + GAMMA - np.abs(x[:, None] - train), 0, GAMMA).sum(axis=1)
-        closing = SLOPE * UNIT // GAMMA * s
-        value = np.maximum(clean - closing, 0) - np.maximum(-clean - closing, 0) + UNIT // GAMMA * s
-    else:
-        value = clean
-    wrong = np.concatenate([[0], np.cumsum(value <= 0)])
-    return wrong[2 * DELTA + 1 :] - wrong[: -2 * DELTA - 1] > 0
+DELTA, GAMMA = 1.0, 0.25
+"""Of the tight example."""
+LITTLE = Fraction(1, 2**20)
+CASES: tuple[tuple[Norm, int], ...] = (("1", 1), ("2", 1), ("inf", 1), ("1", 2), ("inf", 2))
 
 
-def check(*, sets: int = 200, reach: float = 1.0, seed: int = 0) -> Finding:
-    """Robust errors of f^ and f_clean for random training sets on the line.
+def proved(built: Memorizer, factor: Fraction, share: Fraction) -> bool:
+    """f^ = f_clean on the balls of all points farther than factor delta + share gamma from all training points."""
+    reading, c, zero = read(built), z3.Real("c"), z3.RealVal(0)
+    rest = (factor - 1) * Fraction(built.task.radius) + share * Fraction(built.options["shell"])
+    far = rest >= 0 and max(reading.closes) <= power(built.task.norm, rest)
+    return bool(far and prove(gate(reading, c, zero, zero) == c).holds)
+
+
+def saved(norm: Norm, dim: int, reach: Fraction) -> bool:
+    """Whether a point x of label +1, farther than `reach` from both training points, has a robust error under f_clean
+    alone."""
+    # x = distance e_1, its ball begins at `nearest` e_1, and f_clean is negative only next to that.
+    distance = reach + LITTLE
+    nearest = distance - Fraction(DELTA)
+    clean = ReluNetwork.of([(np.eye(1, dim), np.array([-float(nearest + LITTLE)]))])
+    points = np.vstack([np.zeros(dim), 16 * np.eye(1, dim)])
+    network = classifier(points, np.array([1, -1]), norm, DELTA, clean, GAMMA).float_network
+    z = z3.Reals(" ".join(f"z{k}" for k in range(dim)))
+    sizes = [z3.If(v > 0, v, -v) for v in (z[0] - z3.Q(*distance.as_integer_ratio()), *z[1:])]
+    ball = z3.Sum(sizes) <= DELTA if norm == "1" else z3.And([size <= DELTA for size in sizes])
+    return bool(nearest + Fraction(float(clean.biases[0][0])) < 0 and prove(term(network.layers, z) > 0, ball).holds)
+
+
+def check(*, cases: int = 2, seed: int = 0, factor: float = 2.0, share: float = 1.0) -> Finding:
+    """Built classifiers of random points around random clean networks, and the tight ones, in three norms.
 
     Args:
-        sets: training sets of 1 to 5 points.
-        reach: the coverage radius is reach times 2 delta + gamma.
-        seed: seed of the sets.
+        cases: random classifiers for each norm.
+        seed: seed of the classifiers.
+        factor: claimed factor of delta.
+        share: claimed factor of gamma.
     """
-    generator = np.random.default_rng(seed)
-    x = np.arange(-2 * UNIT, UNIT + 1)
-    clean = int(robust_errors(np.zeros(0), gate=False).sum())
-    radius = reach * (2 * DELTA + GAMMA)
-    cases = [tuple(sorted(generator.integers(-2 * UNIT, UNIT, 1 + k * 5 // sets).tolist())) for k in range(sets)]
-
-    def bound_and_error(train: tuple[int, ...]) -> tuple[int, int]:
-        covered = int((np.abs(x[:, None] - np.array(train)).min(axis=1) <= radius).sum())
-        return clean - covered, int(robust_errors(np.array(train), gate=True).sum())
-
-    found = scan(cases, bound_and_error)
-    needed = max(_radius_needed(x, train, clean - bound_and_error(train)[1]) for train in cases) / (2 * DELTA + GAMMA)
-    gap = min(error - bound for bound, error in map(bound_and_error, cases))
+    numbers = Fraction(factor), Fraction(share)
+    built = [random_classifier(norm, case, seed) for norm in NORMS for case in range(cases)]
+    done = [proved(m, *numbers) for m in built]
+    reach = numbers[0] * Fraction(DELTA) + numbers[1] * Fraction(GAMMA)
+    wrong = [(norm, dim) for norm, dim in CASES if saved(norm, dim, reach)]
+    nearer = Fraction(999, 1000) * (2 * Fraction(DELTA) + Fraction(GAMMA))
+    needed = sum(saved(norm, dim, nearer) for norm, dim in CASES)
     return Finding(
-        holds=found.holds,
-        slack=found.slack,
-        tested=f"{sets} training sets on a line, {len(x)} test points, delta = 1/10, gamma = 1/20",
-        bound=f"L(f_clean) - P[dist <= {reach:g} (2 delta + gamma)]",
-        measured=f"smallest surplus {gap} of {len(x)} test points; f_clean has robust errors on {clean}",
-        constant=f"on these sets {needed:.2f} (2 delta + gamma) would suffice",
-        counterexample="training points " + ", ".join(f"{t / UNIT:g}" for t in found.violation)
-        if found.violation
+        holds=False if wrong else True if all(done) else None,
+        slack=1.0 if all(done) and not wrong else 0.0,
+        tested=f"{len(built)} classifiers in three norms, D = 1 to 8: all points of the space",
+        bound=f"the same robust errors at distances > {factor:g} delta + {share:g} gamma",
+        measured=f"{sum(done)} proved; at 0.999 (2 delta + gamma) they differ in {needed} of {len(CASES)} tight examples",
+        counterexample=f"l_{wrong[0][0]}, D = {wrong[0][1]}, delta = 1, gamma = 1/4: training points 0 and 16 e_1, "
+        f"x = {float(reach):.4g} e_1, f_clean = x_1 - {float(reach) - 1:.4g}"
+        if wrong
         else "",
     )
 
 
-def _radius_needed(x: np.ndarray, train: tuple[int, ...], saved: int) -> int:
-    """The smallest radius that covers as many test points as f^ has fewer robust errors than f_clean."""
-    distances = np.sort(np.abs(x[:, None] - np.array(train)).min(axis=1))
-    return int(distances[saved - 1]) if saved > 0 else 0
-
-
 CLAIM = Claim(
-    statement="robust error of f^ >= robust error of f_clean - P[dist(X, training points) <= 2 delta + gamma]",
+    statement="at distances > 2 delta + gamma from all training points f^ has a robust error where f_clean has one, so "
+    "L(f^) >= L(f_clean) - P[dist <= 2 delta + gamma]",
     source="derived here, for Li & Li, ICML 2025, arXiv:2306.01271, Theorem 4.4",
     tag="[D]",
     evidence="exact",
     check=check,
-    hypotheses={"sets >= 1": lambda sets: sets >= 1, "reach >= 0": lambda reach: reach >= 0},
-    deep={"sets": 2000},
+    hypotheses={
+        "cases >= 1": lambda cases: cases >= 1,
+        "1 <= factor <= 4": lambda factor: 1 <= factor <= 4,
+        "0 <= share <= 4": lambda share: 0 <= share <= 4,
+    },
+    constants={
+        "2 delta": Constant(
+            lambda factor: {"factor": 2 * factor}, refuted=(0.95,), otherwise="a larger radius is a weaker claim"
+        ),
+        "gamma": Constant(
+            lambda factor: {"share": factor}, refuted=(0.95,), otherwise="a larger radius is a weaker claim"
+        ),
+    },
+    deep={"cases": 30},
     controls={
-        "no coverage term": {"reach": 0.0, "sets": 100},
-        "within half of delta": {"reach": 0.2, "sets": 100},
+        "within 1.9 delta + gamma": {"factor": 1.9, "cases": 1},
+        "within 2 delta": {"share": 0.0, "cases": 1},
+        "within delta + gamma": {"factor": 1.0, "cases": 1},
     },
 )

@@ -1,91 +1,85 @@
-"""L_adv - L_clean = Omega(delta E |grad_x L|_1) is false without a hypothesis on the loss, and true with constant 1
-for losses convex in x.
+"""The adversarial loss exceeds the clean one by delta |grad_x L|_1, less a term of curvature.
 
-Take the one-dimensional loss L(x) = 1 / (1 + x^2) at x = 1 with delta = 1: L rises by at most 1/2 while the gradient
-is 1/2, so the claim holds. But L(x) = sin(x / s) turns around after pi s / 2, so L_adv - L_clean <= 2 for every delta
-while delta |L'| grows without bound: no constant works. The smallest such example is a loss with a maximum inside the
-ball. For a loss convex in x, L(x + xi) - L(x) >= <grad L(x), xi> for all xi, and xi = delta sgn(grad L) in l_inf
-gives delta |grad L|_1: constant 1, attained by linear losses. The convex case is decided symbolically for the
-logistic loss of linear classifiers by the sign of its second derivative.
+Move along the signs s of the gradient, by an l_inf step of size t: phi(t) = L(x + t s) has phi'(0) = |grad_x L|_1. With
+phi'' >= -H up to delta
+
+    phi(delta) - phi(0) = delta phi'(0) + int_0^delta (delta - t) phi''(t) dt >= delta |grad_x L|_1 - delta^2 H / 2
+
+The first equality is the fundamental theorem for an antiderivative that sympy differentiates, for any phi; the second
+step is decided for all delta, H and gradients. Expectations of both sides over the data give the claim, so that L_adv -
+L_clean is at least 1 - delta H / (2 |grad_x L|_1) of delta |grad_x L|_1: all of it if H = 0, as for losses convex in x,
+and half of it if delta H <= |grad_x L|_1. Both numbers are attained, by L(x) = g x - H x^2 / 2 at 0, which rises on all
+of the ball if delta H <= g. Some hypothesis is needed: without the term of curvature the claim is refuted.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from fractions import Fraction
 
-import numpy as np
 import sympy as sp
 
-from cgro.claims.cases import scan
-from cgro.claims.claim import Claim, Finding
+from cgro.claims.claim import Claim, Constant, Finding
+from cgro.claims.symbolic import decide, vanishes
 
-Loss = Callable[[np.ndarray], np.ndarray]
-
-
-def hump(x: np.ndarray) -> np.ndarray:
-    """sin(x), whose maximum lies in every ball of radius >= pi / 2."""
-    return np.sin(x)
-
-
-def logistic(x: np.ndarray) -> np.ndarray:
-    """log(1 + e^-x)."""
-    return np.logaddexp(0, -x)
+def taylor_holds() -> bool:
+    """d/dt [(delta - t) phi'(t) + phi(t)] = (delta - t) phi''(t), for any phi."""
+    t, delta = sp.symbols("t delta")
+    phi = sp.Function("phi")(t)
+    return bool(sp.expand(sp.diff((delta - t) * sp.diff(phi, t) + phi, t) - (delta - t) * sp.diff(phi, t, 2)) == 0)
 
 
-def convexity_decides() -> bool:
-    """The logistic loss has a positive second derivative, so rise - delta |L'| >= 0 along the gradient."""
-    z, w = sp.Symbol("z", real=True), sp.Symbol("w", positive=True)  # w = e^-z
-    second = sp.simplify(sp.diff(sp.log(1 + sp.exp(-z)), z, 2).subs(z, -sp.log(w)))
-    return bool(second.is_positive)
+def rise(delta: sp.Expr, gradient: sp.Expr, curvature: sp.Expr) -> sp.Expr:
+    """The least rise of phi with phi' = gradient at 0 and phi'' >= -curvature: the integral with phi'' = -curvature."""
+    t = sp.Symbol("t")
+    return delta * gradient - curvature * sp.integrate(delta - t, (t, 0, delta))
 
 
-def check(*, constant: float = 0.1, largest_radius: float = 32.0, loss: Loss = hump) -> Finding:
-    """The rise of the loss over the ball compared with constant delta |L'|, for increasing radii, at points of the
-    line.
+def check(*, first: float = 1.0, second: float = 2.0) -> Finding:
+    """L_adv - L_clean >= first delta |grad L|_1 - delta^2 H / second for all losses, and attained.
 
     Args:
-        constant: claimed constant of Omega.
-        largest_radius: largest radius delta.
+        first: claimed factor of delta |grad L|_1.
+        second: what divides delta^2 H; infinity leaves curvature out.
     """
-    proved = convexity_decides()
-    radii = [2.0**k for k in range(-6, 20) if 2.0**k <= largest_radius]
-    points = np.linspace(-3, 3, 25)
-    cases = [(delta, float(x)) for delta in radii for x in points]
-
-    def bound_and_rise(case: tuple[float, float]) -> tuple[float, float]:
-        delta, x = case
-        step = 1e-6
-        slope = abs(float(loss(np.array(x + step)) - loss(np.array(x - step)))) / (2 * step)
-        ball = loss(x + delta * np.linspace(-1, 1, 2001))
-        # Minus the rounding of differences.
-        return constant * delta * slope * (1 - 1e-6) - 1e-9, float(ball.max() - loss(np.array(x)))
-
-    found = scan(cases, bound_and_rise)
+    delta, g, H, more = sp.symbols("delta g H more", nonnegative=True)
+    term = sp.Integer(0) if math.isinf(second) else delta**2 * H / sp.Rational(Fraction(second).limit_denominator(1000))
+    claimed = sp.Rational(Fraction(first).limit_denominator(1000)) * delta * g - term
+    below = decide(sp.expand(rise(delta, g, H) - claimed), {delta: 0, g: 0, H: 0})
+    # L = g x - H x^2 / 2 with g = delta H + more: L' = more + H (delta - x) >= 0, so its maximum is at delta.
+    x = sp.Symbol("x", nonnegative=True)
+    loss = g * x - H * x**2 / 2
+    increasing = decide(sp.diff(loss, x).subs({g: delta * H + more, x: delta - x}), {H: 0, x: 0, more: 0})
+    attained = bool(increasing.holds) and vanishes(loss.subs(x, delta) - claimed)
+    holds = None if below.holds is None else bool(taylor_holds() and below.holds and attained)
     return Finding(
-        holds=proved and found.holds,
-        slack=found.slack if proved else 0.0,
-        tested=f"radii {radii[0]:g} to {radii[-1]:g}, {len(points)} points; convex losses by the sign of L''",
-        bound=f"L_adv - L_clean >= {constant:g} delta |grad L|_1",
-        measured=f"tightest at (delta, x) = ({found.tightest[0]:g}, {found.tightest[1]:.3g})",
-        constant="" if math.isinf(found.slack) else f"holds with {constant * found.slack:.3g} on these cases",
-        counterexample=f"L = sin, delta = {found.violation[0]:g}, x = {found.violation[1]:.3g}"
-        if found.violation
-        else "",
+        holds=holds,
+        slack=1.0 if holds else 0.0,
+        tested="all losses with second derivative >= -H along the signs of the gradient; all delta, H and gradients",
+        bound=f"L_adv - L_clean >= {first:g} delta |grad L|_1 - delta^2 H / {second:g}",
+        measured="attained by L = g x - H x^2 / 2" if attained else "not attained by L = g x - H x^2 / 2",
+        counterexample="" if holds else f"L = g x - H x^2 / 2: {below.counterexample or 'it rises by more'}",
     )
 
 
 CLAIM = Claim(
-    statement="L_adv - L_clean = Omega(delta E |grad_x L|_1) for every loss",
-    source="Li & Li, ICML 2025, arXiv:2306.01271, section on flatness",
-    tag="[N]",
-    evidence="numerical",
+    statement="L_adv - L_clean >= delta E|grad_x L|_1 - delta^2 E H / 2, attained, if the second derivative of L along "
+    "the signs of its gradient is at least -H in the ball; so it is Omega(delta E|grad_x L|_1)",
+    source="Li & Li, ICML 2025, arXiv:2306.01271, section on flatness [N]; hypothesis and constants derived here",
+    tag="[D]",
+    evidence="symbolic",
     check=check,
-    known_wrong="with constant 1 for losses convex in x; otherwise only where delta is small relative to the curvature",
-    hypotheses={
-        "constant > 0": lambda constant: constant > 0,
-        "largest_radius >= 1": lambda largest_radius: largest_radius >= 1,
+    hypotheses={"first, second > 0": lambda first, second: first > 0 and second > 0},
+    constants={
+        "1 in 1 delta E|grad_x L|_1": Constant(lambda factor: {"first": factor}),
+        "2 in delta^2 E H / 2": Constant(lambda factor: {"second": 2 * factor}),
+        "exponent 2 of delta^2": Constant(
+            None, refuted=(), otherwise="fixed by units: delta^2 times a second derivative is a loss"
+        ),
     },
-    deep={"largest_radius": 4096.0, "constant": 0.001},
-    controls={"for a convex loss, with constant 1": {"loss": logistic, "constant": 1.0}},
+    controls={
+        "without a hypothesis on curvature": {"second": math.inf},
+        "with factor 1.05": {"first": 1.05},
+        "with half of the term of curvature": {"second": 4.0},
+    },
 )

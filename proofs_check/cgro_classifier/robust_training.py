@@ -1,129 +1,158 @@
-"""Zero robust training error around any clean classifier (a), and f^ = f_clean outside the shells (b), in rational
-arithmetic.
+"""Zero robust training error around any clean classifier (a), and f^ = f_clean outside the shells (b), for every point
+of the space.
 
-(a) On the ball of x_i its indicator is 1 and those of other labels are 0, so S >= 1, the gate is closed for |c| <= B,
-and y_i f^ >= 1. The clean networks that are gated are wrong on every training point; f^ is evaluated exactly at
-extreme points of all balls. (b) Farther than delta + gamma from all points every indicator is 0, and f^ = relu(c) -
-relu(-c) = c exactly: compared on a rational grid of the plane.
+For each built network the distances at which indicators open and close are read from its weights: s_i = 1 on the whole
+ball of radius delta, and s_i = 0 from delta + gamma on, so on a ball the indicators of the other label vanish. What
+remains is the gate as a function of c and of the two sums of indicators, where z3 decides for all real values that
+
+    y f^ >= 1   if T_y >= 1, T_-y = 0 and |c| <= B,       f^ = c   if T_+ = T_- = 0
+
+and that for every |c| > B some sign of c makes y f^ < 1: B is the largest bound. The margin is attained at the center
+of a ball, and smaller shells and larger balls are refuted by a point at which the network is evaluated exactly.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 
-import numpy as np
+import z3
 
-from cgro.base.norms import Norm
-from cgro.claims.claim import Claim, Finding
-from cgro.memorizers.gated import cgro_classifier
-from cgro.memorizers.task import Memorizer, memorization_task
+from cgro.claims.claim import Claim, Constant, Finding
+from cgro.claims.solver import prove
+from cgro.memorizers.task import Memorizer
 from cgro.networks.exact import ExactNetwork
-from cgro.networks.relu import ReluNetwork
 
-Exact = list[Fraction]
+from .common import NORMS, Exact, Reading, exact, gate, measure, power, random_classifier, read
 
 
-def adversarial_clean(scale: float) -> ReluNetwork:
-    """A clean network wrong on all points of `gated`: -scale sign-like in the second coordinate."""
-    return ReluNetwork.of(
-        [(np.array([[0.0, 1.0], [0.0, -1.0]]), np.zeros(2)), (np.array([[-scale, scale]]), np.zeros(1))]
+def proved(built: Memorizer, reading: Reading, ball: Fraction, away: Fraction, margin: Fraction) -> bool:
+    """Both statements on all of the space, except that |c| <= B is left to `bound_is_exact`."""
+    norm, task = built.task.norm, built.task
+    x, y = [exact(p) for p in task.data.points], task.data.labels
+    apart = all(
+        measure(norm, [a - b for a, b in zip(x[i], x[j], strict=True)]) >= power(norm, ball + away)
+        for i in range(len(x))
+        for j in range(i)
+        if y[i] != y[j]
     )
+    around = min(reading.opens) >= power(norm, ball) and max(reading.closes) <= power(norm, away)
+    c = z3.Real("c")
+    same = prove(gate(reading, c, z3.RealVal(0), z3.RealVal(0)) == c)
+    return bool(apart and around and margin <= 1 and same.holds)
 
 
-def gated(norm: Norm, radius: float, scale: float, shell: float) -> Memorizer:
-    """Six points in two rows, label = sign of the row, and the wrong clean network."""
-    x = np.array([[float(k), 0.75 * s] for k in range(3) for s in (1, -1)])
-    y = np.array([s for _ in range(3) for s in (1, -1)])
-    return cgro_classifier(
-        memorization_task(x, y, norm, radius), clean=adversarial_clean(scale), shell=shell, domain=(-2, 4)
-    )
+def bound_is_exact(reading: Reading, share: Fraction) -> tuple[bool, str]:
+    """Whether the gate holds for |c| <= share B, and fails for every larger |c| of the wrong sign."""
+    c, t = z3.Reals("c t")
+    limit = z3.Q(*(share * reading.bound).as_integer_ratio())
+    zero = z3.RealVal(0)
+    closed = [
+        prove(gate(reading, c, t, zero) <= -1, t >= 1, c <= limit, c >= -limit),
+        prove(gate(reading, c, zero, t) >= 1, t >= 1, c <= limit, c >= -limit),
+    ]
+    broken = [
+        prove(gate(reading, c, z3.RealVal(1), zero) > -1, c > limit),
+        prove(gate(reading, c, zero, z3.RealVal(1)) < 1, c < -limit),
+    ]
+    wrong = next((d.counterexample for d in (*closed, *broken) if d.holds is False), "")
+    return all(d.holds is True for d in (*closed, *broken)), wrong
 
 
-def steps(norm: Norm, r: Fraction) -> list[tuple[Fraction, Fraction]]:
-    """Extreme points of the ball; in l_2 axes and a Pythagorean point."""
-    axis = [(r, 0 * r), (-r, 0 * r), (0 * r, r), (0 * r, -r)]
-    if norm == "inf":
-        return [(a * r, b * r) for a in (1, -1) for b in (1, -1)]
-    return axis + ([(Fraction(3, 5) * r, Fraction(-4, 5) * r)] if norm == "2" else [])
+def probes(built: Memorizer, distance: Fraction) -> Iterator[tuple[int, Exact, bool]]:
+    """Points at this distance from x_i along axes, and whether they are no nearer to any other point."""
+    norm, x = built.task.norm, [exact(p) for p in built.task.data.points]
+    for i, center in enumerate(x):
+        for k in range(2 * len(center)):
+            z = [v + (1 - 2 * (k % 2)) * distance * (j == k // 2) for j, v in enumerate(center)]
+            far = all(measure(norm, [a - b for a, b in zip(z, p, strict=True)]) >= power(norm, distance) for p in x)
+            yield i, z, far
 
 
-def size(norm: Norm, step: tuple[Fraction, Fraction]) -> Fraction:
-    """The norm; in l_2 squared."""
-    a, b = abs(step[0]), abs(step[1])
-    return a + b if norm == "1" else max(a, b) if norm == "inf" else a * a + b * b
+def counterexample(built: Memorizer, ball: Fraction, away: Fraction, margin: Fraction) -> str:
+    """A point of a ball of too small a margin, or one farther than `away` where f^ differs from f_clean; or nothing."""
+    network, clean = ExactNetwork.of(built.float_network), ExactNetwork.of(built.options["clean"])
+    labels, where = built.task.data.labels, f"l_{built.task.norm}, D = {built.task.data.dim}"
+    for distance in (ball, Fraction(0)):
+        for i, z, _ in probes(built, distance):
+            if int(labels[i]) * network.evaluate(z)[0] < margin:
+                return f"{where}: margin {float(int(labels[i]) * network.evaluate(z)[0]):.4g} in the ball of point {i}"
+    for i, z, far in probes(built, away):
+        if far and network.evaluate(z) != clean.evaluate(z):
+            return f"{where}: f^ is not f_clean at distance {float(away):.4g} from point {i}"
+    return ""
 
 
-def check(*, radius: float = 0.25, shell: float = 0.125, grid: int = 24, wrong_bound: float = 1.0) -> Finding:
-    """(a) at extreme points of balls, (b) on a grid, in three norms.
+def check(
+    *,
+    cases: int = 2,
+    seed: int = 0,
+    margin: float = 1.0,
+    share: float = 1.0,
+    ball: float = 1.0,
+    away: float = 1.0,
+) -> Finding:
+    """Built classifiers of random points, dimensions, radii, shells and clean networks in three norms.
 
     Args:
-        radius: perturbation radius delta, below 0.5.
-        shell: width gamma of the shell.
-        grid: points of the grid in each direction.
-        wrong_bound: |f_clean| over the bound B for which the gate is built; the claim needs at most 1.
+        cases: classifiers for each norm.
+        seed: seed of the cases.
+        margin: claimed margin on the balls.
+        share: claimed bound of |f_clean|, as a share of B.
+        ball: claimed radius of the balls, as a share of delta.
+        away: distance from which f^ = f_clean is claimed, as a share of delta + gamma.
     """
-    lowest, same, where = Fraction(10), True, ""
-    for norm in ("1", "2", "inf"):
-        built = gated(norm, radius, 3.0, shell)
-        network = ExactNetwork.of(built.float_network)
-        if wrong_bound != 1:
-            network = ExactNetwork.of(_with_larger_clean(built, wrong_bound))
-        x, y = built.task.data.points, built.task.data.labels
-        for i, center in enumerate(x):
-            for step in steps(norm, Fraction(radius)):
-                z = [Fraction(float(c)) + d for c, d in zip(center, step, strict=True)]
-                margin = int(y[i]) * network.evaluate(z)[0]
-                if margin < lowest:
-                    lowest, where = margin, f"l_{norm}, point {i}"
-        same &= _equals_clean(norm, built, network, Fraction(radius) + Fraction(shell), grid, 3 * wrong_bound)
-    holds = lowest >= 1 and same
+    wrong, open_ended, opened = "", False, []
+    for case in range(cases):
+        for norm in NORMS:
+            built = random_classifier(norm, case, seed)
+            reading = read(built)
+            radius, shell = Fraction(built.task.radius), Fraction(built.options["shell"])
+            claimed = radius * Fraction(ball), (radius + shell) * Fraction(away), Fraction(margin)
+            exact_bound, bad = bound_is_exact(reading, Fraction(share))
+            done = proved(built, reading, *claimed) and exact_bound
+            if not done and not wrong:
+                wrong = f"l_{norm}, B = {float(reading.bound):.4g}: {bad}" if bad else counterexample(built, *claimed)
+                open_ended |= not wrong
+            opened.append(float(max(reading.closes) / power(norm, radius + shell)))
+    holds = False if wrong else None if open_ended else True
     return Finding(
         holds=holds,
-        slack=float(lowest) if holds else min(float(lowest), 0.0),
-        tested=f"extreme points of six balls in three norms, a clean network wrong on all; a grid of {grid}^2 points",
-        bound="margin 1; f^ = f_clean outside the shells",
-        measured=f"smallest margin {float(lowest):.6g}; off the shells f^ {'equals' if same else 'is not'} f_clean",
-        counterexample="" if holds else where,
+        slack=1.0 if holds else 0.0,
+        tested=f"{len(opened)} classifiers, D = 1 to 8, N = 2 to 9, in three norms: all points of the space, all |c| <= B",
+        bound=f"margin {margin:g} on the balls; f^ = f_clean from delta + gamma on",
+        measured=f"indicators vanish from {max(opened):.6f} (delta + gamma) on (squared in l_2)",
+        counterexample=wrong,
     )
-
-
-def _with_larger_clean(built: Memorizer, factor: float) -> ReluNetwork:
-    """The same gate around a clean network `factor` times as large."""
-    network = built.float_network
-    weights, biases = [w.copy() for w in network.weights], [b.copy() for b in network.biases]
-    # Clean rows of the second layer read the clean network's hidden neurons, which come first.
-    weights[0] = weights[0].toarray() if hasattr(weights[0], "toarray") else weights[0]
-    weights[0][:2] *= factor
-    return ReluNetwork(tuple(weights), tuple(biases))
-
-
-def _equals_clean(
-    norm: Norm, built: Memorizer, network: ExactNetwork, reach: Fraction, grid: int, scale: float
-) -> bool:
-    limit = reach if norm != "2" else reach * reach
-    for a in range(grid):
-        for b in range(grid):
-            z = [Fraction(-1) + Fraction(4 * a, grid - 1), Fraction(-3, 2) + Fraction(3 * b, grid - 1)]
-            far = all(
-                size(norm, (z[0] - Fraction(float(c[0])), z[1] - Fraction(float(c[1])))) >= limit
-                for c in built.task.data.points
-            )
-            if far and network.evaluate(z)[0] != -Fraction(scale) * z[1]:
-                return False
-    return True
 
 
 CLAIM = Claim(
-    statement="for every |f_clean| <= B, f^ has margin 1 on all balls and equals f_clean outside the shells",
+    statement="f^ has margin 1 on all balls if |f_clean| <= B on them, for no larger bound, and is f_clean at all "
+    "distances >= delta + gamma",
     source="Li & Li, ICML 2025, arXiv:2306.01271, Lemma 4.5 and Theorem 4.4; statements a and b derived here",
     tag="[D]",
     evidence="exact",
     check=check,
     hypotheses={
-        "0 < radius < 0.5": lambda radius: 0 < radius < 0.5,
-        "0 < shell <= 1 - 2 radius": lambda shell, radius: 0 < shell <= 1 - 2 * radius,
-        "grid >= 4": lambda grid: grid >= 4,
+        "cases >= 1": lambda cases: cases >= 1,
+        "margin, share, ball and away > 0": lambda margin, share, ball, away: min(margin, share, ball, away) > 0,
     },
-    deep={"grid": 120},
-    controls={"a clean network 4 times larger than B": {"wrong_bound": 4.0, "grid": 4}},
+    constants={
+        "margin 1": Constant(
+            lambda factor: {"margin": factor}, refuted=(1.05,), otherwise="a smaller margin is a weaker claim"
+        ),
+        "the bound B": Constant(lambda factor: {"share": factor}),
+        "delta, the radius of the balls": Constant(
+            lambda factor: {"ball": factor}, refuted=(1.05,), otherwise="smaller balls are a weaker claim"
+        ),
+        "delta + gamma, where f_clean begins": Constant(
+            lambda factor: {"away": factor}, refuted=(0.95,), otherwise="farther away is a weaker claim"
+        ),
+    },
+    deep={"cases": 40},
+    controls={
+        "a clean network 5 % larger than B": {"share": 1.05, "cases": 1},
+        "balls 5 % larger": {"ball": 1.05, "cases": 1},
+        "f_clean from 0.95 (delta + gamma) on": {"away": 0.95, "cases": 1},
+    },
 )
