@@ -6,8 +6,8 @@ label y is the parity of the cell, and the last coordinate is y h. f_clean = x_D
 since h < delta. The library's f^ for N random points, n of them distinct, is decided on all cells at once:
 
     trained cells    every indicator is open on its ball and |f_clean| <= h + delta <= B, so the margin is 1 there (z3)
-    other cells      are at least 1 >= 2 delta + gamma from all training points, so f^ = f_clean on their balls: right at
-                     x, wrong at x - y (h + t) e_D for 0 < t <= delta - h
+    other cells      are at least 1 >= 2 delta + gamma from all training points, so f^ = f_clean on their balls: right
+                     at x, wrong at x - y (h + t) e_D for 0 < t <= delta - h
 
 from the thresholds read in the weights (see the claim robust-training). In small dimensions every cell is also
 evaluated, in rational arithmetic. Sizes are counted.
@@ -30,8 +30,8 @@ from cgro.memorizers.task import Memorizer
 from cgro.networks.exact import ExactNetwork
 from cgro.networks.relu import ReluNetwork
 from cgro.plots.style import SERIES, figure, panel_label, percent_axis
-from cgro.proofs_check.sizes.cgro_classifier_size import slope
 
+from ..sizes.cgro_classifier_size import slope
 from .common import NORMS, classifier, gate, power, read
 
 GRID = 4

@@ -9,19 +9,18 @@ comparison of rational numbers and a formula in three real variables.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
-import z3
 from scipy import sparse
 
 from cgro.base.norms import Norm
-from cgro.claims.solver import Formula, relu
+from cgro.claims.solver import Formula, outputs, relu
 from cgro.memorizers.gated import cgro_classifier
 from cgro.memorizers.task import Memorizer, memorization_task
+from cgro.networks.exact import ExactNetwork
 from cgro.networks.gadgets import sawtooth
 from cgro.networks.relu import ReluNetwork, deepen
 
@@ -40,7 +39,7 @@ class Reading:
     """s_i = 0 wherever x is at least this far from x_i."""
     bound: Fraction
     """B, the weight that closes the gate."""
-    tail: tuple[Block, ...]
+    tail: ExactNetwork
     """The three layers from (relu(c), relu(-c), T_-, T_+) to f^."""
 
 
@@ -52,7 +51,13 @@ def power(norm: Norm, distance: Fraction) -> Fraction:
 def measure(norm: Norm, step: Exact) -> Fraction:
     """The norm, squared in l_2."""
     sizes = [abs(v) for v in step]
-    return sum(sizes, Fraction(0)) if norm == "1" else max(sizes) if norm == "inf" else sum((v * v for v in sizes), Fraction(0))
+    return (
+        sum(sizes, Fraction(0))
+        if norm == "1"
+        else max(sizes)
+        if norm == "inf"
+        else sum((v * v for v in sizes), Fraction(0))
+    )
 
 
 def exact(row: np.ndarray) -> Exact:
@@ -131,7 +136,10 @@ def _hinges(x: np.ndarray, blocks: list[Block]) -> tuple[Exact, Exact]:
     side, center = -(sign * bias[hinge]), np.take_along_axis(x, axis, axis=1)
     opens, closes = [], []
     for s, a, b in zip(sign, side, center, strict=True):
-        reach = [int(t) * (Fraction(c) - Fraction(d)) for t, c, d in set(zip(s.tolist(), a.tolist(), b.tolist(), strict=True))]
+        reach = [
+            int(t) * (Fraction(c) - Fraction(d))
+            for t, c, d in set(zip(s.tolist(), a.tolist(), b.tolist(), strict=True))
+        ]
         opens.append(min(reach))
         closes.append(max(reach) + 1 / slope)
     return opens, closes
@@ -150,7 +158,7 @@ def _soft(layer: Block, rows: Any) -> tuple[Exact, Exact]:
     return [b / Fraction(slope) for b in lower], [a / Fraction(slope) for a in upper]
 
 
-def _tail(network: ReluNetwork, labels: np.ndarray, n: int) -> tuple[Fraction, tuple[Block, ...]]:
+def _tail(network: ReluNetwork, labels: np.ndarray, n: int) -> tuple[Fraction, ExactNetwork]:
     """B, and the last three layers once indicators are replaced by their sums over either label."""
     weight, bias = network.layers[-3]
     weight = sparse.csr_array(weight)
@@ -160,28 +168,13 @@ def _tail(network: ReluNetwork, labels: np.ndarray, n: int) -> tuple[Fraction, t
     _require((s == member).all() and not of_clean[2:].any(), "sums of indicators")
     sums = np.vstack([np.zeros((2, 2)), np.eye(2)])
     layers = [(sparse.csr_array(w).toarray(), b) for w, b in network.layers[-2:]]
-    return Fraction(-layers[0][0][0, 2]), ((np.hstack([of_clean, sums]), bias), *layers)
+    tail = ReluNetwork.of([(np.hstack([of_clean, sums]), bias), *layers])
+    return Fraction(-layers[0][0][0, 2]), ExactNetwork.of(tail)
 
 
 def gate(reading: Reading, c: Formula, minus: Formula, plus: Formula) -> Formula:
     """f^ as a z3 term of c = f_clean(x), T_- and T_+."""
-    return term(reading.tail, [relu(c), relu(-c), minus, plus])
-
-
-def term(layers: Sequence[Block], values: list[Formula]) -> Formula:
-    """The output of a network as a z3 term of its inputs."""
-    for k, (weight, bias) in enumerate(layers, 1):
-        rows = sparse.csr_array(weight).toarray()
-        values = [
-            sum((_number(w) * v for w, v in zip(row, values, strict=True) if w), _number(b))
-            for row, b in zip(rows, bias, strict=True)
-        ]
-        values = [relu(v) for v in values] if k < len(layers) else values
-    return values[0]
-
-
-def _number(value: float) -> Formula:
-    return z3.RealVal(str(Fraction(float(value))))
+    return outputs(reading.tail, [relu(c), relu(-c), minus, plus])[0]
 
 
 def _same(a: Any, b: Any) -> bool:

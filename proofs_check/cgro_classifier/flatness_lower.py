@@ -22,6 +22,7 @@ import sympy as sp
 from cgro.claims.claim import Claim, Constant, Finding
 from cgro.claims.symbolic import decide, vanishes
 
+
 def taylor_holds() -> bool:
     """d/dt [(delta - t) phi'(t) + phi(t)] = (delta - t) phi''(t), for any phi."""
     t, delta = sp.symbols("t delta")

@@ -11,9 +11,9 @@ segment between both L falls by at most h max |grad_x L|_1 (mean value, Hoelder)
 average a_k of these L(x) replaces E[L|C_k], at the cost of the first term; the rest is sum_k (P - P_S)(C_k) a_k, and
 each summand is at most M times a positive part (z3), which sum to half of the sum of absolute values.
 
-Proof of the theorem. By Cauchy-Schwarz E (sum_k |P - P_S|)^2 <= K sum_k Var <= K / N for K cells (enumerated exactly for
-small K and N), so the sum is at most sqrt(K / (N Delta)) with probability 1 - Delta (Markov). The powers of N are
-decided by sympy with ceil(r) <= 2 r. Two examples, evaluated exactly, need the whole of either term of (1).
+Proof of the theorem. By Cauchy-Schwarz E (sum_k |P - P_S|)^2 <= K sum_k Var <= K / N for K cells (enumerated exactly
+for small K and N), so the sum is at most sqrt(K / (N Delta)) with probability 1 - Delta (Markov). The powers of N
+are decided by sympy with ceil(r) <= 2 r. Two examples, evaluated exactly, need the whole of either term of (1).
 """
 
 from __future__ import annotations
@@ -156,9 +156,7 @@ CLAIM = Claim(
         "support in the unit cube of dimension d, two labels, losses in [0, M], N^(-1/(d+2)) <= 2 delta": lambda: True,
     },
     constants={
-        "h": Constant(
-            lambda factor: {"first": factor}, refuted=(0.95,), otherwise="a larger factor is a weaker claim"
-        ),
+        "h": Constant(lambda factor: {"first": factor}, refuted=(0.95,), otherwise="a larger factor is a weaker claim"),
         "M/2": Constant(
             lambda factor: {"second": factor / 2}, refuted=(0.95,), otherwise="a larger factor is a weaker claim"
         ),

@@ -1,5 +1,5 @@
-"""The robust classifier f*(x) = (b - a) / (a + b), a = dist(x, A), b = dist(x, B), of 2 eps-separated sets: its Lipschitz
-constant is at most 1 / eps, and attained by two points; within eps of A it is positive, and no farther.
+"""The robust classifier f*(x) = (b - a) / (a + b), a = dist(x, A), b = dist(x, B), of 2 eps-separated sets: its
+Lipschitz constant is at most 1 / eps, and attained by two points; within eps of A it is positive, and no farther.
 
 |df/da| + |df/db| = 2 / (a + b), and a + b >= dist(A, B) >= 2 eps; a and b are 1-Lipschitz, so f* is (1/eps)-Lipschitz.
 Less than eps away from A, a < eps and b >= 2 eps - a > a, so f* > 0: robust error 0. All are decided symbolically for
@@ -78,7 +78,9 @@ CLAIM = Claim(
     },
     constants={
         "dist(A, B) >= 2 eps": Constant(
-            lambda factor: {"separation": 2 * factor}, refuted=(0.95,), otherwise="a larger separation is a weaker claim"
+            lambda factor: {"separation": 2 * factor},
+            refuted=(0.95,),
+            otherwise="a larger separation is a weaker claim",
         ),
         "1/eps": Constant(lambda factor: {"factor": factor}),
         "radius eps": Constant(lambda factor: {"radius": factor}),

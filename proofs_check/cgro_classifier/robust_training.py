@@ -119,7 +119,7 @@ def check(
     return Finding(
         holds=holds,
         slack=1.0 if holds else 0.0,
-        tested=f"{len(opened)} classifiers, D = 1 to 8, N = 2 to 9, in three norms: all points of the space, all |c| <= B",
+        tested=f"{len(opened)} classifiers, D = 1 to 8, N = 2 to 9, in three norms: all points of the space",
         bound=f"margin {margin:g} on the balls; f^ = f_clean from delta + gamma on",
         measured=f"indicators vanish from {max(opened):.6f} (delta + gamma) on (squared in l_2)",
         counterexample=wrong,

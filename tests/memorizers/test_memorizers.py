@@ -188,6 +188,19 @@ def test_balls_may_not_meet() -> None:
                 memorize(POINTS, LABELS, norm, half * factor)
 
 
+@given(seed=st.integers(0, 10**6), dim=st.integers(1, 5))
+def test_points_of_different_labels_within_two_radii_share_a_perturbed_point(seed: int, dim: int) -> None:
+    """The midpoint: such radii are refused, and all smaller ones admitted."""
+    points = np.random.default_rng(seed).normal(size=(2, dim))
+    midpoint = points.mean(axis=0)
+    for norm in NORMS:
+        half = length(points[1] - points[0], norm).item() / 2
+        assert length(midpoint - points, norm).max() <= half * (1 + 1e-9)
+        assert memorization_task(points, [-1, 1], norm, half * (1 - 1e-9)).ratio < 1
+        with pytest.raises(UserError, match="radius must be below"):
+            memorization_task(points, [-1, 1], norm, half * (1 + 1e-9))
+
+
 def test_shared_hinges_are_fewer() -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 16, (80, 30)) / 16

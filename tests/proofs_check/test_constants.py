@@ -20,9 +20,6 @@ MOVED = [
     for factor in constant.refuted
 ]
 NOT_YET = {
-    "coverage-bound",
-    "flatness-upper",
-    "separation-needed",
     "ball-sum-levels",
     "ball-sum-margins",
     "measured-scaling",
