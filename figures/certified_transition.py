@@ -49,7 +49,8 @@ def caption(result: xr.Dataset) -> str:
     """What the figure shows, with the numbers of this result."""
     run = result.sel(instance="adversarial")
     times = ", ".join(f"{name} = {step:,}" for name, step in _first(result, "adversarial").items())
-    stall = _ends(run["stage_adversarial_loss"].sel(stage="stall"))
+    low, high = _ends(run["stage_adversarial_loss"].sel(stage="stall"))
+    stall = f"From T_0 until T_n the adversarial loss is between {low:.3f} and {high:.3f}." if high == high else ""
     falls, broken = int(run["falls"]), int(run["not_proved_correct"].sel(kind="robust"))
     memorized = _ends(result["stage_memorized"].sel(instance="standard").max("stage"))[1]
     outside = int((result["in_tube"] == 0).sum())
@@ -63,7 +64,7 @@ def caption(result: xr.Dataset) -> str:
         "Gradient descent in real numbers, enclosed by ball arithmetic from the float64 values of one seed: every "
         f"number is proved. (a) Adversarial training: {times or 'no phase ends'}, the exact first steps at which the "
         f"levels of the phases are reached. Steps in which a component of the signal may fall: {falls}. (b) Its "
-        f"training losses. From T_0 until T_n the adversarial loss is between {stall[0]:.3f} and {stall[1]:.3f}. (c) "
+        f"training losses. {stall} (c) "
         "Bands that contain the robust test error of a fresh sample: from below by anti-concentration, from above by "
         "symmetry and the moments of Z. At the end of adversarial training it is at least "
         f"{errors['adversarial', 'robust'][0]:.3f}, the clean test error at most "
@@ -198,6 +199,12 @@ FIGURE = Figure(
         "instance": "instance radius_ratio falls",
         "instance kind": "not_proved_correct",
         "step": "step",
+        "bound": "bound",
+        "stage": "stage",
+        "time": "time",
+        "kind": "kind",
+        "engine": "engine",
+        "part": "part",
     },
     draw,
     caption,

@@ -137,7 +137,7 @@ SIMULATE = [
     ("simulate certified-transition --stop-loss 1", "stop_loss must be left out, got 1.0: give steps"),
     ("simulate certified-transition --bits 20", "bits must be an integer from 64 to 4,096, got 20"),
     ("simulate certified-transition --records 1", "records must be an integer of at least 2, got 1"),
-    ("simulate certified-transition --tube-steps -1", "tube_steps must be an integer of at least 0, got -1"),
+    ("simulate certified-transition --tube-steps -1", "tube_steps must be a non-negative integer, got -1"),
     ("check certified-transition --robust-ratio 2", "the claim's hypothesis '0 <= robust_ratio <= 1' must hold"),
     ("check certified-transition --first-steps 1 2", "first_steps has three steps"),
     ("simulate two-mechanisms --radius-ratio 0.5", "radius_ratio must be left out, got 0.5: give ratios"),
