@@ -46,6 +46,9 @@ class Options:
     """Time limit per check in seconds; a check that exceeds it is undecided."""
     seeds: Count[int] = 0
     """Repeat randomized checks with this many additional seeds."""
+    perturb: Flag = False
+    """Instead of checking the claims as they are, move each of their constants up and down, and print the smallest move
+    that is refuted."""
     quiet: Quiet = False
 
 
@@ -85,6 +88,8 @@ def run(options: Options, rest: Rest) -> int:
         for name, claim in claims.items()
     }
     jobs = available_cores() if options.jobs is None else options.jobs
+    if options.perturb:
+        return _perturb(options, list(claims), jobs)
     run: dict[str, Any] = {"jobs": jobs, "time_limit": options.time_limit, "quiet": options.quiet}
     verdicts = [verdict for verdict, _ in checking.run_checks(wanted, options.results / "check", **run)]
     again = checking.repeat(verdicts, options.seeds, options.results / "check", **run) if options.seeds else {}
@@ -96,13 +101,39 @@ def run(options: Options, rest: Rest) -> int:
     return 0 if all(v.as_expected for v in verdicts) else CHECK_FAILED
 
 
+def _perturb(options: Options, names: Sequence[str], jobs: int) -> int:
+    """Print how far each constant can be moved; returns 0, since a loose constant is no failure."""
+    from cgro.claims.tolerance import tolerances
+
+    found = tolerances(
+        names, options.results / "tolerance", preset=options.preset, jobs=jobs, quiet=options.quiet
+    )  # fmt: skip
+    if options.json:
+        print(json.dumps([asdict(each) for each in found], indent=2))
+        return 0
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("check", "constant", "down", "up", "where it is not refuted"):
+        table.add_column(heading, overflow="fold")
+    for each in found:
+        moves = ("-" if move is None else f"{move:.0%}" for move in (each.below, each.above))
+        table.add_row(*map(escape, (each.check, each.constant, *moves, each.otherwise)))
+    console = _console()
+    console.print(table)
+    return 0
+
+
+def _console() -> Console:
+    console = Console()
+    if not console.is_terminal:
+        console.width = 140
+    return console
+
+
 def _print_verdicts(verdicts: Sequence[Verdict], *, in_full: bool) -> None:
     """Print the table, and below it the findings: all of them, or only for claims that do not simply hold."""
     from cgro.plots.words import found_words, slack_words
 
-    console = Console()
-    if not console.is_terminal:
-        console.width = 140
+    console = _console()
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading, ratio in (("check", 5), ("claim", 12), ("evidence", 3), ("tested", 8)):
         table.add_column(heading, overflow="fold", ratio=ratio)

@@ -129,8 +129,7 @@ def _at_most(h: arb, variance: arb, fourth: arb) -> float:
     """Upper bound on P[h + y Z <= 0]."""
     if not h > 0:
         return 1.0 if not h >= 0 else 0.5
-    bounds = (variance / h**2 / 2, fourth / h**4 / 2, arb(1) / 2)
-    return min(upper(x) for x in bounds)
+    return min(0.5, upper(variance / h**2 / 2), upper(fourth / h**4 / 2))
 
 
 def _at_least(h: arb, C: arb_mat, variance: arb, fourth: arb) -> float:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from tools import Outcome
 
+from cgro.base.errors import UserError
 from cgro.claims.claim import Claim, Constant, Finding
 from cgro.claims.tolerance import refutes, smallest_refuted
 from cgro.runs.registry import find_all
 
+Cgro = Callable[..., Outcome]
 CLAIMS: dict[str, Claim] = find_all("check")
 MOVED = [
     pytest.param(
@@ -83,15 +89,30 @@ def test_a_constant_that_is_moved_by_nothing_leaves_the_claim_as_it_is(name: str
 
 
 def test_the_smallest_refuted_move_is_found_on_either_side() -> None:
-    """x is at most 1.015 and at least 0.85 for a check that knows it to be 1."""
+    """x is at most 1.005 and at least 0.85 for a check that knows it to be 1."""
 
     def check(*, x: float = 1.0) -> Finding:
-        return Finding(0.85 <= x <= 1.015, 1.0, tested="-", bound="-", measured="-")
+        if x > 1.3:
+            raise UserError("x makes no sense")
+        return Finding(0.85 <= x <= 1.005, 1.0, tested="-", bound="-", measured="-")
 
     claim = Claim("x is 1", "here", "[D]", "exact", check, controls={})
     moved = Constant(lambda factor: {"x": factor}, refuted=(1.05,), otherwise="x may be as small as 0.85")
-    assert smallest_refuted(claim, moved, "quick") == (0.8, 1.02)
-    assert smallest_refuted(claim, Constant(None, refuted=(), otherwise="a name"), "quick") == (None, None)
+    assert smallest_refuted(claim, moved, "quick", -1) == 0.2
+    assert smallest_refuted(claim, moved, "quick", 1) == 0.01
+    doubled = Constant(lambda factor: {"x": 1 + 7 * (factor - 1)}, refuted=(0.95,), otherwise="no sense")
+    assert smallest_refuted(claim, doubled, "quick", 1) is None
+    assert smallest_refuted(claim, Constant(None, refuted=(), otherwise="a name"), "quick", 1) is None
+
+
+def test_the_command_prints_what_a_check_knows_of_its_constants(cgro: Cgro, tmp_path: Path) -> None:
+    """As a table, and as JSON with the moves as shares."""
+    printed = cgro("check", "score-error", "--perturb", "--quiet", "--results", str(tmp_path)).out
+    assert "score-error" in printed
+    found = json.loads(cgro("check", "score-error", "--perturb", "--json", "--quiet", "--results", str(tmp_path)).out)
+    assert [each["constant"] for each in found] == list(CLAIMS["score-error"].constants)
+    for each in found:
+        assert each["below"] in (None, 0.01, 0.05, 0.1, 0.2, 0.5)
 
 
 def test_a_constant_that_survives_says_why() -> None:
