@@ -37,36 +37,43 @@ def first_layer_width(samples: int, dim: int, ratio: float, norm: Norm) -> int:
 def lower_bound_total(samples: int, dim: int, ratio: float, norm: Norm) -> int:
     """Total parameters that some data set needs: (D + 1) for each neuron of the first layer.
 
-    Kim, Moon & Yun, Theorem 3.1 adds Omega(sqrt(N min(1/(1-rho^2), D))) without a stated constant, which is left out.
+    Kim, Moon & Yun, Theorem 3.1 adds Omega(sqrt(N min(1/(1-rho^2), D))): `memorizer_size_lower_bound`.
     """
     return (dim + 1) * first_layer_width(samples, dim, ratio, norm)
 
 
-def shattered_points(samples: int, dim: int, ratio: float) -> int:
-    """Number of points that robust memorizers of N points in R^D shatter in l_2, a lower bound of their VC dimension.
+def shattered_points(samples: int, dim: int, ratio: float, norm: Norm = "2") -> int:
+    """Number of points that robust memorizers of every N points of R^D shatter, a lower bound of their VC dimension.
 
-        floor(N/2) floor(1/(1-rho^2))
+        floor(N/2) min(D, floor(1/(1-rho^p))),   one for each pair of points in l_inf
 
-    ratio: in (0, sqrt(1 - 1/D)]. Beyond that the statement is false: half-spaces memorize any two points at every ratio
-    and shatter D + 1 points.
+    Networks that are robust at a ratio are so at every smaller one; hence the minimum with D, without which the number
+    is false: half-spaces memorize any two points at every ratio and shatter D + 1 points.
 
-    Raises: UserError for a larger ratio, hence always for D = 1. Reference: Kim, Moon & Yun, Prop. 3.3 [S].
+    Raises: UserError unless 0 < ratio < 1 and samples and dim are positive.
+    Reference: Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Prop. 3.3 and C.8 [S]; with the minimum [D].
     """
     integer("samples", samples, low=1)
     integer("dim", dim, low=1)
     _require_ratio(ratio)
-    if not within_shattering(dim, ratio):
-        largest = math.sqrt(1 - 1 / dim)
-        raise UserError(
-            f"ratio must be at most sqrt(1 - 1/D) = {largest:.6g} for D = {dim:,}, got {ratio:.9g}: beyond that, "
-            "fewer points may be shattered"
-        )
-    return (samples // 2) * min(dim, math.floor(1 / (1 - ratio**2) + 1e-9))
+    # Plus a rounding error: at the edges 1 - 1/k of rho^p k points are shattered.
+    return (samples // 2) * min(dim, math.floor(1 / (1 - ratio ** EXPONENT[norm]) + 1e-9))
 
 
-def within_shattering(dim: int, ratio: float) -> bool:
-    """rho <= sqrt(1 - 1/D), the hypothesis of `shattered_points`, up to the rounding of that root."""
-    return ratio <= math.sqrt(1 - 1 / dim) * (1 + 4 * math.ulp(1.0))
+def memorizer_size_lower_bound(samples: int, dim: int, ratio: float) -> int:
+    """Parameters, zeros included, of a dense architecture that memorizes every N points of R^D robustly in l_2.
+
+        max((D + 1) ceil(rho^2 min(N - 1, D)), ceil(sqrt(n / log2(4 e n)))),   n = max(N, shattered_points)
+
+    The second part counts patterns: n <= L + L W log2(2 e n) <= W^2 log2(4 e n) for W parameters in L <= W layers that
+    shatter n points (`robust_size.graph_bits`). This is Theorem 3.1 of Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643
+    [S], with constants derived here [D].
+    Raises: UserError as `shattered_points`.
+    """
+    points = max(samples, shattered_points(samples, dim, ratio))
+    # Rounded down: the bound is never overstated.
+    by_patterns = math.ceil(math.sqrt(points / math.log2(4 * math.e * points)) * (1 - 1e-12))
+    return max(lower_bound_total(samples, dim, ratio, "2"), by_patterns)
 
 
 def published_scaling_total(samples: int, dim: int, ratio: float) -> float:

@@ -2,9 +2,11 @@
 the row space of W_1.
 
 Otherwise e = P (x_i - x_j) has |e| < 2 mu and W_1 e = W_1 (x_i - x_j), so x_i - e/2 and x_j + e/2 lie in the two
-balls and agree after the first layer: no network with this first layer can tell them apart. For random rational W_1
-the colliding pair is built and verified in rational arithmetic: both points inside their balls, equal images. The
-library's falsifier must find a collision if and only if the bound is violated.
+balls and agree after the first layer: no network with this first layer can tell them apart. If |e| > 2 mu no pair
+collides: W_1 z = W_1 z' gives e = P (x_i - z) + P (z' - x_j), and P lengthens nothing. For integer W_1 and points P is
+computed in rational arithmetic, with P = P^T = P^2 and W_1 P = W_1, so that both directions hold exactly in each case:
+the colliding pair has equal images and lies on the spheres of radius |e| / 2. The library's falsifier must report this
+radius.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import numpy as np
 import sympy as sp
 
 from cgro.certify.necessary import first_layer_radius
-from cgro.claims.claim import Claim, Finding
+from cgro.claims.claim import Claim, Constant, Finding
 
 
 def projected(W: sp.Matrix, gap: sp.Matrix) -> sp.Matrix:
@@ -24,12 +26,12 @@ def projected(W: sp.Matrix, gap: sp.Matrix) -> sp.Matrix:
     return rows.T * (rows * rows.T).inv() * (rows * gap)
 
 
-def check(*, cases: int = 60, shrink: float = 1.0, seed: int = 0) -> Finding:
-    """Random first layers and pairs: the colliding pair at radii just above |e| / 2, and none found just below.
+def check(*, cases: int = 60, factor: float = 2.0, seed: int = 0) -> Finding:
+    """Random first layers and pairs: they collide from radius |e| / 2 on, and not before.
 
     Args:
         cases: random integer matrices W_1 and pairs of points.
-        shrink: the claim is tested with shrink times |e| in place of |e|; 1 is the claim.
+        factor: collisions are claimed from radius |e| / factor on.
         seed: seed of the cases.
     """
     generator = np.random.default_rng(seed)
@@ -44,21 +46,22 @@ def check(*, cases: int = 60, shrink: float = 1.0, seed: int = 0) -> Finding:
         e = projected(W, x - y)
         square = e.dot(e)
         first, second = x - e / 2, y + e / 2
-        # Radius^2 = shrink^2 |e|^2 / 4.
-        allowed = sp.Rational(Fraction(shrink).limit_denominator(100)) ** 2 * square / 4
-        inside = (first - x).dot(first - x) <= allowed and (second - y).dot(second - y) <= allowed
+        allowed = square / sp.Rational(Fraction(factor).limit_denominator(1000)) ** 2
+        on_spheres = (first - x).dot(first - x) == allowed == (second - y).dot(second - y)
         equal = W * first == W * second
+        P = projected(W, sp.eye(d))
+        projects = P.T == P and P * P == P and W * P == W
         points = np.array([x, y], dtype=float).reshape(2, d)
         found = first_layer_radius(np.array(W, dtype=float), points, np.array([1, -1]), "2")
         agrees = abs(found - float(sp.sqrt(square)) / 2) <= 1e-9 * (1 + found)
-        if not (inside and equal and agrees):
+        if not (on_spheres and equal and projects and agrees) and square:
             wrong += 1
             where = where or f"case {k}: W_1 = {W.tolist()}, x_i - x_j = {list(x - y)}"
     return Finding(
         holds=wrong == 0,
         slack=1.0 if wrong == 0 else 0.0,
-        tested=f"{tried} first layers and pairs in dimensions 2 to 4; all others by the argument",
-        bound="radius |P (x_i - x_j)| / 2",
+        tested=f"{tried} first layers and pairs in dimensions 2 to 4",
+        bound=f"radius |P (x_i - x_j)| / {factor:g}",
         measured=f"{tried - wrong} of {tried} pairs collide exactly at that radius, as the library's falsifier says",
         counterexample=where,
     )
@@ -72,5 +75,9 @@ CLAIM = Claim(
     check=check,
     hypotheses={"cases >= 10": lambda cases: cases >= 10},
     deep={"cases": 2000},
-    controls={"collisions at 0.8 times that radius": {"shrink": 0.8, "cases": 12}},
+    controls={
+        "collisions at 0.8 times that radius": {"factor": 2.5, "cases": 12},
+        "no collision below 1.25 times that radius": {"factor": 1.6, "cases": 12},
+    },
+    constants={"2 mu": Constant(lambda f: {"factor": 2 * f})},
 )

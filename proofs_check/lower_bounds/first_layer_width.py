@@ -1,74 +1,145 @@
-"""How wide the first layer must be (K5): ceil(rho^2 min(N-1, D)) neurons for the points e_1, ..., e_t and 0, t =
-min(N-1, D), in l_2.
+"""The least first layer for the points e_1, ..., e_t and 0, t = min(N-1, D) (K5): ceil(rho^2 t) neurons in l_2, one in
+l_1, and t in l_inf for rho > 1/2.
 
-The pairs (e_j, 0) have distance 1, so robustness at ratio rho needs |P e_j| >= rho for all j (K3), and sum_j |P
-e_j|^2 <= m (K1): m >= rho^2 t. The first layer alone gives no more: by the Schur-Horn theorem a projection of rank m
-with all diagonal entries m / t exists, for m = 2 a frame at equal angles. For its two rows the library's falsifier
-finds the collision at radius sqrt(m / t) / 2 and no earlier.
+The pairs (e_j, 0) have distance 1 in every norm, so their balls stay apart after the first layer W if and only if
+dist_p(e_j, Null W) >= rho for all j (K3; K3 for other norms: halves of the shortest vector of the coset).
+
+    l_2     sum_j P_jj <= m (`null-space-distance`), so m >= rho^2 t. m rows of a Hadamard matrix have P_jj = m / t for
+            all j: exactly ceil(rho^2 t) rows are needed at t = 2, 4, 8, ...
+    l_1     the row (1, ..., 1): every u with W u = W e_j = 1 has |u|_1 >= 1. One row suffices for every rho < 1.
+    l_inf   m < t rows have z != 0 in their null space, and e_j - z / 2 has size 1/2 if |z|_inf = z_j = 1 (C.7,
+            `null-space-linf`). t rows suffice. For t = 2 the row (1, 1) attains 1/2.
+
+All of this is verified in rational arithmetic. In l_inf for rho <= 1/2 the library's bound rho^2 t is Prop. C.6, and
+loose: one row attains 1 / t at most. Networks need no more rows for these pairs; deeper layers may ask for more.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from fractions import Fraction
 
 import numpy as np
+from flint import fmpq_mat
 
-from cgro.certify.necessary import first_layer_radius
-from cgro.claims.cases import scan
-from cgro.claims.claim import Claim, Finding
+from cgro.base.norms import Norm
+from cgro.claims.claim import Claim, Constant, Finding
 from cgro.memorizers.bounds import first_layer_width
 
-Law = Callable[[int, int, float], int]
+from .null_space_distance import hadamard_rows, is_projection, projection
+
+Law = Callable[[int, int, float, Norm], int]
+Case = tuple[Norm, int, float, int]
+"""Norm, t, rho, and the least number of rows."""
 
 
-def l2_width(samples: int, dim: int, ratio: float) -> int:
-    """The library's bound in l_2."""
-    return first_layer_width(samples, dim, ratio, "2")
+def least_rows(largest: int) -> Iterator[Case]:
+    """Cases with a known least number of rows."""
+    for t in (2**e for e in range(1, 8) if 2**e <= largest):
+        for m in range(1, t):
+            edge = math.sqrt(m / t)
+            yield from (("2", t, edge * (1 - 1e-6), m), ("2", t, edge * (1 + 1e-6), m + 1))
+    for t in range(2, largest + 1):
+        yield from (("1", t, 0.01, 1), ("1", t, 0.99, 1), ("inf", t, 0.501, t), ("inf", t, 0.99, t))
+    yield from (("inf", 2, 0.5, 1), ("inf", 2, 0.49, 1))
 
 
-def frame_ratio(rows: int, vectors: int) -> float:
-    """Largest rho for which the harmonic frame of that many rows (even) keeps the balls apart, by the falsifier."""
-    angles = 2 * np.pi * np.outer(np.arange(1, rows // 2 + 1), np.arange(vectors)) / vectors
-    W = np.concatenate([np.cos(angles), np.sin(angles)])
-    points = np.vstack([np.eye(vectors), np.zeros(vectors)])
-    return 2 * first_layer_radius(W, points, np.append(np.ones(vectors, dtype=int), -1), "2")
+def frames_attain(largest: int) -> bool:
+    """P_jj = m / t for m rows of Hadamard matrices."""
+    for t in (2**e for e in range(1, 8) if 2**e <= largest):
+        for m in range(1, t + 1):
+            P = projection(hadamard_rows(m, t, t))
+            if not (is_projection(P, m) and all(P[j, j] * t == m for j in range(t))):
+                return False
+    return True
 
 
-def check(*, largest_dim: int = 11, width: Law = l2_width) -> Finding:
-    """The bound never exceeds what frames of 2, 4, ... rows achieve, and equals it in steps of rho.
+def collides_at_half(W: np.ndarray) -> bool:
+    """m < t rows: some e_j and some u of |u|_inf <= 1/2 have W u = W e_j, exactly."""
+    m, t = W.shape
+    exact = fmpq_mat(m, t, W.ravel().tolist())
+    reduced, rank = exact.rref()
+    pivots = [next(j for j in range(t) if reduced[i, j] != 0) for i in range(rank)]
+    free = next(j for j in range(t) if j not in pivots)
+    z = [Fraction(int(j == free)) for j in range(t)]
+    for i, pivot in enumerate(pivots):
+        z[pivot] = -Fraction(int(reduced[i, free].p), int(reduced[i, free].q))
+    j = max(range(t), key=lambda k: abs(z[k]))
+    u = [(k == j) - v / (2 * z[j]) for k, v in enumerate(z)]
+    rows = [[int(v) for v in row] for row in W]
+    equal = all(sum(w * v for w, v in zip(row, u, strict=True)) == row[j] for row in rows)
+    return equal and max(map(abs, u)) <= Fraction(1, 2)
+
+
+def check(*, largest: int = 16, matrices: int = 50, seed: int = 0, width: Law = first_layer_width) -> Finding:
+    """The library's bound against the least number of rows, where it is known, for N - 1 = t <= D and D = t <= N - 1.
 
     Args:
-        largest_dim: largest D, with N = D + 1.
+        largest: largest t.
+        matrices: random integer matrices with fewer than t rows.
+        seed: seed of the matrices.
     """
-    cases = [(m, d) for d in range(3, largest_dim + 1) for m in range(2, d, 2)]
-    # Just below the ratio that m rows achieve, the bound must not exceed m.
-    ratios = {case: frame_ratio(*case) for case in cases}
-    tight = scan(cases, lambda c: (width(c[1] + 1, c[1], ratios[c] * (1 - 1e-6)), c[0]))
-    exact = scan(cases, lambda c: (abs(ratios[c] - math.sqrt(c[0] / c[1])), 1e-7))
-    # Just above it, m rows are too few for every network.
-    above = scan(cases, lambda c: (c[0] + 1, width(c[1] + 1, c[1], min(ratios[c] * (1 + 1e-6), 1 - 1e-9))))
+    generator = np.random.default_rng(seed)
+    shapes = [(int(generator.integers(1, t)), int(t)) for t in generator.integers(2, 7, matrices)]
+    half = all(collides_at_half(generator.integers(-3, 4, shape)) for shape in shapes)
+    frames = frames_attain(largest)
+    cases = list(least_rows(largest))
+    wrong = ""
+    for norm, t, rho, least in cases:
+        for samples, dim in ((t + 1, t), (t + 1, t + 3), (t + 4, t)):
+            given = width(samples, dim, rho, norm)
+            if given != least:
+                wrong = wrong or f"l_{norm}, N = {samples}, D = {dim}, rho = {rho:.6g}: {least} rows, {given} claimed"
+    holds = half and frames and not wrong
     return Finding(
-        holds=tight.holds and exact.holds and above.holds,
-        slack=min(tight.slack, above.slack) if exact.holds else 0.0,
-        tested=f"{tight.count} frames of 2, 4, ... rows in dimensions 3 to {largest_dim}; all others by K1 and K3",
-        bound="ceil(rho^2 min(N-1, D))",
-        measured="frames of m rows keep the balls apart up to rho = sqrt(m / D), where the bound steps from m to m + 1",
-        counterexample=f"(m, D) = {tight.violation or above.violation}" if not (tight.holds and above.holds) else "",
+        holds=holds,
+        slack=1.0 if holds else 0.0,
+        tested=f"{len(cases)} triples (norm, t, rho) up to t = {largest}; frames for all m <= t = 2, 4, ...; "
+        f"{matrices} matrices of fewer than t rows",
+        bound="ceil(rho^2 t) in l_2, 1 in l_1, t in l_inf for rho > 1/2",
+        measured=f"frames attain m / t: {frames}; collisions at 1/2 in l_inf: {half}",
+        constant="in l_inf with rho <= 1/2 the bound rho^2 t is up to t times too small: one row attains 1 / t only",
+        counterexample=wrong,
     )
 
 
+def law(exponent: float = 2.0, factor: float = 1.0, threshold: float = 0.5, one: float = 1.0) -> Law:
+    """The claim with other numbers."""
+
+    def width(samples: int, dim: int, ratio: float, norm: Norm) -> int:
+        t = min(samples - 1, dim)
+        if norm == "1":
+            return math.ceil(one - 1e-9)
+        if norm == "inf" and ratio > threshold:
+            return t
+        return max(1, math.ceil(factor * ratio**exponent * t - 1e-9))
+
+    return width
+
+
 CLAIM = Claim(
-    statement="on e_1, ..., e_D and 0 the first layer needs ceil(rho^2 min(N-1, D)) neurons in l_2",
-    source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Prop. 3.2 (K5)",
+    statement="for e_1, ..., e_t and 0, t = min(N-1, D), the least first layer that keeps balls apart has "
+    "ceil(rho^2 t) neurons in l_2, 1 in l_1, and t in l_inf for rho > 1/2",
+    source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Prop. 3.2, C.6 and C.7 (K5); attained: derived here",
     tag="[S]",
-    evidence="numerical",
+    evidence="exact",
     check=check,
-    hypotheses={"3 <= largest_dim <= 40": lambda largest_dim: 3 <= largest_dim <= 40},
-    deep={"largest_dim": 30},
+    hypotheses={
+        "2 <= largest <= 64": lambda largest: 2 <= largest <= 64,
+        "matrices >= 1": lambda matrices: matrices >= 1,
+    },
+    deep={"largest": 64, "matrices": 1000},
     controls={
-        "1.2 rho^2 D": {"width": lambda n, d, rho: math.ceil(1.2 * rho**2 * d - 1e-9), "largest_dim": 6},
-        "rho D": {"width": lambda n, d, rho: math.ceil(rho * d - 1e-9), "largest_dim": 6},
-        "0.8 rho^2 D": {"width": lambda n, d, rho: math.ceil(0.8 * rho**2 * d - 1e-9), "largest_dim": 6},
+        "1.2 rho^2 t": {"width": law(factor=1.2)},
+        "rho t": {"width": law(exponent=1.0)},
+        "0.8 rho^2 t": {"width": law(factor=0.8)},
+        "t in l_inf for rho > 1/3": {"width": law(threshold=1 / 3)},
+        "two neurons in l_1": {"width": law(one=2.0)},
+    },
+    constants={
+        "exponent 2 of rho": Constant(lambda f: {"width": law(exponent=2 * f)}),
+        "factor 1 of rho^2 t": Constant(lambda f: {"width": law(factor=f)}),
+        "rho > 1/2 in l_inf": Constant(lambda f: {"width": law(threshold=f / 2)}),
     },
 )

@@ -1,48 +1,28 @@
-"""Two-layer networks on a line: c label changes take exactly 1, 2, 3 neurons for c = 1, 2, 3 and c - 1 for c
->= 4.
+"""Two-layer networks on a line, for up to six cells: c label changes take 1, 2, 3 neurons for c = 1, 2, 3, and c - 1
+for c = 4, 5, no fewer over all real weights.
 
-m ReLUs make m + 1 linear pieces, so at most m + 1 sign changes: m >= c - 1. Networks of the library with that many
-neurons are built for every labelling of up to six cells and evaluated in rational arithmetic at the ends of all
-balls. That c - 1 neurons do not suffice for c = 2, 3 is decided by exhaustive search: a network of m ReLUs is, up to
-scaling, a choice of directions, of signs of the output weights and of their sizes; with one or two neurons the slopes
-of the pieces cannot alternate as the changes require (the library's linear program over all choices of directions),
-and no network with small integer weights has more changes.
+For every labelling, up to reflection and sign, z3 decides how many ReLUs are needed: k - 1 neurons are refuted at
+finitely many points of the cells' balls, for all real weights, and with k neurons the solver finds a network and proves
+it right on the whole balls. The library's network has k neurons, too, and is evaluated in rational arithmetic at both
+ends of all balls; on a line a piecewise linear function that changes its sign as often as the labels is then right
+in between. (m ReLUs make m + 1 linear pieces, hence m + 1 changes at most: m >= c - 1 for every c. This general
+argument is not decided here.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
-from itertools import pairwise, product
+from itertools import pairwise
 
 import numpy as np
 
-from cgro.claims.claim import Claim, Finding
+from cgro.claims.claim import Claim, Constant, Finding
+from cgro.claims.exhaustive import fewest_neurons, labellings_up_to_symmetry
 from cgro.memorizers.line import line_network, neurons_needed
 from cgro.networks.exact import ExactNetwork
 
-Count = Callable[[int], int]
-
-
-def most_changes(neurons: int, size: int = 3) -> int:
-    """Largest number of sign changes of sum_j a_j relu(s_j x - b_j) + c over small integer a, b, c and directions
-    s_j."""
-    weights = [w for w in range(-size, size + 1) if w]
-    best = 0
-    for directions in product((1, -1), repeat=neurons):
-        for breaks in product(range(0, 2 * size + 1, 2), repeat=neurons):
-            # Values at, between and beyond the breakpoints, for all output weights at once.
-            x = np.arange(-40, 80) / 2
-            hidden = np.maximum(np.array(directions)[:, None] * (x[None, :] - np.array(breaks)[:, None]), 0)
-            outer = np.array(list(product(weights, repeat=neurons)))
-            values = (outer @ hidden)[:, None, :] + np.arange(-6, 7)[None, :, None] / 2
-            signs = np.sign(values)
-            # A zero keeps the sign before it.
-            changes = (signs[..., 1:] * signs[..., :-1] < 0).sum(axis=-1) + (
-                (signs[..., 1:-1] == 0) & (signs[..., 2:] * signs[..., :-2] < 0)
-            ).sum(axis=-1)
-            best = max(best, int(changes.max()))
-    return best
+Count = Callable[[int], float]
 
 
 def realized(labels: tuple[int, ...], ratio: Fraction) -> int | None:
@@ -60,45 +40,51 @@ def realized(labels: tuple[int, ...], ratio: Fraction) -> int | None:
     return network.widths[0] if len(zeros) else 0
 
 
-def check(*, cells: int = 6, count: Count = neurons_needed) -> Finding:
-    """Every labelling of up to `cells` cells, and the exhaustive search for one and two neurons.
+def check(*, cells: int = 5, ratio: float = 0.9, count: Count = neurons_needed) -> Finding:
+    """Every labelling of 1 to `cells` cells, up to symmetry, over all real weights.
 
     Args:
         cells: largest number of cells on the line.
+        ratio: robustness ratio of the balls, in (0, 1).
     """
-    wrong, tested = "", 0
+    wrong, tested, open_ended = "", 0, 0
+    rho = Fraction(ratio).limit_denominator(1000)
     for K in range(1, cells + 1):
-        for labels in product((-1, 1), repeat=K):
+        centers = [(Fraction(j),) for j in range(K)]
+        for labels, _ in labellings_up_to_symmetry(K, 1):
             changes = sum(a != b for a, b in pairwise(labels))
-            used = realized(labels, Fraction(9, 10))
+            least = fewest_neurons(centers, labels, rho / 2, changes)
+            built = realized(labels, rho)
             tested += 1
-            if used is None or used != count(changes):
-                wrong = wrong or f"{changes} changes: network of {used} neurons, {count(changes)} claimed"
-    # No fewer: one and two neurons never make 2 and 3 changes, and m neurons never more than m + 1.
-    reached = {1: most_changes(1), 2: most_changes(2)}
-    for m, changes in reached.items():
-        if count(changes + 1) <= m or changes > m + 1:
-            wrong = wrong or f"{m} neurons make {changes} changes"
+            open_ended += least is None
+            if built != count(changes) or least not in (None, count(changes)):
+                wrong = wrong or f"{changes} changes take {least} neurons, {built} built; {count(changes):g} claimed"
+    holds = False if wrong else None if open_ended else True
     return Finding(
-        holds=not wrong,
-        slack=1.0 if not wrong else 0.0,
-        tested=f"all {tested} labellings of up to {cells} cells; networks of 1 and 2 neurons, integer weights",
-        bound="1, 2, 3, 3, 4, ... neurons for 1, 2, 3, 4, 5, ... changes",
-        measured=f"1 and 2 neurons make at most {reached[1]} and {reached[2]} changes; networks exact at rho = 0.9",
+        holds=holds,
+        slack=1.0 if holds else 0.0,
+        tested=f"all {tested} labellings of up to {cells} cells, up to symmetry; all real weights",
+        bound="1, 2, 3, 3, 4 neurons for 1, 2, 3, 4, 5 changes",
+        measured=f"least numbers found at rho = {ratio:g}; {open_ended} not decided in time",
         counterexample=wrong,
     )
 
 
 CLAIM = Claim(
-    statement="on a line c label changes take c neurons for c <= 3 and c - 1 for c >= 4, in two layers",
+    statement="up to 6 cells on a line: c label changes take exactly c ReLUs in two layers, c - 1 for c >= 4",
     source="smallest cases of the lower bound of Li et al., NeurIPS 2022, arXiv:2205.13863, Theorem 4.3",
     tag="[D]",
     evidence="exact",
     check=check,
-    hypotheses={"1 <= cells <= 9": lambda cells: 1 <= cells <= 9},
-    deep={"cells": 9},
+    hypotheses={"1 <= cells <= 6": lambda cells: 1 <= cells <= 6, "0 < ratio < 1": lambda ratio: 0 < ratio < 1},
+    deep={"cells": 6},
     controls={
         "c - 1 for every c": {"count": lambda c: max(c - 1, 0), "cells": 3},
         "c for every c": {"count": lambda c: c, "cells": 5},
+    },
+    constants={
+        "c ReLUs, factor 1": Constant(lambda f: {"count": lambda c: f * neurons_needed(c)}),
+        "c - 1 for c >= 4": Constant(lambda f: {"count": lambda c: c if c <= round(3 + 20 * (f - 1)) else c - 1}),
+        "6 cells": Constant(None, refuted=(), otherwise="the range decided by the deep preset; quick: 5 cells"),
     },
 )

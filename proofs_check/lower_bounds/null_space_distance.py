@@ -1,10 +1,10 @@
-"""Some unit vector is close to the null space (K1): min_{j <= t} dist_2(e_j, Null W) <= sqrt(m / t) for every W with
-m rows.
+"""Among any t unit vectors one is close to the null space (K1): min dist_2(e_j, Null W) <= sqrt(m / t) for W with m
+rows, and no less in general.
 
-dist(e_j, Null W)^2 = |P e_j|^2 with P the orthogonal projection on the row space, and sum_j |P e_j|^2 = trace P =
-rank W <= m, so the mean over any t of the unit vectors is at most m / t. P = W^T (W W^T)^-1 W is computed in rational
-arithmetic for integer matrices. Equality holds for rows that form a harmonic tight frame: m = 2 with columns at equal
-angles, where P is exact in sympy.
+dist(e_j, Null W)^2 = P_jj, P the orthogonal projection on the row space, with 0 <= P_jj and trace P = rank W <= m. So
+the mean over any t of the unit vectors, also for t < D, is at most m / t. For integer matrices P is computed in
+rational arithmetic, with P = P^T = P^2, and its trace, its diagonal and a random set of t columns are checked. The
+bound is attained for every m <= t = 2, 4, 8, ... by m rows of a Hadamard matrix, in D > t dimensions with zeros beyond.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
-import sympy as sp
+from flint import fmpq, fmpq_mat
 
 from cgro.claims.cases import scan
-from cgro.claims.claim import Claim, Finding
+from cgro.claims.claim import Claim, Constant, Finding
 
-Law = Callable[[int, int], Fraction]
+Law = Callable[[int, int], float | Fraction]
 
 
 def square_bound(rows: int, vectors: int) -> Fraction:
@@ -26,57 +26,82 @@ def square_bound(rows: int, vectors: int) -> Fraction:
     return Fraction(rows, vectors)
 
 
-def squared_distances(W: sp.Matrix) -> list[sp.Rational]:
-    """Diagonal of the projection on the row space: dist(e_j, Null W)^2."""
-    independent = W[list(W.T.rref()[1]), :]
-    P = independent.T * (independent * independent.T).inv() * independent
-    return [P[j, j] for j in range(W.cols)]
+def projection(W: np.ndarray) -> fmpq_mat:
+    """The orthogonal projection on the row space of an integer matrix, exactly."""
+    reduced, rank = fmpq_mat(*W.shape, W.ravel().tolist()).rref()
+    rows = fmpq_mat(rank, W.shape[1], [reduced[i, j] for i in range(rank) for j in range(W.shape[1])])
+    return rows.transpose() * (rows * rows.transpose()).inv() * rows
 
 
-def tight_frame(vectors: int) -> sp.Matrix:
-    """Two rows, whose columns lie at angles 2 pi j / t."""
-    return sp.Matrix(2, vectors, lambda k, j: (sp.cos, sp.sin)[k](2 * sp.pi * j / vectors))
+def is_projection(P: fmpq_mat, rank: int) -> bool:
+    """P = P^T = P^2 with trace `rank`: then 0 <= P_jj, and P_jj is the squared distance."""
+    return P.transpose() == P and P * P == P and sum((P[j, j] for j in range(P.nrows())), fmpq(0)) == rank
 
 
-def check(*, matrices: int = 40, seed: int = 0, bound: Law = square_bound) -> Finding:
-    """Integer matrices and tight frames, exactly.
+def hadamard_rows(rows: int, vectors: int, dim: int) -> np.ndarray:
+    """m rows of the Hadamard matrix of order t, a power of 2, and zeros in the other columns."""
+    H = np.ones((1, 1), dtype=int)
+    while len(H) < vectors:
+        H = np.block([[H, H], [H, -H]])
+    return np.hstack([H[:rows], np.zeros((rows, dim - vectors), dtype=int)])
+
+
+def check(*, matrices: int = 200, largest: int = 8, seed: int = 0, bound: Law = square_bound) -> Finding:
+    """Integer matrices with random sets of columns, and frames that attain the bound.
 
     Args:
         matrices: random integer matrices W.
+        largest: largest t of the frames.
         seed: seed of the matrices.
     """
     generator = np.random.default_rng(seed)
-    shapes = [(int(m), int(m + generator.integers(0, 3))) for m in generator.integers(1, 4, matrices)]
-    cases = [sp.Matrix(generator.integers(-3, 4, shape).tolist()) for shape in sorted(shapes)]
-
-    def distance_and_bound(W: sp.Matrix) -> tuple[Fraction, Fraction]:
-        squares = sorted(Fraction(int(d.p), int(d.q)) for d in squared_distances(W)) if any(W) else [Fraction(0)]
-        return squares[0], bound(W.rows, W.cols)
-
-    found = scan(cases, distance_and_bound)
-    frames = [set(map(sp.nsimplify, map(sp.simplify, squared_distances(tight_frame(t))))) for t in (3, 4, 6)]
-    attained = all(values == {sp.Rational(2, t)} for values, t in zip(frames, (3, 4, 6), strict=True))
-    beaten = [t for t in (3, 4, 6) if Fraction(2, t) > bound(2, t)]
+    cases, exact = [], True
+    for _ in range(matrices):
+        m, d = int(generator.integers(1, 5)), int(generator.integers(2, 8))
+        W = generator.integers(-3, 4, (m, d))
+        if not W.any():
+            continue
+        P, t = projection(W), int(generator.integers(1, d + 1))
+        exact &= is_projection(P, int(np.linalg.matrix_rank(W)))
+        kept = generator.choice(d, t, replace=False).tolist()
+        cases.append((m, t, min(Fraction(int(P[j, j].p), int(P[j, j].q)) for j in kept)))
+    found = scan(sorted(cases), lambda case: (case[2], bound(*case[:2])))
+    frames = [(m, t) for t in (2**e for e in range(1, 9)) if t <= largest for m in range(1, t + 1)]
+    diagonals = {(m, t): projection(hadamard_rows(m, t, t + 2)) for m, t in frames}
+    equal = all(P[j, j] == fmpq(m, t) for (m, t), P in diagonals.items() for j in range(t))
+    off = next(((m, t) for m, t in frames if m < t and bound(m, t) != Fraction(m, t)), None)
+    holds = exact and equal and off is None and found.holds
     return Finding(
-        holds=found.holds and attained and not beaten,
-        slack=min(found.slack, 1.0) if not beaten else min(found.slack, float(bound(2, 3) / Fraction(2, 3))),
-        tested=f"{found.count} integer matrices of 1 to 3 rows; frames of 3, 4 and 6 vectors; all others by the trace",
-        bound="dist^2 <= m / t",
-        measured=f"equality for tight frames: {attained}",
-        counterexample=f"the tight frame of {beaten[0]} vectors in the plane" if beaten else "",
+        holds=holds,
+        slack=1.0 if holds else 0.0,
+        tested=f"{found.count} integer matrices of 1 to 4 rows in up to 7 dimensions, t <= D columns; {len(frames)} "
+        "frames with t < D",
+        bound="dist^2 <= m / t, attained",
+        measured=f"frames attain m / t: {equal}; trace and diagonal exact: {exact}",
+        counterexample=f"the frame of {off[0]} rows and {off[1]} vectors has dist^2 = {off[0]}/{off[1]}"
+        if off
+        else found.counterexample,
     )
 
 
 CLAIM = Claim(
-    statement="min_j dist_2(e_j, Null W) <= sqrt(m / t) over t unit vectors, for every matrix W with m rows",
+    statement="min_j dist_2(e_j, Null W) <= sqrt(m / t) over any t unit vectors, W with m rows, attained for t = 2^k",
     source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, proof of Prop. 3.2 (K1)",
     tag="[S]",
     evidence="exact",
     check=check,
-    hypotheses={"matrices >= 1": lambda matrices: matrices >= 1},
-    deep={"matrices": 1000},
+    hypotheses={
+        "matrices >= 1": lambda matrices: matrices >= 1,
+        "2 <= largest <= 256": lambda largest: 2 <= largest <= 256,
+    },
+    deep={"matrices": 3000, "largest": 32},
     controls={
         "sqrt(0.8 m / t)": {"bound": lambda m, t: Fraction(4 * m, 5 * t), "matrices": 5},
         "sqrt(m / (t + 1))": {"bound": lambda m, t: Fraction(m, t + 1), "matrices": 5},
+    },
+    constants={
+        "factor 1 of m / t": Constant(lambda f: {"bound": lambda m, t: f * m / t}),
+        "square root, exponent 1/2 of m / t": Constant(lambda f: {"bound": lambda m, t: (m / t) ** f}),
+        "t = 2^k": Constant(None, refuted=(), otherwise="where Hadamard matrices exist for sure"),
     },
 )

@@ -1,69 +1,77 @@
-"""Robust classifiers of the grid family shatter 0.0895 K' cells (K13): from 1.6^(K'/2) patterns by Sauer's lemma, for
-every K'.
+"""Robust classifiers of the grid family shatter 0.0895 K' cells (K13): the largest share, to three digits, that Sauer's
+lemma gives for every K' from 1.6^(K'/2) patterns on K'/2 cells.
 
 The patterns are those on some V = K'/2 cells (`labelling-patterns`), so Sauer's lemma applies to these V: if a class
 had VC dimension at most s K' there, it would have sum_{i <= s K'} C(V, i) <= 2^(V H(2 s)) patterns, H the binary
-entropy. With H(2 s) < log2(1.6) that is fewer than 1.6^V, so the VC dimension exceeds s K'. The inequality of
-entropies is decided in interval arithmetic, and the sums in integers up to a few thousand cells.
+entropy. With H(2 s) < log2(1.6) that is fewer than 1.6^V, so the VC dimension exceeds s K'. Conversely Sauer's sum is
+at least 2^(V H(2 s)) / (V + 1) at multiples of 1/V, so with H(2 s) > log2(1.6) it exceeds 1.6^V for large V, and
+nothing follows. The share where H(2 s) = log2(1.6) is enclosed in balls; the sums are compared in integers, too.
 
-H(2 s) = log2(1.6) at s = 0.08954, the largest share that follows for every K': Sauer's sum grows as 2^(V H(2 s)), so
-a larger share has a counterexample. (e V / d)^d in place of the sum gives 0.08465 K'. The published constant is 0.05
-K'.
+(e V / d)^d in place of the sum gives 0.0846 K', and the sharp base of `labelling-patterns` in place of 1.6 gives
+0.1167 K'. The published constant is 0.05 K'. `robust-size` does without the VC dimension.
 """
 
 from __future__ import annotations
 
 from math import comb
 
-from mpmath import iv, mp
+from flint import arb
 
 from cgro.claims.cases import scan
-from cgro.claims.claim import Claim, Finding
+from cgro.claims.claim import Claim, Constant, Finding
 from cgro.memorizers.grid_bounds import shattered_share
 
 
-def entropy_gap(share: float) -> iv.mpf:
-    """log2(1.6) - H(2 s), an interval."""
-    s = 2 * iv.mpf(share)
-    h = -(s * iv.log(s) + (1 - s) * iv.log(1 - s)) / iv.log(2)
-    return iv.log(iv.mpf(8) / 5) / iv.log(2) - h
+def entropy_gap(share: float, base: float) -> arb:
+    """log2(base) - H(2 s), a ball."""
+    s = 2 * arb(share)
+    return (arb(base).log() + s * s.log() + (1 - s) * (1 - s).log()) / arb(2).log()
 
 
 def sauer_and_patterns(cells: int, share: float) -> tuple[int, int]:
-    """(sum_{i <= s K'} C(V, i)) 5^V and 8^V, V = K'/2: the first is smaller iff the sum is below 1.6^V."""
+    """(sum_{i <= s K'} C(V, i)) 5^V and 8^V - 1, V = K'/2: the first is at most the second iff the sum is below
+    1.6^V."""
     half = cells // 2
     total = sum(comb(half, i) for i in range(int(share * cells) + 1))
     return total * 5**half, 8**half - 1
 
 
-def check(*, share: float = 0.0895, largest: int = 1000) -> Finding:
-    """The entropy bound for all K', and the sums in integers.
+def check(*, share: float = 0.0895, base: float = 1.6, largest: int = 1000) -> Finding:
+    """The entropies for all K', and the sums in integers.
 
     Args:
-        share: claimed share s of cells that are shattered.
+        share: claimed share s of cells that are shattered, the largest to three digits.
+        base: claimed base of the number of patterns.
         largest: largest number of cells K'; multiples of 20 are checked.
     """
-    gap = entropy_gap(share)
-    cases = range(20, largest + 1, 20)
-    found = scan(cases, lambda k: sauer_and_patterns(k, share))
-    # The library's constant is where the gap closes.
-    closes = abs(float(mp.mpf(entropy_gap(shattered_share(0.1)).a))) < 1e-9
-    holds = bool(gap.a > 0) and closes and found.holds
-    refuted = bool(gap.b < 0) or not found.holds
+    follows, beyond = entropy_gap(share, base), entropy_gap(share + 1e-4, base)
+    found = scan(range(20, largest + 1, 20), lambda k: sauer_and_patterns(k, share))
+    # The library's share is where the gap closes.
     best = shattered_share(0.1)
+    closes = entropy_gap(best - 1e-9, 1.6) > 0 and entropy_gap(best + 1e-9, 1.6) < 0
+    holds = follows > 0 and beyond < 0 and closes and found.holds
+    refuted = follows < 0 or beyond > 0 or not found.holds
     return Finding(
         holds=True if holds else False if refuted else None,
-        slack=best / share if holds else min(best / share, 0.999),
-        tested=f"all K' by the entropy bound in interval arithmetic; integers for K' up to {largest}",
-        bound="H(2 s) < log2(1.6)",
-        measured=f"log2(1.6) - H(2 s) in [{float(gap.a):.6f}, {float(gap.b):.6f}]",
-        constant=f"s = {best:.5f} is the largest that follows for every K'; the published one is 0.05",
-        counterexample=f"K' = {found.counterexample}" if not found.holds else "K' large" if refuted else "",
+        slack=max(best / share, 1.0) if holds else min(best / share, share / best, 0.999),
+        tested=f"all K' by entropies, in balls; integers for K' up to {largest}",
+        bound=f"H(2 s) < log2({base:g}) <= H(2 (s + 0.0001))",
+        measured=f"gaps {float(follows):.2g} and {float(beyond):.2g}",
+        constant=f"s = {best:.6f} is the largest that follows for every K'; the published one is 0.05",
+        counterexample=(
+            ""
+            if not refuted
+            else f"K' = {found.counterexample}"
+            if not found.holds
+            else "K' large"
+            if follows < 0
+            else f"s = {share + 1e-4:g} follows, too"
+        ),
     )
 
 
 CLAIM = Claim(
-    statement="from 1.6^(K'/2) patterns on K'/2 cells Sauer's lemma gives a VC dimension of at least 0.0895 K'",
+    statement="from 1.6^(K'/2) patterns on K'/2 cells Sauer's lemma gives a VC dimension of 0.0895 K', and no more",
     source="Li et al., NeurIPS 2022, arXiv:2205.13863, proof of Theorem 4.3, which states 0.05 K' (K13)",
     tag="[D]",
     evidence="interval",
@@ -72,7 +80,12 @@ CLAIM = Claim(
     deep={"largest": 4000},
     controls={
         "0.09": {"share": 0.09, "largest": 100},
-        "5 % more": {"share": 1.05 * 0.0895},
+        "the published 0.05, as the largest": {"share": 0.05, "largest": 100},
         "0.1": {"share": 0.1, "largest": 200},
+    },
+    constants={
+        "0.0895": Constant(lambda f: {"share": 0.0895 * f}),
+        "1.6": Constant(lambda f: {"base": 1.6 * f}),
+        "K'/2 patterns' exponent and cells": Constant(lambda f: {"base": 1.6**f}),
     },
 )

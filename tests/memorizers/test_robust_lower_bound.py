@@ -18,12 +18,14 @@ from cgro.data.separation import LabelledPoints, opposite_separation
 from cgro.memorizers.bounds import (
     first_layer_width,
     lower_bound_total,
+    memorizer_size_lower_bound,
     neurons_for_all_labellings,
     published_scaling_total,
     shared_square_scaling_total,
     shattered_points,
     vc_bound,
 )
+from cgro.memorizers.cells import Plan
 from cgro.memorizers.constructions import memorize
 from cgro.memorizers.grid_bounds import (
     parameters_for_all_labellings,
@@ -34,6 +36,14 @@ from cgro.memorizers.grid_bounds import (
     vc_bound_by_parameters,
 )
 from cgro.memorizers.line import label_changes, line_memorizer, line_network, neurons_needed
+from cgro.memorizers.robust_size import (
+    cells_per_side,
+    group_size,
+    pattern_bits,
+    robust_size_lower_bound,
+    robust_size_upper_bound,
+    share_lost,
+)
 from cgro.networks.relu import ReluNetwork
 from cgro.simulations import robust_lower_bound
 from cgro.training import capacity
@@ -57,18 +67,30 @@ def test_closed_forms() -> None:
             first_layer_width(10, 10, ratio, "2")
 
 
-def test_shattered_points_refuse_what_the_theorem_excludes() -> None:
+def test_shattered_points_stop_at_the_dimension() -> None:
     """Half-spaces memorize every two points at every ratio, and shatter D + 1 points only."""
     for dim in range(2, 40):
         edge = math.sqrt(1 - 1 / dim)
         assert shattered_points(2, dim, edge) == dim
-        with pytest.raises(UserError, match=r"ratio must be at most sqrt\(1 - 1/D\) = 0\.\d+ for D = \d+, got 0\."):
-            shattered_points(2, dim, edge + 1e-6)
-    for dim, ratio in ((2, 0.9), (2, 0.99), (1, 0.9), (1, 1e-9)):
-        with pytest.raises(UserError, match="ratio must be at most"):
-            shattered_points(2, dim, ratio)
-    with pytest.raises(UserError, match="dim"):
-        shattered_points(2, 0, 0.5)
+        assert shattered_points(2, dim, edge * (1 - 1e-6)) == dim - 1
+        assert shattered_points(2, dim, 0.9999) == dim
+    assert shattered_points(10, 9, 0.5, "1") == 5 * 2
+    assert shattered_points(10, 9, 0.5, "inf") == 5
+    for bad in ({"dim": 0}, {"samples": 0}, {"ratio": 1.0}):
+        with pytest.raises(UserError, match=next(iter(bad))):
+            shattered_points(**({"samples": 2, "dim": 2, "ratio": 0.5} | bad))
+
+
+def test_a_memorizer_is_as_large_as_either_part_of_the_bound_says() -> None:
+    assert memorizer_size_lower_bound(40, 1000, 0.5) == lower_bound_total(40, 1000, 0.5, "2")
+    points = 10**6 // 2 * 5
+    expected = math.ceil(math.sqrt(points / math.log2(4 * math.e * points)))
+    assert memorizer_size_lower_bound(10**6, 6, 0.9) == expected > lower_bound_total(10**6, 6, 0.9, "2")
+    data = random_points(30, 3, seed=1)
+    for ratio in (0.1, 0.5, 0.9):
+        radius = ratio * opposite_separation(data, "2").distance / 2
+        m = memorize(data, None, "2", radius, construction="ball_sum")
+        assert m.network.size.total >= memorizer_size_lower_bound(30, 3, ratio)
 
 
 def test_constructions_on_the_worst_points_keep_the_first_layer_bound() -> None:
@@ -101,6 +123,44 @@ def test_the_bound_by_parameters_is_above_that_of_every_architecture() -> None:
         assert vc_bound(sizes) <= vc_bound_by_parameters(parameters, len(sizes) - 1)
     # 10 parameters in 2 layers by hand.
     assert vc_bound_by_parameters(10, 2) == pytest.approx(2 + 20 * np.log2(80 * np.e * np.log2(40 * np.e)))
+
+
+def test_sizes_of_robust_classifiers_of_the_grid() -> None:
+    """Exponential in D at the rate (D - 1) / 2, below what is built, and most cells are lost far below the bound."""
+    for eps, K in ((0.25, 2), (0.05, 10), (1 / 6, 3)):
+        assert cells_per_side(eps) == K
+        lower = [robust_size_lower_bound(dim, eps) for dim in (2, 10, 40, 200, 1000)]
+        upper = [robust_size_upper_bound(dim, eps) for dim in (2, 10, 40, 200, 1000)]
+        assert lower == sorted(lower)
+        assert all(a < b for a, b in zip(lower, upper, strict=True))
+        rate = (math.log(lower[-1]) - math.log(lower[-2])) / (800 * math.log(K))
+        assert rate == pytest.approx(0.5, abs=0.002)
+    # By hand: n = 2^19, L = W, H(0.1) = 0.468996.
+    n, W = 2**19, robust_size_lower_bound(20, 0.25)
+    bits = [w + w**2 * math.log2(2 * math.e * n) + w * math.log2(w * (20 + w)) for w in (W - 1, W)]
+    assert bits[0] < n * (1 - 0.4689956) <= bits[1]
+    assert float(pattern_bits(n, W, 20)) == pytest.approx(bits[1])
+    assert robust_size_lower_bound(20, 0.25, depth=3) > W > robust_size_lower_bound(20, 0.25, error=0.3)
+    # Smaller networks lose more, up to half of the cells.
+    shares = [share_lost(40, 0.25, W) for W in (10, 1000, 10**4, 10**6)]
+    assert shares == sorted(shares, reverse=True)
+    assert 0.49 < shares[0] < 0.5
+    assert shares[-1] == 0
+    assert share_lost(20, 0.25, W - 1) >= 0.1 > share_lost(20, 0.25, W)
+    for bad, words in ((lambda: cells_per_side(0.3), "eps"), (lambda: robust_size_lower_bound(1, 0.25), "dim")):
+        with pytest.raises(UserError, match=words):
+            bad()
+    with pytest.raises(UserError, match=r"error must be in \[0, 1/2\), got 0.5"):
+        robust_size_lower_bound(5, 0.25, error=0.5)
+
+
+def test_the_upper_bound_is_above_the_plans_of_the_library() -> None:
+    for K, dim in ((2, 2), (2, 6), (2, 12), (3, 5), (10, 3)):
+        stored, digits = K ** (dim - 1) // 2, K.bit_length()
+        bits = digits * dim
+        plan = Plan(stored, bits, 1, digits, dim, group_size(stored, bits))
+        assert plan.size.total <= robust_size_upper_bound(dim, 1 / (2 * K))
+        assert Plan.best(stored, bits, 1, digits, dim).size.total <= robust_size_upper_bound(dim, 1 / (2 * K))
 
 
 def test_parameters_for_all_labellings_is_the_smallest_and_grows() -> None:
