@@ -113,6 +113,10 @@ class GramEngine:
         labels = self.labels[torch.from_numpy(self.draw).to(self.device)]
         return State(u=self.u, v=self.v, K=(K + K.mT) / 2, labels=labels, unlearnable=self.unlearnable)
 
+    def memorized(self) -> Float64[Tensor, "B N"]:
+        """V_i of every training sample of each run."""
+        return self._slopes_and_memorized()[1]
+
     def filters(self, run: int) -> Float64[Tensor, "F d"]:
         """The filters of one run, from the coefficients of its patches. Raises: ValueError if it has no patches."""
         setting = self.runs.settings[run]

@@ -40,7 +40,6 @@ NOT_YET = {
     "growth-rates",
     "memorization-time-scaling",
     "response-variance",
-    "robust-test-error",
     "signal-time-scaling",
     "stalled-signal",
     "unlearnable-onset",
