@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import scipy  # its parts are imported when first used
@@ -30,7 +32,7 @@ LABELS = {
 
 
 def phase_times(time: str, settings: Sequence[PatchSetting], seeds: range) -> np.ndarray:
-    """A phase time (T_0, T_n or T_1) of every setting and seed, of shape (settings, seeds)."""
+    """A phase time (T_0, T_n or T_1) of every setting and seed, of shape (settings, seeds); NaN if not reached."""
     from cgro.dynamics.trajectory import train
 
     found = np.empty((len(settings), len(seeds)))
@@ -58,16 +60,27 @@ def within_seeds(x: Sequence[float], y: np.ndarray, confidence: float) -> PowerL
     return PowerLaw(fit.exponent, fit.exponent - reach, fit.exponent + reach, fit.factor)
 
 
+@lru_cache(maxsize=64)
+def _measured(time: str, settings: tuple[PatchSetting, ...], seeds: range) -> np.ndarray:
+    return phase_times(time, settings, seeds)
+
+
 def exponents(
     time: str,
-    base: PatchSetting,
-    values: Mapping[str, Sequence[float]],
+    values: Mapping[str, tuple[PatchSetting, Sequence[float]]],
     claimed: Mapping[str, float],
     seeds: range,
     tolerance: float,
+    *,
+    expected: Callable[[PatchSetting], float],
+    start: Callable[[PatchSetting, int], float],
 ) -> Finding:
     """Whether the exponent of a phase time in every field lies, with its interval, within the tolerance of the
     claimed one.
+
+    values: for every field a base setting and the field's values. Each setting takes twice the `expected` time. A run's time
+    is multiplied by `start`, its own largest component at the start in units of its typical size: that is the logarithm that
+    Theta~ hides, and the only part of the time that depends on the seed to leading order.
 
     All intervals hold together with the stated confidence (Bonferroni). Undecided where an interval contains accepted
     and excluded values and none lies outside.
@@ -75,28 +88,31 @@ def exponents(
     confidence = 1 - (1 - CONFIDENCE) / len(claimed)
     outcomes, found, measured, fits = {}, [], [], []
     for name, exponent in claimed.items():
-        settings = [replace(base, **{name: value}) for value in values[name]]  # type: ignore[arg-type]
-        measured.append(phase_times(time, settings, seeds))
-        if not np.isfinite(measured[-1]).all():
-            return undecided(f"{time} is not reached in {base.steps} steps for some {name}; train longer")
-        fit = within_seeds(values[name], measured[-1], confidence)
+        base, points = values[name]
+        settings = [replace(base, **{name: value}) for value in points]  # type: ignore[arg-type]
+        settings = [replace(s, steps=math.ceil(2 * expected(s)) + 10) for s in settings]
+        times = _measured(time, tuple(settings), seeds)
+        if not np.isfinite(times).all():
+            return undecided(f"{time} is not reached in twice the expected time for some {name}")
+        measured.append(times * [[start(s, seed) for seed in seeds] for s in settings])
+        fit = within_seeds(points, measured[-1], confidence)
         fits.append([fit.exponent, exponent])
         outcomes[name] = within(fit.low, fit.high, exponent, tolerance)
-        found.append(f"{name} {fit.exponent:.2f} ({fit.low:.2f} to {fit.high:.2f}, claimed {exponent:+g})")
+        found.append(f"{name} {fit.exponent:.3f} ({fit.low:.3f} to {fit.high:.3f}, claimed {exponent:+g})")
     verdict = together(*outcomes.values())
     return Finding(
         holds=verdict.holds,
         slack=verdict.slack,
         tested=f"{time}, {len(seeds)} seeds, "
-        + ", ".join(f"{n} {values[n][0]:g} to {values[n][-1]:g}" for n in claimed),
+        + ", ".join(f"{n} {values[n][1][0]:g} to {values[n][1][-1]:g}" for n in claimed),
         bound=f"exponent within {tolerance:g} of the claimed one, interval included",
         measured="; ".join(found),
         counterexample=next((name for name, outcome in outcomes.items() if outcome.holds is False), ""),
         confidence=CONFIDENCE,
         data=xr.Dataset(
             {
-                "time": (("field", "value", "seed"), np.array(measured), {"long_name": time}),
-                "setting": (("field", "value"), np.array([values[name] for name in claimed], dtype=float)),
+                "time": (("field", "value", "seed"), np.array(measured), {"long_name": f"{time} times its largest start"}),
+                "setting": (("field", "value"), np.array([values[name][1] for name in claimed], dtype=float)),
                 "exponent": (("field", "kind"), np.array(fits)),
             },
             {"field": list(claimed), "kind": ["fitted", "claimed"]},

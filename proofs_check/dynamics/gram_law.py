@@ -1,10 +1,18 @@
-"""(G, v(0), K(0)) drawn without vectors have the law of vector draws: Bartlett factors, a Haar frame, and a Wishart
-rest.
+"""(G, v(0), K(0)) drawn without vectors have the law of vector draws: Bartlett factors, a Haar frame, and a Wishart rest.
 
-Statistics of single draws, among them products that combine the three parts, are compared between many draws of
-either kind. For all statistics together, with the stated confidence, the largest distance between distribution
-functions is at most the observed one plus twice the Dvoretzky-Kiefer-Wolfowitz width. It must stay below the
-tolerance; it certainly exceeds 0 where the observed distance exceeds that width.
+Vectors: rows x_i of X (n, D) and w_r of W (F, D), standard normal, G = X X^T, v = W X^T, K = W W^T. Write X = L Q with Q Q^T = I.
+
+1. Bartlett's factorization. G has the Wishart density, proportional to det(G)^((D-n-1)/2) e^(-tr G / 2). sympy computes the
+   Jacobian of L -> L L^T for lower-triangular L, up to n = 4: it is 2^n prod_i L_ii^(n-i+1), so that the density of L is a
+   product: L_ij normal, and L_ii^(D-i) e^(-L_ii^2 / 2), a chi variable with D - i + 1 degrees of freedom, for symbolic D.
+2. Given X, Omega = Q W^T has the covariance Q Q^T = I for each filter: standard normal, whatever X, hence independent of it. v = Omega^T L^T.
+3. K - Omega^T Omega = W (I - Q^T Q) W^T, with a projector of rank D - n that annihilates Q: Wishart with D - n degrees
+   of freedom, independent of Omega.
+
+So there are pivots with known laws, independent of each other: G_11 (chi^2_D), log det G, L^-1 v^T (nF squares of normals), and K_11 minus its
+part in the frame, chi^2_(D-n); ratios of two of them test independence. The empirical distribution function of each over many library
+draws is compared with its exact law: its distance from the true one is at most the Dvoretzky-Kiefer-Wolfowitz width, for all pivots
+together with the stated confidence.
 """
 
 from __future__ import annotations
@@ -15,71 +23,106 @@ from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
+import sympy as sp
 from scipy import stats
 
-from cgro.claims.claim import Claim, Finding
-from cgro.data.patches import GramDraw, draw_gram, draw_patches
+from cgro.claims.claim import Claim, Constant, Finding
+from cgro.data.patches import GramDraw, draw_gram
 
 Draw = Callable[[int, int], GramDraw]
 CONFIDENCE = 0.99
-STATISTICS: dict[str, Callable[[GramDraw], float]] = {
-    "G_11": lambda g: g.gram[0, 0],
-    "G_12": lambda g: g.gram[0, 1],
-    "det G": lambda g: np.linalg.det(g.gram),
-    "v_11": lambda g: g.noise_projection[0, 0],
-    "K_11": lambda g: g.filter_gram[0, 0],
-    "K_12": lambda g: g.filter_gram[0, 1],
-    "v_11 v_12 G_12": lambda g: g.noise_projection[0, 0] * g.noise_projection[0, 1] * g.gram[0, 1],
-    "v_11 v_21 K_12": lambda g: g.noise_projection[0, 0] * g.noise_projection[1, 0] * g.filter_gram[0, 1],
-    "v_11^2 / (G_11 K_11)": lambda g: g.noise_projection[0, 0] ** 2 / (g.gram[0, 0] * g.filter_gram[0, 0]),
-}
-SIZES = {"samples": 2, "patches": 2, "filters": 2}
+SAMPLES, FILTERS = 12, 12
+"""n = N noise patches (P = 2), and F filters."""
+
+
+def bartlett_holds(largest: int = 4) -> bool:
+    """The density of L as a product, for n = 1, ..., largest and symbolic D."""
+    D = sp.Symbol("D", positive=True)
+    for n in range(1, largest + 1):
+        L = sp.Matrix(n, n, lambda i, j: sp.Symbol(f"L{i}{j}", positive=i == j) if i >= j else 0)
+        entries = [L[i, j] for i in range(n) for j in range(i + 1)]
+        G = L * L.T
+        jacobian = sp.Matrix([G[i, j] for i in range(n) for j in range(i + 1)]).jacobian(entries).det()
+        if sp.expand(sp.trace(G) - sum(e**2 for e in entries)) != 0:
+            return False
+        # det G = prod L_ii^2; chi with k degrees of freedom has the density x^(k-1) e^(-x^2/2), up to a constant.
+        density = sp.prod([L[i, i] for i in range(n)]) ** (D - n - 1) * jacobian
+        claimed = 2**n * sp.prod([L[i, i] ** (D - i - 1) for i in range(n)])
+        if sp.simplify(sp.powsimp(sp.expand_power_base(density / claimed, force=True))) != 1:
+            return False
+    return True
+
+
+def pivots(draw: GramDraw) -> tuple[float, ...]:
+    """G_11, log det G, the sum of squares of L^-1 v^T, and K_11 without its part in the frame."""
+    L = np.linalg.cholesky(draw.gram)
+    omega = np.linalg.solve(L, draw.noise_projection.T)
+    rest = draw.filter_gram[0, 0] - float(omega[:, 0] @ omega[:, 0])
+    return float(draw.gram[0, 0]), float(2 * np.log(np.diag(L)).sum()), float((omega**2).sum()), rest
+
+
+@lru_cache(maxsize=8)
+def _determinants(dim: int, n: int) -> np.ndarray:
+    """Sorted draws of sum_i log chi^2_(dim - i), i = 0, ..., n - 1: so many that they count as the law."""
+    generator = np.random.default_rng(0)
+    return np.sort(np.log(generator.chisquare(dim - np.arange(n), size=(200_000, n))).sum(1))
+
+
+def laws(inside: int) -> dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]]:
+    """For every pivot or ratio: its value from the pivots (draws, 4), and its distribution function; D = `inside`."""
+    n, F = SAMPLES, FILTERS
+    freedom = {"G_11": (0, inside), "|L^-1 v|^2": (2, n * F), "rest of K_11": (3, inside - n)}
+    found: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
+        name: (lambda x, k=k: x[:, k], stats.chi2(f).cdf) for name, (k, f) in freedom.items()
+    }
+    table = _determinants(inside, n)
+    found["log det G"] = (lambda x: x[:, 1], lambda z: np.searchsorted(table, z) / len(table))
+    for one, other in (("G_11", "|L^-1 v|^2"), ("G_11", "rest of K_11"), ("rest of K_11", "|L^-1 v|^2")):
+        (a, p), (b, r) = freedom[one], freedom[other]
+        found[f"{one} / {other}"] = (lambda x, a=a, b=b, p=p, r=r: x[:, a] / p / (x[:, b] / r), stats.f(p, r).cdf)
+    return found
 
 
 def from_gram(seed: int, dim: int) -> GramDraw:
-    """Drawn directly, without vectors."""
-    return draw_gram(seed, dim=dim, **SIZES)
+    """The library's draw, without vectors."""
+    return draw_gram(seed, samples=SAMPLES, patches=2, dim=dim, filters=FILTERS)
 
 
-def from_vectors(seed: int, dim: int) -> GramDraw:
-    """Computed from d-dimensional vectors."""
-    return GramDraw.of(draw_patches(seed, dim=dim, **SIZES))
+@lru_cache(maxsize=32)
+def _drawn(law: Draw, draws: int, dim: int, seed: int) -> np.ndarray:
+    return np.array([pivots(law(10**6 * seed + k, dim)) for k in range(draws)])
 
 
-@lru_cache(maxsize=50_000)
-def _statistics(draw: Draw, seed: int, dim: int) -> tuple[float, ...]:
-    """Every statistic of one draw; checks of other laws compare them with the same vector draws."""
-    drawn = draw(seed, dim)
-    return tuple(float(f(drawn)) for f in STATISTICS.values())
-
-
-def check(*, draws: int = 3000, dim: int = 6, tolerance: float = 0.15, seed: int = 0, law: Draw = from_gram) -> Finding:
-    """The distances between the distribution functions of all statistics.
+def check(
+    *, draws: int = 2000, dims: tuple[int, ...] = (15, 400), tolerance: float = 0.1, seed: int = 0, law: Draw = from_gram
+) -> Finding:
+    """Bartlett's factorization symbolically, and the distances between distribution functions of all pivots.
 
     Args:
-        draws: draws of either kind.
-        dim: dimension d of a patch.
+        draws: draws for each dimension.
+        dims: dimensions d of a patch.
         tolerance: largest accepted distance, confidence width included.
         seed: first seed.
     """
-    first = 10**6 * seed
-    values = [
-        np.array([_statistics(draw, first + shift + k, dim) for k in range(draws)])
-        for draw, shift in ((law, 0), (from_vectors, 500_000))
-    ]
-    distances = [
-        float(stats.ks_2samp(a, b, method="asymp").statistic) for a, b in zip(values[0].T, values[1].T, strict=True)
-    ]
-    alpha = (1 - CONFIDENCE) / (2 * len(STATISTICS))
-    width = 2 * math.sqrt(math.log(2 / alpha) / (2 * draws))
-    name, worst = max(zip(STATISTICS, distances, strict=True), key=lambda item: item[1])
-    holds = True if worst + width <= tolerance else False if worst > width else None
+    proved = bartlett_holds()
+    distances = {}
+    for dim in dims:
+        values = _drawn(law, draws, dim, seed)
+        for name, (value, cdf) in laws(dim - 1).items():
+            at = cdf(np.sort(value(values)))
+            steps = np.arange(draws + 1) / draws
+            distances[f"{name} at d = {dim}"] = float(max((steps[1:] - at).max(), (at - steps[:-1]).max()))
+    width = math.sqrt(math.log(2 * len(distances) / (1 - CONFIDENCE)) / (2 * draws))
+    name, worst = max(distances.items(), key=lambda item: item[1])
+    holds = False if not proved or worst > width else True if worst + width <= tolerance else None
     return Finding(
         holds=holds,
         slack=tolerance / (worst + width) if holds else min(tolerance / (worst + width), 0.99),
-        tested=f"{len(STATISTICS)} statistics of {draws} draws each, N = P = m = 2, d = {dim}",
-        bound=f"distance of distribution functions <= {tolerance:g}",
-        measured=f"largest observed distance {worst:.3f} ({name}), at most {worst + width:.3f}",
+        tested=f"Bartlett's factorization for n <= 4 and all D; {len(distances)} pivots of {draws} draws each, "
+        f"n = {SAMPLES}, F = {FILTERS}, d = {', '.join(map(str, dims))}",
+        bound=f"distance to the exact distribution function <= {tolerance:g}",
+        measured=f"factorization {'proved' if proved else 'wrong'}; largest observed distance {worst:.3f} ({name}), at most "
+        f"{worst + width:.3f}",
         counterexample=name if holds is False else "",
         confidence=CONFIDENCE,
     )
@@ -96,16 +139,35 @@ def _independent(seed: int, dim: int) -> GramDraw:
     return replace(one, noise_projection=other.noise_projection)
 
 
+def _scaled(name: str, factor: float) -> Draw:
+    """One of the three parts multiplied by a factor."""
+
+    def draw(seed: int, dim: int) -> GramDraw:
+        drawn = from_gram(seed, dim)
+        return replace(drawn, **{name: factor * getattr(drawn, name)})
+
+    return draw
+
+
 CLAIM = Claim(
-    statement="(G, v(0), K(0)) drawn without d-dimensional vectors have the law of vector draws",
+    statement="(G, v(0), K(0)) drawn without d-dimensional vectors have the law of vector draws, each with the scale 1",
     source="Bartlett 1933; reduced dynamics derived here",
     tag="[D]",
     evidence="statistical",
     check=check,
-    hypotheses={"dim >= 3": lambda dim: dim >= 3, "draws >= 1000": lambda draws: draws >= 1000},
-    deep={"draws": 60_000, "tolerance": 0.04},
+    hypotheses={
+        f"dims > {SAMPLES + 1}": lambda dims: min(dims) > SAMPLES + 1,
+        "draws >= 1000": lambda draws: draws >= 1000,
+    },
+    deep={"draws": 40_000, "tolerance": 0.03},
+    constants={
+        "the scale 1 of G": Constant(lambda f: {"law": _scaled("gram", f)} if f != 1 else {}),
+        "the scale 1 of v(0)": Constant(lambda f: {"law": _scaled("noise_projection", f)} if f != 1 else {}),
+        "the scale 1 of K(0)": Constant(lambda f: {"law": _scaled("filter_gram", f)} if f != 1 else {}),
+    },
     controls={
         "one degree of freedom less": {"law": _wrong_freedom, "draws": 1000},
         "v independent of G": {"law": _independent, "draws": 1000},
+        "G 2 % larger": {"law": _scaled("gram", 1.02), "draws": 1000},
     },
 )

@@ -1,27 +1,22 @@
-"""The reduced dynamics of a network that is blind to a second feature are gradient descent, for every d.
+"""The reduced dynamics of a network that is blind to a second feature are gradient descent, for any sizes.
 
-As for one feature (`reduced_dynamics`). The second of two samples carries v, along which the gradient is multiplied by
-the visibility kappa, and either kind of sample has a target tau, which shifts the slope of its loss by 1 - tau.
+As for one feature (`reduced_dynamics`). Sample i carries w* where k_i = 1 and v where k_i = 0, in any pattern; the
+gradient along v is multiplied by the visibility kappa; and a target tau_i, -tau log s(m) - (1 - tau) log s(-m) in place of
+-log s(m), shifts the slope of a sample's loss by 1 - tau_i.
 """
 
 from __future__ import annotations
 
 import sympy as sp
 
-from cgro.claims.claim import Claim, Finding
+from cgro.claims.claim import Claim, Constant, Finding
 
-from .reduced_dynamics import Pull, decided, margin_pull
+from .reduced_dynamics import Pull, decided, i, margin_pull, tau
 
 
-def check(*, dim: int = 3, samples: int = 2, filters: int = 2, pull: Pull = margin_pull) -> Finding:
-    """Residuals of all projections, as identities of rational functions.
-
-    Args:
-        dim: dimension d of a patch; the first two coordinates are those of the features.
-        samples: samples N, with alternating labels and features, and one noise patch each.
-        filters: filters m.
-    """
-    return decided(dim, samples, filters, 2, pull)
+def check(*, pull: Pull = margin_pull) -> Finding:
+    """All residuals along both features and along a noise patch, as identities for any sizes."""
+    return decided(2, pull)
 
 
 CLAIM = Claim(
@@ -30,17 +25,9 @@ CLAIM = Claim(
     tag="[D]",
     evidence="symbolic",
     check=check,
-    hypotheses={
-        "dim >= 3": lambda dim: dim >= 3,
-        "samples >= 2": lambda samples: samples >= 2,
-        "filters >= 1": lambda filters: filters >= 1,
-    },
-    deep={"dim": 4},
+    constants={"1 times the pull": Constant(lambda f: {"pull": lambda w, s: sp.nsimplify(f) * w * s})},
     controls={
-        "the target is left out of the pull along v": {
-            "pull": lambda psi, t: (psi + 1 - sp.Symbol("tau1", positive=True)) * t**3,
-            "filters": 1,
-        },
-        "the signal enters as t^2": {"pull": lambda psi, t: psi * t**2, "filters": 1},
+        "the target is left out of the pull": {"pull": lambda weight, signal: (weight + 1 - tau[i]) * signal},
+        "the signal enters as t^2": {"pull": lambda weight, signal: weight * signal**2},
     },
 )

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import sympy as sp
 
-from cgro.claims.claim import Claim, Finding
+from cgro.claims.claim import Claim, Constant, Finding
 from cgro.dynamics.phases import response_variance
 
 Law = Callable[[sp.Expr, sp.Expr, sp.Expr], sp.Expr]
@@ -63,6 +63,11 @@ CLAIM = Claim(
     tag="[D]",
     evidence="symbolic",
     check=check,
+    constants={
+        "9 s^2 s'^2 c": Constant(lambda f: {"law": lambda s, t, c: 9 * sp.nsimplify(f) * s * t * c + 6 * c**3}),
+        "6 c^3": Constant(lambda f: {"law": lambda s, t, c: 9 * s * t * c + 6 * sp.nsimplify(f) * c**3}),
+        "g^3 h^3": Constant(None, refuted=(), otherwise="the powers define the moment"),
+    },
     controls={
         "5 c^3 instead of 6 c^3": {"law": lambda s, t, c: 9 * s * t * c + 5 * c**3},
         "without the cubic term": {"law": lambda s, t, c: 9 * s * t * c},

@@ -1,28 +1,56 @@
 """The worst case inside A(X, delta) in closed form: the attacked margin (alpha - delta)^q U if U >= 0 and rho <= 1.
 
-A signal t in [alpha - delta, alpha + delta] gives the margin sgn(t)|t|^q U (odd activation, label +1; the label -1 by
-symmetry). Its derivative in t, q |t|^(q-1) U, has the sign of U, so the minimum is at t = alpha - delta for U >= 0
-and at t = alpha + delta for U < 0; shown symbolically for t > 0 and t < 0. For ReLU^q max(t, 0)^q U is monotone too,
-so t = alpha - delta, alpha + delta and the flat part t <= 0 are the only candidates. The library's attack is compared
-with a fine grid of t, for rho below and above 1.
+A signal t in [alpha - delta, alpha + delta] gives the margin h(t) = sgn(t)|t|^q U (odd activation, label +1; the label -1 by
+symmetry). h' = q |t|^(q-1) U has the sign of U on both sides of 0, so the minimum is at t = alpha - delta for U >= 0 and at
+t = alpha + delta for U < 0. ReLU^q with label +1 gives h(t) = max(t, 0)^q U_+ + max(-t, 0)^q U_-: its derivative has the
+sign of U_+ for t > 0 and of -U_- for t < 0, so h is monotone on both sides of 0, and its minimum over the interval is at an end,
+or at 0 if 0 is inside. Derivatives of the library's activations are decided symbolically, and z3 decides that a function
+monotone on both sides of 0 has its minimum there. The library's attack is compared with a fine grid of t, for rho below and above
+1.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import sympy as sp
+import z3
 
 from cgro.claims.claim import Claim, Finding
+from cgro.claims.solver import prove
 from cgro.dynamics.activations import Activation, activation
 
 
-def derivative_has_the_sign_of_u() -> bool:
-    """d/dt sgn(t)|t|^q = q |t|^(q-1) >= 0 on both sides of 0."""
-    t, q = sp.symbols("t q", positive=True)
-    right = sp.simplify(sp.diff(t**q, t) - q * t ** (q - 1))
-    # For negative t put t = -s: -(s^q), with d/dt = -d/ds.
-    left = sp.simplify(-sp.diff(-(t**q), t) - q * t ** (q - 1))
-    return right == 0 and left == 0 and bool((q * t ** (q - 1)).is_positive)
+def derivatives_hold() -> bool:
+    """d/dt phi(t) = q |t|^(q-1) on both sides of 0 for the odd activation, q t^(q-1) and 0 for ReLU^q."""
+    t = sp.Symbol("t", positive=True)
+    q = 1 + sp.Symbol("p", positive=True)
+    rising = {("odd", 1): q * t ** (q - 1), ("odd", -1): q * t ** (q - 1), ("relu", 1): q * t ** (q - 1), ("relu", -1): 0}
+    # At -t the derivative in the argument is minus that in t.
+    return all(
+        sp.simplify(side * sp.diff(activation(side * t, q, kind), t) - claimed) == 0  # type: ignore[arg-type]
+        for (kind, side), claimed in rising.items()
+    )
+
+
+def minimum_is_among_the_candidates() -> bool | None:
+    """For h monotone on each side of 0 (rising or falling there, h(0) in between), no t inside has a smaller value than the
+    ends and 0; values of h enter as numbers that obey monotonicity."""
+    low, high, t, at_low, at_high, at_t, at_zero = z3.Reals("low high t h(low) h(high) h(t) h(0)")
+
+    def monotone(x: z3.ArithRef, hx: z3.ArithRef, z: z3.ArithRef, hz: z3.ArithRef, rises: z3.BoolRef) -> z3.BoolRef:
+        return z3.Implies(x <= z, z3.If(rises, hx <= hz, hx >= hz))
+
+    right, left = z3.Bools("rises_right rises_left")
+    points = [(low, at_low), (high, at_high), (t, at_t), (z3.RealVal(0), at_zero)]
+    given = [
+        z3.Implies(z3.And(x * side >= 0, z * side >= 0), monotone(x, hx, z, hz, rises))
+        for side, rises in ((1, right), (-1, left))
+        for x, hx in points
+        for z, hz in points
+    ]
+    inside = z3.And(low <= 0, high >= 0)
+    smallest = z3.Or(at_t >= at_low, at_t >= at_high, z3.And(inside, at_t >= at_zero))
+    return prove(smallest, low <= t, t <= high, *given).holds
 
 
 def check(*, cases: int = 200, largest_ratio: float = 2.0, flip: bool = False, seed: int = 0) -> Finding:
@@ -38,7 +66,7 @@ def check(*, cases: int = 200, largest_ratio: float = 2.0, flip: bool = False, s
 
     from cgro.dynamics.signal_attack import attacked_margin, signal_learning
 
-    proved = derivative_has_the_sign_of_u()
+    proved = derivatives_hold() and minimum_is_among_the_candidates() is True
     generator = np.random.default_rng(seed)
     worst, where = 0.0, ""
     for k in range(cases):
@@ -72,7 +100,8 @@ def check(*, cases: int = 200, largest_ratio: float = 2.0, flip: bool = False, s
 
 
 CLAIM = Claim(
-    statement="the worst case inside A(X, delta) is t = alpha - delta for U >= 0 and t = alpha + delta for U < 0",
+    statement="the worst case inside A(X, delta) is t = alpha - delta for U >= 0 and t = alpha + delta for U < 0; for ReLU^q "
+    "it is at one of these or at t = 0",
     source="Li & Li, ICML 2025, arXiv:2306.01271, section 5; worst case derived here",
     tag="[D]",
     evidence="symbolic",
