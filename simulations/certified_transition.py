@@ -1,12 +1,12 @@
 """The phase transition as a theorem about concrete training sets: exact gradient descent, proved step by step.
 
-Three instances share their data and their initial filters, the float64 numbers of a stored seed: adversarial training
-as in the reference setting, the same below the critical ratio, and standard training. For each of them ball arithmetic
-encloses gradient descent in real numbers. It proves when the phases end, that no component of the signal ever falls,
-how large the losses are in each stage, that the robust training error ends at 0 against the whole set A(X, delta), and
-bounds on the clean and the robust test error. The float64 engines run beside it, so that their rounding error is
-measured against the truth, and checked against a tube that holds every correct implementation. Reference: Li & Li, ICML
-2025, arXiv:2306.01271, Theorem 5.9 [N]; proof of instances [D].
+Three instances share their data and their initial filters, the float64 numbers of a stored seed: adversarial
+training as in the reference setting, the same below the critical ratio, and standard training. For each of them
+ball arithmetic encloses gradient descent in real numbers. It proves when the phases end, that no component of the
+signal ever falls, how large the losses are in each stage, that the robust training error ends at 0 against the
+whole set A(X, delta), and bounds on the clean and the robust test error. The float64 engines run beside it, so that
+their rounding error is measured against the truth, and checked against a tube that holds every correct
+implementation. Reference: Li & Li, ICML 2025, arXiv:2306.01271, Theorem 5.9 [N]; proof of instances [D].
 """
 
 from __future__ import annotations

@@ -78,9 +78,9 @@ def exponents(
     """Whether the exponent of a phase time in every field lies, with its interval, within the tolerance of the
     claimed one.
 
-    values: for every field a base setting and the field's values. Each setting takes twice the `expected` time. A run's time
-    is multiplied by `start`, its own largest component at the start in units of its typical size: that is the logarithm that
-    Theta~ hides, and the only part of the time that depends on the seed to leading order.
+    values: for every field a base setting and the field's values. Each setting takes twice the `expected` time. A run's
+    time is multiplied by `start`, its own largest component at the start in units of its typical size: that is the
+    logarithm that Theta~ hides, and the only part of the time that depends on the seed to leading order.
 
     All intervals hold together with the stated confidence (Bonferroni). Undecided where an interval contains accepted
     and excluded values and none lies outside.
@@ -111,7 +111,7 @@ def exponents(
         confidence=CONFIDENCE,
         data=xr.Dataset(
             {
-                "time": (("field", "value", "seed"), np.array(measured), {"long_name": f"{time} times its largest start"}),
+                "time": (("field", "value", "seed"), np.array(measured), {"long_name": f"{time} times its start"}),
                 "setting": (("field", "value"), np.array([values[name][1] for name in claimed], dtype=float)),
                 "exponent": (("field", "kind"), np.array(fits)),
             },

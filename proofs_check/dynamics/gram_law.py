@@ -1,18 +1,22 @@
-"""(G, v(0), K(0)) drawn without vectors have the law of vector draws: Bartlett factors, a Haar frame, and a Wishart rest.
+"""(G, v(0), K(0)) drawn without vectors have the law of vector draws: Bartlett factors, a Haar frame, a Wishart rest.
 
-Vectors: rows x_i of X (n, D) and w_r of W (F, D), standard normal, G = X X^T, v = W X^T, K = W W^T. Write X = L Q with Q Q^T = I.
+Vectors: rows x_i of X (n, D) and w_r of W (F, D), standard normal, G = X X^T, v = W X^T, K = W W^T. Write X = L Q with
+Q Q^T = I.
 
-1. Bartlett's factorization. G has the Wishart density, proportional to det(G)^((D-n-1)/2) e^(-tr G / 2). sympy computes the
-   Jacobian of L -> L L^T for lower-triangular L, up to n = 4: it is 2^n prod_i L_ii^(n-i+1), so that the density of L is a
-   product: L_ij normal, and L_ii^(D-i) e^(-L_ii^2 / 2), a chi variable with D - i + 1 degrees of freedom, for symbolic D.
-2. Given X, Omega = Q W^T has the covariance Q Q^T = I for each filter: standard normal, whatever X, hence independent of it. v = Omega^T L^T.
-3. K - Omega^T Omega = W (I - Q^T Q) W^T, with a projector of rank D - n that annihilates Q: Wishart with D - n degrees
-   of freedom, independent of Omega.
+1. Bartlett's factorization. G has the Wishart density, proportional to det(G)^((D-n-1)/2) e^(-tr G / 2). sympy computes
+   the Jacobian of L -> L L^T for lower-triangular L, up to n = 4: it is 2^n prod_i L_ii^(n-i+1). So the density of L is
+   a product: L_ij normal, and L_ii^(D-i) e^(-L_ii^2 / 2), a chi variable with D - i + 1 degrees of freedom, for
+   symbolic D.
+2. Given X, Omega = Q W^T has the covariance Q Q^T = I for each filter: standard normal whatever X is, and so
+   independent of it. v = Omega^T L^T.
+3. K - Omega^T Omega = W (I - Q^T Q) W^T, with a projector of rank D - n that annihilates Q: Wishart with D - n
+   degrees of freedom, independent of Omega.
 
-So there are pivots with known laws, independent of each other: G_11 (chi^2_D), log det G, L^-1 v^T (nF squares of normals), and K_11 minus its
-part in the frame, chi^2_(D-n); ratios of two of them test independence. The empirical distribution function of each over many library
-draws is compared with its exact law: its distance from the true one is at most the Dvoretzky-Kiefer-Wolfowitz width, for all pivots
-together with the stated confidence.
+So there are pivots with known laws, independent of each other: G_11 (chi^2_D), log det G, L^-1 v^T (n F normals),
+and K_11 minus its part in the frame (chi^2_(D-n)); ratios of two of them test independence. The empirical
+distribution function of each over many draws of the library is compared with its exact law: its distance from the
+true one is at most the Dvoretzky-Kiefer-Wolfowitz width, for all pivots together with the stated confidence. (The
+law of log det G, a sum of logarithms of chi^2 variables, is itself a table of 200,000 draws.)
 """
 
 from __future__ import annotations
@@ -68,18 +72,26 @@ def _determinants(dim: int, n: int) -> np.ndarray:
     return np.sort(np.log(generator.chisquare(dim - np.arange(n), size=(200_000, n))).sum(1))
 
 
-def laws(inside: int) -> dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]]:
+Law = Callable[[np.ndarray], np.ndarray]
+
+
+def laws(inside: int) -> dict[str, tuple[Law, Law]]:
     """For every pivot or ratio: its value from the pivots (draws, 4), and its distribution function; D = `inside`."""
     n, F = SAMPLES, FILTERS
     freedom = {"G_11": (0, inside), "|L^-1 v|^2": (2, n * F), "rest of K_11": (3, inside - n)}
-    found: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
-        name: (lambda x, k=k: x[:, k], stats.chi2(f).cdf) for name, (k, f) in freedom.items()
-    }
     table = _determinants(inside, n)
-    found["log det G"] = (lambda x: x[:, 1], lambda z: np.searchsorted(table, z) / len(table))
+
+    def alone(k: int) -> Law:
+        return lambda x: x[:, k]
+
+    def ratio(a: int, p: int, b: int, r: int) -> Law:
+        return lambda x: x[:, a] / p / (x[:, b] / r)
+
+    found: dict[str, tuple[Law, Law]] = {name: (alone(k), stats.chi2(f).cdf) for name, (k, f) in freedom.items()}
+    found["log det G"] = (alone(1), lambda z: np.searchsorted(table, z) / len(table))
     for one, other in (("G_11", "|L^-1 v|^2"), ("G_11", "rest of K_11"), ("rest of K_11", "|L^-1 v|^2")):
         (a, p), (b, r) = freedom[one], freedom[other]
-        found[f"{one} / {other}"] = (lambda x, a=a, b=b, p=p, r=r: x[:, a] / p / (x[:, b] / r), stats.f(p, r).cdf)
+        found[f"{one} / {other}"] = (ratio(a, p, b, r), stats.f(p, r).cdf)
     return found
 
 
@@ -94,7 +106,12 @@ def _drawn(law: Draw, draws: int, dim: int, seed: int) -> np.ndarray:
 
 
 def check(
-    *, draws: int = 2000, dims: tuple[int, ...] = (15, 400), tolerance: float = 0.1, seed: int = 0, law: Draw = from_gram
+    *,
+    draws: int = 2000,
+    dims: tuple[int, ...] = (15, 400),
+    tolerance: float = 0.1,
+    seed: int = 0,
+    law: Draw = from_gram,
 ) -> Finding:
     """Bartlett's factorization symbolically, and the distances between distribution functions of all pivots.
 
@@ -121,7 +138,8 @@ def check(
         tested=f"Bartlett's factorization for n <= 4 and all D; {len(distances)} pivots of {draws} draws each, "
         f"n = {SAMPLES}, F = {FILTERS}, d = {', '.join(map(str, dims))}",
         bound=f"distance to the exact distribution function <= {tolerance:g}",
-        measured=f"factorization {'proved' if proved else 'wrong'}; largest observed distance {worst:.3f} ({name}), at most "
+        measured=f"factorization {'proved' if proved else 'wrong'}; largest observed distance {worst:.3f} "
+        f"({name}), at most "
         f"{worst + width:.3f}",
         counterexample=name if holds is False else "",
         confidence=CONFIDENCE,

@@ -1,10 +1,10 @@
 """Growth rates of signal and noise at small margins, kappa and kappa_n, as derivatives of the loss.
 
 The loss of one sample is log(1 + e^-m), at a clean and at an attacked margin. A filter's components enter m through
-(t u)^q, t = alpha or alpha - delta, and through v^q for a noise patch. sympy differentiates the loss along w*, which moves
-u, and along the sample's own patch X, which moves v by <X, X> = sigma^2 d, the typical squared norm of a patch, and no
-other patch to leading order. In phase I both margins are 0; in phase III the clean one tends to infinity while the
-attacked one is still 0:
+(t u)^q, t = alpha or alpha - delta, and through v^q for a noise patch. sympy differentiates the loss along w*,
+which moves u, and along the sample's own patch X, which moves v by <X, X> = sigma^2 d, the typical squared norm of
+a patch, and no other patch to leading order. In phase I both margins are 0; in phase III the clean one tends to
+infinity while the attacked one is still 0:
 
     du = kappa u^(q-1),    kappa   = (eta q alpha^q / 2) [(1 - lambda) + lambda (1 - rho)^q],
     dv = kappa_n v^(q-1),  kappa_n = eta q sigma^2 d lambda / (2 N).
@@ -56,7 +56,10 @@ def residuals(signal: Rate, noise: Rate) -> dict[str, sp.Expr]:
     du = (1 - lam) * step(clean, sp.Integer(0)) + lam * step(attacked, sp.Integer(0))
     own = (u + eps * norm**2) ** q
     dv = ((1 - lam) * step(own, sp.oo) + lam * step(own, sp.Integer(0))) / N
-    found = {"signal": du.subs(rest, 1 - rho) / u ** (q - 1) - signal(setting), "noise": dv / u ** (q - 1) - noise(setting)}
+    found = {
+        "signal": du.subs(rest, 1 - rho) / u ** (q - 1) - signal(setting),
+        "noise": dv / u ** (q - 1) - noise(setting),
+    }
     return {name: _simplified(value, rest) for name, value in found.items()}
 
 

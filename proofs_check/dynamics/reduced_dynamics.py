@@ -1,18 +1,21 @@
-"""The reduced dynamics are gradient descent: the recursion in (u, v) follows from the loss, for any d, N, P, m and activation.
+"""The reduced dynamics are gradient descent: the recursion in (u, v) follows from the loss, for any d, N, P, m and
+activation.
 
-The loss depends on filter r only through its inner products u_r = <w_r, w*> and v_rij = <w_r, X_i[j]>. Its derivative
-along a vector h is that along (<h, w*>, <h, X_i[j]>), and the projection of the gradient on h is that derivative. With h = w*,
-orthogonal to the noise, and h = X_k[l], orthogonal to w*, whose products with the patches are entries of G,
+The loss depends on filter r only through its inner products u_r = <w_r, w*> and v_rij = <w_r, X_i[j]>. Its
+derivative along a vector h is that along (<h, w*>, <h, X_i[j]>), and the projection of the gradient on h is that
+derivative. With h = w*, orthogonal to the noise, and h = X_k[l], orthogonal to w*, whose products with the patches
+are entries of G,
 
     du_r  = (eta / N) sum_i [(1-lambda) psi^c_i alpha phi'(alpha y_i u_r) + lambda psi^a_i t_i phi'(t_i y_i u_r)] a_r
     dv_rkl = (eta / N) sum_ij [(1-lambda) psi^c_i + lambda psi^a_i] y_i a_r phi'(v_rij) G_ij,kl
 
-so that (u, v) close given G. sympy differentiates the loss with symbolic sums over N samples and P - 1 noise patches; phi is any
-differentiable function, a_r the sign of the filter, and t_i the signal of sample i under attack, transfer or worst case, which is held
-fixed as in any adversarial training. psi is minus the slope of the loss: 1 / (1 + e^m) for the logistic loss.
+so that (u, v) close given G. sympy differentiates the loss with symbolic sums over N samples and P - 1 noise
+patches; phi is any differentiable function, a_r the sign of the filter, and t_i the signal of sample i under
+attack, transfer or worst case, which is held fixed as in any adversarial training. psi is minus the slope of the
+loss: 1 / (1 + e^m) for the logistic loss.
 
-For the library's activations phi' = q |z|^(q-1) (odd) or q max(z, 0)^(q-1) (ReLU^q), decided for z on both sides of 0; for the
-odd one y_i^2 = 1 turns the term of u into q |u|^(q-1) sgn(t) |t|^q.
+For the library's activations phi' = q |z|^(q-1) (odd) or q max(z, 0)^(q-1) (ReLU^q), decided for z on both sides of
+0; for the odd one y_i^2 = 1 turns the term of u into q |u|^(q-1) sgn(t) |t|^q.
 """
 
 from __future__ import annotations
@@ -36,22 +39,22 @@ q = 1 + sp.Symbol("p", positive=True)
 y, t, clean, attacked, v, G, first, tau = (sp.IndexedBase(name) for name in ("y", "t", "c", "b", "v", "G", "k", "tau"))
 
 
-class dphi(sp.Function):
+class dphi(sp.Function):  # noqa: N801
     """phi' of any activation."""
 
 
-class phi(sp.Function):
+class phi(sp.Function):  # noqa: N801
     """An activation."""
 
     def fdiff(self, argindex: int = 1) -> sp.Expr:
         return dphi(self.args[0])
 
 
-class psi(sp.Function):
+class psi(sp.Function):  # noqa: N801
     """1 / (1 + e^m)."""
 
 
-class softplus(sp.Function):
+class softplus(sp.Function):  # noqa: N801
     """log(1 + e^-m), whose derivative is -psi(m); decided in `parts_hold`."""
 
     def fdiff(self, argindex: int = 1) -> sp.Expr:
@@ -66,8 +69,8 @@ def margin_pull(weight: sp.Expr, signal: sp.Expr) -> sp.Expr:
 def residuals(features: int, pull: Pull = margin_pull) -> dict[str, sp.Expr]:
     """Projected gradient steps minus the recursion, along each feature and along a noise patch.
 
-    With two features, sample i carries the first one where k_i = 1 and the second where k_i = 0; its target is tau_i, and the
-    gradient along the second is multiplied by the visibility kappa.
+    With two features, sample i carries the first one where k_i = 1 and the second where k_i = 0; its target is tau_i,
+    and the gradient along the second is multiplied by the visibility kappa.
     """
     a = sp.Symbol("a", real=True)
     kappa = sp.Symbol("kappa", nonnegative=True)
@@ -134,7 +137,9 @@ def parts_hold() -> dict[str, sp.Expr]:
         for sign in (1, -1):
             term = sign * s * q * slope(sign * s * label * x, q, "odd")
             claimed = q * sp.Abs(x) ** (q - 1) * sign * s**q
-            left[f"homogeneous, y = {label}, sgn t = {sign}"] = sp.simplify(sp.expand_power_base(term / claimed, force=True)) - 1
+            left[f"homogeneous, y = {label}, sgn t = {sign}"] = (
+                sp.simplify(sp.expand_power_base(term / claimed, force=True)) - 1
+            )
     return left
 
 
@@ -150,7 +155,8 @@ def decided(features: int, pull: Pull) -> Finding:
 
 
 CLAIM = Claim(
-    statement="projections of the gradient on w* and on the noise patches are the recursion in (u, v) given G, for any activation",
+    statement="projections of the gradient on w* and on the noise patches are the recursion in (u, v) given G, "
+    "for any activation",
     source="Li & Li, ICML 2025, arXiv:2306.01271, section 5; reduction of the dynamics",
     tag="[D]",
     evidence="symbolic",

@@ -1,8 +1,8 @@
 """The reduced dynamics of a network that is blind to a second feature are gradient descent, for any sizes.
 
 As for one feature (`reduced_dynamics`). Sample i carries w* where k_i = 1 and v where k_i = 0, in any pattern; the
-gradient along v is multiplied by the visibility kappa; and a target tau_i, -tau log s(m) - (1 - tau) log s(-m) in place of
--log s(m), shifts the slope of a sample's loss by 1 - tau_i.
+gradient along v is multiplied by the visibility kappa; and a target tau_i, -tau log s(m) - (1 - tau) log s(-m) in
+place of -log s(m), shifts the slope of a sample's loss by 1 - tau_i.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
-"""Gradient descent never lowers a signal component times its filter's sign, as long as the attack cannot turn the signal around.
+"""Gradient descent never lowers a signal component times its filter's sign, as long as the attack cannot turn the
+signal around.
 
     a_r du_r = (eta / N) sum_i [(1-lambda) psi^c_i alpha phi'(alpha y_i u_r) + lambda psi^a_i t_i phi'(t_i y_i u_r)]
 
-by `reduced_dynamics`, as a_r^2 = y_i^2 = 1. For an activation that does not fall, phi' >= 0 (odd and ReLU^q alike), every
-factor is >= 0 if every attacked signal t_i is, and for rho <= 1 all signals in [alpha - delta, alpha + delta] are, those of
-the transfer attack and of the worst case among them: z3 decides both, one sample's term for all. The engine is then run over
-random settings with both activations and attacks. Beyond rho = 1 the adversarial term is negative.
+by `reduced_dynamics`, as a_r^2 = y_i^2 = 1. For an activation that does not fall, phi' >= 0 (odd and ReLU^q alike),
+every factor is >= 0 if every attacked signal t_i is, and for rho <= 1 all signals in [alpha - delta, alpha + delta]
+are, those of the transfer attack and of the worst case among them: z3 decides both, one sample's term for all. The
+engine is then run over random settings with both activations and attacks. Beyond rho = 1 the adversarial term is
+negative.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ def increment_is_nonnegative(largest_ratio: float) -> bool | None:
     lam, alpha, t, clean, attacked, slope, other = z3.Reals("lambda alpha t psi_c psi_a phi'(alpha) phi'(t)")
     rho = z3.Real("rho")
     given = [
-        *(0 <= lam, lam <= 1, alpha > 0, clean >= 0, attacked >= 0, slope >= 0, other >= 0),
-        *(0 <= rho, rho <= z3.RealVal(str(largest_ratio)), (1 - rho) * alpha <= t, t <= (1 + rho) * alpha),
+        *(lam >= 0, lam <= 1, alpha > 0, clean >= 0, attacked >= 0, slope >= 0, other >= 0),
+        *(rho >= 0, rho <= z3.RealVal(str(largest_ratio)), (1 - rho) * alpha <= t, t <= (1 + rho) * alpha),
     ]
     return prove((1 - lam) * clean * alpha * slope + lam * attacked * t * other >= 0, *given).holds
 

@@ -3,8 +3,9 @@ at q = 3.
 
 While margins are small psi = 1/2 and du/dt = kappa u^(q-1), kappa = (eta q alpha^q / 2)[(1-lambda) + lambda
 (1-rho)^q]. That the closed form solves the equation, and its limit q -> 2, are verified symbolically; the exponents
-of T_0 are fitted on trajectories with sigma_0 so small that 1/u_0 >> alpha, each over a factor of 4 to 8. Theta~ hides how
-large the largest of m initial components is, a factor sqrt(2 log m): every run's time is multiplied by its own.
+of T_0 are fitted on trajectories with sigma_0 so small that 1/u_0 >> alpha, each over a factor of 4 to 8. Theta~
+hides how large the largest of m initial components is, a factor sqrt(2 log m): every run's time is multiplied by
+its own.
 """
 
 from __future__ import annotations

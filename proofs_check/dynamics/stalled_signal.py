@@ -1,16 +1,16 @@
 """Phase II: the signal stalls, ds/dt = c s^p psi(s) with p = 2 - 2/q and c = q^2 eta (1-lambda) alpha^2, so that
 s = log(c t) + p log s + o(1), and s = Theta(log t).
 
-With s = (alpha u)^q (one filter carries the signal), du/dt = eta q u^(q-1) (1-lambda) alpha^q psi(s), psi(s) = 1/(1 + e^s):
-the equation follows symbolically. As 1/psi = 1 + e^s, a solution from s = 1 obeys
+With s = (alpha u)^q (one filter carries the signal), du/dt = eta q u^(q-1) (1-lambda) alpha^q psi(s), psi(s) = 1/(1
++ e^s): the equation follows symbolically. As 1/psi = 1 + e^s, a solution from s = 1 obeys
 
     c t = I(s) + R(s),    I(s) = int_1^s e^x x^-p dx,    R(s) = int_1^s x^-p dx <= log s,
 
-and e^-s in place of psi, as in the library, leaves out R alone: e^-s - e^-2s <= psi <= e^-s, decided by z3. For the Laplace
-step let E(s) = e^s s^-p, E' = e^s s^-p (1 - p/s). For s >= a > p z3 decides 1 - p/s <= 1 <= (1 - p/s) / (1 - p/a), so
-that E' <= I' <= E' / (1 - p/a): integrated, E(s) - e <= I(s) <= I(a) + (E(s) - E(a)) / (1 - p/a). E tends to infinity
-faster than log s, and a is arbitrary: c t e^-s s^p -> 1. Taking logarithms, s / log(c t) -> 1. The library's solution is compared
-with an independent integrator, and with both bounds at a = s - sqrt(s).
+and e^-s in place of psi, as in the library, leaves out R alone: e^-s - e^-2s <= psi <= e^-s, decided by z3. For the
+Laplace step let E(s) = e^s s^-p, E' = e^s s^-p (1 - p/s). For s >= a > p z3 decides 1 - p/s <= 1 <= (1 - p/s) / (1
+- p/a), so that E' <= I' <= E' / (1 - p/a): integrated, E(s) - e <= I(s) <= I(a) + (E(s) - E(a)) / (1 - p/a). E
+tends to infinity faster than log s, and a is arbitrary: c t e^-s s^p -> 1. Taking logarithms, s / log(c t) -> 1.
+The library's solution is compared with an independent integrator, and with both bounds at a = s - sqrt(s).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def steps() -> dict[str, bool | None]:
     """psi, E', the comparison of E' and I', and the two limits."""
     x, s, a, p = z3.Reals("e^-s s a p")
     psi = prove(z3.And(x - x * x <= x / (1 + x), x / (1 + x) <= x), x > 0, x < 1)
-    laplace = prove(z3.And(1 - p / s <= 1, 1 <= (1 - p / s) / (1 - p / a)), p > 0, a > p, s >= a)
+    laplace = prove(z3.And(1 - p / s <= 1, (1 - p / s) / (1 - p / a) >= 1), p > 0, a > p, s >= a)
     S, P = sp.symbols("s p", positive=True)
     E = sp.exp(S) * S**-P
     derivative = sp.simplify(sp.diff(E, S) / E - (1 - P / S)) == 0

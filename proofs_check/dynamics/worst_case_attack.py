@@ -1,12 +1,12 @@
 """The worst case inside A(X, delta) in closed form: the attacked margin (alpha - delta)^q U if U >= 0 and rho <= 1.
 
-A signal t in [alpha - delta, alpha + delta] gives the margin h(t) = sgn(t)|t|^q U (odd activation, label +1; the label -1 by
-symmetry). h' = q |t|^(q-1) U has the sign of U on both sides of 0, so the minimum is at t = alpha - delta for U >= 0 and at
-t = alpha + delta for U < 0. ReLU^q with label +1 gives h(t) = max(t, 0)^q U_+ + max(-t, 0)^q U_-: its derivative has the
-sign of U_+ for t > 0 and of -U_- for t < 0, so h is monotone on both sides of 0, and its minimum over the interval is at an end,
-or at 0 if 0 is inside. Derivatives of the library's activations are decided symbolically, and z3 decides that a function
-monotone on both sides of 0 has its minimum there. The library's attack is compared with a fine grid of t, for rho below and above
-1.
+A signal t in [alpha - delta, alpha + delta] gives the margin h(t) = sgn(t)|t|^q U (odd activation, label +1; the
+label -1 by symmetry). h' = q |t|^(q-1) U has the sign of U on both sides of 0, so the minimum is at t = alpha -
+delta for U >= 0 and at t = alpha + delta for U < 0. ReLU^q with label +1 gives h(t) = max(t, 0)^q U_+ + max(-t,
+0)^q U_-: its derivative has the sign of U_+ for t > 0 and of -U_- for t < 0, so h is monotone on both sides of 0,
+and its minimum over the interval is at an end, or at 0 if 0 is inside. Derivatives of the library's activations are
+decided symbolically, and z3 decides that a function monotone on both sides of 0 has its minimum there. The
+library's attack is compared with a fine grid of t, for rho below and above 1.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def derivatives_hold() -> bool:
     """d/dt phi(t) = q |t|^(q-1) on both sides of 0 for the odd activation, q t^(q-1) and 0 for ReLU^q."""
     t = sp.Symbol("t", positive=True)
     q = 1 + sp.Symbol("p", positive=True)
-    rising = {("odd", 1): q * t ** (q - 1), ("odd", -1): q * t ** (q - 1), ("relu", 1): q * t ** (q - 1), ("relu", -1): 0}
+    power = q * t ** (q - 1)
+    rising = {("odd", 1): power, ("odd", -1): power, ("relu", 1): power, ("relu", -1): 0}
     # At -t the derivative in the argument is minus that in t.
     return all(
         sp.simplify(side * sp.diff(activation(side * t, q, kind), t) - claimed) == 0  # type: ignore[arg-type]
@@ -33,8 +34,10 @@ def derivatives_hold() -> bool:
 
 
 def minimum_is_among_the_candidates() -> bool | None:
-    """For h monotone on each side of 0 (rising or falling there, h(0) in between), no t inside has a smaller value than the
-    ends and 0; values of h enter as numbers that obey monotonicity."""
+    """For h monotone on each side of 0, rising or falling, no t inside has a smaller value than the ends and 0.
+
+    Values of h enter as numbers that obey monotonicity.
+    """
     low, high, t, at_low, at_high, at_t, at_zero = z3.Reals("low high t h(low) h(high) h(t) h(0)")
 
     def monotone(x: z3.ArithRef, hx: z3.ArithRef, z: z3.ArithRef, hz: z3.ArithRef, rises: z3.BoolRef) -> z3.BoolRef:
@@ -100,7 +103,8 @@ def check(*, cases: int = 200, largest_ratio: float = 2.0, flip: bool = False, s
 
 
 CLAIM = Claim(
-    statement="the worst case inside A(X, delta) is t = alpha - delta for U >= 0 and t = alpha + delta for U < 0; for ReLU^q "
+    statement="the worst case inside A(X, delta) is t = alpha - delta for U >= 0 and t = alpha + delta for U < "
+    "0; for ReLU^q "
     "it is at one of these or at t = 0",
     source="Li & Li, ICML 2025, arXiv:2306.01271, section 5; worst case derived here",
     tag="[D]",

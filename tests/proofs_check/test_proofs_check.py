@@ -21,13 +21,9 @@ CLAIMS: dict[str, Claim] = find_all("check")
 CASES = [(name, words) for name, claim in CLAIMS.items() for words in ("", *claim.controls)]
 """Each claim before its controls: one process, which remembers what they have in common, is likely to get both."""
 SMALLER: dict[str, dict[str, Any]] = {
-    "critical-ratio": {"noise_norms": (0.6, 1.6), "runs": 1},
-    "end-state": {"runs": 8, "steps": 10_000},
-    "memorization-time-scaling": {"runs": 5},
-    "robust-test-error": {"dims": (100, 400), "runs": 30},
+    "end-state": {"runs": 8},
     "robust-training": {"grid": 12},
     "signal-monotone": {"settings": 3},
-    "signal-time-scaling": {"runs": 4},
     "standard-training": {"runs": 60, "steps": 3000},
 }
 """Sizes that decide a claim in less time than those of its quick preset."""
@@ -105,14 +101,13 @@ def test_shattering_holds_at_every_ratio_and_never_exceeds_what_half_spaces_shat
 
 UNDECIDED: list[tuple[str, dict[str, Any]]] = [
     # At sizes of the tests above wherever one will do: what they trained and counted is remembered.
-    # Three signals are too few: the interval of the exponent contains -3 and what the claim excludes.
-    ("end-state", {"signals": (1.0, 1.3, 1.7), "runs": 8, "steps": 10_000}),
+    ("end-state", {"runs": 8, "tolerance": 0.002}),
     ("standard-training", {"runs": 60, "steps": 3000, "probability": 0.95}),
     ("main-theorem", {"dims": (100,), "failures": 2.0}),
     ("phase-one", {"dims": (100,), "probability": 0.95}),
     ("phase-two", {"dims": (100,), "failures": 3.0}),
     ("phase-three", {"dims": (100,), "failures": 3.0}),
-    ("signal-time-scaling", {"runs": 2, "tolerance": 0.02}),
+    ("signal-time-scaling", {"tolerance": 0.0035}),
     ("grid-cells-size", {"largest": 1024, "tolerance": 0.01}),
     ("collapse-law", {"tolerance": 0.12}),
     ("gram-law", {"draws": 1000, "tolerance": 0.05}),
