@@ -118,8 +118,8 @@ def check(
         share: claimed robust test error is 1 - share n / base^(exponent (D - 1)).
         base: see share.
         exponent: see share.
-        l1: a, b, c of the claimed size N (a D + b) + c in l_1.
-        linf: a, b, c, d of the claimed size N (a D + b) + c D + d in l_inf.
+        l1: a, b, c of the claimed size n (a D + b) + c in l_1.
+        linf: a, b, c, d of the claimed size n (a D + b) + c D + d in l_inf.
         seed: seed of the training sets.
     """
     wrong, nonzero, attained, errors = "", np.zeros((len(NORMS), len(dims))), False, []
@@ -191,8 +191,8 @@ def _moved(key: str, values: Size, place: int) -> Constant:
 
 CLAIM = Claim(
     statement="on a grid of 4^(D-1) cells f^ has clean error 0, robust training error 0 and robust test error "
-    "1 - n / 4^(D-1) for n distinct training points, with N (8 D + 4) + 20 non-zero parameters in l_1, at most "
-    "N (2 D + 2) + 16 D + 12 in l_inf, and O(N D log D) in l_2",
+    "1 - n / 4^(D-1) for n distinct training points, with n (8 D + 4) + 20 non-zero parameters in l_1, at most "
+    "n (2 D + 2) + 16 D + 12 in l_inf, and O(n D log D) in l_2",
     source="Li & Li, ICML 2025, arXiv:2306.01271, Theorem 4.4, on the data of Theorem 4.7; the network derived here",
     tag="[D]",
     evidence="exact",
@@ -209,13 +209,13 @@ CLAIM = Claim(
         "4, the cells of each coordinate": Constant(lambda factor: {"base": 4 * factor}),
         "exponent D - 1": Constant(lambda factor: {"exponent": factor}),
         "n / 4^(D-1)": Constant(lambda factor: {"share": factor}),
-        "8 in N (8 D + 4) + 20": _moved("l1", (8, 4, 20), 0),
-        "4 in N (8 D + 4) + 20": _moved("l1", (8, 4, 20), 1),
-        "20 in N (8 D + 4) + 20": _moved("l1", (8, 4, 20), 2),
-        "2 D in N (2 D + 2) + 16 D + 12": _moved("linf", (2, 2, 16, 12), 0),
-        "N 2 in N (2 D + 2) + 16 D + 12": _moved("linf", (2, 2, 16, 12), 1),
-        "16 in N (2 D + 2) + 16 D + 12": _moved("linf", (2, 2, 16, 12), 2),
-        "12 in N (2 D + 2) + 16 D + 12": _moved("linf", (2, 2, 16, 12), 3),
+        "8 in n (8 D + 4) + 20": _moved("l1", (8, 4, 20), 0),
+        "4 in n (8 D + 4) + 20": _moved("l1", (8, 4, 20), 1),
+        "20 in n (8 D + 4) + 20": _moved("l1", (8, 4, 20), 2),
+        "2 D in n (2 D + 2) + 16 D + 12": _moved("linf", (2, 2, 16, 12), 0),
+        "+ 2 in n (2 D + 2) + 16 D + 12": _moved("linf", (2, 2, 16, 12), 1),
+        "16 in n (2 D + 2) + 16 D + 12": _moved("linf", (2, 2, 16, 12), 2),
+        "12 in n (2 D + 2) + 16 D + 12": _moved("linf", (2, 2, 16, 12), 3),
     },
     deep={"most": 256, "dims": (2, 3, 4, 8, 16, 32, 64, 128, 256)},
     controls={

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import numpy as np
+import z3
 from scipy import sparse
 
 from cgro.base.norms import Norm
-from cgro.claims.solver import Formula, outputs, relu
+from cgro.claims.solver import Formula, outputs, prove, relu
 from cgro.memorizers.gated import cgro_classifier
 from cgro.memorizers.task import Memorizer, memorization_task
 from cgro.networks.exact import ExactNetwork
@@ -104,8 +106,8 @@ def _sums(x: np.ndarray, blocks: list[Block]) -> tuple[Exact, Exact]:
 
 
 def _squares(x: np.ndarray, blocks: list[Block]) -> tuple[Exact, Exact]:
-    """l_2: v_i = sum_k f_m(t_k), t_k = scale |x_k - x_ik|, with t^2 <= f_m(t) <= t^2 + 4^-(m+1) on [0, 1] (the claim
-    square-error); f_m(t) >= t beyond 1, which counts as closed."""
+    """l_2: v_i = sum_k t_k - A_i, t_k = scale |x_k - x_ik|, between sum_k t_k^2 and that plus D 4^-(m+1) where all t_k
+    <= 1 (the claim square-error), and at least 1, which counts as closed, where some t_k > 1 (`closed_beyond`)."""
     (n, dim), (first, bias), last = x.shape, blocks[0], blocks[-1]
     pairs = sparse.kron(sparse.eye_array(n * dim), [[1.0], [-1.0]])
     tiled = sparse.kron(np.ones((n, 1)), sparse.eye_array(dim))
@@ -115,11 +117,25 @@ def _squares(x: np.ndarray, blocks: list[Block]) -> tuple[Exact, Exact]:
     layers, tau = sawtooth(n * dim, levels, (absolute, np.zeros(n * dim)), groups=n)
     for (weight, bias), (found, offset) in zip(layers[:-1], blocks[1:-1], strict=True):
         _require(_same(weight, found) and (bias == offset).all(), "squares")
+    _require(closed_beyond(levels), "squares beyond 1")
     total = sparse.hstack([sparse.kron(sparse.eye_array(n), np.ones((1, dim))), -sparse.eye_array(n)])
     low, high = _soft(last, sparse.csr_array(total @ layers[-1][0]))
     _require(max(high) <= 1 and not layers[-1][1].any(), "squares stay above the threshold beyond 1")
     square = Fraction(scale) ** 2
     return [(v - Fraction(tau)) / square for v in low], [v / square for v in high]
+
+
+@cache
+def closed_beyond(levels: int) -> bool:
+    """Whether sum_k t_k - A >= 1 if t_k >= 0, one of them at least 1.
+
+    A is carried by ReLUs of sums over k, at most the sums of ReLUs for each k: so it suffices that a coordinate alone
+    gives at least 0, and at least 1 beyond 1, which z3 decides for the library's squares.
+    """
+    layers, _ = sawtooth(1, levels)
+    t = z3.Real("t")
+    value = outputs(ExactNetwork.of(ReluNetwork.of([*layers, (np.array([[1.0, -1.0]]), np.zeros(1))])), [t])[0]
+    return bool(prove(value >= 0, t >= 0).holds and prove(value >= 1, t >= 1).holds)
 
 
 def _hinges(x: np.ndarray, blocks: list[Block]) -> tuple[Exact, Exact]:

@@ -149,7 +149,7 @@ CLAIM = Claim(
             lambda factor: {"away": factor}, refuted=(0.95,), otherwise="farther away is a weaker claim"
         ),
     },
-    deep={"cases": 40},
+    deep={"cases": 20},
     controls={
         "a clean network 5 % larger than B": {"share": 1.05, "cases": 1},
         "balls 5 % larger": {"ball": 1.05, "cases": 1},
