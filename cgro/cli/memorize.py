@@ -112,9 +112,9 @@ def _about(path: Path, table: Table, report: dict[str, Any]) -> dict[str, Any]:
 
 def _construction(options: Options) -> str:
     """The construction asked for, or the first one for the norm. Raises: UserError if it is not for this norm."""
-    from cgro.memorizers.constructions import NORMS
+    from cgro.memorizers.constructions import EXACT, NORMS
 
-    allowed = (*NORMS[options.norm], "grid_cells")
+    allowed = (*NORMS[options.norm], *EXACT)
     name = options.construction or allowed[0]
     if name not in allowed:
         raise UserError(f"construction must be one of {', '.join(allowed)} in l_{options.norm}, got {name!r}")
@@ -125,10 +125,11 @@ def _construction(options: Options) -> str:
 
 def _precision(construction: str, options: Options) -> Precision:
     """Number type of the ONNX file. Raises: UserError, before any work, if the network cannot be exported."""
+    from cgro.memorizers.constructions import EXACT
     from cgro.networks.export import require_exportable
 
     if options.export:
-        if construction == "grid_cells":
+        if construction in EXACT:
             raise UserError(f"construction {construction} has exact weights, which ONNX cannot hold; omit --export")
         require_exportable(options.norm)
     elif options.export_dtype:

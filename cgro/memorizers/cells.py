@@ -10,6 +10,7 @@ Source: Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Theorem 4.2 (i) [S], an
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -108,21 +109,38 @@ class Plan:
     @property
     def size(self) -> Size:
         """Exact, if no constant of the grid vanishes by chance."""
-        D, n, W = self.dim, self.digits, self._bit_layers
-        widths = [3 * D + 1] * n + [3, 2] + [5, 4] * (self.groups - 1)
+        D, n = self.dim, self.digits
+        widths = [3 * D + 1] * n + self.look_up_widths
+        total = sum((a + 1) * b for a, b in zip([D, *widths], [*widths, 1], strict=True))
+        floor = 7 * D + 1 + (n - 1) * (11 * D + 1)
+        # Each of the first three neurons of the look-up reads the index from 3 D + 1 neurons, and has a constant.
+        first = 3 * (3 * D + 2) - 5
+        output = self.out_neurons + self.output_bias
+        return Size(floor + first + self.look_up_nonzero + output, total, sum(widths), self.depth, max(widths))
+
+    @property
+    def out_neurons(self) -> int:
+        """How many neurons the label found is a sum of."""
+        return 1 if self.per_group == 1 else 2
+
+    @property
+    def look_up_widths(self) -> list[int]:
+        """Widths of the layers from the index to the label found."""
+        widths = [3, 2] + [5, 4] * (self.groups - 1)
         for t in range(self.per_group):
             first, last = t == 0, t == self.per_group - 1
-            for j in range(W):
+            for j in range(self._bit_layers):
                 index, label = j < self.index_bits, j < self.label_bits
                 widths.append(3 + 2 * index + (j > 0) + 2 * label + (j > 0) + (not first))
             widths.append(2 + 1 + (0 if last else 3) + (not first))
             widths.append(1 + (0 if last else 3) + (not first))
-        total = sum((a + 1) * b for a, b in zip([D, *widths], [*widths, 1], strict=True))
-        floor = 7 * D + 1 + (n - 1) * (11 * D + 1)
+        return widths
+
+    @property
+    def look_up_nonzero(self) -> int:
+        """Non-zero weights and biases of these layers, for an index that is one neuron."""
         # A group after the first carries A and B, which are sums of two neurons from the second on.
-        lookup = 3 * (3 * D + 2) + 4 + (13 + 15 * (self.groups - 2) if self.groups > 1 else 0)
-        output = (1 if self.per_group == 1 else 2) + self.output_bias
-        return Size(floor + lookup + self._peeling + output, total, sum(widths), self.depth, max(widths))
+        return 9 + (13 + 15 * (self.groups - 2) if self.groups > 1 else 0) + self._peeling
 
     @property
     def _peeling(self) -> int:
@@ -153,36 +171,41 @@ def fit_grid(data: LabelledPoints) -> Grid:
 
     Each coordinate is shifted until the faces lie in the middle of its largest gap of fractional parts.
     """
-    separation = opposite_separation(data, "inf").lower
-    if not math.isfinite(1 / separation):
-        raise PrecisionError(f"separation {separation:g} is too small: 1 / separation overflows; scale the points up")
-    # A short fraction above 1 / separation, exact in a few bits.
-    exponent = math.floor(math.log2(1 / separation)) - 20
-    scale = Fraction(math.ceil(math.ldexp(1 / separation * (1 + 1e-12), -exponent))) * Fraction(2) ** exponent
+    scale = short_above_inverse(opposite_separation(data, "inf").lower)
     shift, rooms, tops = [], [], []
     for column in data.points.T:
         z = [scale * Fraction(v) for v in column.tolist()]
-        parts = sorted({v % 1 for v in z})
-        gaps = [(b - a, a) for a, b in zip(parts, [*parts[1:], parts[0] + 1], strict=True)]
-        gap, start = max(gaps)
-        face = start + gap / 2
+        face, room = middle_of_gap(z)
         # Faces go to the integers; the lowest point lies in the cell [1, 2), so that small steps aside stay inside.
         move = 1 - math.floor(min(z) - face) - face
         shift.append(move)
-        rooms.append(gap / 2)
+        rooms.append(room)
         tops.append(max(z) + move)
     digits = max(1, math.ceil(math.log2(max(math.floor(top) for top in tops) + 1)))
     return Grid(scale, shift, digits, min(rooms))
+
+
+def short_above_inverse(separation: float) -> Fraction:
+    """A fraction a little above 1 / separation, exact in a few bits. Raises: PrecisionError if that overflows."""
+    if not (separation > 0 and math.isfinite(1 / separation)):
+        raise PrecisionError(f"separation {separation:g} is too small: 1 / separation overflows; scale the points up")
+    exponent = math.floor(math.log2(1 / separation)) - 20
+    return Fraction(math.ceil(math.ldexp(1 / separation * (1 + 1e-12), -exponent))) * Fraction(2) ** exponent
+
+
+def middle_of_gap(z: Sequence[Fraction]) -> tuple[Fraction, Fraction]:
+    """The middle of the largest gap of fractional parts, around the circle, and half of that gap: 1 / (2 N) or more."""
+    parts = sorted({v % 1 for v in z})
+    gaps = [(b - a, a) for a, b in zip(parts, [*parts[1:], parts[0] + 1], strict=True)]
+    gap, start = max(gaps)
+    return start + gap / 2, gap / 2
 
 
 def _network(task: Task, grid: Grid, labels: dict[int, int], plan: Plan, readout: Readout, base: int) -> ExactNetwork:
     D = plan.dim
     program = Program([f"x{k}" for k in range(D)])
     index_layers(program, grid, _step(grid, task.radius))
-    cells = sorted(labels)
-    groups = [cells[k : k + plan.per_group] for k in range(0, len(cells), plan.per_group)]
-    _look_up(program, groups, labels, plan)
-    _peel(program, plan)
+    find_label(program, labels, plan)
     if readout == "sign":
         # The output is 0 on base balls and 1 on the others.
         return program.output({"out": -base, "": Fraction(base, 2)})
@@ -202,23 +225,38 @@ def index_layers(program: Program, grid: Grid, step: Fraction) -> None:
         program.let(f"v{k}", {f"x{k}": -grid.scale / 2**n, "": 1 - grid.shift[k] / 2**n})
     whole: dict[str, Fraction | int | float] = {f"x{k}": grid.scale * 2 ** (n * k) for k in range(D)}
     program.let("Z", whole | {"": sum(s * 2 ** (n * k) for k, s in enumerate(grid.shift))})
-    half = Fraction(1, 2)
-    for t in range(n):
-        c = step / 2 ** (n - t)
-        neurons: dict[str, Expression] = {}
-        for k in range(D):
-            neurons |= {f"a{k}": {f"v{k}": 1}, f"b{k}": {f"v{k}": 1, "": c - half}, f"c{k}": {f"v{k}": 1, "": -half}}
-        program.relu(neurons | {"Z": {"Z": 1}})
-        for k in range(D):
-            program.let(f"v{k}", {f"a{k}": 2, f"b{k}": -1 / c, f"c{k}": 1 / c})
+    doubling_layers(program, [f"v{k}" for k in range(D)], n, step, {"Z": {"Z": 1}})
     rest: dict[str, Fraction | int | float] = {f"v{k}": 2 ** (n * k) for k in range(D)}
     program.let("index", {"Z": 1} | rest | {"": -sum(2 ** (n * k) for k in range(D))})
+
+
+def doubling_layers(
+    program: Program, names: list[str], digits: int, step: Fraction, kept: Mapping[str, Expression]
+) -> None:
+    """Doubles the registers modulo 1, n times; `kept` are neurons that every layer carries on."""
+    half = Fraction(1, 2)
+    for t in range(digits):
+        c = step / 2 ** (digits - t)
+        neurons: dict[str, Expression] = {}
+        for v in names:
+            neurons |= {f"{v}a": {v: 1}, f"{v}b": {v: 1, "": c - half}, f"{v}c": {v: 1, "": -half}}
+        program.relu(neurons | dict(kept))
+        for v in names:
+            program.let(v, {f"{v}a": 2, f"{v}b": -1 / c, f"{v}c": 1 / c})
 
 
 def _step(grid: Grid, radius: float) -> Fraction:
     """A power of two that keeps the points of all balls away from where doubling errs."""
     spare = grid.room - grid.scale * Fraction(radius)
     return Fraction(1, 2 ** max(1, math.ceil(math.log2(float(1 / spare)) + 1e-9)))
+
+
+def find_label(program: Program, labels: dict[int, int], plan: Plan) -> None:
+    """out = the label of the cell whose number is the register `index`, or 0 if it is none of `labels`."""
+    cells = sorted(labels)
+    groups = [cells[k : k + plan.per_group] for k in range(0, len(cells), plan.per_group)]
+    _look_up(program, groups, labels, plan)
+    _peel(program, plan)
 
 
 def _look_up(program: Program, groups: list[list[int]], labels: dict[int, int], plan: Plan) -> None:

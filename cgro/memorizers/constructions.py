@@ -12,6 +12,7 @@ from cgro.data.separation import LabelledPoints
 from cgro.memorizers.ball_sum import ball_sum
 from cgro.memorizers.cells import grid_cells
 from cgro.memorizers.gated import cgro_classifier
+from cgro.memorizers.grouped_cells import grouped_cells
 from cgro.memorizers.hinges import absolute_sum, hinge_sum, shared_hinges
 from cgro.memorizers.lipschitz import lipschitz
 from cgro.memorizers.projected import projected_ball_sum
@@ -32,6 +33,7 @@ CONSTRUCTIONS: dict[str, Callable[..., Memorizer]] = {
         even_power,
         absolute_sum,
         grid_cells,
+        grouped_cells,
         cgro_classifier,
     )
 }
@@ -43,7 +45,10 @@ NORMS: dict[Norm, tuple[str, ...]] = {
     "1": ("absolute_sum",),
 }
 """The constructions for each norm, the default first. For all: `grid_cells` at
-small radii, in exact arithmetic, and `cgro_classifier` around a clean classifier."""
+tiny radii and `grouped_cells` at small ones, in exact arithmetic, and `cgro_classifier` around a clean classifier."""
+
+EXACT = ("grid_cells", "grouped_cells")
+"""Constructions with exact rational weights, for every norm."""
 
 BYTES = {
     "hinge_sum": 200,

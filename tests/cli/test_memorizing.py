@@ -269,7 +269,7 @@ def test_properties_for_other_verifiers(points: Path, tmp_path: Path, cgro: Cgro
         (("--norm", 3), "--norm must be one of .*, got '3'"),
         (
             ("--construction", "ball_sum"),
-            "construction must be one of hinge_sum, .*grid_cells in l_inf, got 'ball_sum'",
+            "construction must be one of hinge_sum, .*grid_cells, grouped_cells in l_inf, got 'ball_sum'",
         ),
         (("--construction", "cgro_classifier"), "in l_inf, got 'cgro_classifier'"),
         (("--construction", "lipschitz", "--readout", "label"), "must be sign with construction lipschitz"),

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from cgro.base.errors import UserError
 from cgro.base.norms import Norm
-from cgro.memorizers.constructions import NORMS, memorize
+from cgro.memorizers.constructions import EXACT, NORMS, memorize
 from cgro.memorizers.task import memorization_task
 from cgro.networks.exact import ExactNetwork
 from cgro.networks.relu import ReluNetwork
 
-EVERY = [(norm, name) for norm, names in NORMS.items() for name in (*names, "grid_cells", "shared gate", "own gate")]
+EVERY = [(norm, name) for norm, names in NORMS.items() for name in (*names, *EXACT, "shared gate", "own gate")]
 SCALES = (1e-308, 1e-300, 1e-160, 1e-12, 1.0, 1e8, 1e154, 1e300, 1.7e308)
 RATIOS = (1e-300, 1e-9, 0.3, 0.5, 0.9, 0.999, 1 - 1e-9, 1 - 2**-52)
 

@@ -326,4 +326,4 @@ def test_lost_precision_is_refused(norm: Norm, construction: str) -> None:
 
 
 def test_every_construction_is_tested() -> None:
-    assert {name for _, name in CASES} | {"cgro_classifier", "grid_cells"} == set(CONSTRUCTIONS)
+    assert {name for _, name in CASES} | {"cgro_classifier", "grid_cells", "grouped_cells"} == set(CONSTRUCTIONS)
