@@ -152,7 +152,7 @@ def check(
         tested="all points, cells, losses in [0, M], N and d; both terms by examples",
         bound=f"{first:g} h E[max |grad L|_1] + {second:g} M sum_k |P - P_S|, h <= {reach:g} delta",
         measured="all steps proved" if not wrong else "not all steps proved",
-        constant="the exponent is the best that (1) gives, but loose: for d = 1 and |grad L| <= 1 the largest gap is "
+        constant="the exponent, the best that the first bound gives, is loose: for d = 1, |grad L| <= 1 gaps reach "
         + ", ".join(f"{g:.3g} against N^(-1/3) = {n ** (-1 / 3):.3g} at N = {n:,}" for n, g in gaps.items())
         + "; C by up to 2^(d/2), from ceil(r) <= 2 r, r = N^(1/(d+2))",
         counterexample="; ".join(wrong),

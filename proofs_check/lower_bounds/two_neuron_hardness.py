@@ -10,8 +10,8 @@ units, and two more, q = e_(n+1) and -q:
 
 1. If f is right at the points, the family splits. z3 decides this for all real weights, whatever n: with a_k = +-1 (the
 rest goes into u_k), only the values of u_1 and u_2 at 0, e_i, q matter, and the parts can be read from them. The points
-+-q exclude networks whose negative region is convex. 2. If the family splits into S_1 and S_2, then with l_1 = sum over
-S_1 - 2 sum over S_2 + x_(n+1), and l_2 with parts and sign exchanged, f = 1 - relu(4 l_1 - 1) - relu(4 l_2 - 1) is 1 on
++-q exclude networks whose negative region is convex. 2. If the family splits into S_1 and S_2, then with g_1 = sum over
+S_1 - 2 sum over S_2 + x_(n+1), and g_2 with parts and sign exchanged, f = 1 - relu(4 g_1 - 1) - relu(4 g_2 - 1) is 1 on
 all l_inf balls of radius 1/(8 n) of label +1 and at most -1 on the others, and so in every l_p: decided for all n in
 integers. So the two questions are one at every radius up to 1/(8 n). Small families are decided independently by z3
 with all weights unknown, and built networks are evaluated exactly.
@@ -66,7 +66,7 @@ def splittings(n: int, family: Family) -> Iterator[tuple[int, ...]]:
 
 
 def network(n: int, part: tuple[int, ...], slope: float) -> ReluNetwork:
-    """1 - relu(slope l_1 - 1) - relu(slope l_2 - 1)."""
+    """1 - relu(slope g_1 - 1) - relu(slope g_2 - 1)."""
     inside = np.isin(np.arange(n), part)
     rows = np.array([[*np.where(inside, 1, -2), 1], [*np.where(inside, -2, 1), -1]])
     return ReluNetwork.of([(slope * rows, -np.ones(2)), (-np.ones((1, 2)), np.ones(1))])
@@ -90,15 +90,15 @@ def splits(size: int, signs: tuple[int, int], gadget: bool) -> Decision:
 
 
 def robust(slope: float, divisor: float) -> dict[str, Decision]:
-    """Statement 2 for all n = n_1 + n_2, the sizes of the parts: l_1 is at most 0 at points of label +1, and moves by
-    at most (n_1 + 2 n_2 + 1) mu on a ball (l_2 is alike)."""
+    """Statement 2 for all n = n_1 + n_2, the sizes of the parts: g_1 is at most 0 at points of label +1, and moves by
+    at most (n_1 + 2 n_2 + 1) mu on a ball (g_2 is alike)."""
     a, b, n1, n2 = z3.Ints("a b n1 n2")
     k, d = (z3.RealVal(str(Fraction(v).limit_denominator(1000))) for v in (slope, divisor))
     # Everything times n.
     n, moved = z3.ToReal(n1 + n2), z3.ToReal(n1 + 2 * n2 + 1) / d
     parts = [n1 >= 1, n2 >= 1]
     return {
-        "l_1 at sums of a and b elements": prove(a - 2 * b <= 0, a >= 1, b >= 1, a + b <= 3),
+        "g_1 at sums of a and b elements": prove(a - 2 * b <= 0, a >= 1, b >= 1, a + b <= 3),
         "label +1, u_1 <= 0": prove(k * moved - n <= 0, *parts),
         "label -1, u_1 >= 2": prove(k * (n - moved) - n >= 2 * n, *parts),
     }
@@ -140,7 +140,7 @@ def check(*, largest: int = 5, divisor: float = 8.0, slope: float = 4.0, gadget:
     Args:
         largest: largest n of built networks, for the families of all 2- and 3-sets that a splitting splits.
         divisor: the radius is 1 / (divisor n).
-        slope: factor of l_1 and l_2 in f.
+        slope: factor of g_1 and g_2 in f.
         gadget: whether +-q are among the points.
     """
     parts = {f"sets of {k}, a = {a}": splits(k, a, gadget) for k in (2, 3) for a in SIGNS} | robust(slope, divisor)
@@ -171,8 +171,8 @@ def check(*, largest: int = 5, divisor: float = 8.0, slope: float = 4.0, gadget:
 
 CLAIM = Claim(
     statement="a family of 2- and 3-sets splits if and only if its points are robustly memorized, at a radius up to "
-    "1/(8 n), by two ReLUs, f = a_1 relu(u_1) + a_2 relu(u_2) + c; then 1 - relu(4 l_1 - 1) - relu(4 l_2 - 1) has "
-    "margin 1: deciding robust memorization by depth 2 and width 2 is NP-hard",
+    "1/(8 n), by two ReLUs, f = a_1 relu(u_1) + a_2 relu(u_2) + c; then 1 - relu(4 g_1 - 1) - relu(4 g_2 - 1) has "
+    "margin 1, g_k linear: deciding robust memorization by depth 2 and width 2 is NP-hard",
     source="Yu, Gao & Zhang, ICLR 2024, Theorem 4.1 [N], for labels -1, +1, the sign read-out and every l_p; reduction "
     "derived here, after Blum & Rivest 1992",
     tag="[D]",
@@ -186,7 +186,7 @@ CLAIM = Claim(
         "8 in 1/(8 n)": Constant(
             lambda factor: {"divisor": 8 * factor}, refuted=(0.95,), otherwise="a smaller radius is a weaker claim"
         ),
-        "4 l_1 - 1": Constant(lambda factor: {"slope": 4 * factor}),
+        "4 g_1 - 1": Constant(lambda factor: {"slope": 4 * factor}),
         "2- and 3-sets": Constant(None, refuted=(), otherwise="define the problem, which is NP-complete for such sets"),
         "depth 2 and width 2": Constant(None, refuted=(), otherwise="define the networks"),
     },
@@ -194,6 +194,6 @@ CLAIM = Claim(
     controls={
         "without the points +-q": {"gadget": False, "largest": 3},
         "at radius 1/(7.6 n)": {"divisor": 7.6, "largest": 3},
-        "with 4.2 l_1 - 1": {"slope": 4.2, "largest": 3},
+        "with 4.2 g_1 - 1": {"slope": 4.2, "largest": 3},
     },
 )
