@@ -71,9 +71,11 @@ def memorizer_size_lower_bound(samples: int, dim: int, ratio: float) -> int:
     Raises: UserError as `shattered_points`.
     """
     points = max(samples, shattered_points(samples, dim, ratio))
-    # Rounded down: the bound is never overstated.
-    by_patterns = math.ceil(math.sqrt(points / math.log2(4 * math.e * points)) * (1 - 1e-12))
-    return max(lower_bound_total(samples, dim, ratio, "2"), by_patterns)
+    # In integers, for any number of points; the logarithm is rounded up, so that the bound is never overstated.
+    bits = math.ceil((2 + math.log2(math.e) + math.log2(points)) * 10**9) + 1
+    square = points * 10**9 // bits
+    root = math.isqrt(square)
+    return max(lower_bound_total(samples, dim, ratio, "2"), root + (root**2 < square))
 
 
 def published_scaling_total(samples: int, dim: int, ratio: float) -> float:

@@ -120,13 +120,19 @@ def robust_size_upper_bound(dim: int, eps: float) -> int:
     """Parameters, zeros included, with which `grid_cells` is robust for every labelling, at every radius below
     1/(2 K) and offsets small enough.
 
+    It is `lookup_total` for floor(n / 2) stored cells and ceil(log2(K + 1)) bits per coordinate. Derived [D].
+    """
+    return lookup_total(max(1, _cells(dim, eps) // 2), cells_per_side(eps).bit_length(), dim)
+
+
+def lookup_total(stored: int, digits: int, dim: int) -> int:
+    """Parameters, zeros included, of a network that looks up M cells of a grid in R^D, from above.
+
         (3 D + 2)(q (3 D + 1) + 3) + 19 + 49 ceil(M / x) + 110 x (Q + 2)
 
-    M = floor(n / 2) stored cells, q = ceil(log2(K + 1)) bits per coordinate, Q = q D bits per index, groups of
-    x = sqrt(49 M / (110 (Q + 2))) cells, rounded down: layers of the plan are at most 10 wide after the first q. [D]
+    q bits per coordinate, Q = q D bits per index, groups of x = sqrt(49 M / (110 (Q + 2))) cells, rounded down: layers
+    of `cells.Plan` are at most 10 wide after the first q.
     """
-    cells = _cells(dim, eps)
-    stored, digits = max(1, cells // 2), cells_per_side(eps).bit_length()
     bits, group = digits * dim, group_size(stored, digits * dim)
     groups = -(-stored // group)
     return (3 * dim + 2) * (digits * (3 * dim + 1) + 3) + 19 + 49 * groups + 110 * group * (bits + 2)

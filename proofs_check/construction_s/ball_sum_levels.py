@@ -6,21 +6,23 @@ gaps:
 
     k 4^-(m+1) <= gap / 2,   and for m > 1 one level fewer would not suffice,
 
-hence m <= max(1, log_4(2 k / gap)). The cube has side L and is placed separately in each coordinate. With Delta the
+hence m <= max(1, log_4(2 k / gap)). The library's squares do err by 4^-(m+1) each, at t = 2^-(m+1), evaluated exactly.
+The cube has side L and is placed separately in each coordinate. With Delta the
 largest distance of points, a coordinate's range over all balls is at most Delta + 2 mu <= 2 Delta, so L <= 2 Delta,
 and a projection to k of d dimensions keeps lambda'^2 >= k lambda^2 / (2 d). Hence
 
     2 k / gap = 2 k L^2 / (lambda'^2 (1 - rho')) <= 16 d (Delta / lambda)^2 / (1 - rho'),
 
 shown symbolically for every L in [0, 2 Delta], from 2 Delta = L + s and lambda'^2 = k lambda^2 / (2 d) + b, s and b
-at least 0. Then networks are built, with and without a projection, from points far away in some coordinates, and
-their levels are compared with the bound.
+at least 0; with s = b = 0 both sides are equal. Then networks are built, with and without a projection, from points far
+away in some coordinates, and their levels are compared with the bound.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
@@ -29,12 +31,14 @@ import sympy as sp
 
 from cgro.base.norms import distances
 from cgro.claims.cases import scan
-from cgro.claims.claim import Claim, Finding
+from cgro.claims.claim import Claim, Constant, Finding
 from cgro.claims.symbolic import decide
 from cgro.data.separation import LabelledPoints, opposite_separation
 from cgro.memorizers.ball_sum import levels
 from cgro.memorizers.constructions import memorize
 from cgro.memorizers.task import Memorizer
+from cgro.networks.exact import ExactNetwork
+from cgro.networks.gadgets import square
 
 Law = Callable[[int, Fraction], int]
 Built = tuple[str, int, float, float]
@@ -46,9 +50,38 @@ def chosen(dim: int, gap: Fraction) -> int:
     return levels(dim, float(gap))
 
 
-def level_bound(dim: int, spread: float, ratio: float, factor: float) -> float:
-    """max(1, log_4(factor d (Delta / lambda)^2 / (1 - rho')))."""
-    return max(1.0, math.log(factor * dim * spread**2 / (1 - ratio), 4))
+@dataclass(frozen=True)
+class Numbers:
+    """Those of the bound."""
+
+    factor: float = 16.0
+    power: float = 2.0
+    base: float = 4.0
+    side: float = 2.0
+    """Of the cube, over Delta."""
+
+
+def level_bound(dim: int, spread: float, ratio: float, numbers: Numbers) -> float:
+    """max(1, log_4(16 d (Delta / lambda)^2 / (1 - rho')))."""
+    inside = numbers.factor * dim * spread**numbers.power / (1 - ratio)
+    return max(1.0, math.log(inside, numbers.base))
+
+
+def attained(numbers: Numbers) -> bool:
+    """The error of a square is base^-(m+1), and the bound of 2 k / gap is an equality for the largest cube and the
+    smallest projected separation: 2 k (2 Delta)^2 / (k lambda^2 / (2 d)) = 16 d (Delta / lambda)^2."""
+    errors = all(
+        math.isclose(ExactNetwork.of(square(m)).evaluate([t])[0] - t**2, numbers.base ** -(m + 1), rel_tol=1e-9)
+        for m, t in ((m, Fraction(1, 2 ** (m + 1))) for m in range(1, 5))
+    )
+    largest = 2 * 2 * numbers.side**2
+    return errors and all(
+        math.isclose(largest * spread**2, numbers.factor * spread**numbers.power, rel_tol=1e-9)
+        for spread in (1, 10, 1000)
+    )
+
+
+CLAIMED = Numbers()
 
 
 def built_cases(farthest: float) -> Iterator[Built]:
@@ -72,7 +105,7 @@ def memorizer(case: Built, seed: int) -> Memorizer:
     return memorize(x, y, "2", ratio * apart / 2, construction=name)
 
 
-def levels_and_bound(m: Memorizer, factor: float) -> tuple[int, float]:
+def levels_and_bound(m: Memorizer, numbers: Numbers) -> tuple[int, float]:
     """The levels of a built network, read off its depth, and the bound, with rho' of the projected points."""
     task, network = m.task, m.float_network
     x, y = task.data.points, task.data.labels
@@ -84,7 +117,7 @@ def levels_and_bound(m: Memorizer, factor: float) -> tuple[int, float]:
         rows = rows / np.linalg.norm(rows[0])
         ratio = 2 * task.radius / opposite_separation(LabelledPoints((x - x[0]) @ rows.T, y), "2").distance
     spread = float(distances(x - x[0], x - x[0], "2").max()) / task.separation.distance
-    return taken, level_bound(min(task.data.dim, task.data.size - 1), spread, ratio, factor)
+    return taken, level_bound(min(task.data.dim, task.data.size - 1), spread, ratio, numbers)
 
 
 def check(
@@ -93,8 +126,7 @@ def check(
     farthest: float = 1e4,
     seed: int = 0,
     law: Law = chosen,
-    factor: Fraction = Fraction(16),
-    side: Fraction = Fraction(2),
+    numbers: Numbers = CLAIMED,
 ) -> Finding:
     """The choice of m for dimensions and gaps 4^-a (1 + b/8), the bound on its argument, and built networks.
 
@@ -114,16 +146,19 @@ def check(
     wasteful = next(((k, g) for k, g in cases if law(k, g) > 1 and k * Fraction(1, 4 ** law(k, g)) <= g / 2), None)
 
     k, d, lam, L, s, b = sp.symbols("k d lambda L s b", nonnegative=True)
-    Delta = (L + s) / sp.Rational(side)
+    Delta = (L + s) / sp.nsimplify(numbers.side)
     separation = k * lam**2 / (2 * d) + b
     # 2 k L^2 / separation <= factor d (Delta / lambda)^2, both over 1 - rho'.
-    claim = sp.Rational(factor) * d * Delta**2 * separation - lam**2 * 2 * k * L**2
+    claim = sp.nsimplify(numbers.factor) * d * Delta**2 * separation - lam**2 * 2 * k * L**2
     bound = decide(claim, {k: 1, d: 1, lam: 0, L: 0, s: 0, b: 0})
-    built = scan(built_cases(farthest), lambda case: levels_and_bound(memorizer(case, seed), float(factor)))
-    holds = enough.holds and wasteful is None and bound.holds is True and built.holds
+    built = scan(built_cases(farthest), lambda case: levels_and_bound(memorizer(case, seed), numbers))
+    sharp = attained(numbers)
+    holds = enough.holds and wasteful is None and bound.holds is True and built.holds and sharp
     return Finding(
         holds=holds,
-        slack=min(enough.slack, built.slack) if bound.holds and wasteful is None else 0.0,
+        slack=min(enough.slack, built.slack)
+        if bound.holds and wasteful is None and (sharp or not built.holds)
+        else 0.0,
         tested=f"{enough.count} dimensions and rational gaps; the argument's bound for all k, d, lambda, Delta and L; "
         f"{built.count} networks, coordinates up to {farthest:g}",
         bound="k 4^-(m+1) <= gap / 2; 2 k / gap <= 16 d (Delta / lambda)^2 / (1 - rho')",
@@ -131,7 +166,8 @@ def check(
         f"is at least {built.slack:.3g} times the levels of networks",
         counterexample=enough.counterexample
         or (f"one level too many: {wasteful}" if wasteful else bound.counterexample)
-        or built.counterexample,
+        or built.counterexample
+        or ("" if sharp else "an equality of the argument fails"),
     )
 
 
@@ -149,7 +185,13 @@ CLAIM = Claim(
     controls={
         "one level fewer": {"law": lambda k, gap: max(1, chosen(k, gap) - 1), "largest_dim": 5},
         "one level more": {"law": lambda k, gap: chosen(k, gap) + 1, "largest_dim": 5},
-        "15.2 instead of 16": {"factor": Fraction(76, 5), "largest_dim": 5},
-        "a cube of side 2.1 Delta": {"side": Fraction(21, 10), "largest_dim": 5},
+        "15.2 instead of 16": {"numbers": Numbers(factor=15.2), "largest_dim": 5},
+        "a cube of side 2.1 Delta": {"numbers": Numbers(side=2.1), "largest_dim": 5},
+    },
+    constants={
+        "16 d": Constant(lambda f: {"numbers": Numbers(factor=16 * f)}),
+        "exponent 2 of Delta/lambda": Constant(lambda f: {"numbers": Numbers(power=2 * f)}),
+        "base 4 of log_4": Constant(lambda f: {"numbers": Numbers(base=4 * f)}),
+        "side 2 Delta of the cube": Constant(lambda f: {"numbers": Numbers(side=2 * f)}),
     },
 )

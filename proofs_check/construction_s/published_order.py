@@ -16,15 +16,17 @@ are compared here.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 
 import sympy as sp
 
 from cgro.claims.cases import scan
-from cgro.claims.claim import Claim, Finding
+from cgro.claims.claim import Claim, Constant, Finding
 from cgro.claims.symbolic import Decision, decide
 from cgro.memorizers.bounds import published_scaling_total, shared_square_scaling_total
 
+Law = Callable[[int, int, float], float]
 Case = tuple[int, int, float]
 """N, D and rho."""
 
@@ -47,11 +49,6 @@ def decisions(smallest_x: Fraction, worse: Fraction, gain: Fraction, none: Fract
     }
 
 
-def gain_over_span(case: Case) -> float:
-    """Published over ours."""
-    return published_scaling_total(*case) / shared_square_scaling_total(*case)
-
-
 def limits(case: Case, worse: float, gain: float, none: float) -> tuple[float, float]:
     """What `gain_over_span` must lie between."""
     n, d, rho = case
@@ -67,16 +64,24 @@ def check(
     worse: Fraction = Fraction(2),
     gain: Fraction = Fraction(1, 2),
     none: Fraction = Fraction(2),
+    published: Law = published_scaling_total,
+    ours: Law = shared_square_scaling_total,
 ) -> Finding:
     """All inequalities, and the library's formulas over sizes.
 
     Args:
         largest: largest N and D.
     """
+
+    def gain_over_span(case: Case) -> float:
+        return published(*case) / ours(*case)
+
     proofs = decisions(smallest_x, worse, gain, none)
     sizes = [4**e for e in range(1, 15) if 4**e <= largest]
     ratios = (0.03, 0.1, 0.3, 0.6, 0.9)
     cases = [(n, d, rho) for n in sizes for d in sizes for rho in ratios if n <= d or rho**2 * d >= 1]
+    # Around N = sqrt(D) / rho with a tiny ratio, where a wrong exponent of rho shows.
+    cases += [(10**11, 10**14, 1e-5), (9 * 10**11, 10**14, 1e-5)]
     constants = (float(worse), float(gain), float(none))
     # Rounding in the library's formulas is not a violation: some constants are attained.
     low = scan(cases, lambda case: (limits(case, *constants)[0] * (1 - 1e-12), gain_over_span(case)))
@@ -100,6 +105,16 @@ def check(
     )
 
 
+def order(span: float = 2.0, ratio: float = 4.0) -> Law:
+    """N d^span rho^ratio + rho^2 d D + D."""
+
+    def law(n: int, d: int, rho: float) -> float:
+        least = min(n, d)
+        return n * least**span * rho**ratio + rho**2 * least * d + d
+
+    return law
+
+
 CLAIM = Claim(
     statement="D + N + rho^2 N D <= 2 (N d^2 rho^4 + rho^2 d D + D), d = min(N, D); a gain only for N > sqrt(D) / rho",
     source="construction S against Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Theorem 4.2 (iii) with Prop. B.21",
@@ -113,5 +128,27 @@ CLAIM = Claim(
         "never worse than 1.9 times": {"worse": Fraction(19, 10), "largest": 16},
         "a gain 5 % larger": {"gain": Fraction(21, 40), "largest": 16},
         "within 1.9 times for few points": {"none": Fraction(19, 10), "largest": 16},
+    },
+    constants={
+        "2 (N d^2 rho^4 + ...)": Constant(
+            lambda f: {"worse": 2 * Fraction(f).limit_denominator(100)},
+            refuted=(0.95,),
+            otherwise="a larger factor is a weaker claim; at N = D and rho = 1/sqrt(D) this one is approached",
+        ),
+        "gain rho^2 d^2 / (2 D)": Constant(
+            lambda f: {"gain": Fraction(f).limit_denominator(100) / 2},
+            refuted=(1.05,),
+            otherwise="a smaller gain is a weaker claim",
+        ),
+        "no gain beyond 2 times": Constant(
+            lambda f: {"none": 2 * Fraction(f).limit_denominator(100)},
+            refuted=(0.95,),
+            otherwise="a larger factor is a weaker claim",
+        ),
+        "d^2 of the published order": Constant(lambda f: {"published": order(span=2 * f)}),
+        "rho^4 of the published order": Constant(lambda f: {"published": order(ratio=4 * f)}),
+        "rho^2 of D + N + rho^2 N D": Constant(
+            lambda f: {"ours": lambda n, d, rho: d + n + rho ** (2 * f) * n * d},
+        ),
     },
 )

@@ -44,6 +44,7 @@ from cgro.memorizers.robust_size import (
     robust_size_upper_bound,
     share_lost,
 )
+from cgro.memorizers.shifted_grids import cubes_per_ball, shifted_grids_total
 from cgro.networks.relu import ReluNetwork
 from cgro.simulations import robust_lower_bound
 from cgro.training import capacity
@@ -161,6 +162,17 @@ def test_the_upper_bound_is_above_the_plans_of_the_library() -> None:
         plan = Plan(stored, bits, 1, digits, dim, group_size(stored, bits))
         assert plan.size.total <= robust_size_upper_bound(dim, 1 / (2 * K))
         assert Plan.best(stored, bits, 1, digits, dim).size.total <= robust_size_upper_bound(dim, 1 / (2 * K))
+
+
+def test_a_vote_of_shifted_grids_grows_as_the_root_of_the_points() -> None:
+    assert cubes_per_ball(2, 0.5) == 3**2
+    assert cubes_per_ball(1, 0.9) == 11
+    few, many = (shifted_grids_total(N, 2, 0.5, 100.0) for N in (10**8, 10**12))
+    assert many / few == pytest.approx(100, rel=0.02)
+    assert memorizer_size_lower_bound(10**12, 2, 0.5) < many < 10**12 // 2 * 5
+    for bad in ({"samples": 1}, {"dim": 0}, {"ratio": 1.0}):
+        with pytest.raises(UserError, match=next(iter(bad))):
+            shifted_grids_total(**({"samples": 4, "dim": 2, "ratio": 0.5, "spread": 2.0} | bad))
 
 
 def test_parameters_for_all_labellings_is_the_smallest_and_grows() -> None:

@@ -26,14 +26,6 @@ MOVED = [
     for factor in constant.refuted
 ]
 NOT_YET = {
-    "ball-sum-levels",
-    "ball-sum-margins",
-    "measured-scaling",
-    "order-optimal",
-    "projection-dimension",
-    "projection-tail",
-    "published-order",
-    "total-count",
     "collapse-law",
     "critical-visibility",
     "unlearnable-onset",
