@@ -1,12 +1,12 @@
 """When the first unlearnable sample is memorized: P[T_u <= t] = 1 - (1 - p_un F(t))^N, without a fitted constant.
 
-Full-batch training of the patch model with random sets of unlearnable samples. The empirical distribution function of
-T_u is compared with the law at all t. Its largest distance from the true one is at most the
+Full-batch training of the patch model with random sets of unlearnable samples. The empirical distribution function
+of T_u is compared with the law at all t. Its largest distance from the true one is at most the
 Dvoretzky-Kiefer-Wolfowitz width, for all settings together with the stated confidence; the law must lie within the
-tolerance of it, that width included. Fractions reach from 1/N to more than log(d)/N: the lower end of the condition of
-Lee & Chung is where half of all runs have an unlearnable sample, the upper end is not needed for one to be memorized. F
-takes the growth to be driven at its first rate, in a dimension much larger than
-the number of noise patches.
+tolerance of it, that width included. Fractions reach from 1/N to more than log(d)/N: the lower end of the condition
+of Lee & Chung is where half of all runs have an unlearnable sample, the upper end is not needed for one to be
+memorized. F takes the growth to be driven at its first rate, in a dimension much larger than the number of noise
+patches.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from cgro.claims.claim import Claim, Finding
+from cgro.claims.claim import Claim, Constant, Finding
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.two_mechanisms import collapse_probability, collapse_time
@@ -98,6 +98,14 @@ CLAIM = Claim(
     check=check,
     hypotheses={"runs >= 100": lambda runs: runs >= 100},
     deep={"runs": 4_000, "tolerance": 0.15},
+    constants={
+        "within 0.2": Constant(
+            lambda f: {"tolerance": 0.2 * f},
+            refuted=(),
+            otherwise="accuracy of a law that takes growth at its first rate; the finding prints every distance",
+        ),
+        "p_un from 1/N to 0.6": Constant(None, refuted=(), otherwise="the range of fractions that is tried"),
+    },
     controls={
         "a quarter of the samples": {"law": lambda s, t: 1 - (1 - collapse_probability(s, t)) ** 0.25},
         "twice the rate": {"law": lambda s, t: collapse_probability(s, 2 * t)},

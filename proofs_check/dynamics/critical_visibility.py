@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from cgro.claims.claim import Claim, Finding
+from cgro.claims.claim import Claim, Constant, Finding
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.two_mechanisms import collapse_time, critical_visibility
@@ -75,6 +75,13 @@ CLAIM = Claim(
     check=check,
     hypotheses={"runs >= 4": lambda runs: runs >= 4, "factor > 1": lambda factor: factor > 1},
     deep={"runs": 100},
+    constants={
+        "kappa* / 2 and 2 kappa*": Constant(
+            lambda f: {"factor": 2.0 * f},
+            refuted=(),
+            otherwise="the transition is gradual and kappa* a leading-order prediction; the finding prints the shares",
+        )
+    },
     controls={
         "kappa* without the factor p_un": {"law": lambda s: critical_visibility(s) * s.unlearnable**0.5},
         "kappa* three times as large": {"law": lambda s: 3 * critical_visibility(s)},

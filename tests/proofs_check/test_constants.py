@@ -26,9 +26,6 @@ MOVED = [
     for factor in constant.refuted
 ]
 NOT_YET = {
-    "collapse-law",
-    "critical-visibility",
-    "unlearnable-onset",
     "grid-cells-size",
 }
 """Claims whose constants are not listed yet."""

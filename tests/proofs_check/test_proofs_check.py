@@ -24,7 +24,6 @@ SMALLER: dict[str, dict[str, Any]] = {
     "end-state": {"runs": 8},
     "robust-training": {"grid": 12},
     "signal-monotone": {"settings": 3},
-    "standard-training": {"runs": 60, "steps": 3000},
 }
 """Sizes that decide a claim in less time than those of its quick preset."""
 
@@ -102,7 +101,7 @@ def test_shattering_holds_at_every_ratio_and_never_exceeds_what_half_spaces_shat
 UNDECIDED: list[tuple[str, dict[str, Any]]] = [
     # At sizes of the tests above wherever one will do: what they trained and counted is remembered.
     ("end-state", {"runs": 8, "tolerance": 0.002}),
-    ("standard-training", {"runs": 60, "steps": 3000, "probability": 0.95}),
+    ("standard-training", {"probability": 0.95}),
     ("main-theorem", {"dims": (100,), "failures": 2.0}),
     ("phase-one", {"dims": (100,), "probability": 0.95}),
     ("phase-two", {"dims": (100,), "failures": 3.0}),
