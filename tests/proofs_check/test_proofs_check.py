@@ -107,7 +107,6 @@ UNDECIDED: list[tuple[str, dict[str, Any]]] = [
     ("phase-two", {"dims": (100,), "failures": 3.0}),
     ("phase-three", {"dims": (100,), "failures": 3.0}),
     ("signal-time-scaling", {"tolerance": 0.0035}),
-    ("grid-cells-size", {"largest": 1024, "tolerance": 0.01}),
     ("collapse-law", {"tolerance": 0.12}),
     ("gram-law", {"draws": 1000, "tolerance": 0.05}),
     ("measured-scaling", {"tolerance": 0.2}),
