@@ -103,7 +103,7 @@ def draw(result: xr.Dataset) -> Drawing:
             ax.axvline(step, color="black", lw=0.7, ls="--")
             side = "right" if name == "T_n" else "left"
             ax.text(step, 0.99, f" ${name}$ ", transform=ax.get_xaxis_transform(), ha=side, va="top")
-    legend(a, "upper left", (0.24, 0.66))
+    legend(a, "upper left", (0.24, 0.73))
     legend(b, "lower left", (0.0, 0.0))
     _draw_errors(c, later)
     _draw_rounding(d, later)

@@ -26,7 +26,7 @@ from cgro.base.files import write_whole
 
 FORMAT = 2
 """Increase it when results of the same configuration change: old files are then recomputed, not misread."""
-_LIBRARIES = ("numpy", "scipy", "torch", "numba", "xarray")
+_LIBRARIES = ("numpy", "scipy", "torch", "numba", "python-flint", "xarray")
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
