@@ -86,13 +86,13 @@ def agrees_on_every_cell(built: Memorizer, trained: set[tuple[int, ...]], weak: 
     return True
 
 
-def parameters(norm: Norm, samples: int, dim: int, levels: int, l1: Size, linf: Size) -> float:
+def parameters(norm: Norm, samples: float, dim: float, levels: int, l1: Size, linf: Size) -> float:
     """Non-zero parameters: exact in l_1 and l_2, and in l_inf if no two points share a coordinate but the last."""
     if norm == "1":
         return samples * (l1[0] * dim + l1[1]) + l1[2]
     if norm == "inf":
         return samples * (linf[0] * dim - linf[1]) + linf[2]
-    return samples * slope("2", dim, levels) + 20 + 2 * levels
+    return samples * slope("2", int(dim), levels) + 20 + 2 * levels
 
 
 def check(
@@ -108,6 +108,7 @@ def check(
     exponent: float = 1.0,
     l1: tuple[float, ...] = (8, 4, 20),
     linf: tuple[float, ...] = (6, 2, 28),
+    powers: tuple[float, ...] = (1.0, 1.0),
     seed: int = 0,
 ) -> Finding:
     """The three errors and the size of the built network, for N = min(D, most) draws in each dimension and norm.
@@ -124,6 +125,7 @@ def check(
         exponent: see share.
         l1: a, b, c of the claimed size N (a D + b) + c in l_1.
         linf: a, b, c of the claimed size N (a D - b) + c in l_inf, attained for tau > 0.
+        powers: claimed exponents of N and D in l_1 and l_inf.
         seed: seed of the training sets.
     """
     wrong, nonzero, errors = "", np.zeros((len(NORMS), len(dims))), []
@@ -143,7 +145,8 @@ def check(
             if dim <= 4 and weak < 1 and not missing and not agrees_on_every_cell(built, trained, weak * radius):
                 missing = ["every cell"]
             levels = size.depth - 5
-            law = parameters(norm, len(points), dim, levels, l1, linf)
+            n, d = (1.0, 1.0) if norm == "2" else powers
+            law = parameters(norm, len(points) ** n, dim**d, levels, l1, linf)
             # In l_inf points of a grid share hinges. In l_2 there are O(log D) levels of squares.
             other = size.nonzero > law if norm == "inf" and spread == 0 else size.nonzero != law
             other |= norm == "2" and 4**levels > 6 * dim
@@ -217,6 +220,8 @@ CLAIM = Claim(
         "4, the cells of each coordinate": Constant(lambda factor: {"base": 4 * factor}),
         "exponent D - 1": Constant(lambda factor: {"exponent": factor}),
         "n / 4^(D-1)": Constant(lambda factor: {"share": factor}),
+        "exponent of N in the sizes": Constant(lambda factor: {"powers": (factor, 1.0)}),
+        "exponent of D in the sizes": Constant(lambda factor: {"powers": (1.0, factor)}),
         "8 in N (8 D + 4) + 20": _moved("l1", (8, 4, 20), 0),
         "4 in N (8 D + 4) + 20": _moved("l1", (8, 4, 20), 1),
         "20 in N (8 D + 4) + 20": _moved("l1", (8, 4, 20), 2),

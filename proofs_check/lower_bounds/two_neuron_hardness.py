@@ -134,12 +134,15 @@ def margin(built: ReluNetwork, points: np.ndarray, labels: np.ndarray, radius: F
     return min(values)
 
 
-def check(*, largest: int = 5, divisor: float = 8.0, slope: float = 4.0, gadget: bool = True) -> Finding:
+def check(
+    *, largest: int = 5, divisor: float = 8.0, order: float = 1.0, slope: float = 4.0, gadget: bool = True
+) -> Finding:
     """Both statements for all n; families decided with all weights unknown; networks of all splittings of 1..n.
 
     Args:
         largest: largest n of built networks, for the families of all 2- and 3-sets that a splitting splits.
-        divisor: the radius is 1 / (divisor n).
+        divisor: the radius is 1 / (divisor n^order).
+        order: see divisor; built networks alone decide it.
         slope: factor of g_1 and g_2 in f.
         gadget: whether +-q are among the points.
     """
@@ -156,7 +159,7 @@ def check(*, largest: int = 5, divisor: float = 8.0, slope: float = 4.0, gadget:
         for part in splittings(n, ()):
             family = tuple(c for c in sets if 0 < len(set(c) & set(part)) < len(c))
             built += 1
-            radius = 1 / (Fraction(divisor) * n)
+            radius = 1 / (Fraction(divisor) * Fraction(n**order))
             if margin(network(n, part, slope), *points_of(n, family, gadget), radius) < 1:
                 wrong.append(f"n = {n}, S_1 = {part}: margin below 1")
     return Finding(
@@ -180,11 +183,14 @@ CLAIM = Claim(
     check=check,
     hypotheses={
         "2 <= largest <= 9": lambda largest: 2 <= largest <= 9,
-        "divisor, slope > 0": lambda divisor, slope: divisor > 0 and slope > 0,
+        "divisor, order, slope > 0": lambda divisor, order, slope: min(divisor, order, slope) > 0,
     },
     constants={
         "8 in 1/(8 n)": Constant(
             lambda factor: {"divisor": 8 * factor}, refuted=(0.95,), otherwise="a smaller radius is a weaker claim"
+        ),
+        "exponent of n in 1/(8 n)": Constant(
+            lambda factor: {"order": factor}, refuted=(0.95,), otherwise="a smaller radius is a weaker claim"
         ),
         "4 g_1 - 1": Constant(lambda factor: {"slope": 4 * factor}),
         "2- and 3-sets": Constant(None, refuted=(), otherwise="define the problem, which is NP-complete for such sets"),
