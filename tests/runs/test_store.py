@@ -343,7 +343,8 @@ def test_provenance_says_how_to_make_the_result_again(tmp_path: Path) -> None:
     assert store.stored_config(stored)["seeds"] == config.seeds
     assert stored.attrs["cgro_version"] == metadata.version("cgro")
     versions = json.loads(stored.attrs["library_versions"])
-    assert versions == {name: metadata.version(name) for name in ("numpy", "scipy", "torch", "numba", "xarray")}
+    names = ("numpy", "scipy", "torch", "numba", "python-flint", "xarray")
+    assert versions == {name: metadata.version(name) for name in names}
     assert stored.attrs["device"]
     assert stored.attrs["created"].endswith("+00:00")
     assert stored.attrs["wall_seconds"] == 1.234
