@@ -17,16 +17,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
+import numpy as np
+from jaxtyping import Float
+
 from cgro.base.errors import UserError
-from cgro.data.separation import opposite_separation
+from cgro.data.separation import LabelledPoints, opposite_separation
 from cgro.memorizers.cells import Plan, doubling_layers, find_label, middle_of_gap, short_above_inverse
-from cgro.memorizers.task import Memorizer, Task, encode
+from cgro.memorizers.task import Memorizer, Task, U, encode, memorization_task
 from cgro.networks.exact import Expression, Program
 from cgro.networks.readout import Readout
 from cgro.networks.relu import Size
 
 
-def grouped_cells(task: Task, *, per_grid: int | None = None, readout: Readout | None = None) -> Memorizer:
+def grouped_cells(
+    task: Task,
+    *,
+    per_grid: int | None = None,
+    dim: int | None = None,
+    trials: int = 20,
+    seed: int = 0,
+    readout: Readout | None = None,
+) -> Memorizer:
     """Any norm; radius mu below lambda_inf / 3, with lambda_inf the l_inf separation. Margin 1/2 with both read-outs.
 
     Cells have side lambda_inf - mu, so r = mu / (lambda_inf - mu) is the radius in cells. A group has K < 1 / (2 r)
@@ -36,6 +47,11 @@ def grouped_cells(task: Task, *, per_grid: int | None = None, readout: Readout |
 
         O~(N / K (n + sqrt(K W)) D^2),   that is O~(N rho^(1/2)) in N and rho, for K up to N stored points.
 
+    In l_2 `dim` projects to k = dim dimensions first, by the best of `trials` random projections. The same holds with k
+    for D and the separation of the projected points, and the first layer adds 7 k (D - k) parameters. For k = O(log N)
+    some projection keeps lambda' >= c sqrt(k / D) lambda, hence K >= c' / (rho sqrt D) and O~(D + N D^(1/4) rho^(1/2))
+    parameters in all.
+
     Why the output is exact. A point x of a ball is at most mu away from its centre. If all floors of grid j are right
     at x and its cell holds a stored point, that point is nearer than lambda_inf - mu to x and lambda_inf to the centre,
     so it has the centre's label: f_j is 0 or that label. Floors are wrong only for a fractional part below c. There the
@@ -43,16 +59,21 @@ def grouped_cells(task: Task, *, per_grid: int | None = None, readout: Readout |
     <= L for all inputs, bits being differences of two ReLUs in [0, 1]. On balls of its own group all fractional parts
     lie between 4 c and 1 - 4 c, so that U = 0, and f_j is the label.
 
-    Raises: UserError for a radius or a `per_grid` that is too large, with the limit.
+    Raises: UserError for a radius or a `per_grid` that is too large, with the limit, and for a `dim` that is not 1 to D
+        or given in another norm than l_2.
     """
     code = encode(task, readout)
-    grids = _fit(task, code.stored.tolist(), per_grid)
+    rows, inner = _projected(task, dim, trials, seed)
+    grids = _fit(inner, code.stored.tolist(), per_grid)
     values = [1] * len(code.stored) if code.readout == "sign" else [int(v) for v in code.bits @ code.values]
     label = dict(zip(code.stored.tolist(), values, strict=True))
-    D, bits = task.data.dim, max(values).bit_length()
+    D, bits = inner.data.dim, max(values).bit_length()
     found = [grids.cells(group, label) for group in grids.groups]
     plans = [Plan.best(len(cells), grids.digits * D, bits, grids.digits, D) for cells in found]
-    program = _Carrying([f"x{k}" for k in range(D)])
+    program = _Carrying([f"x{k}" for k in range(task.data.dim)])
+    if rows is not None:
+        # All are expressions of the inputs, although x is overwritten.
+        program.registers = {f"x{k}": {j: w for j, w in enumerate(row) if w} for k, row in enumerate(rows)}
     for k in range(D):
         program.let(f"u{k}", {f"x{k}": grids.scale, "": grids.move[k]})
     for j, (cells, plan) in enumerate(zip(found, plans, strict=True)):
@@ -62,8 +83,10 @@ def grouped_cells(task: Task, *, per_grid: int | None = None, readout: Readout |
         network = program.output({"state": -code.base, "": Fraction(code.base, 2)})
     else:
         network = program.output({"state": 1, "": code.base})
-    options = {"per_grid": per_grid, "readout": readout}
-    return Memorizer(task, network, code.readout, "grouped_cells", options, _size(plans, grids.move, bias), 0.5)
+    options = {"per_grid": per_grid, "dim": dim, "trials": trials, "seed": seed, "readout": readout}
+    terms = [1] * D if rows is None else [sum(w != 0 for w in row) for row in rows]
+    size = _size(plans, grids.move, bias, task.data.dim, terms)
+    return Memorizer(task, network, code.readout, "grouped_cells", options, size, 0.5)
 
 
 def largest_group(task: Task) -> int:
@@ -79,6 +102,41 @@ def largest_group(task: Task) -> int:
         )
     ratio = Fraction(task.radius) * _scale(separation, task.radius)
     return max(1, math.ceil(1 / (2 * ratio)) - 1)
+
+
+def _projected(task: Task, dim: int | None, trials: int, seed: int) -> tuple[list[list[Fraction]] | None, Task]:
+    """Rows of a projection W, short fractions, and the task of the projected points; the task itself without one.
+
+    Projected points are rounded to float64, and |W|_2 may exceed 1 by the rounding of W: the radius covers both.
+    """
+    if dim is None:
+        return None, task
+    if task.norm != "2":
+        raise UserError(f"dim must be left out in l_{task.norm}: projections keep balls of l_2 only")
+    if not 1 <= dim <= task.data.dim:
+        raise UserError(f"dim must be 1 to {task.data.dim}, the dimension of the points, got {dim}")
+    W = np.rint(random_projection(task, dim, trials, seed) * 2**24) / 2**24
+    x = task.data.points
+    y = x @ W.T
+    # |W|_2^2 <= largest row sum of |W W^T|; U per operation in W x.
+    stretch = math.sqrt(float(np.abs(W @ W.T).sum(axis=1).max()) * (1 + 1e-9))
+    error = math.sqrt(dim) * (x.shape[1] + 3) * U * float((np.abs(x) @ np.abs(W).T).max()) * 2
+    inner = memorization_task(y, task.data.labels, "2", (task.radius * stretch + error) * (1 + 1e-9))
+    return [[Fraction(v) for v in row] for row in W.tolist()], inner
+
+
+def random_projection(task: Task, dim: int, trials: int, seed: int) -> Float[np.ndarray, "dim D"]:
+    """The best of some random orthonormal rows: that with the largest l_inf separation of the projected points."""
+    best, farthest = None, -1.0
+    for stream in np.random.SeedSequence(seed).spawn(trials):
+        rows = np.linalg.qr(np.random.default_rng(stream).normal(size=(task.data.dim, dim)))[0].T
+        projected = LabelledPoints(task.data.points @ rows.T, task.data.labels)
+        apart = opposite_separation(projected, "inf").distance
+        if apart > farthest:
+            best, farthest = rows, apart
+    if best is None:
+        raise UserError(f"trials must be at least 1, got {trials}")
+    return best
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,10 +241,13 @@ def _group(
     program.let("state", {"more": 1} | ({} if first else {"state": 1}))
 
 
-def _size(plans: list[Plan], move: list[Fraction], bias: bool) -> Size:
-    """Exact, if no constant of a grid vanishes by chance; `move` may."""
+def _size(plans: list[Plan], move: list[Fraction], bias: bool, inputs: int, terms: list[int]) -> Size:
+    """Exact, if no constant of a grid vanishes by chance; `move` may.
+
+    The first layer reads each coordinate from so many `terms` of the `inputs`.
+    """
     D = len(move)
-    nonzero, widths = sum(m != 0 for m in move), []
+    nonzero, widths = sum(m != 0 for m in move) + 7 * (sum(terms) - D), []
     for j, plan in enumerate(plans):
         first, last = j == 0, j == len(plans) - 1
         n, state, carried = plan.digits, int(not first), (0 if last else D) + int(not first)
@@ -199,5 +260,5 @@ def _size(plans: list[Plan], move: list[Fraction], bias: bool) -> Size:
         nonzero += plan.look_up_nonzero + (D - 1) + len(look_up) * (1 + carried)
         nonzero += plan.out_neurons + 1 + state + carried
     nonzero += min(len(plans), 2) + bias
-    total = sum((a + 1) * b for a, b in zip([D, *widths], [*widths, 1], strict=True))
+    total = sum((a + 1) * b for a, b in zip([inputs, *widths], [*widths, 1], strict=True))
     return Size(nonzero, total, sum(widths), len(widths) + 1, max(widths))

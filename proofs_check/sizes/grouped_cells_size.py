@@ -13,8 +13,9 @@ With K < 1 / (rho sqrt D) - 1/2, the labels of N / 2 stored points take at least
 
 layers in all, and at most W + 4 for each group more where K is that bound rounded down a little. Built networks lie
 between both over two decades of rho; fitted exponents are printed. D enters through rho sqrt D alone, as the law of K
-says, exactly. The width is 7 D + 1 or D + 11, so that depth times width^2 is the order of all parameters at fixed D;
-the paper first projects to O(log N) dimensions, which check projected-separation covers and this network does not do.
+says, exactly. The width is 7 D + 1 or D + 11, so that depth times width^2 is the order of all parameters at fixed D.
+The paper first projects to O(log N) dimensions (check projected-separation), as the construction does on request. Its
+projection is tried at random: exactness and counts after it are tested, the order of D in its parameters is not.
 """
 
 from __future__ import annotations

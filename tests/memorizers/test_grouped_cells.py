@@ -17,7 +17,7 @@ from cgro.data.separation import LabelledPoints, opposite_separation
 from cgro.memorizers import grouped_cells as module
 from cgro.memorizers.constructions import memorize
 from cgro.memorizers.grouped_cells import largest_group
-from cgro.memorizers.task import Memorizer
+from cgro.memorizers.task import Memorizer, memorization_task
 from cgro.networks.readout import margins
 
 
@@ -84,6 +84,33 @@ def test_the_size_is_that_of_the_formula(
     assert m.network.size == m.claimed
 
 
+@pytest.mark.parametrize(("dim", "projected"), [(6, 6), (12, 3), (30, 2)])
+def test_it_is_exact_after_a_projection(dim: int, projected: int) -> None:
+    points, labels = cloud(12, dim, 3, 0)
+    rows = module.random_projection(memorization_task(points, labels, "2", 1e-9), projected, 20, 0)
+    radius = 0.05 * opposite_separation(LabelledPoints(points @ rows.T, labels), "inf").distance
+    m = memorize(points, labels, "2", radius, construction="grouped_cells", dim=projected)
+    assert m.network.size == m.claimed
+    assert m.network.size.width <= 7 * projected + 1 + 12
+    assert (structural_margins(m) == 0.5).all()
+    for z in (points, *on_spheres(m, 6, 0)):
+        assert (margins(m.readout, m.network(z), labels) == 0.5).all()
+    # Along the rows, where projected balls end.
+    for row in (rows[0], -rows[-1], rows.sum(axis=0) / np.sqrt(projected)):
+        assert (m.predict(points + radius * row) == labels).all()
+
+
+def test_a_projection_adds_inputs_to_the_first_layer_only() -> None:
+    points, labels = cloud(12, 3, 2, 0)
+    wide = np.hstack([points, np.zeros((12, 17))])
+    few, many = (
+        memorize(x, labels, "2", 1e-4, construction="grouped_cells", dim=3, per_grid=4).network for x in (points, wide)
+    )
+    widths = [[len(layer) for layer in network.layers] for network in (few, many)]  # type: ignore[union-attr]
+    assert widths[0][0] == widths[1][0]
+    assert max(widths[1]) <= 7 * 3 + 1
+
+
 def test_a_group_is_as_large_as_its_balls_always_allow() -> None:
     points, labels = np.array([[0.0], [1.0]]), np.array([-1, 1])
     for radius, most in ((0.3, 1), (0.21, 1), (0.19, 2), (0.05, 9), (0.001, 499)):
@@ -105,6 +132,12 @@ def test_what_does_not_fit_is_refused() -> None:
     for radius in (0.34, 0.49):
         with pytest.raises(UserError, match=r"radius must be below 0\.333333, a third of the l_inf separation"):
             memorize(points, labels, "inf", radius, construction="grouped_cells")
+    with pytest.raises(UserError, match=r"dim must be left out in l_inf"):
+        memorize(points, labels, "inf", 0.1, construction="grouped_cells", dim=1)
+    with pytest.raises(UserError, match="dim must be 1 to 1, the dimension of the points, got 2"):
+        memorize(points, labels, "2", 0.1, construction="grouped_cells", dim=2)
+    with pytest.raises(UserError, match="trials must be at least 1, got 0"):
+        memorize(points, labels, "2", 0.1, construction="grouped_cells", dim=1, trials=0)
     with pytest.raises(UserError, match="per_grid must be at least 1, got 0"):
         memorize(points, labels, "inf", 0.1, construction="grouped_cells", per_grid=0)
     many = np.arange(20.0)[:, None] * 1.05
