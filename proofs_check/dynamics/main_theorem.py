@@ -87,7 +87,7 @@ CLAIM = Claim(
     evidence="statistical",
     check=check,
     hypotheses={"runs >= 20": lambda runs: runs >= 20, "dims >= 60": lambda dims: min(dims) >= 60},
-    deep={"dims": (100, 300, 1000, 3000), "runs": 120},
+    deep={"dims": (100, 300, 1000, 3000), "runs": 80},
     constants={
         "robust test error 1/2": Constant(lambda f: {"half": 0.5 * f}),
         "7 / sqrt(d)": Constant(None, refuted=(), otherwise=LOOSE),

@@ -100,7 +100,7 @@ CLAIM = Claim(
         "dims >= 60": lambda dims: min(dims) >= 60,
         "0 < probability < 1": lambda probability: 0 < probability < 1,
     },
-    deep={"dims": (100, 1000, 10_000, 100_000, 1_000_000), "runs": 200},
+    deep={"dims": (100, 1000, 10_000, 100_000, 1_000_000), "runs": 60},
     constants={
         "6 / (N alpha^3)": Constant(None, refuted=(), otherwise=LOOSE),
         "10 / d": Constant(None, refuted=(), otherwise=LOOSE),

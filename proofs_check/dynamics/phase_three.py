@@ -77,7 +77,7 @@ CLAIM = Claim(
         "dims >= 60": lambda dims: min(dims) >= 60,
         "0 <= weight <= 1": lambda weight: 0 <= weight <= 1,
     },
-    deep={"dims": (100, 300, 1000, 3000), "runs": 120},
+    deep={"dims": (100, 300, 1000, 3000), "runs": 80},
     constants={
         "1.5 times its prediction": Constant(None, refuted=(), otherwise=LOOSE),
         "7 / sqrt(d)": Constant(None, refuted=(), otherwise=LOOSE),

@@ -96,7 +96,7 @@ CLAIM = Claim(
     evidence="statistical",
     check=check,
     hypotheses={"runs >= 20": lambda runs: runs >= 20, "dims >= 60": lambda dims: min(dims) >= 60},
-    deep={"dims": (100, 300, 1000, 3000), "runs": 120},
+    deep={"dims": (100, 300, 1000, 3000), "runs": 80},
     constants={
         "0.9 and 1.5 times s": Constant(None, refuted=(), otherwise=LOOSE),
         "50 T_0, 10 / d, 7 / sqrt(d)": Constant(None, refuted=(), otherwise=LOOSE),

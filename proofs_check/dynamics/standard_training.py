@@ -23,7 +23,7 @@ from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
 
 CONFIDENCE = 0.99
-_BASE = PatchSetting(samples=11, patches=2, dim=10_000, filters=12, init_scale=0.05, learning_rate=1.6)
+_BASE = PatchSetting(samples=11, patches=2, dim=10_000, filters=12, init_scale=0.08, learning_rate=1.6)
 SETTINGS = {
     "the base": _BASE,
     "noise norm 0.8": replace(_BASE, noise_norm=0.8),
@@ -89,7 +89,7 @@ CLAIM = Claim(
         "runs >= 60, or no count reaches the bound": lambda runs: runs >= 60,
         "0 <= weight <= 1": lambda weight: 0 <= weight <= 1,
     },
-    deep={"runs": 1000, "probability": 0.98},
+    deep={"runs": 400, "probability": 0.97},
     controls={
         "no memorization at lambda = 0.2": {"weight": 0.2, "runs": 60},
         "to within 0.0001": {"unlearned": 0.0001, "runs": 60},
