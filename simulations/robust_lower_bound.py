@@ -4,15 +4,17 @@ Points (i / K, 1/2 + offset phi(i)) for i in {1..K}^(D-1), any labels phi: the l
 radius of `offset` hides it. What remains is K^(D-1) cells with arbitrary labels. Reference: Li et al., NeurIPS 2022,
 arXiv:2205.13863, Theorem 4.3.
 
-Four kinds of records: "grid", random labels; "parity", the labels (-1)^(i_1 + ... + i_(D-1)), which need few
-parameters; "line", all labellings of up to `line_cells` cells in D = 2, solved exactly; "square", all labellings of
-four cells in D = 3, K = 2, where `needed` is proved and `neurons` is the smallest certified network that training from
-many starts finds; a smaller one may exist.
+Six kinds of records: "bound", what all networks need and what suffices for the worst labelling, by `robust_size`;
+"lost", the share of cells on which every network of a given size errs; "grid", random labels; "parity", the labels
+(-1)^(i_1 + ... + i_(D-1)), which need few parameters; "line", all labellings of up to `line_cells` cells in D = 2,
+solved exactly; "square", all labellings of four cells in D = 3, K = 2, where `needed` is proved and `neurons` is the
+smallest certified network that training from many starts finds; a smaller one may exist.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Literal
 
@@ -37,13 +39,16 @@ from cgro.memorizers.grid_bounds import (
     square_neurons,
 )
 from cgro.memorizers.line import label_changes, line_network, neurons_needed
+from cgro.memorizers.robust_size import robust_size_lower_bound, robust_size_upper_bound, share_lost
 from cgro.memorizers.task import Memorizer, Task, memorization_task
 from cgro.networks.relu import PrecisionError
 from cgro.runs.experiment import Experiment
 from cgro.runs.records import as_records
 from cgro.runs.sizes import require_cells, require_networks
 
-_KINDS = Literal["grid", "parity", "line", "square"]
+_KINDS = Literal["bound", "lost", "grid", "parity", "line", "square"]
+_POINTS = 40
+"""Sizes for which the share of lost cells is computed, at each dimension."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ class Config:
     """Largest number of cells K^(D-1) for which networks are built, >= 2."""
     ratio: float = 0.5
     """l_inf radius divided by half the distance between cells, 1/(2 K), in (0, 1)."""
+    bound_dim: int = 60
+    """Largest dimension D of the bounds for all networks, which are counted, not built; 2 to 250."""
     line_cells: int = 7
     """Largest number of cells on a line for which all labellings are solved exactly, 2 to 10."""
     seeds: int = 2
@@ -81,6 +88,8 @@ class Config:
         require_cells(cells_per_side=len(self.cells_per_side), largest_dim=self.largest_dim, digits=self.largest_dim)
         require_cells(seeds=self.seeds)
         require_networks(3, self.square_width, 2, square_restarts=self.square_restarts)
+        if not 2 <= self.bound_dim <= 250:
+            raise UserError(f"bound_dim must be 2 to 250, got {self.bound_dim}: sizes are stored in float64")
         if not 2 <= self.line_cells <= 10:
             raise UserError(f"line_cells must be 2 to 10, got {self.line_cells}; there are 2^cells labellings")
         if not 0 < self.ratio < 1:
@@ -128,14 +137,22 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
     regular = [Cell("parity", K, D, config.ratio, 1, build=True) for K, D in sizes if config.builds(K, D)]
     lines = [Cell("line", K, 2, config.ratio, 1, build=True) for K in range(2, config.line_cells + 1)]
     square = Cell("square", 2, 3, config.ratio, 1, True, config.square_restarts, config.square_width)
-    results = (context or PlainContext()).map(examine, [*grids, *regular, *lines, square])
+    bounds = [Cell("bound", K, config.bound_dim, config.ratio, 1, build=False) for K in config.cells_per_side]
+    smallest_side = min(config.cells_per_side)
+    dims = sorted({max(2, config.bound_dim * k // 6) for k in range(2, 7)})
+    lost = [Cell("lost", smallest_side, D, config.ratio, 1, build=False) for D in dims]
+    results = (context or PlainContext()).map(examine, [*bounds, *lost, *grids, *regular, *lines, square])
     return xr.concat(results, dim="record", combine_attrs="override")
 
 
 @threadpool_limits.wrap(limits=1)
 def examine(cell: Cell, tick: Tick) -> xr.Dataset:
     """Build the smallest networks we know, certify them, and compare with what is needed."""
-    if cell.kind == "grid":
+    if cell.kind == "bound":
+        rows = [bound_all(cell, dim) for dim in range(2, cell.dim + 1)]
+    elif cell.kind == "lost":
+        rows = lose_cells(cell)
+    elif cell.kind == "grid":
         rows = [solve_grid(cell, seed) for seed in range(cell.seeds)]
     elif cell.kind == "parity":
         rows = [solve_parity(cell)]
@@ -153,7 +170,8 @@ def _row(cell: Cell, **found: Any) -> dict[str, Any]:
     """One record; unknown values are -1.
 
     needed: neurons of a two-layer network; needed_parameters: its parameters. needed_at_depth and needed_with_errors:
-    parameters of one architecture as deep as the network found, for all cells and for all but a tenth.
+    parameters of one architecture as deep as the network found, for all cells and for all but a tenth. lower, upper:
+    parameters needed and sufficient for all labellings; share: of cells lost by every network of `parameters`.
     """
     return {
         "kind": cell.kind,
@@ -170,10 +188,29 @@ def _row(cell: Cell, **found: Any) -> dict[str, Any]:
         "needed_parameters": -1,
         "needed_at_depth": -1,
         "needed_with_errors": -1,
+        "lower": -1.0,
+        "upper": -1.0,
+        "parameters": -1.0,
+        "share": -1.0,
         "certified": 0.0,
         "construction": "",
         "labelling": "",
     } | found
+
+
+def bound_all(cell: Cell, dim: int) -> dict[str, Any]:
+    """Parameters that every network needs for some labelling, of whatever depth, and parameters that suffice."""
+    eps = 1 / (2 * cell.cells_per_side)
+    lower, upper = robust_size_lower_bound(dim, eps), robust_size_upper_bound(dim, eps)
+    return _row(replace(cell, dim=dim), lower=float(lower), upper=float(upper))
+
+
+def lose_cells(cell: Cell) -> list[dict[str, Any]]:
+    """The share of cells that networks lose for some labelling, from D + 1 parameters to the lower bound."""
+    eps = 1 / (2 * cell.cells_per_side)
+    most = math.log(4 * robust_size_lower_bound(cell.dim, eps, error=0.0))
+    sizes = np.unique(np.exp(np.linspace(math.log(cell.dim + 1), max(most, math.log(cell.dim + 2)), _POINTS)).round())
+    return [_row(cell, parameters=float(W), share=share_lost(cell.dim, eps, int(W))) for W in sizes]
 
 
 def solve_grid(cell: Cell, seed: int) -> dict[str, Any]:

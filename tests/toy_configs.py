@@ -166,7 +166,14 @@ CONFIGS: dict[str, Any] = {
         samples=(6, 12), dims=(2, 3), radii=(0.05, 0.1), fixed_samples=8, test_samples=10, attack_points=3, seeds=2
     ),
     "robust-lower-bound": robust_lower_bound.Config(
-        cells_per_side=(2, 3), largest_dim=4, largest_grid=10, line_cells=3, seeds=2, square_restarts=1, square_width=1
+        cells_per_side=(2, 3),
+        largest_dim=4,
+        largest_grid=10,
+        bound_dim=30,
+        line_cells=3,
+        seeds=2,
+        square_restarts=1,
+        square_width=1,
     ),
     "memorization-capacity": memorization_capacity.Config(
         samples=(4, 6),

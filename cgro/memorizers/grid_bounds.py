@@ -119,10 +119,12 @@ def square_neurons(labels: Int[np.ndarray, " 4"], ratio: float) -> int:
         one pair of neighbours           1
         one corner                       1 if ratio < 1/2, else 2: one neuron decides by a line, and the convex hull of
                                          the three balls touches the corner's ball from ratio 1/2 on
-        diagonal                         2: the diagonals cross, no line parts them
+        diagonal                         2 if ratio < 1/2: the diagonals cross, no line parts them; else 3: no two
+                                         neurons are right at the corners of the balls, over all real weights (z3)
 
-    The first three are exact. For the diagonal two neurons suffice for ratio < 1/2, by a function of x_1 + x_2. Raises:
-    UserError unless labels are four of -1 and +1. Derived here [D].
+    All are exact at ratio 1/2 and 9/10, where three neurons are right on the balls of a diagonal, and below 1/2 by a
+    function of x_1 + x_2 (`cgro/claims/exhaustive.py`). Raises: UserError unless labels are four of -1 and +1. Derived
+    here [D].
     """
     y = np.asarray(labels)
     if y.shape != (4,) or not np.isin(y, (-1, 1)).all():
@@ -132,4 +134,4 @@ def square_neurons(labels: Int[np.ndarray, " 4"], ratio: float) -> int:
         return 0
     if total == 2:
         return 1 if ratio < 0.5 else 2
-    return 2 if y[0] == y[3] else 1
+    return (2 if ratio < 0.5 else 3) if y[0] == y[3] else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from itertools import pairwise, product
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy.optimize import brentq, linprog
 from cgro.base.errors import UserError
 from cgro.certify.certify import certify
 from cgro.certify.necessary import falsify_by_first_layer
+from cgro.claims.exhaustive import realizable
 from cgro.data.separated import basis_family, grid_family, random_points
 from cgro.data.separation import LabelledPoints, opposite_separation
 from cgro.memorizers.bounds import (
@@ -238,6 +240,10 @@ def test_square_bounds_agree_with_brute_force_over_lines() -> None:
             line = linprog(np.zeros(3), A_ub=-y[:, None] * x, b_ub=-np.ones(16), bounds=(None, None)).success
             needed = square_neurons(np.array(labels), ratio)
             assert (needed <= 1) == line
+            if needed == 3:
+                cells = [(Fraction(a), Fraction(b)) for a in (0, 1) for b in (0, 1)]
+                assert realizable(cells, labels, Fraction(1, 4), 2) is False
+                assert realizable(cells, labels, Fraction(1, 4), 3) is True
             assert (needed == 0) == (len(set(labels)) == 1)
     for labels in ((1, 1), (0, 1, 1, 1)):
         with pytest.raises(UserError, match="must be 4 values of -1 and"):
@@ -338,9 +344,15 @@ def test_all_labellings_of_a_line_are_certified() -> None:
 
 def test_the_experiment_and_its_refusals() -> None:
     config = robust_lower_bound.Config(
-        cells_per_side=(2,), largest_dim=4, largest_grid=4, line_cells=3, seeds=1, square_width=2
+        cells_per_side=(2,), largest_dim=4, largest_grid=4, bound_dim=24, line_cells=3, seeds=1, square_width=2
     )
     result = robust_lower_bound.run(config)
+    bound = result.where(result["kind"] == "bound", drop=True)
+    assert bound["dim"].values.tolist() == list(range(2, 25))
+    assert (bound["lower"] <= bound["upper"]).all()
+    lost = result.where(result["kind"] == "lost", drop=True)
+    assert ((lost["share"] >= 0) & (lost["share"] < 0.5)).all()
+    assert float(lost["share"].max()) > 0.4
     line = result.where(result["kind"] == "line", drop=True)
     assert line.sizes["record"] == 1 + 3
     assert (line["neurons"] == line["needed"]).all()
@@ -363,6 +375,7 @@ def test_the_experiment_and_its_refusals() -> None:
     assert (square["neurons"].values == 1)[square["needed"].values == 1].all()
     for options, message in (
         ({"line_cells": 11}, "line_cells must be 2 to 10, got 11"),
+        ({"bound_dim": 251}, "bound_dim must be 2 to 250, got 251"),
         ({"square_width": 0}, "square_width"),
         ({"ratio": 1.0}, "ratio must be .*got 1"),
     ):
