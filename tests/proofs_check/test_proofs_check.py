@@ -22,7 +22,6 @@ CASES = [(name, words) for name, claim in CLAIMS.items() for words in ("", *clai
 """Each claim before its controls: one process, which remembers what they have in common, is likely to get both."""
 SMALLER: dict[str, dict[str, Any]] = {
     "end-state": {"runs": 8},
-    "robust-training": {"grid": 12},
     "signal-monotone": {"settings": 3},
 }
 """Sizes that decide a claim in less time than those of its quick preset."""
