@@ -114,7 +114,7 @@ CLAIM = Claim(
         "at least 3 signals >= 1": lambda signals: len(signals) >= 3 and min(signals) >= 1,
         "runs >= 8, or medians have no interval": lambda runs: runs >= 8,
     },
-    deep={"runs": 51},
+    deep={"runs": 25},
     constants={
         "alpha^-3, as q = 3": Constant(lambda f: {"exponent": -3.0 * f}),
         "1.5 log T": Constant(None, refuted=(), otherwise="the order is the claim: the finding prints the largest V_i"),

@@ -177,7 +177,7 @@ CLAIM = Claim(
         f"dims > {SAMPLES + 1}": lambda dims: min(dims) > SAMPLES + 1,
         "draws >= 1000": lambda draws: draws >= 1000,
     },
-    deep={"draws": 40_000, "tolerance": 0.03},
+    deep={"draws": 15_000, "tolerance": 0.04},
     constants={
         "the scale 1 of G": Constant(lambda f: {"law": _scaled("gram", f)} if f != 1 else {}),
         "the scale 1 of v(0)": Constant(lambda f: {"law": _scaled("noise_projection", f)} if f != 1 else {}),
