@@ -155,7 +155,7 @@ CLAIM = Claim(
         ),
         "0 < rho < 1": lambda ratios: all(0 < rho < 1 for rho in ratios),
     },
-    deep={"dims": (16, 32, 64, 128, 256, 512), "samples": (9, 17, 33, 65), "ratios": (0.3, 0.45, 0.6, 0.9)},
+    deep={"dims": (16, 32, 64, 128, 256, 512), "samples": (9, 17, 25, 33), "wide_dims": (32768, 131072)},
     controls={
         "the order N D^2 rho^4 + D": {"order": lambda n, d, rho: n * d**2 * rho**4 + d},
         "N D without rho": {"order": lambda n, d, rho: n * d},
