@@ -87,7 +87,7 @@ CLAIM = Claim(
         "settings >= 1": lambda settings: settings >= 1,
         "largest_ratio > 0": lambda largest_ratio: largest_ratio > 0,
     },
-    deep={"settings": 400},
+    deep={"settings": 60},
     constants={
         "rho <= 1": Constant(
             lambda f: {"largest_ratio": f}, refuted=(1.05,), otherwise="a smaller radius is a weaker claim"

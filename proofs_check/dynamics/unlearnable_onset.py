@@ -85,7 +85,7 @@ CLAIM = Claim(
     evidence="numerical",
     check=check,
     hypotheses={"runs >= 5": lambda runs: runs >= 5, "factor > 1": lambda factor: factor > 1},
-    deep={"runs": 40},
+    deep={"runs": 20},
     constants={
         "a factor of 1.2": Constant(
             lambda f: {"factor": 1.2 * f},
