@@ -21,6 +21,7 @@ from scipy import sparse
 from cgro.base.norms import Norm
 from cgro.claims.solver import Formula, outputs, prove, relu
 from cgro.memorizers.gated import cgro_classifier
+from cgro.memorizers.indicators import Parts
 from cgro.memorizers.task import Memorizer, memorization_task
 from cgro.networks.exact import ExactNetwork
 from cgro.networks.gadgets import sawtooth
@@ -67,10 +68,20 @@ def exact(row: np.ndarray) -> Exact:
     return [Fraction(float(v)) for v in row]
 
 
-def classifier(points: Any, labels: Any, norm: Norm, radius: float, clean: ReluNetwork, shell: float) -> Memorizer:
+def classifier(
+    points: Any, labels: Any, norm: Norm, radius: float, clean: ReluNetwork, shell: float, parts: Parts | None = None
+) -> Memorizer:
     """The library's CGRO classifier, in l_2 with a distance of its own for each point, which holds on all of R^D."""
     task = memorization_task(points, labels, norm, radius)
-    return cgro_classifier(task, clean=clean, shell=shell, parts="own" if norm == "2" else "shared")
+    return cgro_classifier(task, clean=clean, shell=shell, parts=parts or ("own" if norm == "2" else "shared"))
+
+
+def far_example(parts: Parts) -> tuple[Memorizer, Exact]:
+    """In l_2 around f_clean = -1/2 on the line, with training points 0 and 1 of labels +1 and -1, radius 0.3, shell
+    0.1; and x = -4, which lies outside of the domain on which shared parts hold."""
+    clean = ReluNetwork.of([(np.zeros((1, 1)), np.array([-0.5]))])
+    points = np.array([[0.0], [1.0]])
+    return classifier(points, np.array([1, -1]), "2", 0.3, clean, 0.1, parts), [Fraction(-4)]
 
 
 def read(built: Memorizer) -> Reading:
