@@ -45,19 +45,22 @@ def lower_bound_total(samples: int, dim: int, ratio: float, norm: Norm) -> int:
 def shattered_points(samples: int, dim: int, ratio: float, norm: Norm = "2") -> int:
     """Number of points that robust memorizers of every N points of R^D shatter, a lower bound of their VC dimension.
 
-        floor(N/2) min(D, floor(1/(1-rho^p))),   one for each pair of points in l_inf
+        l_2:  floor(N/2) (1 + min(D, floor(1/(1-rho^2)))),   l_1:  floor(N/2) min(D, floor(1/(1-rho))),
+        l_inf:  one for each pair of points
 
     Networks that are robust at a ratio are so at every smaller one; hence the minimum with D, without which the number
-    is false: half-spaces memorize any two points at every ratio and shatter D + 1 points.
+    is false: half-spaces memorize any two points at every ratio and shatter D + 1 points. In l_2 a pair of prototypes
+    shatters a regular simplex.
 
     Raises: UserError unless 0 < ratio < 1 and samples and dim are positive.
-    Reference: Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Prop. 3.3 and C.8 [S]; with the minimum [D].
+    Reference: Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Prop. 3.3 and C.8 [S]; the minimum, and the simplex [D].
     """
     integer("samples", samples, low=1)
     integer("dim", dim, low=1)
     _require_ratio(ratio)
     # Plus a rounding error: at the edges 1 - 1/k of rho^p k points are shattered.
-    return (samples // 2) * min(dim, math.floor(1 / (1 - ratio ** EXPONENT[norm]) + 1e-9))
+    centre = min(dim, math.floor(1 / (1 - ratio ** EXPONENT[norm]) + 1e-9))
+    return (samples // 2) * (centre + (norm == "2"))
 
 
 def memorizer_size_lower_bound(samples: int, dim: int, ratio: float) -> int:

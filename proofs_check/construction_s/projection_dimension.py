@@ -1,5 +1,5 @@
 """Some projection to k dimensions keeps the balls of construction S apart: k >= 4 rho^2 d and k > 4 ln(N/2) / (ln 2 -
-1/2), or k = d.
+1/2), k <= d. Where these ask for more than d, the library takes k = d without a projection, and rho' = rho.
 
 At most N^2 / 4 pairs have different labels. By the tail of a projection with beta = 1/2 and a union bound the
 probability that some pair shrinks below sqrt(k / (2 d)) is at most (N^2 / 4) exp(-(k/2)(ln 2 - 1/2)). It decreases in k
@@ -135,7 +135,8 @@ def fewer(samples: int, span: int, ratio: float) -> int:
 
 
 CLAIM = Claim(
-    statement="some projection to k = max(4 rho^2 d, 20.8 ln(N/2) + 1) dimensions keeps balls apart, rho'^2 <= 1/2",
+    statement="N points that span d dimensions: for every k from max(4 rho^2 d, 20.8 ln(N/2) + 1) to d some projection "
+    "to k dimensions keeps balls apart, rho'^2 <= 1/2; if there is no such k, none is needed (k = d, rho' = rho)",
     source="construction S, with Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Prop. B.19 and B.21 as model",
     tag="[D]",
     evidence="symbolic",

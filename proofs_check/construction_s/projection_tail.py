@@ -79,7 +79,8 @@ def check(*, largest_dim: int = 24, bound: Law = tail) -> Finding:
 
 
 CLAIM = Claim(
-    statement="P[|W u|^2 <= beta k / d] <= exp(-(k/2)(beta - 1 - ln beta)), W a random projection to k of d dimensions",
+    statement="P[|W u|^2 <= beta k / d] <= exp(-(k/2)(beta - 1 - ln beta)) for 0 < beta < 1 and |u| = 1, W a random "
+    "projection to k < d of d dimensions",
     source="Dasgupta & Gupta 2003, Lemma 2.2",
     tag="[R]",
     evidence="symbolic",

@@ -1,5 +1,6 @@
-"""The least first layer for the points e_1, ..., e_t and 0, t = min(N-1, D) (K5): ceil(rho^2 t) neurons in l_2, one in
-l_1, and t in l_inf for rho > 1/2.
+"""The least first layer for the points e_1, ..., e_t and 0, t = min(N-1, D) (K5): ceil(rho^2 t) neurons in l_2 if t
+is a power of two, one in l_1, and t in l_inf for rho > 1/2. For other t ceil(rho^2 t) is a lower bound, not shown to be
+attained here.
 
 The pairs (e_j, 0) have distance 1 in every norm, so their balls stay apart after the first layer W if and only if
 dist_p(e_j, Null W) >= rho for all j (K3; K3 for other norms: halves of the shortest vector of the coset).
@@ -41,7 +42,8 @@ def least_rows(largest: int) -> Iterator[Case]:
             edge = math.sqrt(m / t)
             yield from (("2", t, edge * (1 - 1e-6), m), ("2", t, edge * (1 + 1e-6), m + 1))
     for t in range(2, largest + 1):
-        yield from (("1", t, 0.01, 1), ("1", t, 0.99, 1), ("inf", t, 0.501, t), ("inf", t, 0.99, t))
+        yield from (("1", t, rho, 1) for rho in (0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99))
+        yield from (("inf", t, rho, t) for rho in (0.501, 0.6, 0.7, 0.8, 0.9, 0.99))
     yield from (("inf", 2, 0.5, 1), ("inf", 2, 0.49, 1))
 
 
@@ -97,7 +99,7 @@ def check(*, largest: int = 16, matrices: int = 50, seed: int = 0, width: Law = 
         slack=1.0 if holds else 0.0,
         tested=f"{len(cases)} triples (norm, t, rho) up to t = {largest}; frames for all m <= t = 2, 4, ...; "
         f"{matrices} matrices of fewer than t rows",
-        bound="ceil(rho^2 t) in l_2, 1 in l_1, t in l_inf for rho > 1/2",
+        bound="ceil(rho^2 t) in l_2, t a power of two, 1 in l_1, t in l_inf for rho > 1/2",
         measured=f"frames attain m / t: {frames}; collisions at 1/2 in l_inf: {half}",
         constant="in l_inf with rho <= 1/2 the bound rho^2 t is up to t times too small: one row attains 1 / t only",
         counterexample=wrong,
@@ -120,7 +122,7 @@ def law(exponent: float = 2.0, factor: float = 1.0, threshold: float = 0.5, one:
 
 CLAIM = Claim(
     statement="for e_1, ..., e_t and 0, t = min(N-1, D), the least first layer that keeps balls apart has "
-    "ceil(rho^2 t) neurons in l_2, 1 in l_1, and t in l_inf for rho > 1/2",
+    "ceil(rho^2 t) neurons in l_2, t a power of two, 1 in l_1, and t in l_inf for rho > 1/2",
     source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Prop. 3.2, C.6 and C.7 (K5); attained: derived here",
     tag="[S]",
     evidence="exact",

@@ -1,15 +1,16 @@
-"""Theorem 3.1 of Kim, Moon & Yun in its combined form with constants: an architecture that memorizes every N points of
-R^D robustly has at least (rho^2 min(N, D) + 1) D / 3 parameters, and at least sqrt(n / log2(4 e n)) with
-n = N min(D, 1/(1-rho^2)) / 6.
+"""Theorem 3.1 of Kim, Moon & Yun in its combined form with constants: a dense architecture whose weights memorize every
+N points of R^D robustly in l_2 has at least (rho^2 min(N, D) + 1) D / 3 parameters, zeros included, and at least
+sqrt(n / log2(4 e n)) with n = N min(D, 1/(1-rho^2)) / 3.
 
     1. first layer       (D + 1) max(1, ceil(rho^2 min(N-1, D))) >= (rho^2 min(N, D) + 1) D / 3        N >= 2
-    2. shattered points  floor(N/2) min(D, floor(1/(1-rho^2))) >= N min(D, 1/(1-rho^2)) / 6            N >= 2
+    2. shattered points  max(N, floor(N/2)(1 + min(D, floor(1/(1-rho^2))))) >= N min(D, 1/(1-rho^2)) / 3    N >= 2
     3. patterns          n <= W + W^2 log2(2 e n) implies W^2 log2(4 e n) >= n
 
 for the points of `first-layer-width`, those of `shattering`, and the count of patterns of `robust-size`, where W
 parameters in L <= W layers have at most 2^(L + L W log2(2 e n)) patterns on n points. z3 decides all three for all
-sizes and ratios, with floors and ceilings. The library's `memorizer_size_lower_bound` is compared with the claim. Both
-fractions are the largest possible: 1/3 is approached at N = 2, rho -> 1, D large, and 1/6 at N = 3, 1/(1-rho^2) -> 2.
+sizes and ratios, with floors and ceilings. The library's `memorizer_size_lower_bound` is compared with the claim. No
+larger fraction follows from these widths and points: the first 1/3 is approached at N = 2, rho -> 1, D large, and the
+second at N = 3, 1/(1-rho^2) -> 3 and every larger integer.
 The order is a maximum; a sum of both parts is at most twice that.
 """
 
@@ -33,7 +34,7 @@ Case = tuple[int, int, float]
 def decisions(first: float, second: float) -> dict[str, Decision]:
     """The three steps, with claimed fractions."""
     N, D, half = z3.Ints("N D half")
-    q, w, x, log, W, n, floor = z3.Reals("q w x log W n floor")
+    q, w, x, log, W, n, floor, centre = z3.Reals("q w x log W n floor centre")
 
     def least(a: z3.ArithRef, b: z3.ArithRef) -> z3.ArithRef:
         return z3.If(a <= b, a, b)
@@ -50,14 +51,11 @@ def decisions(first: float, second: float) -> dict[str, Decision]:
         "min(N, D) <= 2 min(N-1, D)": doubled,
         "first layer": layer,
         "half of the points": prove(3 * z3.ToReal(half) >= points, N >= 2, 2 * half >= N - 1),
-        "points of a centre": prove(2 * capped >= least(d, x), D >= 1, x >= 1, floor >= 1, floor <= x, x < floor + 1),
+        "points of a centre": prove(1 + capped >= least(d, x), D >= 1, x >= 1, floor >= 1, floor <= x, x < floor + 1),
+        # centre is any number of points that is at least x = min(D, 1/(1-rho^2)).
         "product": prove(
-            half * floor >= second * points * x,
-            3 * z3.ToReal(half) >= points,
-            2 * floor >= x,
-            N >= 2,
-            x >= 1,
-            half >= 1,
+            z3.Or(points >= second * points * x, half * centre >= second * points * x),
+            *(3 * z3.ToReal(half) >= points, centre >= x, N >= 2, x >= 1, half >= 1),
         ),
         "patterns": prove(W * W * (log + 1) >= n, W >= 1, log >= 0, n <= W + W * W * log),
     }
@@ -75,7 +73,7 @@ def check(
     *,
     largest: int = 4096,
     first: float = 1 / 3,
-    second: float = 1 / 6,
+    second: float = 1 / 3,
     exponent: float = 2.0,
     inside: float = 4 * math.e,
 ) -> Finding:
@@ -93,11 +91,14 @@ def check(
     sizes = [2**e + odd for e in range(1, 30) for odd in (0, 1) if 2**e + odd <= largest]
     cases = list(product(sizes, sizes, (0.01, 0.1, 0.5, 0.7, 0.9, 0.99, 0.9999)))
     found = scan(cases, lambda c: (claimed(c, first, second, inside), memorizer_size_lower_bound(*c)))
-    edges = list(product((2, 3), (1, 2, 10_000), (1e-3, math.sqrt(0.5) * (1 - 1e-9), 1 - 1e-9)))
+    edges = list(product((2, 3), (1, 2, 10_000), (1e-3, 0.7, 1 - 1e-9)))
+    below = [math.sqrt(1 - 1 / k) * (1 - 1e-9) for k in (3, 4, 10)]  # 1/(1-rho^2) a little below k
     layer = min(
         (D + 1) * first_layer_width(N, D, rho, "2") / ((rho**exponent * min(N, D) + 1) * D) for N, D, rho in edges
     )
-    centre = min(shattered_points(N, D, rho) / (N * min(D, 1 / (1 - rho**exponent))) for N, D, rho in edges)
+    # Each of these ratios approaches the fraction.
+    shares = [max(3, shattered_points(3, 10**4, rho)) * (1 - rho**exponent) / 3 for rho in below]
+    centre = max(shares, key=lambda share: abs(share - second))
     wrong = [f"{name}: {p.counterexample}" for name, p in proofs.items() if p.holds is False]
     for name, fraction, least in (("first layer", first, layer), ("shattered points", second, centre)):
         if not fraction * (1 - 1e-9) <= least <= fraction * 1.001:
@@ -108,7 +109,7 @@ def check(
         holds=holds,
         slack=found.slack if holds else min(found.slack, 0.999),
         tested=f"all N >= 2, D, rho, n and W; {found.count} sizes up to {largest:,}",
-        bound="max((rho^2 min(N, D) + 1) D / 3, sqrt(n / log2(4 e n))), n = N min(D, 1/(1-rho^2)) / 6",
+        bound="max((rho^2 min(N, D) + 1) D / 3, sqrt(n / log2(4 e n))), n = N min(D, 1/(1-rho^2)) / 3",
         measured=f"{sum(p.holds is True for p in proofs.values())} of {len(proofs)} steps proved; largest fractions "
         f"{layer:.5f} and {centre:.5f}",
         constant=f"the library's bound is at least {found.slack:.3g} times the claim",
@@ -117,8 +118,8 @@ def check(
 
 
 CLAIM = Claim(
-    statement="architectures that robustly memorize all N points of R^D have >= (rho^2 min(N, D) + 1) D / 3 "
-    "parameters, and >= sqrt(n / log_2(4 e n)), n = N min(D, 1/(1-rho^2)) / 6",
+    statement="dense architectures that memorize every N >= 2 points of R^D robustly in l_2 have >= (rho^2 min(N, D) + "
+    "1) D / 3 parameters, zeros included, and >= sqrt(n / log_2(4 e n)), n = N min(D, 1/(1-rho^2)) / 3",
     source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Theorem 3.1, without constants; Bartlett et al. 2019",
     tag="[D]",
     evidence="symbolic",
@@ -126,13 +127,13 @@ CLAIM = Claim(
     hypotheses={"largest >= 4": lambda largest: largest >= 4},
     deep={"largest": 2**20},
     controls={
-        "1/2 in place of 1/3": {"first": 1 / 2, "largest": 4},
-        "1/4 in place of 1/6": {"second": 1 / 4, "largest": 4},
+        "1/2 in place of the first 1/3": {"first": 1 / 2, "largest": 4},
+        "1/2 in place of the second 1/3": {"second": 1 / 2, "largest": 4},
         "rho in place of rho^2": {"exponent": 1.0, "largest": 4},
     },
     constants={
-        "/ 3": Constant(lambda f: {"first": f / 3}),
-        "/ 6": Constant(lambda f: {"second": f / 6}),
+        "D / 3": Constant(lambda f: {"first": f / 3}),
+        "/ 3 in n": Constant(lambda f: {"second": f / 3}),
         "exponent of rho^2": Constant(lambda f: {"exponent": 2 * f}),
         "sqrt, W^2 of n, and 4 e n": Constant(
             lambda f: {"inside": 4 * math.e * f},

@@ -53,14 +53,15 @@ def check(*, largest: int = 8, ratio: float = 0.9, law: Law = size_law) -> Findi
     return found.finding(
         "(K, D)",
         proof=not wrong,
-        tested=f"all corners of balls for {len(small)} grids; counts for K, D up to {largest}",
+        tested=f"all corners of balls at rho = {ratio:g} for {len(small)} grids; counts for K, D up to {largest}",
         bound="9 (D-1)(K-1) non-zero parameters, exactly",
         measured=f"signs {'right' if not wrong else f'wrong at {wrong[0]}'}",
     )
 
 
 CLAIM = Claim(
-    statement="the parity network has exactly 9 (D-1)(K-1) non-zero parameters and is robust on the grid",
+    statement="the parity network has exactly 9 (D-1)(K-1) non-zero parameters and is right on all l_inf balls "
+    "of radius rho / (2 K) around the grid, at every rho < 1 up to rounding",
     source="derived here, against Li et al., NeurIPS 2022, arXiv:2205.13863, Theorem 4.3",
     tag="[D]",
     evidence="exact",
@@ -71,5 +72,8 @@ CLAIM = Claim(
         "9 (D-1)(K-1) + 1": {"law": lambda K, dim: size_law(K, dim) + 1, "largest": 4},
         "9 (D-1) + K": {"law": lambda K, dim: 9 * (dim - 1) + K, "largest": 4},
     },
-    constants={"9": Constant(lambda f: {"law": lambda K, dim: f * size_law(K, dim)})},
+    constants={
+        "9": Constant(lambda f: {"law": lambda K, dim: f * size_law(K, dim)}),
+        "radius rho / (2 K)": Constant(None, refuted=(), otherwise="defines rho: neighbouring balls touch at rho = 1"),
+    },
 )

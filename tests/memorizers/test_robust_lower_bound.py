@@ -60,7 +60,7 @@ def test_closed_forms() -> None:
     assert first_layer_width(11, 10, 0.9, "1") == 1  # ceil(8.1 / 10)
     assert lower_bound_total(40, 1000, 0.5, "2") == 10_010
     assert lower_bound_total(200, 200, 0.9, "2") == 32_562
-    assert shattered_points(10, 6, 0.9) == 5 * 5
+    assert shattered_points(10, 6, 0.9) == 5 * 6
     # 40 points span 40 dimensions at most: N^3 rho^4 + rho^2 N D + D.
     assert published_scaling_total(40, 1000, 0.5) == pytest.approx(4_000 + 10_000 + 1_000)
     assert published_scaling_total(1000, 40, 0.5) == pytest.approx(100_000 + 400 + 40)
@@ -74,9 +74,9 @@ def test_shattered_points_stop_at_the_dimension() -> None:
     """Half-spaces memorize every two points at every ratio, and shatter D + 1 points only."""
     for dim in range(2, 40):
         edge = math.sqrt(1 - 1 / dim)
-        assert shattered_points(2, dim, edge) == dim
-        assert shattered_points(2, dim, edge * (1 - 1e-6)) == dim - 1
-        assert shattered_points(2, dim, 0.9999) == dim
+        assert shattered_points(2, dim, edge) == dim + 1
+        assert shattered_points(2, dim, edge * (1 - 1e-6)) == dim
+        assert shattered_points(2, dim, 0.9999) == dim + 1
     assert shattered_points(10, 9, 0.5, "1") == 5 * 2
     assert shattered_points(10, 9, 0.5, "inf") == 5
     for bad in ({"dim": 0}, {"samples": 0}, {"ratio": 1.0}):
@@ -86,7 +86,7 @@ def test_shattered_points_stop_at_the_dimension() -> None:
 
 def test_a_memorizer_is_as_large_as_either_part_of_the_bound_says() -> None:
     assert memorizer_size_lower_bound(40, 1000, 0.5) == lower_bound_total(40, 1000, 0.5, "2")
-    points = 10**6 // 2 * 5
+    points = 10**6 // 2 * 6
     expected = math.ceil(math.sqrt(points / math.log2(4 * math.e * points)))
     assert memorizer_size_lower_bound(10**6, 6, 0.9) == expected > lower_bound_total(10**6, 6, 0.9, "2")
     data = random_points(30, 3, seed=1)
