@@ -92,8 +92,9 @@ def check(*, factor: float = 2.0, lowest: float = 2.0, temperature: float = 0.1)
 
 
 CLAIM = Claim(
-    statement="BAT's discrimination loss has a gradient of l_1 norm 2 (1 - e^-DL) / tau in the cosines; with other "
-    "classes alone in the denominator its least value is log(others / partners) - 2 / tau",
+    statement="the discrimination loss DL of Benign Adversarial Training of an image, at temperature tau, has a "
+    "gradient of l_1 norm 2 (1 - e^-DL) / tau in the cosines with its partners, of its class, and with the others; "
+    "with others alone in the denominator the least DL of an image is log(others / partners) - 2 / tau",
     source="discrimination loss of Xu et al. 2021, arXiv:2106.04794, as recalled; bounds derived here",
     tag="[D]",
     evidence="symbolic",

@@ -1,9 +1,9 @@
-"""Temporal ensembling's target p^ = p / sum_k p_k corrects for the start at 0: it is p / (1 - e^t), the exponentially
-weighted mean of predictions.
+"""Temporal ensembling's target p / sum_k p_k corrects for the start at 0: with momentum m it is p / (1 - m^t) after t
+visits, the exponentially weighted mean of predictions.
 
-Predictions sum to 1, so the sum S_t of running predictions obeys S_{t+1} = e S_t + (1 - e), S_0 = 0, hence S_t = 1 -
-e^t by induction: the step is decided symbolically. Running predictions are sum_s (1 - e) e^{t-s} pi_s, whose weights
-sum to 1 - e^t as well. The library's functions are compared with that mean, at several momenta.
+Predictions sum to 1, so the sum S_t of running predictions obeys S_{t+1} = m S_t + (1 - m), S_0 = 0, hence S_t = 1 -
+m^t by induction: the step is decided symbolically. Running predictions are sum_s (1 - m) m^{t-s} pi_s, whose weights
+sum to 1 - m^t as well. The library's functions are compared with that mean, at several momenta.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ Correction = Callable[[float, int], float]
 
 
 def correction(momentum: float, visits: int) -> float:
-    """1 - e^t."""
+    """1 - m^t."""
     return 1 - momentum**visits
 
 
 def induction_holds() -> bool:
-    """e (1 - e^t) + (1 - e) = 1 - e^{t+1}, and the sum is 0 at t = 0."""
-    e, t = sp.symbols("e t", positive=True)
-    return sp.simplify(e * (1 - e**t) + (1 - e) - (1 - e ** (t + 1))) == 0 and (1 - e**t).subs(t, 0) == 0
+    """m (1 - m^t) + (1 - m) = 1 - m^{t+1}, and the sum is 0 at t = 0."""
+    m, t = sp.symbols("m t", positive=True)
+    return sp.simplify(m * (1 - m**t) + (1 - m) - (1 - m ** (t + 1))) == 0 and (1 - m**t).subs(t, 0) == 0
 
 
 def check(*, visits: int = 30, classes: int = 10, seed: int = 0, law: Correction = correction) -> Finding:
@@ -66,16 +66,17 @@ def check(*, visits: int = 30, classes: int = 10, seed: int = 0, law: Correction
 
 
 CLAIM = Claim(
-    statement="p / sum_k p_k is p / (1 - e^t), the exponentially weighted mean of all predictions so far",
+    statement="for running predictions p from 0 with momentum m, p / sum_k p_k after t visits of an image is "
+    "p / (1 - m^t), the exponentially weighted mean of all its predictions",
     source="Dong et al., ICLR 2022, arXiv:2106.01606, temporal ensembling",
     tag="[S]",
     evidence="symbolic",
     check=check,
     hypotheses={"visits >= 1": lambda visits: visits >= 1, "classes >= 2": lambda classes: classes >= 2},
     deep={"visits": 1000},
-    constants={"the exponent t, 1 times the visits": Constant(lambda f: {"law": lambda e, t: 1 - e ** (f * t)})},
+    constants={"the exponent t, 1 times the visits": Constant(lambda f: {"law": lambda m, t: 1 - m ** (f * t)})},
     controls={
-        "1 - e^(t-1)": {"law": lambda e, t: 1 - e ** (t - 1), "visits": 3},
-        "no correction": {"law": lambda e, t: 1.0, "visits": 3},
+        "1 - m^(t-1)": {"law": lambda m, t: 1 - m ** (t - 1), "visits": 3},
+        "no correction": {"law": lambda m, t: 1.0, "visits": 3},
     },
 )

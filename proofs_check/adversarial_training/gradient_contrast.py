@@ -2,7 +2,8 @@
 
 Let x' = x -+ eps u/|u|, the ends of the l_2 ball along u. CE(u, x') = ln(1 + e^(-y u.x')) is largest at x - y eps
 u/|u|, and its gradient there tends to -y (x - y eps u/|u|) / 2 for u -> 0: between u and -u it jumps by eps,
-whatever x and y. That is all of 2 eps K', K' = 1/2. TRADES ascends KL(s(u.x) || s(u.x')) instead, s the logistic
+whatever x and y. That is all of 2 eps K' for the mixed derivative K' = 1/2 of the loss at u = 0 (elsewhere it may be
+larger). TRADES ascends KL(s(u.x) || s(u.x')) instead, s the logistic
 function. Its gradient vanishes at u = 0 whatever x' is, and at both ends its length is eps^2 |u| / 4 + O(|u|^2).
 
 Both limits are taken symbolically, of derivatives of the losses as they are written. The ball and both losses are
@@ -88,14 +89,14 @@ def check(*, jump_factor: float = 1.0, fourth: float = 4.0, power: float = 2.0) 
 
 
 CLAIM = Claim(
-    statement="in logistic regression the gradient of max CE jumps by eps = 2 eps K' at u = 0, and that of TRADES' KL "
-    "vanishes there as eps^2 |u| / 4",
+    statement="in logistic regression with weights u and l_2 balls of radius eps the gradient in u of the largest "
+    "cross-entropy jumps by eps at u = 0, and that of TRADES' divergence vanishes there as eps^2 |u| / 4",
     source="contrast of PGD-AT and TRADES in Dong et al., ICLR 2022, arXiv:2106.01606; derived here",
     tag="[D]",
     evidence="symbolic",
     check=check,
     constants={
-        "eps = 2 eps K', as K' = 1/2": Constant(lambda f: {"jump_factor": f}),
+        "jumps by eps, 1 times": Constant(lambda f: {"jump_factor": f}),
         "eps^2 |u| / 4": Constant(lambda f: {"fourth": 4.0 * f}),
         "the exponent 2 of eps": Constant(lambda f: {"power": 2.0 * f}),
     },

@@ -7,8 +7,8 @@ phi'' >= -H up to delta
 
 The first equality is the fundamental theorem for an antiderivative that sympy differentiates, for any phi; the second
 step is decided for all delta, H and gradients. Expectations of both sides over the data give the claim. Where delta E H
-is at most c E |grad_x L|_1, a share 1 - c / 2 of delta E |grad_x L|_1 is left: all of it for losses convex in x, half of
-it for c = 1, none for c = 2. Both bounds are attained for c <= 1, by L(x) = g x - H x^2 / 2 at 0, which rises on all of
+is at most c E |grad_x L|_1, a share 1 - c / 2 of delta E |grad_x L|_1 is left: all for losses convex in x, half for c
+= 1, nothing for c = 2. Both bounds are attained for c <= 1, by L(x) = g x - H x^2 / 2 at 0, which rises on all of
 the ball if delta H <= g. Some hypothesis is needed: L = sin at 0, H = 1, rises by no more than 1 in any ball,
 and without the term of curvature the claim is refuted.
 """

@@ -74,7 +74,8 @@ def check(*, digits: int = 3, width: float = 1.0) -> Finding:
 
 
 CLAIM = Claim(
-    statement="doubling modulo 1 with ReLUs gives floor z exactly wherever the fractional part of z is at least c",
+    statement="n doublings modulo 1 with ReLUs, of steps c_t = c 2^(t-n), give floor z exactly for all 0 <= z < 2^n "
+    "with fractional part at least c, 0 < c < 1",
     source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Lemma B.16 (K15)",
     tag="[S]",
     evidence="symbolic",
@@ -82,7 +83,7 @@ CLAIM = Claim(
     hypotheses={"1 <= digits <= 5": lambda digits: 1 <= digits <= 5},
     deep={"digits": 4},
     constants={
-        "c_t = c 2^(t-n)": Constant(
+        "c_t = c 2^(t-n), 0 <= z < 2^n": Constant(
             lambda factor: {"width": factor},
             refuted=(1.05,),
             otherwise="weaker: narrower steps are exact on more points, with larger weights",

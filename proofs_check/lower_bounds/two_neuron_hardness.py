@@ -13,7 +13,8 @@ rest goes into u_k), only the values of u_1 and u_2 at 0, e_i, q matter, and the
 +-q exclude networks whose negative region is convex. 2. If the family splits into S_1 and S_2, then with g_1 = sum over
 S_1 - 2 sum over S_2 + x_(n+1), and g_2 with parts and sign exchanged, f = 1 - relu(4 g_1 - 1) - relu(4 g_2 - 1) is 1 on
 all l_inf balls of radius 1/(8 n) of label +1 and at most -1 on the others, and so in every l_p: decided for all n in
-integers. So the two questions are one at every radius up to 1/(8 n). Small families are decided independently by z3
+integers. So the two questions are one at every radius up to 1/(8 n): points of opposite labels are 1 apart in l_inf, so
+these are ratios rho up to 1/(4 n), which tend to 0. Small families are decided independently by z3
 with all weights unknown, and built networks are evaluated exactly.
 """
 
@@ -174,8 +175,8 @@ def check(
 
 CLAIM = Claim(
     statement="a family of 2- and 3-sets splits if and only if its points are robustly memorized, at a radius up to "
-    "1/(8 n), by two ReLUs, f = a_1 relu(u_1) + a_2 relu(u_2) + c; then 1 - relu(4 g_1 - 1) - relu(4 g_2 - 1) has "
-    "margin 1, g_k linear: deciding robust memorization by depth 2 and width 2 is NP-hard",
+    "1/(8 n), that is rho <= 1/(4 n), by two ReLUs, f = a_1 relu(u_1) + a_2 relu(u_2) + c; then 1 - relu(4 g_1 - 1) "
+    "- relu(4 g_2 - 1) has margin 1, g_k linear: deciding robust memorization by depth 2 and width 2 is NP-hard",
     source="Yu, Gao & Zhang, ICLR 2024, Theorem 4.1 [N], for labels -1, +1, the sign read-out and every l_p; reduction "
     "derived here, after Blum & Rivest 1992",
     tag="[D]",
@@ -191,6 +192,9 @@ CLAIM = Claim(
         ),
         "exponent of n in 1/(8 n)": Constant(
             lambda factor: {"order": factor}, refuted=(0.95,), otherwise="a smaller radius is a weaker claim"
+        ),
+        "rho <= 1/(4 n)": Constant(
+            None, refuted=(), otherwise="the same bound: rho = 2 mu / lambda, and labels are lambda = 1 apart"
         ),
         "4 g_1 - 1": Constant(lambda factor: {"slope": 4 * factor}),
         "2- and 3-sets": Constant(None, refuted=(), otherwise="define the problem, which is NP-complete for such sets"),

@@ -1,7 +1,7 @@
-"""Lipschitz constants of memorizers (K11, K12): every f with f(x_i) = y_i has constant 2 / lambda at least, and the
-network 1 - (2/lambda) min_i |x - x_i|_inf no more; its margin on the balls is 1 - rho.
+"""Lipschitz constants of memorizers (K11, K12): every f with y_i f(x_i) >= 1 has constant 2 / lambda at least, and the
+network 1 - (2/lambda) min_i |x - x_i|_inf over the points of label +1 no more; its margin on the balls is 1 - rho.
 
-A pair of labels +1 and -1 at distance lambda gives |f(x) - f(x')| = 2 over lambda. Distances in one coordinate are
+A pair of labels +1 and -1 at distance lambda gives |f(x) - f(x')| >= 2 over lambda. Distances in one coordinate are
 1-Lipschitz in l_inf, and maxima and minima of two such functions are, so every tree of them is: z3 decides the steps
 for all real numbers, which gives all D and N by induction. So are the margins: on its own ball the smallest distance is
 at most mu, on others at least lambda - mu. For networks of the library, z3 then decides for all pairs of real points of
@@ -31,12 +31,14 @@ def steps(factor: float) -> dict[str, Decision]:
     close = (size(a - c) <= delta, size(b - d) <= delta)
     f, g = z3.Reals("f g")
     return {
-        "least": prove(L * lam >= real(Fraction(2 * factor)), f == 1, g == -1, f - g <= L * lam, lam > 0),
+        "least": prove(L * lam >= real(Fraction(2 * factor)), f >= 1, g <= -1, f - g <= L * lam, lam > 0),
         "|t|": prove(size(size(a) - size(c)) <= delta, size(a - c) <= delta),
         "max": prove(size(z3.If(a >= b, a, b) - z3.If(c >= d, c, d)) <= delta, *close),
         "min": prove(size(z3.If(a <= b, a, b) - z3.If(c <= d, c, d)) <= delta, *close),
         # lambda times the margin, with rho lambda = 2 mu.
         "own ball": prove(lam - 2 * near >= lam - 2 * mu, near <= mu),
+        # At the points themselves, where 2 / lambda times the smallest distance is 0, or at least 2.
+        "y f >= 1 at points": prove(z3.And(1 - near * 2 / lam <= -1), near >= lam, lam > 0),
         "another ball": prove(2 * near - lam >= lam - 2 * mu, near >= lam - mu),
     }
 
@@ -78,7 +80,8 @@ def check(*, points: int = 6, largest_dim: int = 2, seed: int = 0, factor: float
 
 
 CLAIM = Claim(
-    statement="f = 1 - (2/lambda) min_i |x - x_i|_inf has margin 1 - rho and the least Lipschitz constant, 2 / lambda",
+    statement="f = 1 - (2/lambda) min_i |x - x_i|_inf, i over the points of label +1, has margin 1 - rho, and of all f "
+    "with y_i f(x_i) >= 1 the least Lipschitz constant in l_inf, 2 / lambda",
     source="derived here; constant as for f* of Li et al., NeurIPS 2022, arXiv:2205.13863 (K11, K12)",
     tag="[D]",
     evidence="symbolic",

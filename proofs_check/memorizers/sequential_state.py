@@ -100,8 +100,9 @@ def check(
 
 
 CLAIM = Claim(
-    statement="depth 2n + 1 and width 3D + 1 memorize n stored points robustly in l_inf, for every rho < 1",
-    source="Yu, Gao & Zhang, ICLR 2024, Theorem 4.3",
+    statement="networks of depth 2n + 1 and width 3D + 1 memorize points in R^D robustly in l_inf for every rho < 1, "
+    "n of them, the stored ones, of another label than the smallest, 0",
+    source="Yu, Gao & Zhang, ICLR 2024, as recalled",
     tag="[N]",
     evidence="symbolic",
     check=check,
