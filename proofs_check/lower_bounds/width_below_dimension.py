@@ -3,11 +3,12 @@
 
 All networks at once: a first layer of m < D neurons has a weight matrix with a kernel, so a direction z with W z = 0,
 scaled to |z|_inf = 1 = z_j. Then w = e_j - z / 2 has |w|_inf <= 1/2, and w / 2 and e_j - w / 2 are points of the balls
-of 0 and of e_j at every radius mu >= 1/4 that differ by z / 2: they agree after the first layer, and every network
-errs at one of them. z3 decides this for all z. The threshold is sharp: with the D - 1 neurons relu(x_k - x_D + 2), and
-wider layers after them, max_k x_k - min_k x_k - 1/2 has the right sign on all balls of every radius mu < 1/4, which z3
-decides for the library's network. And D neurons suffice at every rho < 1, for max_k x_k - 1/2. (Here the separation
-lambda is 1 and rho = 2 mu.) A network all of whose layers are narrower than D is a special case.
+of 0 and of e_j at every radius mu >= 1/4 that differ by z / 2: they agree after the first layer, and every network errs
+at one of them. z3 decides this for the coordinate j and for any other one, hence for all z and D. The threshold is
+sharp: with the D - 1 neurons relu(x_k - x_D + 2), and wider layers after them, max_k x_k - min_k x_k - 1/2 has the
+right sign on all balls of every radius mu < 1/4, which z3 decides for built networks; that no coordinate of a ball
+misleads the largest and smallest it decides for all D. And D neurons suffice at every rho < 1, for max_k x_k - 1/2.
+(Here the separation lambda is 1 and rho = 2 mu.) A network all of whose layers are narrower than D is a special case.
 """
 
 from __future__ import annotations
@@ -26,20 +27,30 @@ from cgro.networks.gadgets import maximum
 from cgro.networks.relu import ReluNetwork, compose, stack
 
 
-def collide(dim: int, ratio: Fraction) -> Decision:
-    """For every z with |z|_inf = 1 points of two balls of opposite labels differ by a multiple of z."""
-    z, mu = z3.Reals(" ".join(f"z{k}" for k in range(dim))), _real(ratio / 2)
+def collide(ratio: Fraction) -> Decision:
+    """For every z with |z|_inf = 1 = z_j points of the balls of 0 and e_j differ by a multiple of z: the coordinates j
+    and k other than j of z, of both points, and of their difference."""
+    z, mu = z3.Real("z"), _real(ratio / 2)
     parts = {}
-    for j in range(dim):
-        basis = [int(k == j) for k in range(dim)]
-        w = [one - v / 2 for one, v in zip(basis, z, strict=True)]
-        ends = [(v / 2, one - v / 2) for one, v in zip(basis, w, strict=True)]
-        in_balls = [
-            z3.And(abs_at_most(a, mu), abs_at_most(b - one, mu)) for one, (a, b) in zip(basis, ends, strict=True)
-        ]
-        along = [b - a == v / 2 for (a, b), v in zip(ends, z, strict=True)]
-        parts[f"e_{j + 1}"] = prove(z3.And(*in_balls, *along), z[j] == 1, *(abs_at_most(v, z3.RealVal(1)) for v in z))
+    for name, one, given in (("coordinate j", 1, z == 1), ("another coordinate", 0, abs_at_most(z, z3.RealVal(1)))):
+        w = one - z / 2
+        first, second = w / 2, one - w / 2
+        claim = z3.And(abs_at_most(first, mu), abs_at_most(second - one, mu), second - first == z / 2)
+        parts[name] = prove(claim, given)
     return all_of(parts)
+
+
+def spreads(ratio: Fraction) -> Decision:
+    """max_k x_k - min_k x_k on balls of every radius below ratio / 2, in every D: at most 1/2 around 0, for any two
+    coordinates; around e_j above 1/2, for coordinate j and another one."""
+    a, b, mu = z3.Reals("a b mu")
+    radius, half = (mu > 0, mu < _real(ratio / 2)), z3.Q(1, 2)
+    return all_of(
+        {
+            "ball of 0": prove(a - b < half, *radius, abs_at_most(a, mu), abs_at_most(b, mu)),
+            "ball of e_j": prove(a - b > half, *radius, abs_at_most(a - 1, mu), abs_at_most(b, mu)),
+        }
+    )
 
 
 def abs_at_most(value: Formula, bound: Formula) -> Formula:
@@ -103,20 +114,22 @@ def check(*, dims: tuple[int, ...] = (2, 3, 4), ratio: float = 0.5, share: float
             parts[name] = Decision(False if enough else None, f"{dim} neurons suffice at every rho < 1")
             continue
         below, above = rho * Fraction(999, 1000), rho * Fraction(1001, 1000)
-        fails, suffices = collide(dim, rho), robust(narrow(dim), rho)
+        fails = collide(rho)
+        suffices = all_of({"max - min": spreads(rho), "network": robust(narrow(dim), rho)})
         # One network or one pair of points that fails is no counterexample yet: the opposite is, a little further.
         if fails.holds is False:
             enough = robust(narrow(dim), above).holds
             fails = Decision(False if enough else None, f"{dim - 1} neurons suffice: max x_k - min x_k - 1/2")
         if suffices.holds is False:
-            none = collide(dim, below).holds
+            none = collide(below).holds
             suffices = Decision(False if none else None, f"every network fails at rho = {float(below):.4g}")
         parts |= {f"{name}, every network at rho = {ratio:g}": fails, f"{name}, a network below it": suffices}
     whole = all_of(parts)
     return Finding(
         holds=whole.holds,
         slack=1.0 if whole.holds else 0.0,
-        tested=f"all networks with a first layer of fewer than D neurons, D = {', '.join(map(str, dims))}",
+        tested="all networks with a first layer of fewer than D neurons, all D; robust ones built for D = "
+        + ", ".join(map(str, dims)),
         bound=f"no robust network for rho >= {ratio:g}, one with D - 1 neurons below",
         measured=f"{sum(d.holds is True for d in parts.values())} of {len(parts)} statements proved",
         counterexample=whole.counterexample,

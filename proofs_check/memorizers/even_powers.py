@@ -1,12 +1,13 @@
-"""Even powers tell l_inf balls apart, by sum_k |x_k - x_ik|^p, if and only if D mu^p < (lambda - mu)^p, that is p >
-ln D / ln((2 - rho) / rho); p = 2 iff D < ((2 - rho) / rho)^2.
+"""Even powers tell the l_inf balls of all data of separation lambda apart, by sum_k |x_k - x_ik|^p, if and only if
+D mu^p < (lambda - mu)^p, that is p > ln D / ln((2 - rho) / rho); p = 2 iff D < ((2 - rho) / rho)^2.
 
-On its own ball the sum is at most D mu^p, which a corner attains; on a ball of another label one coordinate alone gives
-(lambda - mu)^p, which a neighbour along an axis attains. z3 decides the steps for all real numbers: powers are monotone
-by induction from p to p + 2, and sums add coordinates. So the condition is necessary as well as sufficient; with mu =
-rho lambda / 2 it says D < x^p for x = (2 - rho) / rho > 1. The library's choice of p is compared with that in integers,
-for rational rho, and with the logarithms enclosed in balls. Networks of the library are then decided by z3 for all
-points of their balls: their margin is at least the one that they state.
+On its own ball the sum is at most D mu^p; on a ball of another label one coordinate alone gives (lambda - mu)^p. For
+the two points 0 and lambda e_1 both are attained, at a corner of the ball of 0 and on the axis: if the condition fails,
+a point of the other ball has no larger sum than one of the own ball. Other data may do with smaller p. z3 decides the
+steps for all real numbers: powers are monotone by induction from p to p + 2, and sums add coordinates. So the condition
+is necessary as well as sufficient; with mu = rho lambda / 2 it says D < x^p for x = (2 - rho) / rho > 1. The library's
+choice of p is compared with that in integers, for rational rho, and with the logarithms enclosed in balls. Networks of
+the library are then decided by z3 for all points of their balls: their margin is at least the one that they state.
 """
 
 from __future__ import annotations
@@ -55,10 +56,14 @@ def monotone() -> dict[str, Decision]:
 
 
 def attained(dim: int, ratio: Fraction, p: int) -> bool:
-    """Whether a corner of the own ball and the end of another one, along an axis, have exactly these sums."""
-    corner = sum(((-1) ** k * ratio) ** p for k in range(dim))
-    end = sum((value**p for value in [2 - ratio] + [Fraction(0)] * (dim - 1)), Fraction(0))
-    return corner == dim * ratio**p and end == (2 - ratio) ** p
+    """Whether sums at p separate a pair along an axis, 0 and 2 e_1, by two points of their balls, if and only if p
+    `works`: the corner of the ball of 0, and the point of the ball of 2 e_1 nearest to 0."""
+    center = [Fraction(2)] + [Fraction(0)] * (dim - 1)
+    corner = [ratio] * dim
+    nearest = [v - max(-ratio, min(ratio, v)) for v in center]
+    inside = max(corner) <= ratio and max(abs(a - b) for a, b in zip(nearest, center, strict=True)) <= ratio
+    own, other = (sum((v**p for v in point), Fraction(0)) for point in (corner, nearest))
+    return inside and (own < other) == works(dim, ratio, p)
 
 
 def agrees(dim: int, ratio: Fraction, p: int, two: float) -> bool | None:
@@ -108,7 +113,7 @@ def check(
         wrong = next((case for case in cases if not holds(*case)), None)
         parts[name] = Decision(wrong is None, f"D = {wrong[0]}, rho = {wrong[1]}" if wrong else "")
 
-    all_cases("both sums attained", lambda d, rho: attained(d, rho, choice(d, rho)))
+    all_cases("necessary for a pair", lambda d, rho: all(attained(d, rho, p) for p in (2, 4, choice(d, rho))))
     all_cases("p suffices", lambda d, rho: works(d, rho, choice(d, rho)))
     all_cases("p is the least", lambda d, rho: choice(d, rho) == 2 or not works(d, rho, choice(d, rho) - 2))
     all_cases("logarithms", lambda d, rho: all(agrees(d, rho, p, two) is not False for p in (2, 4, 6)))
@@ -129,8 +134,9 @@ def _is_less(dim: int, ratio: Fraction, power: float) -> bool:
 
 
 CLAIM = Claim(
-    statement="sum_k |x_k - x_ik|^p tells l_inf balls apart iff D mu^p < (lambda - mu)^p, that is p > ln D / ln((2 - "
-    "rho) / rho); p = 2 does iff D < ((2 - rho) / rho)^2",
+    statement="for even p sum_k |x_k - x_ik|^p tells l_inf balls of radius mu = rho lambda / 2 apart for all data of "
+    "separation lambda in R^D iff D mu^p < (lambda - mu)^p, that is p > ln D / ln((2 - rho) / rho); p = 2 does iff D < "
+    "((2 - rho) / rho)^2",
     source="derived here, for l_inf with shared features",
     tag="[D]",
     evidence="symbolic",
@@ -141,6 +147,7 @@ CLAIM = Claim(
     },
     deep={"largest_dim": 120},
     constants={
+        "rho lambda / 2": Constant(None, refuted=(), otherwise="defines rho"),
         "2 - rho": Constant(lambda factor: {"two": 2 * factor}),
         "((2 - rho) / rho)^2": Constant(lambda factor: {"power": 2 * factor}),
     },
