@@ -3,13 +3,16 @@
 An algorithm is any function from subsets to the probability h(S) of classifying a fixed point correctly; its
 randomness is drawn anew for each of t models. The estimator, accuracy with sample i minus accuracy without it, has
 the expectation E[h(S) | i in S] - E[h(S) | i not in S], given that both kinds of models exist: given which models
-have the sample, their subsets are independent draws from the two conditional laws. Checked as an identity of
-polynomials in all the values h(S), one symbol for each subset, by enumerating the subsets of all models and all
-outcomes with the library's `influence`, for subsets that contain every sample independently with probability r and
-for subsets of fixed size.
+have the sample, their subsets are independent draws from the two conditional laws, so the a models with it are
+independently correct with probability p = E[h(S) | i in S]. The mean of the share of correct ones is p for every a, by
+the generating function (1 - p + p z)^a, and likewise without the sample. For few models and samples all of it is
+checked as an identity of polynomials in the values h(S), one symbol for each subset, by enumerating the subsets of all
+models and all outcomes with the library's `influence`, for subsets that contain every sample independently with
+probability r and for subsets of fixed size; the library's `memorization` is the influence of a sample on itself.
 
 Without models of one kind there is no estimate; if 0 stood for it, the estimator would be biased. So it is if all
 models take the place of those without the sample.
+
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ import sympy as sp
 
 from cgro.base.errors import AccuracyWarning
 from cgro.claims.claim import Claim, Constant, Finding
-from cgro.memorization.scores import influence
+from cgro.claims.symbolic import vanishes
+from cgro.memorization.scores import influence, memorization
 
 Subset = tuple[int, ...]
 Estimator = Callable[[np.ndarray, np.ndarray], float | None]
@@ -33,11 +37,20 @@ Estimator = Callable[[np.ndarray, np.ndarray], float | None]
 
 
 def library(mask: np.ndarray, correct: np.ndarray) -> float | None:
-    """The library's influence of sample 0."""
+    """The library's influence of sample 0, which must be its memorization where the point is the sample itself."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AccuracyWarning)
         found = float(influence(mask, correct[:, None])[0, 0])
-    return found if math.isfinite(found) else None
+        itself = float(memorization(mask, np.repeat(correct[:, None], mask.shape[1], axis=1))[0])
+    if not math.isfinite(found):
+        return None
+    return found if found == itself else math.inf
+
+
+def mean_of_a_share(factor: float) -> bool:
+    """The share of correct ones among any number a of models that are correct with probability p has mean factor p."""
+    z, p, a = sp.symbols("z p a", positive=True)
+    return vanishes(sp.diff((1 - p + p * z) ** a, z).subs(z, 1) / a - sp.nsimplify(factor) * p)
 
 
 def laws(samples: int) -> dict[str, dict[Subset, Fraction]]:
@@ -69,6 +82,8 @@ def bias(law: dict[Subset, Fraction], models: int, estimator: Estimator, factor:
             value = estimator(mask, np.array(outcome, dtype=bool))
             if value is None:
                 continue
+            if math.isinf(value):
+                return sp.oo
             rational = sp.Rational(Fraction(value).limit_denominator(models * models))
             parts.append(rational * sp.prod([h[s] if o else 1 - h[s] for s, o in zip(drawn, outcome, strict=True)]))
         if parts:
@@ -91,12 +106,15 @@ def check(*, models: int = 3, samples: int = 2, factor: float = 1.0, estimator: 
         for name, law in laws(n).items()
     ]
     wrong = [(name, found) for name, found in cases if found != 0]
+    if not mean_of_a_share(factor):
+        wrong.append(("of any law", "the mean of a share is not p"))
     return Finding(
         holds=not wrong,
         slack=0.0 if wrong else math.inf,
-        tested=f"every algorithm, {len(cases)} laws of subsets of up to {samples} samples with up to {models} models",
+        tested="the mean of a share for any number of models; every algorithm, "
+        f"{len(cases)} laws of subsets of up to {samples} samples with up to {models} models",
         bound="bias 0, as a polynomial in all h(S)",
-        measured=f"{len(wrong)} of {len(cases)} polynomials are not 0",
+        measured=f"{len(wrong)} of {len(cases) + 1} polynomials are not 0",
         counterexample=f"subsets {wrong[0][0]}: bias {wrong[0][1]}" if wrong else "",
     )
 
@@ -118,8 +136,10 @@ def _against_all(mask: np.ndarray, correct: np.ndarray) -> float | None:
 
 
 CLAIM = Claim(
-    statement="given models with and without sample i, mem_i and infl_ij have the expectation "
-    "E[h | i in S] - E[h | i not in S], for every algorithm",
+    statement="for every algorithm, right on a point with probability h(S) when trained on the subset S, and "
+    "independent models on independent subsets, some with and some without sample i, the scores mem_i, where the "
+    "point is that sample, and infl_ij, where it is test point j, have the expectation E[h(S) | i in S] - E[h(S) | i "
+    "not in S]",
     source="subsampled estimator of Feldman & Zhang, NeurIPS 2020, arXiv:2008.03703, as used by Xu et al. 2021, "
     "arXiv:2106.04794",
     tag="[S]",
