@@ -10,6 +10,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
+from cgro.base.outward import at_least_words, at_most_words
 from cgro.plots.figure import Figure, Table
 from cgro.plots.style import COLORS, SERIES, figure, legend, panel_label
 
@@ -50,7 +51,11 @@ def caption(result: xr.Dataset) -> str:
     run = result.sel(instance="adversarial")
     times = ", ".join(f"{name} = {step:,}" for name, step in _first(result, "adversarial").items())
     low, high = _ends(run["stage_adversarial_loss"].sel(stage="stall"))
-    stall = f"From T_0 until T_n the adversarial loss is between {low:.3f} and {high:.3f}." if high == high else ""
+    stall = (
+        f"From T_0 until T_n the adversarial loss is between {at_least_words(low, 3)} and {at_most_words(high, 3)}."
+        if high == high
+        else "No step lies between T_0 and T_n."
+    )
     falls, broken = int(run["falls"]), int(run["not_proved_correct"].sel(kind="robust"))
     memorized = _ends(result["stage_memorized"].sel(instance="standard").max("stage"))[1]
     outside = int((result["in_tube"] == 0).sum())
@@ -67,13 +72,14 @@ def caption(result: xr.Dataset) -> str:
         f"training losses. {stall} (c) "
         "Bands that contain the robust test error of a fresh sample: from below by anti-concentration, from above by "
         "symmetry and the moments of Z. At the end of adversarial training it is at least "
-        f"{errors['adversarial', 'robust'][0]:.3f}, the clean test error at most "
-        f"{errors['adversarial', 'clean'][1]:.1g}, and an attack inside A(X, delta) breaks at most {broken} training "
-        f"samples. Below the critical ratio, at rho = {ratio:g}, the robust test error is at most "
-        f"{errors['below the critical ratio', 'robust'][1]:.0e}. In standard training no V_i exceeds {memorized:.2g}. "
+        f"{at_least_words(errors['adversarial', 'robust'][0], 3)}, the clean test error at most "
+        f"{at_most_words(errors['adversarial', 'clean'][1])}, and an attack inside A(X, delta) breaks at most {broken} "
+        f"training samples. Below the critical ratio, at rho = {ratio:g}, the robust test error is at most "
+        f"{at_most_words(errors['below the critical ratio', 'robust'][1])}. In standard training no V_i exceeds "
+        f"{at_most_words(memorized)}. "
         "(d) Largest distance of the float64 engines from the exact state, at most "
-        f"{largest_deviation(result):.0e}. Dashed: the tube of all float64 implementations that round correctly; "
-        f"states of the engines outside of it: {outside}."
+        f"{at_most_words(largest_deviation(result))}. Dashed: the tube of all float64 implementations "
+        f"that round correctly; states of the engines outside of it: {outside}."
     )
 
 
@@ -168,10 +174,10 @@ def table(result: xr.Dataset) -> Table:
             (
                 LOOK[instance][0].replace(r"$\rho^*$", "rho*"),
                 *(f"{times[name]:,}" if name in times else "not reached" for name in ("T_0", "T_n", "T_1")),
-                f"{wrong}, smallest margin {margin[0]:.3g}",
-                f"at most {_error(result, instance, 'clean')[1]:.1e}",
-                f"{low:.3f} to {high:.3f}" if high > 1e-3 else f"at most {high:.0e}",
-                f"{largest_deviation(result.sel(instance=[instance])):.0e}",
+                f"{wrong}, smallest margin {at_least_words(margin[0], 3)}",
+                f"at most {at_most_words(_error(result, instance, 'clean')[1])}",
+                f"at least {at_least_words(low, 3)}" if low > 1e-3 else f"at most {at_most_words(high)}",
+                at_most_words(largest_deviation(result.sel(instance=[instance]))),
             )
         )
     return Table(

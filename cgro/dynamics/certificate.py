@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 from flint import arb, ctx
 
+from cgro.base.errors import UserError
 from cgro.base.machine import limited_threads
 from cgro.base.validate import integer
 from cgro.base.work import Tick
@@ -24,7 +25,8 @@ from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.trajectory import record_steps
 
 STAGES = ("signal growth", "stall", "noise memorization", "memorized")
-"""The stages end at T_0, T_n and T_1; the last lasts until the end."""
+"""Signal growth ends at T_0, the stall at T_n and memorization at T_1. Whatever is reached last counts: where T_n comes
+before T_0, there is no stall."""
 FLOAT64 = 2.0**-53
 """Relative error of a float64 operation."""
 EngineMaker = Callable[[Runs], Engine]
@@ -77,10 +79,11 @@ def certificate(
 
     Returns: Dataset with the variables of `QUANTITIES` over step and bound (low, high); first_step(time), T_0, T_n and
     T_1, -1 if not reached; ranges over all steps of a stage (stage, bound) of the variables of `RANGES`; falls and
-    rises, the number of steps that were not shown to keep every u_r from falling and the objective from rising;
-    not_proved_correct(kind), training samples at the end; deviation_u and deviation_v (engine, step, bound), the
-    largest distances of an engine from the exact state; in_tube(engine, step), 1 inside the tube, 0 outside, -1 where
-    it was not followed; and tube_width(step, part), its largest radius in u and in v.
+    rises, the number of steps that were not shown to keep every u_r from falling and the objective from rising, and
+    certain_falls and certain_rises, the number that certainly do; not_proved_correct(kind), training samples at the
+    end; deviation_u and deviation_v (engine, step, bound), the largest distances of an engine from the exact state;
+    in_tube(engine, step), 1 inside the tube, 0 outside, -1 where it was not followed or became too wide; and
+    tube_width(step, part), its largest radius in u and in v.
 
     Raises: UserError for a setting outside the scope of `rigorous`, or where more bits are needed.
     """
@@ -102,9 +105,8 @@ def certificate(
             tick(1.0)
         with ctx.workprec(bits):
             rows.append(_row(exact))
-        followed = tube is not None and step <= follow
-        if tube is not None and followed:
-            tube.advance(step - tube.taken)
+        tube = _followed(tube, step) if step <= follow else None
+        if tube is not None:
             widths[k] = tube.widest
         for e, engine in enumerate(made.values()):
             with limited_threads(1):  # operations are too small to gain from several threads
@@ -113,7 +115,7 @@ def certificate(
                 state = engine.state()
             u, v = state.u[0, 0].cpu().numpy(), state.v[0].cpu().numpy()
             deviations[e, k] = exact.deviation(u, v)
-            if tube is not None and followed:
+            if tube is not None:
                 in_tube[e, k] = tube.contains(u, v)
     stages.see(exact)
     return (
@@ -128,6 +130,17 @@ def certificate(
     )
 
 
+def _followed(tube: BallEngine | None, step: int) -> BallEngine | None:
+    """The tube after so many steps; None once it is too wide to say anything."""
+    if tube is None:
+        return None
+    try:
+        tube.advance(step - tube.taken)
+    except UserError:  # the sign of U is not decided
+        return None
+    return tube if np.isfinite(tube.widest).all() else None
+
+
 class _Stages:
     """Ranges of the losses, of the signal and of the memorized noise over all steps of each stage."""
 
@@ -136,7 +149,7 @@ class _Stages:
 
     def see(self, engine: BallEngine) -> None:
         """Take the current state into account."""
-        stage = sum(name in engine.times for name in TIMES)
+        stage = max((k + 1 for k, name in enumerate(TIMES) if name in engine.times), default=0)
         V = engine.state.memorized
         memorized = (_extreme(min, V)[0], _extreme(max, V)[1])
         now = np.array([*(ends(x) for x in (*engine.losses, _signal_margin(engine))), memorized])
@@ -189,8 +202,10 @@ def _dataset(engine: BallEngine, steps: np.ndarray, rows: list[dict[str, Ends]],
                 "time", [engine.times.get(name, -1) for name in TIMES],
                 {"long_name": "first step at which the level is reached", "units": "steps"},
             ),
-            "falls": ((), engine.falls, {"long_name": "steps in which some u_r may fall"}),
-            "rises": ((), engine.rises, {"long_name": "steps in which the objective may rise"}),
+            "falls": ((), engine.falls[1], {"long_name": "steps in which some u_r may fall"}),
+            "certain_falls": ((), engine.falls[0], {"long_name": "steps in which some u_r falls"}),
+            "rises": ((), engine.rises[1], {"long_name": "steps in which the objective may rise"}),
+            "certain_rises": ((), engine.rises[0], {"long_name": "steps in which the objective rises"}),
             "not_proved_correct": (
                 "kind", wrong, {"long_name": "training samples not proved correct at the end", "units": "samples"},
             ),

@@ -24,7 +24,7 @@ import numpy as np
 from flint import arb, arb_mat
 
 from cgro.base.errors import UserError
-from cgro.dynamics.rigorous import BallEngine, upper
+from cgro.dynamics.rigorous import BallEngine, Ends, upper, worst_signal_margin
 from cgro.dynamics.setting import PatchSetting
 
 
@@ -55,14 +55,19 @@ def proved_errors(engine: BallEngine) -> ProvedErrors:
     C = engine.filter_gram() * (arb(setting.noise) ** 2)
     variance, fourth = moments(C, setting.patches - 1)
     clean = arb(setting.signal) ** 3 * U
-    robust = (arb(setting.signal) - arb(setting.radius)) ** 3 * U
-    return ProvedErrors(
-        variance=variance,
-        fourth_moment=fourth,
-        clean_at_most=_at_most(clean, variance, fourth),
-        robust_at_least=_at_least(robust, C, variance, fourth),
-        robust_at_most=_at_most(robust, variance, fourth),
-    )
+    robust = worst_signal_margin(setting, U)
+    low, high = error_ends(robust, C, variance, fourth)
+    return ProvedErrors(variance, fourth, error_ends(clean, C, variance, fourth)[1], low, high)
+
+
+def error_ends(h: arb, C: arb_mat, variance: arb, fourth: arb) -> Ends:
+    """An interval that contains P[h + y Z <= 0]; Z is symmetric and continuous, so at -h it is 1 minus that at h."""
+    if h < 0:
+        low, high = error_ends(-h, C, variance, fourth)
+        return max(0.0, float(np.nextafter(1 - high, 0))), min(1.0, float(np.nextafter(1 - low, 2)))
+    if not h >= 0:
+        return 0.0, 1.0
+    return _at_least(h, C, variance, fourth), _at_most(h, variance, fourth)
 
 
 def moments(C: arb_mat, noise_patches: int) -> tuple[arb, arb]:
@@ -126,20 +131,16 @@ def _dot(x: list[arb], y: list[arb]) -> arb:
 
 
 def _at_most(h: arb, variance: arb, fourth: arb) -> float:
-    """Upper bound on P[h + y Z <= 0]."""
-    if not h > 0:
-        return 1.0 if not h >= 0 else 0.5
-    return min(0.5, upper(variance / h**2 / 2), upper(fourth / h**4 / 2))
+    """Upper bound on P[h + y Z <= 0] for h >= 0."""
+    bounds = [upper(x) for x in (variance / h**2 / 2, fourth / h**4 / 2)]
+    return min([0.5, *(x for x in bounds if np.isfinite(x))])
 
 
 def _at_least(h: arb, C: arb_mat, variance: arb, fourth: arb) -> float:
-    """Lower bound on P[h + y Z <= 0]."""
-    if h <= 0:
-        return 0.5
-    if not h > 0:
-        return 0.0
+    """Lower bound on P[h + y Z <= 0] for h >= 0."""
     length = 4 * (h / (2 * leading_coefficient(C))).root(3)
     near = (length / arb(8).sqrt()).erf()
     rest = 1 - h**2 / variance
     far = rest**2 * variance**2 / fourth if rest > 0 else arb(0)
-    return max(0.0, -upper(-(1 - near) / 2), -upper(-far / 2))
+    bounds = [-upper(-(1 - near) / 2), -upper(-far / 2)]
+    return min(0.5, max([0.0, *(x for x in bounds if np.isfinite(x))]))

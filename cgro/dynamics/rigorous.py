@@ -64,6 +64,16 @@ def power(x: arb, exponent: int) -> arb:
     return result**exponent if exponent > 1 else result if exponent else arb(1)
 
 
+def worst_signal_margin(setting: PatchSetting, U: arb) -> arb:
+    """The signal's part of the smallest margin inside A: sgn(t)|t|^q U at the worse end t of the segment.
+
+    The segment is [alpha - delta, alpha + delta]; the margin is monotone in t, upward for U >= 0, downward for U <= 0.
+    """
+    q, alpha, delta = int(setting.exponent), arb(setting.signal), arb(setting.radius)
+    low, high = (t * power(t, q - 1) * U for t in (alpha - delta, alpha + delta))
+    return low.min(high)
+
+
 def require_rigorous(setting: PatchSetting) -> None:
     """Refuse what the enclosures do not cover. Raises: UserError."""
     require_one_feature(setting)
@@ -86,18 +96,20 @@ class BallState:
     signal: arb
     """U."""
     attacked: arb
-    """t, the signal after the attack."""
+    """t, the signal after the attack in training."""
     memorized: list[arb]
     """V_i."""
     clean: list[arb]
     """y f(X_i)."""
+    trained: list[arb]
+    """y f(X_i') under the attack in training."""
     robust: list[arb]
     """Smallest y f(X') inside A(X_i, delta)."""
 
     @property
     def losses(self) -> tuple[arb, arb]:
         """Clean and adversarial training loss, in nats."""
-        return mean([(-m).exp().log1p() for m in self.clean]), mean([(-m).exp().log1p() for m in self.robust])
+        return mean([(-m).exp().log1p() for m in self.clean]), mean([(-m).exp().log1p() for m in self.trained])
 
 
 class BallEngine:
@@ -133,10 +145,10 @@ class BallEngine:
                 size = setting.init_scale * setting.noise * (setting.dim + 8)
                 self._widen(rounding * size * products, np.zeros(setting.filters))
         self.taken = 0
-        self.falls = 0
-        """Steps in which some u_r could not be shown not to fall."""
-        self.rises = 0
-        """Steps in which the objective could not be shown not to rise."""
+        self.falls = [0, 0]
+        """Steps in which some u_r certainly falls, and in which it could not be shown not to."""
+        self.rises = [0, 0]
+        """Steps in which the objective certainly rises, and in which it could not be shown not to."""
         self.times: dict[str, int] = {}
         """The first step at which each level of `crossings` is reached; without rounding only."""
         with ctx.workprec(self.bits):
@@ -150,7 +162,9 @@ class BallEngine:
                 self._step()
                 self.taken += 1
                 self._look()
-                self.rises += not self._objective() <= before
+                after = self._objective()
+                self.rises[0] += after > before
+                self.rises[1] += not after <= before
 
     def filter_gram(self) -> arb_mat:
         """K, the inner products of the filters' components orthogonal to w*, from the filters themselves.
@@ -173,9 +187,10 @@ class BallEngine:
             )
 
     def contains(self, u: Float64[np.ndarray, " F"], v: Float64[np.ndarray, "F n"]) -> bool:
-        """Whether another engine's state lies inside the balls."""
+        """Whether another engine's state is finite and lies inside the balls."""
         balls, values = chain(self.u, self.v.entries()), chain(u.tolist(), v.ravel().tolist())
-        return all(ball.contains(arb(value)) for ball, value in zip(balls, values, strict=True))
+        pairs = zip(balls, values, strict=True)
+        return all(np.isfinite(value) and ball.contains(arb(value)) for ball, value in pairs)
 
     @property
     def widest(self) -> tuple[float, float]:
@@ -200,8 +215,10 @@ class BallEngine:
         V = [y * sum(by_patch[i * each : (i + 1) * each], arb(0)) for i, y in enumerate(self.labels)]
         U = sum((x * power(x, q - 1) for x in self.u), arb(0))
         t = self._attacked(U)
-        clean, robust = arb(s.signal) ** q * U, t * power(t, q - 1) * U
-        return BallState(slopes, U, t, V, [clean + x for x in V], [robust + x for x in V])
+        clean, trained, robust = arb(s.signal) ** q * U, t * power(t, q - 1) * U, worst_signal_margin(s, U)
+        return BallState(
+            slopes, U, t, V, [clean + x for x in V], [trained + x for x in V], [robust + x for x in V]
+        )  # fmt: skip
 
     def _attacked(self, U: arb) -> arb:
         """The signal t that the attack leaves: alpha - delta, or for U < 0 in the worst case alpha + delta."""
@@ -210,7 +227,10 @@ class BallEngine:
             return alpha - delta
         if U < 0:
             return alpha + delta
-        raise UserError(f"the sign of U must be decided at step {self.taken}: raise bits above {self.bits}")
+        raise UserError(
+            f"the sign of U must be decided at step {self.taken}: raise bits above {self.bits}, "
+            "or lower learning_rate if training diverges"
+        )
 
     def _objective(self) -> arb:
         lam = arb(self.setting.adversarial_weight)
@@ -220,17 +240,17 @@ class BallEngine:
         s, q, at = self.setting, int(self.setting.exponent), self.state
         lam, rate = arb(s.adversarial_weight), arb(s.learning_rate) * q / s.samples
         psi_clean = [(1 - lam) / (1 + m.exp()) for m in at.clean]
-        psi_robust = [lam / (1 + m.exp()) for m in at.robust]
-        push = rate * (
-            sum(psi_clean, arb(0)) * arb(s.signal) ** q
-            + sum(psi_robust, arb(0)) * at.attacked * power(at.attacked, q - 1)
-        )
-        pull = [rate * y * (a + b) for a, b, y in zip(psi_clean, psi_robust, self.labels, strict=True)]
+        psi_attacked = [lam / (1 + m.exp()) for m in at.trained]
+        clean = rate * sum(psi_clean, arb(0)) * arb(s.signal) ** q
+        attacked = rate * sum(psi_attacked, arb(0)) * at.attacked * power(at.attacked, q - 1)
+        pull = [rate * y * (a + b) for a, b, y in zip(psi_clean, psi_attacked, self.labels, strict=True)]
         by_patch = [c for c in pull for _ in range(s.patches - 1)]
         change = self._matrix([x * c for x, c in zip(at.slopes, by_patch * s.filters, strict=True)])
-        rises = [push * power(x, q - 1) for x in self.u]
-        self.falls += not all(x >= 0 for x in rises)
-        widths = self._widths(change, rises) if self.rounding else None
+        slopes = [power(x, q - 1) for x in self.u]
+        rises = [(clean + attacked) * x for x in slopes]
+        self.falls[0] += any(x < 0 for x in rises)
+        self.falls[1] += not all(x >= 0 for x in rises)
+        widths = self._widths(change, [(clean + abs(attacked)) * x for x in slopes]) if self.rounding else None
         self.u = [x + y for x, y in zip(self.u, rises, strict=True)]
         self.v = self.v + change * self._gram
         self._coefficients = self._coefficients + change
@@ -249,8 +269,10 @@ class BallEngine:
                 raise UserError(f"{name} must be decided at step {self.taken}: raise bits above {self.bits}")
             self.times[name] = self.taken
 
-    def _widths(self, change: arb_mat, rises: list[arb]) -> tuple[np.ndarray, np.ndarray]:
+    def _widths(self, change: arb_mat, terms_of_u: list[arb]) -> tuple[np.ndarray, np.ndarray]:
         """What one step of a float64 implementation may lose in v and u, beside the last addition.
+
+        terms_of_u: absolute values of what is added to u_r, since clean and attacked samples may pull in opposite ways.
 
         A sum of k products in any order, with or without fused operations, loses at most (k + 4) eps of the sum of
         absolute values; an exponential 4 eps of itself; and psi changes by at most the error of its margin, relative to
@@ -258,10 +280,11 @@ class BallEngine:
         """
         s, q, eps = self.setting, int(self.setting.exponent), self.rounding
         v, u = _sizes(self.v.entries()).reshape(s.filters, -1), _sizes(self.u)
-        terms = s.filters * s.patches + s.samples + s.noise_patches + 64
+        terms = s.filters * s.patches + s.samples + s.noise_patches + s.dim + 64
         margin = ((v**q).sum(0).reshape(s.samples, -1).sum(1) + (s.signal + s.radius) ** q * (u**q).sum()).max()
         relative = 2 * terms * eps * (2 + float(margin))
-        return relative * (_sizes(change.entries()).reshape(v.shape) @ self._absolute_gram), relative * _sizes(rises)
+        change_of_v = _sizes(change.entries()).reshape(v.shape) @ self._absolute_gram
+        return relative * change_of_v, relative * _sizes(terms_of_u)
 
     def _widen(self, v: np.ndarray, u: np.ndarray) -> None:
         """Widen the balls by these numbers and by the rounding of the numbers themselves."""

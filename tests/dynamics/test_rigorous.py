@@ -16,6 +16,7 @@ import pytest
 from flint import arb, arb_mat, ctx
 
 from cgro.base.errors import UserError
+from cgro.base.outward import at_least_words, at_most_words
 from cgro.dynamics import kernel
 from cgro.dynamics.certificate import FLOAT64, certificate
 from cgro.dynamics.direct import DirectEngine
@@ -24,6 +25,8 @@ from cgro.dynamics.proved_errors import leading_coefficient, moments, proved_err
 from cgro.dynamics.rigorous import BallEngine, ends, median
 from cgro.dynamics.runs import Runs, vector_draw
 from cgro.dynamics.setting import PatchSetting
+from cgro.dynamics.trajectory import train
+from cgro.proofs_check.dynamics.certified_transition import never
 
 SMALL = PatchSetting(
     samples=5, patches=3, dim=12, filters=4, learning_rate=0.3, steps=60, noise_norm=1.5, sampling="vectors"
@@ -153,7 +156,87 @@ def test_phases_end_where_the_engine_says_that_they_do() -> None:
 def test_an_attack_beyond_the_signal_makes_it_fall() -> None:
     """rho > 1 and adversarial points only: the push on the signal is negative, and the engine says so."""
     setting = replace(SMALL, radius_ratio=1.9, adversarial_weight=1.0, attack="transfer")
-    assert int(certificate(setting, 0, records=2, tube_steps=0, engines={})["falls"]) == 60
+    proved = certificate(setting, 0, records=2, tube_steps=0, engines={})
+    assert int(proved["falls"]) == int(proved["certain_falls"]) == 60
+
+
+FLIPPED = replace(SMALL, dim=40, steps=600, noise_norm=0.3, radius_ratio=1.9, adversarial_weight=1.0, attack="transfer")
+
+
+@pytest.mark.parametrize("change", [{}, {"noise_norm": 1.5}, {"radius_ratio": None, "init_scale": 0.3, "dim": 20}])
+def test_robust_errors_are_those_of_the_worse_end_of_the_segment(change: dict[str, Any]) -> None:
+    """Against a fixed transfer attack the signal may be learned with the wrong sign: then alpha + delta is worse."""
+    setting = replace(FLIPPED, **change)
+    proved = certificate(setting, 0, records=2, tube_steps=0, engines={}).isel(step=-1)
+    trained = train(Runs((setting,), (0,)), records=2, test_samples=4000).isel(run=0, step=-1)
+    low, high = proved["robust_test_error"].values
+    assert low - 0.03 <= float(trained["robust_test_error"]) <= high + 0.03
+    low, high = proved["robust_margin"].values
+    assert low - 1e-9 <= float(trained["robust_margin"].min()) <= high + 1e-9
+    wrong = int(proved["not_proved_correct"].sel(kind="robust"))
+    assert wrong == round(5 * float(trained["robust_train_error"]))
+
+
+@pytest.mark.parametrize("rate", [1.0, 10.0])
+def test_a_push_that_cancels_leaves_correct_engines_in_the_tube(rate: float) -> None:
+    """For rho > 1 clean and attacked samples pull in opposite ways: the rounding error is that of the terms."""
+    setting = PatchSetting(
+        samples=40, patches=2, dim=6, filters=2, learning_rate=rate, signal=10.0, noise_norm=0.01, init_scale=0.03,
+        radius_ratio=2.0, attack="transfer", sampling="vectors", steps=1,
+    )  # fmt: skip
+    runs = Runs((setting,), (1073,))
+    tube = BallEngine(setting, 1073, bits=64, rounding=FLOAT64)
+    engines = [GramEngine(runs, compiled=True), GramEngine(runs, compiled=False), DirectEngine(runs)]
+    for engine in (tube, *engines):
+        engine.advance(1)
+    for engine in engines:
+        state = engine.state()
+        assert tube.contains(state.u[0, 0].numpy(), state.v[0].numpy())
+
+
+def test_a_tube_that_became_too_wide_says_nothing() -> None:
+    """Neither balls without an end nor an undecided sign count as containing an engine."""
+    wide = replace(SMALL, attack="transfer", steps=3_000)
+    proved = certificate(wide, 0, records=30, engines={"float64": lambda runs: GramEngine(runs, threads=1)})
+    assert proved["in_tube"].values[0, 0] == 1
+    assert proved["in_tube"].values[0, -1] == -1
+    assert np.isnan(proved["tube_width"].values[-1]).all()
+    lost = replace(SMALL, radius_ratio=1.2, steps=300)
+    assert certificate(lost, 0, records=6, engines={})["tube_width"].isnull().values[-1].all()
+    tube = BallEngine(SMALL, 0, bits=64, rounding=FLOAT64)
+    assert not tube.contains(np.full(4, np.nan), np.zeros((4, 10)))
+
+
+def test_there_is_no_stall_where_memorization_comes_first() -> None:
+    setting = replace(SMALL, signal=0.5, noise_norm=2.0, steps=60)
+    proved = certificate(setting, 0, records=2, tube_steps=0, engines={})
+    first = dict(zip(proved["time"].values, proved["first_step"].values, strict=True))
+    assert first["T_0"] == -1
+    assert first["T_n"] >= 0
+    assert proved["stage_adversarial_loss"].sel(stage="stall").isnull().all()
+    assert proved["stage_adversarial_loss"].sel(stage="noise memorization").notnull().all()
+
+
+def test_what_the_precision_does_not_resolve_is_no_rise() -> None:
+    """Losses of e^-1000 are equal to all bits: the objective may rise, but nothing shows that it does."""
+    setting = PatchSetting(
+        samples=12, patches=3, dim=60, filters=8, learning_rate=0.2, steps=5, init_scale=3.0, radius_ratio=0.5,
+        sampling="vectors",
+    )  # fmt: skip
+    proved = certificate(setting, 0, records=2, tube_steps=0, engines={})
+    assert int(proved["certain_rises"]) == 0
+    assert int(proved["rises"]) > 0
+    assert never(proved, "rises").holds is None
+    assert never(proved.assign(certain_rises=1), "rises").holds is False
+    assert never(proved.assign(rises=0), "rises").holds is True
+
+
+def test_bounds_in_words_are_bounds() -> None:
+    assert at_most_words(0.00044045) == "0.00045"
+    assert at_least_words(0.433881, 3) == "0.433"
+    assert at_most_words(2.14973e-10) == "2.2e-10"
+    assert at_least_words(-0.04375) == "-0.044"
+    assert at_most_words(0.692187, 3) == "0.693"
 
 
 def moment_by_pairings(C: list[list[Fraction]], power: int) -> Fraction:
