@@ -7,10 +7,11 @@ projection. The number of all parameters is compared with `total_bound` and with
 for N far below D. On the latter sizes the ratio of parameters to the order is fitted as a power of N, of D and of rho,
 each with a factor for every pair of the other two: the order is accepted if the intervals of all three exponents lie
 within their tolerances of 0, rejected if one of them lies outside, and undecided otherwise. N D, rho^6 N D, N D^0.8,
-rho^2 N D^0.95, N^(1/2) and N^2 in place of N are rejected. The exponent of D is known to 5 %. The tolerances in N and
-rho are wide because random projections need more than rho^2 N dimensions where that is small: the fit cannot tell rho
-from rho^2; the lower bound can. Nor can it tell the order from the published one with the projection onto the span,
-which is the same for N <= sqrt(D) / rho (`published-order`).
+rho^2 N D^0.95, N^(1/2) and N^2 in place of N are rejected. The exponent of D is known to 5 %. That of rho is not
+confirmed: it is about 1.4 at these sizes, 2 lies outside of its interval, and rho N D fits better, because random
+projections need more than rho^2 N dimensions where that is small. The tolerances in N and rho say how far from the
+order the law may be, and the measured law is printed. Nor can the fit tell the order from the published one with the
+projection onto the span, which is the same for N <= sqrt(D) / rho (`published-order`).
 
 For N = D + 1 the k^2 weights of the squares have a factor 9 m and outweigh the k D weights of the projection: there
 the totals are compared with the bounds only.
@@ -90,8 +91,9 @@ def check(
         measured="beyond the order: "
         + ", ".join(f"{name}^{law.exponent:.2f} ({law.low:.2f} to {law.high:.2f})" for name, law in laws.items())
         + f"; count at least {above.slack:.3g} times the total, total {below.slack:.3g} times the lower bound",
-        constant=f"totals are {excess.min():.3g} to {excess.max():.3g} times the order for D far above N, up to "
-        f"{max(totals[c] / order(*c) for c in square):.3g} times for N = D + 1",
+        constant=f"measured law about rho^{2 + laws['rho'].exponent:.2f} N^{1 + laws['N'].exponent:.2f} "
+        f"D^{1 + laws['D'].exponent:.2f}; totals are {excess.min():.3g} to {excess.max():.3g} times the order for D "
+        f"far above N, up to {max(totals[c] / order(*c) for c in square):.3g} times for N = D + 1",
         counterexample=f"(N, D, rho) = {above.counterexample or below.counterexample}"
         if not (above.holds and below.holds)
         else wrong,
@@ -138,7 +140,8 @@ def draw(result: xr.Dataset) -> Figure:
 
 
 CLAIM = Claim(
-    statement="built networks have O~(D + N + rho^2 N D) parameters in total on the data set of the lower bound",
+    statement="built networks have parameters between the lower bound and the explicit count on the data set of the "
+    "lower bound, and for D far above N follow rho^2 N D up to 0.025 in the exponent of D, 0.3 in N and 0.75 in rho",
     source="construction S with projection",
     tag="[D]",
     evidence="asymptotic",
@@ -167,6 +170,9 @@ CLAIM = Claim(
         "D^2": {"order": lambda n, d, rho: d**2},
     },
     constants={
+        "up to 0.025 in D, 0.3 in N, 0.75 in rho": Constant(
+            None, refuted=(), otherwise="tolerances; the finding prints the measured exponents and their intervals"
+        ),
         "exponent 1 of D": Constant(lambda f: {"order": lambda n, d, rho: d**f + n + rho**2 * n * d**f}),
         "exponent 1 of N": Constant(
             lambda f: {"order": lambda n, d, rho: d + n + rho**2 * n**f * d},

@@ -85,7 +85,8 @@ def check(*, largest_dim: int = 30, bound: Law = tail_bound, half: float = 0.5) 
 
 
 CLAIM = Claim(
-    statement="P[| |W u| - b | >= t] <= 4 exp(-t^2 d / 2), W a random projection, b the median, b >= sqrt(k / d) / 2",
+    statement="P[| |W u| - b | >= t] <= 4 exp(-t^2 d / 2), W a random projection to k < d dimensions, b the "
+    "median, b >= sqrt(k / d) / 2, for the pairs (k, d) tested",
     source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, appendix B (K8)",
     tag="[D]",
     evidence="interval",

@@ -28,13 +28,23 @@ from cgro.networks.relu import ReluNetwork
 Slope = Callable[[str, int, int], float]
 
 
-def slope(kind: str, dim: int, levels: int, ten: float = 10.0, two: float = 2.0) -> float:
-    """Non-zero weights and biases of each further point; in l_inf 10 D + 2, which is exact for powers of two."""
-    return {
-        "inf": ten * dim + two,
-        "1": 8 * dim + 4,
-        "2": 13 * dim + 4 if levels == 1 else 23 * dim + 6 + (levels - 2) * (8 * dim + 1),
-    }[kind]
+def slope(
+    kind: str,
+    dim: int,
+    levels: int,
+    ten: float = 10.0,
+    two: float = 2.0,
+    l_1: float = 1.0,
+    one_level: float = 1.0,
+    two_levels: float = 1.0,
+    more: float = 1.0,
+) -> float:
+    """Non-zero weights and biases of each further point; in l_inf 10 D + 2, which is exact for powers of two. The last
+    four arguments are factors of the other polynomials."""
+    squares = one_level * (13 * dim + 4)
+    if levels > 1:
+        squares = two_levels * (23 * dim + 6) + more * (levels - 2) * (8 * dim + 1)
+    return {"inf": ten * dim + two, "1": l_1 * (8 * dim + 4), "2": squares}[kind]
 
 
 def exact_maximum(dim: int) -> int:
@@ -71,8 +81,8 @@ def check(*, largest_dim: int = 5, law: Slope = slope) -> Finding:
     norms: tuple[Norm, ...] = ("inf", "1", "2")
     dims = [*range(1, largest_dim + 1), 17]
     for norm in norms:
-        for dim in dims:
-            counts = [nonzero(n, dim, norm, "own", 0.05) for n in (4, 6, 10)]
+        for dim, shell in [*((dim, 0.05) for dim in dims), (2, 0.002)]:
+            counts = [nonzero(n, dim, norm, "own", shell) for n in (4, 6, 10)]
             m = counts[0][1] - 5 if norm == "2" else 1
             levels.add(m)
             steps = [(b - a) / n for (a, _), (b, _), n in zip(counts[:-1], counts[1:], (2, 4), strict=True)]
@@ -100,7 +110,8 @@ def check(*, largest_dim: int = 5, law: Slope = slope) -> Finding:
 
 CLAIM = Claim(
     statement="the CGRO classifier has poly(D) + O~(N D) non-zero parameters: in l_inf N (10 D + 2), and at most log_2 "
-    "D more for each point unless D is a power of two",
+    "D more for each point unless D is a power of two; in l_1 N (8 D + 4); in l_2 N (13 D + 4) with m = 1 level of "
+    "squares, else N (23 D + 6 + (m-2)(8 D + 1))",
     source="Li & Li, ICML 2025, arXiv:2306.01271, Theorem 4.4; the count derived here",
     tag="[S]",
     evidence="exact",
@@ -110,6 +121,10 @@ CLAIM = Claim(
     constants={
         "10 D": Constant(lambda factor: {"law": lambda kind, d, m: slope(kind, d, m, ten=10 * factor)}),
         "2 in 10 D + 2": Constant(lambda factor: {"law": lambda kind, d, m: slope(kind, d, m, two=2 * factor)}),
+        "8 D + 4 in l_1": Constant(lambda factor: {"law": lambda kind, d, m: slope(kind, d, m, l_1=factor)}),
+        "13 D + 4": Constant(lambda factor: {"law": lambda kind, d, m: slope(kind, d, m, one_level=factor)}),
+        "23 D + 6": Constant(lambda factor: {"law": lambda kind, d, m: slope(kind, d, m, two_levels=factor)}),
+        "(m-2)(8 D + 1)": Constant(lambda factor: {"law": lambda kind, d, m: slope(kind, d, m, more=factor)}),
         "a power of two": Constant(None, refuted=(), otherwise="the D whose trees give every value a partner"),
     },
     controls={

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 import z3
@@ -28,6 +29,15 @@ from cgro.measures.scaling import power_law
 from cgro.memorizers.cells import Plan, fit_grid
 from cgro.memorizers.constructions import memorize
 from cgro.memorizers.task import Memorizer
+
+PLANS = (10, 11, 12, 13, 14, 15, 16)
+"""log2 of the numbers M of cells of the plans whose parameters are fitted."""
+
+
+@cache
+def totals_of_plans() -> list[int]:
+    """All parameters of these plans, with 16 bits a cell."""
+    return [Plan.best(2**e, 16, 1, 1, 1).size.total for e in PLANS]
 
 
 def core(cells: int, bits: int, two: float = 2.0, under: float = 2.0, more: float = 2.0, root: float = 0.5) -> float:
@@ -85,6 +95,15 @@ def served(samples: int, dim: int, reach: float, powers: tuple[float, float]) ->
     return True
 
 
+def random_served(samples: int, dim: int, ratio: float, seed: int) -> bool:
+    """Whether random points are served at this ratio."""
+    try:
+        built(samples, dim, ratio, seed)
+    except UserError:
+        return False
+    return True
+
+
 def check(
     *,
     largest: int = 64,
@@ -134,6 +153,13 @@ def check(
     for cells, bits in ((2**10, 12), (2**12, 30), (2**14, 16)):
         plan = Plan.best(cells, bits, 1, 1, 1)
         between(f"plan of M = {cells}, W = {bits}", cells, bits, plan.depth - plan.digits - 1)
+    law = power_law(2.0 ** np.array(PLANS), np.array(totals_of_plans(), dtype=float), 0.99)
+    parts["exponent of the plans"] = Decision(
+        root - 0.02 <= law.low and law.high <= root + 0.02, f"{law.low:.3f} to {law.high:.3f}"
+    )
+    for dim in (1, 2, 5):
+        near_end = 0.98 * reach / (24**samples_power * dim**dim_power)
+        parts[f"random points, D = {dim}"] = Decision(random_served(24, dim, near_end, seed), f"rho = {near_end:g}")
     for dim in (1, 3, 16):
         parts[f"served, D = {dim}"] = Decision(
             served(64, dim, 0.98 * reach, (samples_power, dim_power)), f"rho = {0.98 * reach:g} / (N sqrt D)"
@@ -145,16 +171,19 @@ def check(
     fit = power_law(np.array(sizes, dtype=float), np.array(totals, dtype=float), 0.99)
     return finding(
         parts,
-        tested=f"depth for all M, W; networks up to N = {largest} on all balls; plans up to M = 16,384; N = 64 beyond",
+        tested=f"depth for all M, W; networks up to N = {largest} on all balls; plans up to M = 65,536; radii "
+        "just below 1/(N sqrt D) for random points, N = 24, and on both sides of it on a diagonal, N = 64",
         bound="margin 1/2 on all balls; depth n + 1 + 2 sqrt(2 M (W + 2)), at most W + 4 more",
-        measured=f"at most {max(excess):.3g} more; exponent of all parameters of the built networks in M (W + 2): "
+        measured=f"at most {max(excess):.3g} more; exponent of all parameters of plans in M: {law.exponent:.3f} "
+        f"({law.low:.3f} to {law.high:.3f}), of the built networks in M (W + 2): "
         f"{fit.exponent:.3f} ({fit.low:.3f} to {fit.high:.3f}), with the n layers of floors",
     )
 
 
 CLAIM = Claim(
-    statement="for rho <= 1/(5 N sqrt D) in l_2, even for all rho < 1/(N sqrt D), O~(sqrt N) parameters memorize N "
-    "points with error 0: depth n + 1 + 2 sqrt(2 M (W + 2)), or at most W + 4 more, for M cells of W bits and n digits",
+    statement="for rho <= 1/(5 N sqrt D) in l_2, and up to 1/(N sqrt D), where they end on a diagonal, O~(sqrt N) "
+    "parameters memorize N points with error 0: depth n + 1 + 2 sqrt(2 M (W + 2)), or at most W + 4 more, for M cells "
+    "of W bits and n digits",
     source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Theorem 4.2 (i); layers, radius and constants of cgro",
     tag="[D]",
     evidence="exact",

@@ -5,8 +5,9 @@ on a share eta of the volume of the balls: where a ball lies across a face of an
 that out by a second floor network, and is exact. Groups are as large as their balls allow, K = ceil(1 / (rho sqrt D) -
 1/2) - 1, for every rho < 2 / (3 sqrt D); on a diagonal, lambda = sqrt(D) lambda_inf, no more.
 
-z3 decides for all points of all balls of a small network that the output is the label, across faces, too. Each group
-takes n + 2 layers of floors and read-out, and 2 sqrt(2 K (W + 2)) to W + 4 more for its labels (check grid-cells-size).
+z3 decides for all points of all balls of two small networks, D = 1 and 2, that the output is the label, across faces,
+too; larger ones are counted only. Each group takes n + 2 layers of floors and read-out, and 2 sqrt(2 K (W + 2)) to
+W + 4 more for its labels (check grid-cells-size).
 With K < 1 / (rho sqrt D) - 1/2, the labels of N / 2 stored points take at least
 
     L = N sqrt(2 (W + 2)) D^(1/4) rho^(1/2) / sqrt(1 - rho sqrt(D) / 2)
@@ -21,6 +22,7 @@ projection is tried at random: exactness and counts after it are tested, the ord
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 import z3
@@ -53,6 +55,7 @@ def built(samples: int, dim: int, ratio: float) -> Memorizer:
     return memorize(x, y, "2", radius, construction="grouped_cells")
 
 
+@cache
 def exact_on_balls(samples: int, dim: int, per_grid: int, seed: int) -> dict[str, Decision]:
     """Whether the output is half the label for all points of all balls of a small network, by z3."""
     generator = np.random.default_rng([seed, samples, dim])
@@ -119,7 +122,7 @@ def check(
         half: what is taken off 1 / (rho sqrt D).
         two: the 2 under the root.
     """
-    parts = exact_on_balls(points, 1, 2, seed)
+    parts = exact_on_balls(points, 1, 2, seed) | exact_on_balls(4, 2, 2, seed)
     parts |= {"groups": groups_follow(reach, half, 2 * dim_power)}
     rows = []
     for n, K in zip(samples, sizes, strict=True):
@@ -128,7 +131,8 @@ def check(
             groups, size, digits = n // 2 // K, memorizer.network.size, digits_of(memorizer)
             bits, s = digits * dim, memorizer.task.ratio * math.sqrt(dim)
             layers = size.depth - 1 - groups * (digits + 2)
-            least = n**samples_power * math.sqrt(two * (bits + 2) / (1 - s / 2)) * s**ratio_power
+            root = dim**dim_power * memorizer.task.ratio**ratio_power
+            least = n**samples_power * math.sqrt(two * (bits + 2) / (1 - s / 2)) * root
             name = f"N = {n}, K = {K}, D = {dim}"
             parts[f"{name}, depth"] = Decision(
                 least <= layers <= least + groups * (bits + 4), f"{layers} layers for the labels, not {least:.4g}"
@@ -139,8 +143,8 @@ def check(
     laws = joint_power_law({"N": n, "rho": s}, layers, 0.99)
     return finding(
         parts,
-        tested=f"all points of the balls of a network of {points} points; K for D up to 10,000; {len(rows)} networks, "
-        f"N = {samples}, K = {sizes}, D = 1, 2",
+        tested=f"all points of the balls of networks of {points} points (D = 1) and 4 (D = 2); K for D up to "
+        f"10,000; {len(rows)} networks, N = {samples}, K = {sizes}, D = 1, 2",
         bound="error 0; L to W + 4 layers more for each group",
         measured=f"at most {above.max():.3g} L; fitted exponents: "
         + ", ".join(f"{name} {law.exponent:.3f}" for name, law in laws.items()),

@@ -134,7 +134,7 @@ def check(
 
 CLAIM = Claim(
     statement="sizes of construction S, also projected, hinge sums and the sequential network are the stated "
-    "polynomials in n, D, m, k",
+    "polynomials in n, D, m, k, for m >= 2 levels",
     source="constructions of cgro; sequential network after Yu, Gao & Zhang, ICLR 2024 (K16)",
     tag="[D]",
     evidence="exact",
@@ -156,7 +156,10 @@ CLAIM = Claim(
     | {
         "the polynomial after a projection": Constant(
             lambda factor: {"projected": lambda n, D, m, k: factor * after_projection(n, D, m, k)}
-        )
+        ),
+        "m >= 2 levels": Constant(
+            None, refuted=(), otherwise="one level has another count, 4 k^2 + 5 k + 2 + n (k + 3): not claimed"
+        ),
     },
     controls={
         "after a projection, n (k+2)": {
