@@ -237,6 +237,7 @@ def _train(  # type: ignore[no-untyped-def]
     doubt = np.array([parameters[DOUBT_LEARNABLE], parameters[DOUBT_UNLEARNABLE]])
     seen = np.array([1.0, parameters[VISIBILITY]])
     U, attacked, ratio, pull = np.empty(2), np.empty((2, 2)), np.empty((2, 2)), np.empty(2)
+    gap, extreme = np.empty((2, 2)), np.empty(N)
     attacked_power, attacked_side = np.empty((2, 2)), np.empty((2, 2), np.int64)
     slopes = np.empty((2, 2, filters))
     # Signals t that may attain the worst case, transfer attack first; index 0 or 1 of U for each t and label.
@@ -272,6 +273,7 @@ def _train(  # type: ignore[no-untyped-def]
                 if label == 0 and not rectified:  # the odd activation treats both labels alike
                     attacked[k, 0], attacked_power[k, 0] = attacked[k, 1], attacked_power[k, 1]
                     ratio[k, 0], attacked_side[k, 0] = ratio[k, 1], 1 - attacked_side[k, 1]
+                    gap[k, 0] = gap[k, 1]
                     break
                 sign = 2.0 * label - 1.0
                 for c in range(tried):
@@ -280,14 +282,26 @@ def _train(  # type: ignore[no-untyped-def]
                     # Always accept the first, even if infinite: an unset side would index out of bounds.
                     if c == 0 or not h >= attacked[k, label]:
                         attacked[k, label], attacked_power[k, label], attacked_side[k, label] = h, power[c], side
-                ratio[k, label] = np.exp(min(sign * clean_power * U[label] - attacked[k, label], 700.0))
+                gap[k, label] = sign * clean_power * U[label] - attacked[k, label]
+                ratio[k, label] = np.exp(min(gap[k, label], 700.0))
 
         _margins(V, y, attacked[0], margin)
         if features == 2:
             for i in range(N):
                 label = 1 if y[i] > 0 else 0
                 margin[i] += blind[i] * (attacked[1, label] - attacked[0, label])
+        lowest = 0.0
+        for i in range(N):
+            lowest = min(lowest, margin[i])
+        if lowest < -700.0:
+            extreme[:] = margin
         bounded_exp(margin, exponential, bits)
+        if lowest < -700.0:
+            # A bounded exponential times the ratio would be that of another clean margin; at most e^-40 is lost here.
+            for i in range(N):
+                if extreme[i] < -700.0:
+                    apart = gap[1 if blind[i] > 0 else 0, 1 if y[i] > 0 else 0]
+                    exponential[i] = np.exp(min(extreme[i] + apart, 660.0) - min(apart, 700.0))
         for k in range(features):
             clean_low, clean_high, attacked_low, attacked_high = _respond(
                 exponential, y, carries[k], ratio[k], lam, doubt[k], weight

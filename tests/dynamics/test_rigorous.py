@@ -194,6 +194,21 @@ def test_a_push_that_cancels_leaves_correct_engines_in_the_tube(rate: float) -> 
         assert tube.contains(state.u[0, 0].numpy(), state.v[0].numpy())
 
 
+def test_engines_agree_where_the_attack_moves_a_margin_from_one_extreme_to_the_other() -> None:
+    """Clean margins of 10^6 and attacked ones of -10^6, as in a run that diverges."""
+    setting = PatchSetting(
+        samples=40, patches=2, dim=6, filters=2, learning_rate=1.0, signal=10.0, noise_norm=0.01, init_scale=0.03,
+        radius_ratio=2.0, attack="worst", sampling="vectors", steps=2,
+    )  # fmt: skip
+    runs, found = Runs((setting,), (1073,)), []
+    for engine in (GramEngine(runs, compiled=True), GramEngine(runs, compiled=False), DirectEngine(runs)):
+        engine.advance(2)
+        found.append(engine.state().u.numpy())
+    assert abs(found[0]).max() > 1e4
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-8)
+    np.testing.assert_allclose(found[0], found[2], rtol=1e-8)
+
+
 def test_a_tube_that_became_too_wide_says_nothing() -> None:
     """Neither balls without an end nor an undecided sign count as containing an engine."""
     wide = replace(SMALL, attack="transfer", steps=3_000)
