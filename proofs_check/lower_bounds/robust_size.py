@@ -174,8 +174,9 @@ def check(
 
 
 CLAIM = Claim(
-    statement="for all labellings of the grid, or 0.9 of it, robust networks take K^((D-1)/2) parameters up to "
-    "D log K; in two layers 1, 2, 3 neurons for K = 2, D = 2, 3, 4",
+    statement="for all labellings of the grid, or 0.9 of it, robust networks take at least K^((D-1)/2) / (2 sqrt(D "
+    "log_2 K)) parameters, and 310 K^((D-1)/2) sqrt(D log_2(2 K)) suffice; in two layers 1, 2, 3 neurons for K = 2, "
+    "D = 2, 3, 4",
     source="Li & Li, ICML 2025, arXiv:2306.01271, Theorem 4.7; Li et al., NeurIPS 2022, arXiv:2205.13863, Theorem 4.3, "
     "with exponent (D-1)/6; exponent and constants derived here, with Bartlett et al., JMLR 2019",
     tag="[D]",
