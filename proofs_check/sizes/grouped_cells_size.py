@@ -6,8 +6,9 @@ that out by a second floor network, and is exact. Groups are as large as their b
 1/2) - 1, for every rho < 2 / (3 sqrt D); on a diagonal, lambda = sqrt(D) lambda_inf, no more.
 
 z3 decides for all points of all balls of two small networks, D = 1 and 2, that the output is the label, across faces,
-too; larger ones are counted only. Each group takes n + 2 layers of floors and read-out, and 2 sqrt(2 K (W + 2)) to
-W + 4 more for its labels (check grid-cells-size).
+too. A larger one, of the first N and K, is evaluated exactly at the ends of eight balls; the others are counted only.
+Each group takes n + 2 layers of floors and read-out, and 2 sqrt(2 K (W + 2)) to W + 4 more for its labels (check
+grid-cells-size).
 With K < 1 / (rho sqrt D) - 1/2, the labels of N / 2 stored points take at least
 
     L = N sqrt(2 (W + 2)) D^(1/4) rho^(1/2) / sqrt(1 - rho sqrt(D) / 2)
@@ -22,6 +23,7 @@ projection is tried at random: exactness and counts after it are tested, the ord
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from functools import cache
 
 import numpy as np
@@ -71,6 +73,21 @@ def exact_on_balls(samples: int, dim: int, per_grid: int, seed: int) -> dict[str
         (value,) = outputs(memorizer.network, point, box)  # type: ignore[arg-type]
         parts[f"D = {dim}, K = {per_grid}, ball {i}"] = prove(2 * value == int(label), inside)
     return parts
+
+
+@cache
+def right_at_ends(samples: int, dim: int, ratio: float) -> Decision:
+    """Whether a built network is exact at both ends, along the diagonal, of eight balls."""
+    memorizer = built(samples, dim, ratio)
+    task, network, wrong = memorizer.task, memorizer.network, 0
+    assert isinstance(network, ExactNetwork)
+    # A little inside the ball, whose ends are not rational for D > 1.
+    reach = Fraction(task.radius / math.sqrt(dim) * (1 - 1e-9))
+    for i in range(0, samples, samples // 8):
+        for end in (-reach, reach):
+            value = network.evaluate([Fraction(v) + end for v in task.data.points[i].tolist()])[0]
+            wrong += 2 * value != int(task.data.labels[i])
+    return Decision(wrong == 0, f"{wrong} of 16 ends")
 
 
 def group(dim: int, ratio: float) -> int:
@@ -123,6 +140,7 @@ def check(
         two: the 2 under the root.
     """
     parts = exact_on_balls(points, 1, 2, seed) | exact_on_balls(4, 2, 2, seed)
+    parts |= {f"N = {samples[0]}, ends": right_at_ends(samples[0], 1, 1 / (sizes[0] + 0.51))}
     parts |= {"groups": groups_follow(reach, half, 2 * dim_power)}
     rows = []
     for n, K in zip(samples, sizes, strict=True):
