@@ -44,7 +44,7 @@ def check(
 
     Args:
         signals: signal strengths alpha.
-        runs: seeds for each alpha.
+        runs: seeds for each alpha, others for every alpha.
         exponent: claimed exponent of U over s(T_1).
         tolerance: accepted deviation, interval included.
         deviation: largest accepted deviation of alpha^3 U / s(T_1) from 1, interval included.
@@ -53,16 +53,17 @@ def check(
         weight: weight lambda of the adversarial loss.
         seed: first seed.
     """
-    seeds = range(1000 * seed, 1000 * seed + runs)
     base = PatchSetting(
         samples=11, patches=3, dim=100_000, filters=20, init_scale=0.02, learning_rate=0.8, adversarial_weight=weight
     )
     settings = [replace(base, signal=a, learning_rate=base.learning_rate / a**2) for a in signals]
-    ends = [_end(setting, seeds) for setting in settings]
-    factors = np.array([np.median(end[0]) for end in ends])
+    settings += [replace(base, samples=n) for n in (7, 25)]
+    # Seeds of their own for every setting: the errors of the fit are independent.
+    first = 1000 * seed
+    ends = [_end(s, range(first + k * runs, first + (k + 1) * runs)) for k, s in enumerate(settings)]
+    factors = np.array([np.median(end[0]) for end in ends[: len(signals)]])
     fit = power_law(np.array(signals), factors, CONFIDENCE)
-    scaled = [median_interval(end[0] * a**3, CONFIDENCE) for end, a in zip(ends, signals, strict=True)]
-    ends += [_end(replace(base, samples=n), seeds) for n in (7, 25)]
+    scaled = [median_interval(end[0] * a**3, CONFIDENCE) for end, a in zip(ends, signals, strict=False)]
     low, high = min(np.median(end[1]) for end in ends), max(np.median(end[2]) for end in ends)
     parts = {
         "the exponent": within(fit.low, fit.high, exponent, tolerance),

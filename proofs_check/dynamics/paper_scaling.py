@@ -106,6 +106,8 @@ class Trials:
 
     outcome: Outcome
     intervals: str
+    failures: str
+    """How many trials failed, at every d."""
     failing: str
     """The first d that refutes the bound, if one does."""
 
@@ -118,5 +120,6 @@ def judged(successes: Mapping[int, np.ndarray], least: Callable[[int], float]) -
     return Trials(
         together(*outcomes.values()),
         ", ".join(f"{low:.2f} to {high:.2f} at d = {d}" for d, (low, high) in intervals.items()),
+        ", ".join(f"{int((~s).sum())} of {len(s)} at d = {d}" for d, s in successes.items()),
         next((f"d = {d}" for d, outcome in outcomes.items() if outcome.holds is False), ""),
     )

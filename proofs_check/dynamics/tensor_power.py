@@ -74,9 +74,8 @@ def check(*, overshoot: float = 1.0, noise: float = 1.0, margin: float = 2.0) ->
 
 WEAKER = "a larger factor is a weaker claim"
 CLAIM = Claim(
-    statement="if u' >= u + A u^2 and v' <= v + B v^2, then 1/v_t >= 1/v_0 - (B/A)(1 + A u*)(1/u_0 - 1/u_t) "
-    "while u_t <= u*, "
-    "and so v_t <= 2 v_0 if A u_0 >= 2 B v_0 (1 + A u*)",
+    statement="for A, B, u_0, v_0 > 0, if u' >= u + A u^2 and 0 < v' <= v + B v^2, then 1/v_t >= 1/v_0 - (B/A)(1 + A "
+    "u*)(1/u_0 - 1/u_t) while u_t <= u*, and so v_t <= 2 v_0 if A u_0 >= 2 B v_0 (1 + A u*)",
     source="tensor-power comparison in phase I of Li & Li, ICML 2025, arXiv:2306.01271; constants derived here",
     tag="[D]",
     evidence="symbolic",

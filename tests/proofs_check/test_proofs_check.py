@@ -109,6 +109,8 @@ UNDECIDED: list[tuple[str, dict[str, Any]]] = [
     ("collapse-law", {"tolerance": 0.12}),
     ("gram-law", {"draws": 1000, "tolerance": 0.05}),
     ("measured-scaling", {"tolerance": 0.2}),
+    ("critical-ratio", {"settings": 1, "below": 1.04}),
+    ("critical-visibility", {"settings": 1, "factor": 1.5}),
 ]
 
 
