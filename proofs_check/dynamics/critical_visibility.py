@@ -103,6 +103,6 @@ CLAIM = Claim(
     },
     controls={
         "kappa* without the factor p_un": {"law": lambda s: critical_visibility(s) * s.unlearnable**0.5},
-        "kappa* three times as large": {"law": lambda s: 3 * critical_visibility(s)},
+        "kappa* five times as large": {"law": lambda s: 5 * critical_visibility(s)},
     },
 )
