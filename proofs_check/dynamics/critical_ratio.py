@@ -8,6 +8,9 @@ trial at 1 - rho = 0.85 (1 - rho*) and at 1.15 (1 - rho*), for several values of
 lambda, q, alpha, sigma_0 and d. The share of runs fitted by noise has an exact (Clopper & Pearson) interval, all of
 them together with the stated confidence: it must lie above 1/2 at the first ratio and below it at the second.
 
+The initial scale must be small, at most 0.05 here: at sigma_0 = 0.1 the transition is more gradual, and only 62 % of 80
+runs are fitted by noise at 0.85 (1 - rho*).
+
 A robust test error of 1/2 needs more: a noise response as large as what the attack leaves of the signal, which
 falls with d.
 """
@@ -37,7 +40,7 @@ SETTINGS: dict[str, PatchSetting] = {
     "lambda = 0.8": replace(_BASE, adversarial_weight=0.8),
     "q = 2.5": replace(_BASE, exponent=2.5),
     "alpha = 1.2": replace(_BASE, signal=1.2),
-    "sigma_0 = 0.1": replace(_BASE, init_scale=0.1),
+    "sigma_0 = 0.025": replace(_BASE, init_scale=0.025),
     "d = 1e6": replace(_BASE, dim=10**6),
 }
 CONFIDENCE = 0.99
@@ -96,8 +99,8 @@ def _by_noise(base: PatchSetting, rest: float, seeds: range) -> int:
 
 LOOSE = "a leading-order prediction of a gradual transition: the finding prints the shares on both sides"
 CLAIM = Claim(
-    statement="after three times T_1 the attacked points of most runs are fitted by noise at 1 - rho = 0.85 (1 - "
-    "rho*), and of most by the signal at 1.15 (1 - rho*)",
+    statement="for sigma_0 <= 0.05, after three times T_1 the attacked points of most runs are fitted by noise at 1 - "
+    "rho = 0.85 (1 - rho*), and of most by the signal at 1.15 (1 - rho*)",
     source="critical ratio of the patch model",
     tag="[D]",
     evidence="statistical",
@@ -109,6 +112,9 @@ CLAIM = Claim(
     },
     deep={"settings": len(SETTINGS), "runs": 80},
     constants={
+        "sigma_0 <= 0.05": Constant(
+            None, refuted=(), otherwise="where it was tried; the docstring says what is beyond"
+        ),
         "0.85 (1 - rho*)": Constant(lambda f: {"below": 0.85 * f}, refuted=(), otherwise=LOOSE),
         "1.15 (1 - rho*)": Constant(lambda f: {"above": 1.15 * f}, refuted=(), otherwise=LOOSE),
     },
