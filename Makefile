@@ -10,7 +10,7 @@ help:
 	@echo "make reproduce   simulate, check, draw all figures, write results/report.html"
 	@echo "make check       check all claims of the theory"
 	@echo "make test        run the tests"
-	@echo "make deep        move the constants of all claims that only the deep preset refutes"
+	@echo "make deep        move the constants of slow checks and of deep presets"
 	@echo "make lint        run ruff and mypy"
 	@echo "make format      fix lint errors and format the code"
 	@echo "make bench       measure speed against a plain loop, other verifiers and the hardware"

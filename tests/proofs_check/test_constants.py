@@ -17,9 +17,35 @@ from cgro.runs.registry import find_all
 
 Cgro = Callable[..., Outcome]
 CLAIMS: dict[str, Claim] = find_all("check")
+SLOW = {
+    "ball-sum-levels",
+    "certified-transition",
+    "cgro-classifier-size",
+    "cgro-theorem",
+    "coverage-bound",
+    "discrimination-loss",
+    "end-state",
+    "gradient-bound",
+    "gradient-contrast",
+    "gram-law",
+    "grid-cells-size",
+    "grouped-cells-size",
+    "influence-null",
+    "line-neurons",
+    "main-theorem",
+    "measured-scaling",
+    "memorizer-sizes",
+    "robust-size",
+    "signal-time-scaling",
+}
+"""Claims whose quick preset takes about a second or more: their constants are moved by `make deep` only."""
 MOVED = [
     pytest.param(
-        name, words, factor, marks=[pytest.mark.deep] if constant.deep else [], id=f"{name}: {words}: {factor}"
+        name,
+        words,
+        factor,
+        marks=[pytest.mark.deep] if constant.deep or name in SLOW else [],
+        id=f"{name}: {words}: {factor}",
     )
     for name, claim in CLAIMS.items()
     for words, constant in claim.constants.items()
