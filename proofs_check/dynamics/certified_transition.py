@@ -15,17 +15,16 @@ of all implementations that round correctly, and its distance from the exact sta
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any, cast
 
 import xarray as xr
 
 from cgro.base.outward import at_least_words, at_most_words
 from cgro.claims.claim import Claim, Constant, Finding
 from cgro.claims.outcomes import Outcome, at_least, at_most, exactly, together
-from cgro.dynamics.certificate import ENGINES, EngineMaker, certificate
-from cgro.dynamics.gram import GramEngine
-from cgro.dynamics.runs import Runs
+from cgro.dynamics.runs import Engine, Runs
 from cgro.dynamics.setting import PatchSetting
 
 
@@ -61,17 +60,24 @@ def cgro_parts(
     }
 
 
-def too_long(runs: Runs) -> GramEngine:
+def float64(runs: Runs) -> Engine:
+    """The compiled engine on one core."""
+    from cgro.dynamics.gram import GramEngine  # imports torch, as does all that trains
+
+    return GramEngine(runs, threads=1)
+
+
+def too_long(runs: Runs) -> Engine:
     """A faulty engine: eta times 1.001."""
     longer = tuple(replace(setting, learning_rate=1.001 * setting.learning_rate) for setting in runs.settings)
-    return GramEngine(Runs(longer, runs.seeds), threads=1)
+    return float64(Runs(longer, runs.seeds))
 
 
-def wrong_sign(runs: Runs) -> GramEngine:
+def wrong_sign(runs: Runs) -> Engine:
     """A faulty engine: the noise of the first sample pulls the wrong way."""
-    engine = GramEngine(runs, threads=1)
+    engine: Any = float64(runs)
     engine.labels[:, 0] *= -1
-    return engine
+    return cast(Engine, engine)
 
 
 def check(
@@ -92,7 +98,7 @@ def check(
     ratio: float = -1.0,
     robust_ratio: float = 0.7,
     weight: float = 0.5,
-    engine: EngineMaker = ENGINES["compiled"],
+    engine: Callable[[Runs], Engine] = float64,
 ) -> Finding:
     """Prove one run and its two controls.
 
@@ -114,6 +120,8 @@ def check(
         robust_ratio: rho of the control that ends robust.
         weight: weight lambda of the adversarial loss.
     """
+    from cgro.dynamics.certificate import certificate
+
     base = PatchSetting(
         samples=samples, patches=patches, dim=dim, filters=filters, learning_rate=rate, steps=steps,
         radius_ratio=None if ratio < 0 else ratio, adversarial_weight=weight, sampling="vectors",

@@ -277,7 +277,7 @@ CHECK = [
     ("check gram-law --tolerance 1e400", "--tolerance must be a number that a float holds"),
     ("check gram-law --draws -5", "draws"),
     ("check integer-indicator --step inf", "step must be finite, got inf"),
-    ("check critical-ratio --noise-norms 1 nan", "noise_norms must be finite, got nan"),
+    ("check end-state --signals 1 nan", "signals must be finite, got nan"),
     ("check square-error --levels 0", "hypothesis"),
     ("check square-error --levels 99", "hypothesis"),
     ("check square-error --level 3", "--level", "did you mean --levels"),
