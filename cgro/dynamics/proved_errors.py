@@ -56,18 +56,19 @@ def proved_errors(engine: BallEngine) -> ProvedErrors:
     variance, fourth = moments(C, setting.patches - 1)
     clean = arb(setting.signal) ** 3 * U
     robust = worst_signal_margin(setting, U)
-    low, high = error_ends(robust, C, variance, fourth)
-    return ProvedErrors(variance, fourth, error_ends(clean, C, variance, fourth)[1], low, high)
+    leading = leading_coefficient(C)
+    low, high = error_ends(robust, leading, variance, fourth)
+    return ProvedErrors(variance, fourth, error_ends(clean, leading, variance, fourth)[1], low, high)
 
 
-def error_ends(h: arb, C: arb_mat, variance: arb, fourth: arb) -> Ends:
+def error_ends(h: arb, leading: arb, variance: arb, fourth: arb) -> Ends:
     """An interval that contains P[h + y Z <= 0]; Z is symmetric and continuous, so at -h it is 1 minus that at h."""
     if h < 0:
-        low, high = error_ends(-h, C, variance, fourth)
+        low, high = error_ends(-h, leading, variance, fourth)
         return max(0.0, float(np.nextafter(1 - high, 0))), min(1.0, float(np.nextafter(1 - low, 2)))
     if not h >= 0:
         return 0.0, 1.0
-    return _at_least(h, C, variance, fourth), _at_most(h, variance, fourth)
+    return _at_least(h, leading, variance, fourth), _at_most(h, variance, fourth)
 
 
 def moments(C: arb_mat, noise_patches: int) -> tuple[arb, arb]:
@@ -136,9 +137,9 @@ def _at_most(h: arb, variance: arb, fourth: arb) -> float:
     return min([0.5, *(x for x in bounds if np.isfinite(x))])
 
 
-def _at_least(h: arb, C: arb_mat, variance: arb, fourth: arb) -> float:
+def _at_least(h: arb, leading: arb, variance: arb, fourth: arb) -> float:
     """Lower bound on P[h + y Z <= 0] for h >= 0."""
-    length = 4 * (h / (2 * leading_coefficient(C))).root(3)
+    length = 4 * (h / (2 * leading)).root(3)
     near = (length / arb(8).sqrt()).erf()
     rest = 1 - h**2 / variance
     far = rest**2 * variance**2 / fourth if rest > 0 else arb(0)

@@ -17,7 +17,7 @@ import numpy as np
 
 from cgro.claims.claim import Claim, Constant, Finding
 
-from .paper_scaling import CONFIDENCE, History, judged, rare_failures, setting, trained
+from .paper_scaling import CONFIDENCE, RANGE, History, judged, rare_failures, setting, trained
 
 
 def succeeded(h: History, half: float, level: float) -> np.ndarray:
@@ -78,7 +78,6 @@ def check(
 
 
 LOOSE = "the probability of failing falls faster than 1 / sqrt(d): the finding prints its intervals"
-RANGE = "the sampled dimensions: the finding prints how the failures fall with d; the bound says nothing below d = 49"
 CLAIM = Claim(
     statement="in the paper's scaling training ends with clean test error <= 1 / (2 sqrt(d)), robust training error "
     "0, robust test error 1/2 +- 1 / (2 sqrt(d)), alpha^q U <= 2 log T and every V_i >= 1, with probability "

@@ -93,6 +93,8 @@ def trained(chosen: PatchSetting, seeds: range, records: int = 40) -> History:
 
 
 CONFIDENCE = 0.99
+RANGE = "the sampled dimensions: the finding prints how the failures fall with d; the bound says nothing below d = 49"
+"""Why the dimensions of these claims are no constants to be moved."""
 
 
 def rare_failures(d: int, failures: float) -> float:

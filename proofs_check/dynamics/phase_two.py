@@ -16,7 +16,7 @@ import numpy as np
 from cgro.claims.claim import Claim, Constant, Finding
 from cgro.dynamics.phases import stalled_signal
 
-from .paper_scaling import CONFIDENCE, History, judged, rare_failures, setting, trained
+from .paper_scaling import CONFIDENCE, RANGE, History, judged, rare_failures, setting, trained
 
 
 def measured(h: History) -> dict[str, np.ndarray]:
@@ -86,7 +86,6 @@ def check(
 
 
 LOOSE = "holds with room, which the finding prints: only the orders are claimed by the theorem"
-RANGE = "the sampled dimensions: the finding prints how the failures fall with d; the bound says nothing below d = 49"
 CLAIM = Claim(
     statement="in the paper's scaling alpha^q U stays within 0.9 and 1.5 times s(t) = Theta(log t) until T_n >= 50 "
     "T_0, while |V_i| grows from 10 / d and crossed noise stays below sqrt(n log(d) / d), with probability "
