@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from flint import arb, ctx, fmpq
 
 from cgro.claims.cases import in_words
-from cgro.claims.outcomes import Outcome
+from cgro.claims.outcomes import Outcome, exactly
 
 Ball = Any
 """A flint.arb."""
@@ -132,8 +132,7 @@ def scan_balls(cases: Iterable[C], measured_and_bound: Callable[[C], tuple[Ball,
             violation = case
         measured, bound = measured_and_bound(case)
         ratio = float(bound / measured) if measured > 0 else math.inf
-        # Rounding of the ratio must not contradict the verdict.
-        ratio = max(ratio, 1.0) if holds else min(ratio, math.nextafter(1.0, 0.0))
+        ratio = exactly(holds is True, ratio).slack
         if tightest is None or ratio < slack:
             slack, tightest = ratio, case
     if tightest is None:
