@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,31 +73,3 @@ def joint_power_law(
         name: PowerLaw(float(slope), float(slope - width), float(slope + width), factor)
         for name, slope, width in zip(x, slopes[1:], reach[1:], strict=True)
     }
-
-
-def grouped_power_law(
-    x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], groups: Sequence[Hashable], confidence: float = 0.95
-) -> PowerLaw:
-    """y ~ factor_g * x^exponent with a factor for each group; `factor` is their geometric mean.
-
-    The exponent of one variable with all others held fixed, whatever their law. The interval is Student's, for
-    independent errors of equal variance in log y.
-
-    Raises: ValueError for values that are not positive, and for groups that leave no freedom.
-    """
-    if not ((np.asarray(x) > 0).all() and (np.asarray(y) > 0).all()):
-        raise ValueError("values that are not positive have no logarithm")
-    names = list(dict.fromkeys(groups))
-    member = np.array([[g == name for name in names] for g in groups], dtype=float)
-    size = member.sum(axis=0)
-    u, v = (np.log(values) - member @ ((member.T @ np.log(values)) / size) for values in (x, y))
-    freedom, spread = len(u) - len(names) - 1, float(u @ u)
-    if freedom < 1 or spread == 0:
-        raise ValueError(f"{len(u)} points in {len(names)} groups do not determine an exponent with its error")
-    slope = float(u @ v) / spread
-    residual = v - slope * u
-    reach = float(scipy.stats.t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(
-        float(residual @ residual) / freedom / spread
-    )
-    factor = float(np.exp(np.mean(np.log(y) - slope * np.log(x))))
-    return PowerLaw(slope, slope - reach, slope + reach, factor)

@@ -14,10 +14,10 @@ Patches, f = sum_r sum_j <w_r, z_j>^3 (Li & Li, ICML 2025): with S_k = sum_j (|x
     F = R^3 S_3,   K = (3 R^2 S_3)^2 / 4 + 6 l R S_3,   K' = 9 R^5 S_3 sqrt(S_4) / 4 + 9 l R^2 sqrt(S_4).
 
 All four are attained to within 1 %, by weights near 0: K by weights along the gradient, of heavy output weights in two
-layers and of one filter along its patch, at a tiny eps; K' of the patches by u = v and both ends of a small ball, which
-x_u and x_v may be. Where the weights of two layers pass through 0, the worst point jumps from one side of the ball to
-the other, and the gradient by eps |a|: all of 2 eps K'. Where two filters of the patch network are equally large, the
-worst point jumps from one to the other.
+layers and of one filter along its patch, at a tiny eps (for given output weights, a smaller K may do in two layers); K'
+of the patches by u = v and both ends of a small ball, which x_u and x_v may be. Where the weights of two layers pass
+through 0, the worst point jumps from one side of the ball to the other, and the gradient by eps |a|: all of 2 eps K'.
+Where two filters of the patch network are equally large, the worst point jumps from one to the other.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import expit
 
 from cgro.claims.cases import scan
 from cgro.claims.claim import Claim, Constant, Finding
@@ -96,7 +97,7 @@ def _worst_of(net: Network, w: np.ndarray, x: np.ndarray, y: float, eps: float, 
 
 def gradient(net: Network, w: np.ndarray, z: np.ndarray, y: float) -> np.ndarray:
     """Gradient of the loss in the weights."""
-    return -y / (1 + np.exp(y * net.value(w, z))) * net.in_weights(w, z)
+    return -y * expit(-y * net.value(w, z)) * net.in_weights(w, z)
 
 
 Pair = tuple[np.ndarray, np.ndarray, np.ndarray, float, float, bool]
@@ -191,7 +192,9 @@ def check(
         slack=min(each.slack for each in scans),
         tested=f"{sum(each.count for each in scans)} pairs of weights, eps 0.01 to 1: tanh in two layers (3 neurons, "
         "dimension 4), cubic patches (3 filters, 2 patches of dimension 4)",
-        bound="K |u - v| + 2 eps K'"
+        bound="K |u - v| + 2 eps K'; two layers: K = |a|^2 s^2/4 + l b max|a_m| s^2, K' = |a|^2 R s/4 + l (b max|a_m| "
+        "R s + |a|), s = |x| + eps, b = max|tanh''|, l = 1/(1 + e^(-|a| R s)); patches: K = (3 R^2 S_3)^2/4 + 6 l R S_3"
+        ", K' = 9 R^5 S_3 sqrt(S_4)/4 + 9 l R^2 sqrt(S_4), S_k = sum_j (|x_j| + eps)^k, l = 1/(1 + e^(-R^3 S_3))"
         + ("" if (*layers, *patched) == (1, 1, 1, 1) else f", times {layers} in two layers, {patched} with patches"),
         measured=f"slack of the closest pair: {min(first.slack, third.slack):.4g} in two layers, {fourth.slack:.4g} "
         f"with patches; {second.slack:.3g} where the worst point jumps between filters",
@@ -214,9 +217,9 @@ def _constant(network: str, place: int) -> Constant:
 
 
 CLAIM = Claim(
-    statement="for the logistic loss L of two smooth networks with weights u and v, of norm at most R, and any x_u "
-    "and x_v at most eps from x, |grad L(u, x_u) - grad L(v, x_v)| <= K |u - v| + 2 eps K', where K and K' follow "
-    "from R, |x| and eps and are attained for small R",
+    statement="for the logistic loss L of a network of two layers with tanh and of one of cubic patches, weights u and "
+    "v of norm at most R, and any x_u and x_v at most eps from x, |grad L(u, x_u) - grad L(v, x_v)| <= K |u - v| + 2 "
+    "eps K' with the K and K' of this check; no smaller multiple of K or K' holds for all networks, R and eps",
     source="Dong et al., ICLR 2022, arXiv:2106.01606, stability of gradients; constants derived here",
     tag="[D]",
     evidence="numerical",

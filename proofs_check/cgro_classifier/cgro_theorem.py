@@ -211,12 +211,12 @@ def _moved(key: str, values: Size, place: int) -> Constant:
 
 
 CLAIM = Claim(
-    statement="for data whose first D - 1 coordinates are within tau of the grid {1, ..., 4}^(D-1), whose label y is "
-    "the parity of the grid point and last coordinate y h, h < delta, 2 delta + gamma + 2 tau <= 1, the CGRO "
-    "classifier f^ around x_D has clean error 0, robust training error 0 and robust test error at least 1 - n / "
-    "4^(D-1), exactly for tau = 0, where n grid points have training points nearby; for N distinct ones it has N (8 "
-    "D + 4) + 20 non-zero parameters in l_1, at most N (6 D - 2) + 28 in l_inf, and O(N D log D) in l_2 with own "
-    "parts",
+    statement="for data whose first D - 1 coordinates are within tau of a point of the grid {1, ..., 4}^(D-1), all "
+    "points equally likely, whose label y is the parity of the point and last coordinate y h, h < delta, 2 delta + "
+    "gamma + 2 tau <= 1, the CGRO classifier f^ around x_D (with own parts in l_2) has clean error 0, robust training "
+    "error 0 and robust test error at least 1 - n / 4^(D-1), exactly for tau = 0, where n grid points have training "
+    "points nearby; for N distinct ones it has N (8 D + 4) + 20 non-zero parameters in l_1, at most N (6 D - 2) + 28 "
+    "in l_inf, and O(N D log D) in l_2",
     source="Li & Li, ICML 2025, arXiv:2306.01271, Theorem 4.4, on the data of Theorem 4.7; the network derived here",
     tag="[D]",
     evidence="exact",

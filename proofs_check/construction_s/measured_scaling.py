@@ -1,20 +1,21 @@
-"""Built networks follow the order D + N + rho^2 N D, below the explicit count and above the lower bound, on the data
-set of the lower bound.
+"""Built networks on the data set of the lower bound: their sizes, and the law of their first layer.
 
 Data: e_1, ..., e_{N-1} with label +1 and 0 with label -1, of Prop. 3.2 of Kim, Moon & Yun: as every e_j differs in
-its label from 0, no robust network has fewer than (D+1) rho^2 (N-1) parameters. `projected_ball_sum` searches for the
-projection. The number of all parameters is compared with `total_bound` and with the lower bound, for N = D + 1 and
-for N far below D. On the latter sizes the ratio of parameters to the order is fitted as a power of N, of D and of rho,
-each with a factor for every pair of the other two: the order is accepted if the intervals of all three exponents lie
-within their tolerances of 0, rejected if one of them lies outside, and undecided otherwise. N D, rho^6 N D, N D^0.8,
-rho^2 N D^0.95, N^(1/2) and N^2 in place of N are rejected. The exponent of D is known to 5 %. That of rho is not
-confirmed: it is about 1.4 at these sizes, 2 lies outside of its interval, and rho N D fits better, because random
-projections need more than rho^2 N dimensions where that is small. The tolerances in N and rho say how far from the
-order the law may be, and the measured law is printed. Nor can the fit tell the order from the published one with the
-projection onto the span, which is the same for N <= sqrt(D) / rho (`published-order`).
+its label from 0, no robust network has fewer than rho^2 (N-1) neurons in its first layer, or fewer than
+(D+1) rho^2 (N-1) parameters. `projected_ball_sum` takes the smallest first layer that 3 random projections allow. Its k
+neurons have k (D+1) parameters, for D far above N nearly all of the network. The numbers of all parameters are
+compared with `total_bound` and with the lower bound.
 
-For N = D + 1 the k^2 weights of the squares have a factor 9 m and outweigh the k D weights of the projection: there
-the totals are compared with the bounds only.
+What k should be is a law of chance without a free parameter. The projected e_j have squared lengths with the law
+Beta(k/2, (d-k)/2), d = N - 1, and all must exceed (1.05 rho)^2, where 1.05 is the library's slack. Were the lengths
+independent, one of 3 projections would succeed with probability 1/2 at the k with P[B >= (1.05 rho)^2]^d = 1 -
+2^(-1/3). The ratio of the k found to this k is fitted as a power of N, D / N and rho, with intervals for the exponents
+and for the factor. For rho well below 1 the law is about (1.05 rho sqrt(N) + sqrt(ln N))^2. At these sizes rho^2 N
+alone, without the logarithm, is rejected, and so are N, rho^4 N, rho^6 N, sqrt(N) and N^2.
+
+The law does not depend on D, only on the N - 1 dimensions of the points, which the fit confirms at D = N - 1 and D =
+8 (N - 1). Where N <= sqrt(D) / rho, these data cannot tell the order from the published one with the projection onto
+the span: they are the same there (`published-order`).
 """
 
 from __future__ import annotations
@@ -26,77 +27,102 @@ from itertools import product
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+from scipy.stats import beta, ttest_1samp
 
 from cgro.claims.cases import scan
 from cgro.claims.claim import Claim, Constant, Finding
 from cgro.claims.outcomes import together, within
-from cgro.measures.scaling import grouped_power_law
-from cgro.memorizers.bounds import lower_bound_total, published_scaling_total, shared_square_scaling_total
+from cgro.measures.scaling import joint_power_law
+from cgro.memorizers.bounds import lower_bound_total, published_scaling_total
 from cgro.memorizers.constructions import memorize
+from cgro.memorizers.projected import separating_projection
 from cgro.memorizers.projection_bounds import total_bound
+from cgro.memorizers.task import memorization_task
 from cgro.plots.style import SERIES, figure
 
-Law = Callable[[int, int, float], float]
-"""Of N, D and rho."""
+Law = Callable[[int, float], float]
+"""Neurons of the first layer as a function of N and rho; D has no influence."""
 SPREAD = np.sqrt(2)
 CONFIDENCE = 0.99
+TRIALS = 3
+WIDE = 32
+"""The networks far above N have D = 32 (N - 1)."""
+SPANS = (1, 8)
+"""D / (N - 1) in the fit."""
+
+
+@lru_cache(maxsize=4096)
+def beta_law(samples: int, ratio: float, slack: float = 1.05) -> int:
+    """The smallest k at which one of 3 random projections keeps N - 1 independent lengths above slack rho with
+    probability at least 1/2."""
+    d = samples - 1
+
+    def enough(k: int) -> bool:
+        return float(beta.sf((slack * ratio) ** 2, k / 2, (d - k) / 2)) ** d >= 1 - 0.5 ** (1 / TRIALS)
+
+    return next((k for k in range(1, d) if enough(k)), d)
 
 
 def check(
     *,
     dims: tuple[int, ...] = (16, 32, 64, 128),
-    samples: tuple[int, ...] = (9, 17, 33),
-    wide_dims: tuple[int, ...] = (16384, 131072),
+    wide: tuple[int, ...] = (9, 17, 33),
     ratios: tuple[float, ...] = (0.3, 0.6, 0.9),
-    tolerance: float = 0.3,
-    dim_tolerance: float = 0.025,
-    ratio_tolerance: float = 0.75,
-    seed: int = 0,
-    order: Law = shared_square_scaling_total,
+    samples: tuple[int, ...] = (33, 65, 129, 257),
+    fitted: tuple[float, ...] = (0.2, 0.3, 0.45, 0.6, 0.75),
+    draws: int = 4,
+    tolerance: float = 0.03,
+    ratio_tolerance: float = 0.05,
+    factor_tolerance: float = 0.04,
+    law: Law = beta_law,
 ) -> Finding:
-    """The sizes of built networks, compared with the count, the lower bound and the order.
+    """The sizes of built networks between their bounds, and the fit of the first layer to the law.
 
     Args:
         dims: dimensions D of the networks with N = D + 1 points.
-        samples: numbers of points N of the networks of the fit.
-        wide_dims: dimensions D of the networks of the fit, far above N.
-        ratios: robustness ratios rho.
-        tolerance: accepted deviation of the exponent of N from that of the order, interval included.
-        dim_tolerance: that of the exponent of D.
+        wide: numbers of points N of the networks with D = 32 (N - 1).
+        ratios: robustness ratios rho of the networks.
+        samples: numbers of points N of the fit.
+        fitted: robustness ratios rho of the fit.
+        draws: seeds of the projections of the fit.
+        tolerance: accepted deviation of the exponents of N and D, interval included.
         ratio_tolerance: that of the exponent of rho.
-        seed: seed of the projections.
+        factor_tolerance: that of the logarithm of the factor.
     """
     square = [(d + 1, d, rho) for d in dims for rho in ratios]
-    wide = list(product(samples, wide_dims, ratios))
-    totals = {case: built(*case, seed) for case in (*square, *wide)}
+    far = [(n, WIDE * (n - 1), rho) for n in wide for rho in ratios]
+    totals = {case: built(*case) for case in (*square, *far)}
     above = scan(totals, lambda case: (totals[case], total_bound(*case, SPREAD)))
     below = scan(totals, lambda case: (lower_bound_total(*case, "2"), totals[case]))
-    excess = np.array([totals[case] / order(*case) for case in wide])
-    sizes = np.array(wide, dtype=float)
-    laws = {
-        name: grouped_power_law(sizes[:, k], excess, [(*case[:k], *case[k + 1 :]) for case in wide], CONFIDENCE)
-        for k, name in enumerate(("N", "D", "rho"))
+    cases = list(product(samples, SPANS, fitted, range(draws)))
+    excess = np.array([first_layer(*case) / law(case[0], case[2]) for case in cases])
+    plain = [first_layer(*case) / (case[2] ** 2 * (case[0] - 1)) for case in cases]
+    n, span, rho, _ = np.array(cases, dtype=float).T
+    laws = joint_power_law({"N": n, "D": span, "rho": rho}, excess, CONFIDENCE)
+    factor = ttest_1samp(np.log(excess), 0.0).confidence_interval(CONFIDENCE)
+    parts = {
+        "exponent of N": within(laws["N"].low, laws["N"].high, 0.0, tolerance),
+        "exponent of D": within(laws["D"].low, laws["D"].high, 0.0, tolerance),
+        "exponent of rho": within(laws["rho"].low, laws["rho"].high, 0.0, ratio_tolerance),
+        "factor": within(factor.low, factor.high, 0.0, factor_tolerance),
     }
-    accepted = {"N": tolerance, "D": dim_tolerance, "rho": ratio_tolerance}
-    exponents = {name: within(law.low, law.high, 0.0, accepted[name]) for name, law in laws.items()}
-    verdict = together(above.outcome, below.outcome, *exponents.values())
-    wrong = next((f"exponent of {name}" for name, outcome in exponents.items() if outcome.holds is False), "")
+    verdict = together(above.outcome, below.outcome, *parts.values())
+    seen = above.counterexample or below.counterexample
+    wrong = next((f"{name} of the first layer" for name, part in parts.items() if part.holds is False), "")
     return Finding(
         holds=verdict.holds,
         slack=verdict.slack,
-        tested=f"{len(square)} networks with N = D + 1 = {dims[0] + 1} to {dims[-1] + 1}; {len(wide)} with N = "
-        f"{samples[0]} to {samples[-1]}, D = {wide_dims[0]} to {wide_dims[-1]}; rho = {ratios[0]} to {ratios[-1]}",
-        bound=f"lower bound and explicit count; exponents of the order, +- {tolerance:g} in N, {dim_tolerance:g} in D, "
-        f"{ratio_tolerance:g} in rho",
-        measured="beyond the order: "
-        + ", ".join(f"{name}^{law.exponent:.2f} ({law.low:.2f} to {law.high:.2f})" for name, law in laws.items())
-        + f"; count at least {above.slack:.3g} times the total, total {below.slack:.3g} times the lower bound",
-        constant=f"measured law about rho^{2 + laws['rho'].exponent:.2f} N^{1 + laws['N'].exponent:.2f} "
-        f"D^{1 + laws['D'].exponent:.2f}; totals are {excess.min():.3g} to {excess.max():.3g} times the order for D "
-        f"far above N, up to {max(totals[c] / order(*c) for c in square):.3g} times for N = D + 1",
-        counterexample=f"(N, D, rho) = {above.counterexample or below.counterexample}"
-        if not (above.holds and below.holds)
-        else wrong,
+        tested=f"{len(square)} networks with N = D + 1 = {dims[0] + 1} to {dims[-1] + 1}; {len(far)} with N = "
+        f"{wide[0]} to {wide[-1]}, D = {WIDE} (N - 1); rho = {ratios[0]} to {ratios[-1]}; first layers for N = "
+        f"{samples[0]} to {samples[-1]}, rho = {fitted[0]} to {fitted[-1]}, {draws} seeds",
+        bound=f"lower bound and explicit count; k of the law up to {tolerance:g} in the exponent of N, "
+        f"{ratio_tolerance:g} in that of rho, {factor_tolerance:g} in the logarithm of the factor",
+        measured="k over the law: "
+        + ", ".join(f"{name}^{fit.exponent:.3f} ({fit.low:.3f} to {fit.high:.3f})" for name, fit in laws.items())
+        + f", factor {np.exp(factor.low):.3f} to {np.exp(factor.high):.3f}; count at least {above.slack:.3g} times the "
+        f"total, total at least {below.slack:.3g} times the lower bound",
+        constant=f"k from {min(plain):.3g} to {max(plain):.3g} times rho^2 (N-1)",
+        counterexample=f"(N, D, rho) = {seen}" if seen else wrong,
         confidence=CONFIDENCE,
         data=xr.Dataset(
             {
@@ -109,14 +135,23 @@ def check(
     )
 
 
+def data(samples: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """0 with label -1 and e_1, ..., e_{N-1} with label 1 in R^D, N <= D + 1."""
+    return np.eye(samples, dim, k=-1), np.where(np.arange(samples) == 0, -1, 1)
+
+
 @lru_cache(maxsize=4096)
-def built(samples: int, dim: int, ratio: float, seed: int) -> int:
-    """The number of all parameters of the network for e_1, ..., e_{N-1} against 0 in R^D, N <= D + 1."""
-    # The first points of `basis_family(dim)`, without the others: 0 and e_1, ..., e_{N-1}.
-    points = np.eye(samples, dim, k=-1)
-    labels = np.where(np.arange(samples) == 0, -1, 1)
-    memorizer = memorize(points, labels, "2", ratio / 2, construction="projected_ball_sum", seed=seed, trials=3)
+def built(samples: int, dim: int, ratio: float) -> int:
+    """The number of all parameters of the network for these data."""
+    memorizer = memorize(*data(samples, dim), "2", ratio / 2, construction="projected_ball_sum", trials=TRIALS)
     return memorizer.network.size.total
+
+
+@lru_cache(maxsize=4096)
+def first_layer(samples: int, span: int, ratio: float, seed: int) -> int:
+    """The smallest first layer that 3 random projections from D = span (N - 1) dimensions allow."""
+    task = memorization_task(*data(samples, span * (samples - 1)), "2", ratio / 2)
+    return len(separating_projection(task, trials=TRIALS, seed=seed))
 
 
 def draw(result: xr.Dataset) -> Figure:
@@ -139,9 +174,16 @@ def draw(result: xr.Dataset) -> Figure:
     return fig
 
 
+def _tilted(samples: float = 0.0, ratio: float = 0.0) -> dict[str, Law]:
+    """The law times N^samples rho^ratio, without a change of the factor at (92, .4), the middle of the fit."""
+    return {"law": lambda n, rho: beta_law(n, rho) * (n / 92) ** samples * (rho / 0.4) ** ratio}
+
+
 CLAIM = Claim(
-    statement="built networks have parameters between the lower bound and the explicit count on the data set of the "
-    "lower bound, and for D far above N follow rho^2 N D up to 0.025 in the exponent of D, 0.3 in N and 0.75 in rho",
+    statement="on the data set of the lower bound, 0 and N - 1 unit vectors in R^D, built networks have parameters "
+    "between the lower bound and the explicit count, and a first layer of as many neurons k as independent lengths "
+    "with the law Beta(k/2, (N-1-k)/2) let one of 3 projections have, all lengths above 1.05 rho, up to 0.03 in the "
+    "exponents of N and D, 0.05 in that of rho and 0.04 in the logarithm of the factor",
     source="construction S with projection",
     tag="[D]",
     evidence="asymptotic",
@@ -149,40 +191,38 @@ CLAIM = Claim(
     draw=draw,
     hypotheses={
         "at least 2 dimensions, all >= 4": lambda dims: len(dims) >= 2 and min(dims) >= 4,
-        "2 <= N <= D / 8 in the fit, two values of each, three of rho": lambda samples, wide_dims, ratios: (
-            min(samples) >= 2
-            and 8 * max(samples) <= min(wide_dims)
-            and len(set(samples)) >= 2
-            and len(set(wide_dims)) >= 2
-            and len(set(ratios)) >= 3
+        "N >= 5 in networks and fit, two values in the fit": lambda wide, samples: (
+            len(wide) >= 1 and min(*wide, *samples) >= 5 and len(set(samples)) >= 2
         ),
-        "0 < rho < 1": lambda ratios: all(0 < rho < 1 for rho in ratios),
+        "0 < rho < 1, two values in the fit": lambda ratios, fitted: (
+            len(ratios) >= 1 and all(0 < rho < 1 for rho in (*ratios, *fitted)) and len(set(fitted)) >= 2
+        ),
+        "draws >= 1": lambda draws: draws >= 1,
+        "tolerances > 0": lambda tolerance, ratio_tolerance, factor_tolerance: (
+            min(tolerance, ratio_tolerance, factor_tolerance) > 0
+        ),
     },
-    deep={"dims": (16, 32, 64, 128, 256, 512), "samples": (9, 17, 25, 33), "wide_dims": (32768, 131072)},
+    deep={"dims": (16, 32, 64, 128, 256, 512), "wide": (9, 17, 33, 65), "samples": (33, 65, 129, 257, 513)},
     controls={
-        "the order N D^2 rho^4 + D": {"order": lambda n, d, rho: n * d**2 * rho**4 + d},
-        "N D without rho": {"order": lambda n, d, rho: n * d},
-        "N D rho^4": {"order": lambda n, d, rho: rho**4 * n * d},
-        "N D rho^6": {"order": lambda n, d, rho: rho**6 * n * d},
-        "N D^0.8": {"order": lambda n, d, rho: n * d**0.8},
-        "N^(1/2) in place of N": {"order": lambda n, d, rho: d + n + rho**2 * n**0.5 * d},
-        "N^2 in place of N": {"order": lambda n, d, rho: d + n + rho**2 * n**2 * d},
-        "D^2": {"order": lambda n, d, rho: d**2},
+        "rho^2 N without the logarithm": {"law": lambda n, rho: rho**2 * n},
+        "N without rho": {"law": lambda n, rho: n},
+        "rho^4 N": {"law": lambda n, rho: rho**4 * n},
+        "rho^6 N": {"law": lambda n, rho: rho**6 * n},
+        "N^(1/2) in place of N": {"law": lambda n, rho: beta_law(n, rho) / n**0.5},
+        "N^2 in place of N": {"law": lambda n, rho: beta_law(n, rho) * n},
     },
     constants={
-        "up to 0.025 in D, 0.3 in N, 0.75 in rho": Constant(
-            None, refuted=(), otherwise="tolerances; the finding prints the measured exponents and their intervals"
+        "Beta(k/2, (N-1-k)/2)": Constant(
+            None, refuted=(), otherwise="the law of a projected length; its exponents of N and rho are moved instead"
         ),
-        "exponent 1 of D": Constant(lambda f: {"order": lambda n, d, rho: d**f + n + rho**2 * n * d**f}),
-        "exponent 1 of N": Constant(
-            lambda f: {"order": lambda n, d, rho: d + n + rho**2 * n**f * d},
-            refuted=(),
-            otherwise="at N up to 33 random projections take up to N^0.3 more, which the check prints",
+        "one of 3 projections": Constant(
+            None, refuted=(), otherwise="a definition: how many the construction tries in this check"
         ),
-        "rho^2": Constant(
-            lambda f: {"order": lambda n, d, rho: d + n + rho ** (2 * f) * n * d},
-            refuted=(),
-            otherwise="random projections take more dimensions where rho^2 N is small: 1.4 at these sizes",
+        "1.05 rho": Constant(lambda f: {"law": lambda n, rho: beta_law(n, rho, 1.05 * f)}),
+        "the exponent of N": Constant(lambda f: _tilted(samples=f - 1), deep=True),
+        "the exponent of rho, about 2": Constant(lambda f: _tilted(ratio=2 * (f - 1))),
+        "up to 0.03, 0.05 and 0.04": Constant(
+            None, refuted=(), otherwise="tolerances; the finding prints the intervals"
         ),
     },
 )

@@ -24,7 +24,7 @@ import sympy as sp
 import z3
 from flint import arb
 
-from cgro.claims.balls import Ball
+from cgro.claims.balls import Ball, precision
 from cgro.claims.claim import Claim, Constant, Finding
 from cgro.claims.solver import prove
 from cgro.claims.symbolic import Decision
@@ -50,14 +50,16 @@ def stretched(stretch: float, square: float) -> Decision:
 
 def rounding_errors(largest: int, law: Law) -> list[int]:
     """N at which the library's k is not the smallest integer above 4 ln(N/2) / (ln 2 - 1/2): at both ends of each k."""
-    rate = arb(2).log() - arb("0.5")
     wrong, k, last = [], 0, 1
-    while last < largest:
-        k += 1
-        before, last = last, int((2 * (rate * k / 4).exp()).floor().unique_fmpz())
-        # N from before + 1 to last need k; d and rho are such that only the pairs matter.
-        ends = {before + 1, last} if last > before else set()
-        wrong += [N for N in sorted(ends) if law(N, 10**9, 1e-9) != k]
+    # Enough bits to tell the integer part of 2 exp(..), at most 10^15, unless it is within 2^-60 of an integer.
+    with precision(128):
+        rate = arb(2).log() - arb("0.5")
+        while last < largest:
+            k += 1
+            before, last = last, int((2 * (rate * k / 4).exp()).floor().unique_fmpz())
+            # N from before + 1 to last need k; d and rho are such that only the pairs matter.
+            ends = {before + 1, last} if last > before else set()
+            wrong += [N for N in sorted(ends) if law(N, 10**9, 1e-9) != k]
     return wrong
 
 

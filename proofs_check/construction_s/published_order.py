@@ -116,7 +116,8 @@ def order(span: float = 2.0, ratio: float = 4.0) -> Law:
 
 
 CLAIM = Claim(
-    statement="D + N + rho^2 N D <= 2 (N d^2 rho^4 + rho^2 d D + D), d = min(N, D); a gain only for N > sqrt(D) / rho",
+    statement="for N <= D, and for N >= D with rho^2 D >= 1, D + N + rho^2 N D <= 2 (N d^2 rho^4 + rho^2 d D + D), d = "
+    "min(N, D); a gain of more than 2 only for N > sqrt(D) / rho",
     source="construction S against Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Theorem 4.2 (iii) with Prop. B.21",
     tag="[D]",
     evidence="symbolic",

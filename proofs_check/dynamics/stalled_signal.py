@@ -1,8 +1,11 @@
 """Phase II: the signal stalls, ds/dt = c s^p psi(s) with p = 2 - 2/q and c = q^2 eta (1-lambda) alpha^2, so that
 s = log(c t) + p log s + o(1), and s = Theta(log t).
 
-With s = (alpha u)^q (one filter carries the signal), du/dt = eta q u^(q-1) (1-lambda) alpha^q psi(s), psi(s) = 1/(1
-+ e^s): the equation follows symbolically. As 1/psi = 1 + e^s, a solution from s = 1 obeys
+It is the gradient flow of the loss of the signal alone, (1-lambda) log(1 + e^-(alpha u)^q) + lambda log(1 +
+e^-((1-rho) alpha u)^q), with one filter that carries it, and without an adversarial push: lambda = 0 or rho = 1. With s
+= (alpha u)^q, sympy differentiates the loss and finds the equation, psi(s) = 1/(1 + e^s).
+
+As 1/psi = 1 + e^s, a solution from s = 1 obeys
 
     c t = I(s) + R(s),    I(s) = int_1^s e^x x^-p dx,    R(s) = int_1^s x^-p dx <= log s,
 
@@ -44,13 +47,15 @@ def coefficient(q: sp.Expr, alpha: sp.Expr) -> sp.Expr:
 
 
 def equation_holds(power: Law, rate: Rate) -> bool:
-    """ds/dt = (ds/du)(du/dt) compared with the claimed right-hand side, psi a symbol."""
-    u, alpha, q, eta, lam, psi = sp.symbols("u alpha q eta lambda psi", positive=True)
+    """ds/dt = (ds/du)(du/dt), du/dt = -eta dL/du, is the claimed right-hand side, for lambda = 0 and for rho = 1."""
+    u, alpha, q, eta, lam, rest = sp.symbols("u alpha q eta lambda rest", positive=True)
     s = alpha**q * u**q
-    velocity = eta * q * u ** (q - 1) * (1 - lam) * alpha**q * psi
-    claimed = rate(q, alpha) * eta * (1 - lam) * s ** power(q) * psi
-    ratio = sp.expand_power_base(sp.diff(s, u) * velocity / claimed, force=True)
-    return bool(sp.simplify(sp.powsimp(ratio, force=True)) == 1)
+    attacked = rest**q * s  # rest = 1 - rho
+    loss = (1 - lam) * sp.log(1 + sp.exp(-s)) + lam * sp.log(1 + sp.exp(-attacked))
+    claimed = rate(q, alpha) * eta * (1 - lam) * s ** power(q) / (1 + sp.exp(s))
+    ratio = sp.diff(s, u) * -eta * sp.diff(loss, u) / claimed
+    cases = (ratio.subs(lam, 0), ratio.subs(rest, 0))
+    return all(sp.simplify(sp.powsimp(sp.expand_power_base(case, force=True), force=True)) == 1 for case in cases)
 
 
 def steps() -> dict[str, bool | None]:
@@ -106,8 +111,9 @@ def check(*, longest: float = 1e6, power: Law = exponent, rate: Rate = coefficie
 
 
 CLAIM = Claim(
-    statement="if one filter carries the signal, lambda < 1 and q >= 2, then ds/dt = c s^p psi(s) for s = (alpha u)^q "
-    "with p = 2 - 2/q and c = q^2 eta (1-lambda) alpha^2, and c t s^p e^-s -> 1 as t -> infinity",
+    statement="if one filter carries the signal, without noise, lambda = 0 or (rho = 1 and lambda < 1), and q >= 2, "
+    "then gradient flow has ds/dt = c s^p psi(s) for s = (alpha u)^q with p = 2 - 2/q and c = q^2 eta (1-lambda) "
+    "alpha^2, and c t s^p e^-s -> 1 as t -> infinity",
     source="Li & Li, ICML 2025, arXiv:2306.01271, section 5, phase II",
     tag="[D]",
     evidence="symbolic",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cgro.base.errors import UserError
-from cgro.measures.scaling import grouped_power_law, power_law
+from cgro.measures.scaling import power_law
 
 X = np.array([1.0, 2.0, 4.0, 8.0])
 
@@ -28,19 +28,3 @@ def test_bad_input_is_reported_in_one_line(x: np.ndarray, y: np.ndarray, confide
         power_law(x, y, confidence)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_a_grouped_law_ignores_what_distinguishes_the_groups() -> None:
-    groups = [k % 3 for k in range(12)]
-    x = np.geomspace(1, 50, 12)
-    y = x**1.7 * np.array([1.0, 40.0, 0.3])[groups]
-    found = grouped_power_law(x, y, groups)
-    assert found.exponent == pytest.approx(1.7)
-    assert found.low == pytest.approx(found.high)
-    assert found.factor == pytest.approx((1.0 * 40 * 0.3) ** (1 / 3))
-    noisy = grouped_power_law(x, y * np.exp(np.tile([0.1, -0.1, -0.1, 0.1], 3)), groups, 0.99)
-    assert noisy.low < 1.7 < noisy.high
-    with pytest.raises(ValueError, match="no logarithm"):
-        grouped_power_law(-x, y, groups)
-    with pytest.raises(ValueError, match="do not determine"):
-        grouped_power_law(x, y, range(12))
