@@ -55,7 +55,9 @@ def direct_bytes(setting: PatchSetting, runs: int) -> float:
     """Direct engine: samples, their attacked versions and candidates, activations and their gradients."""
     N, P, d, n = setting.samples, setting.patches, setting.dim, setting.noise_patches
     F = filters_of(setting)
-    return _NUMBER * runs * (8.0 * N * P * d + 3.0 * n * d + 4.0 * F * d + 8.0 * N * P * F + 1.0 * F * F)
+    # PGD keeps gradients, steps and the best points beside the samples.
+    copies = 12.0 if setting.attack.startswith("pgd") else 8.0
+    return _NUMBER * runs * (copies * N * P * d + 3.0 * n * d + 4.0 * F * d + 8.0 * N * P * F + 1.0 * F * F)
 
 
 def test_bytes(setting: PatchSetting, seeds: int, test_samples: int) -> float:
