@@ -83,7 +83,8 @@ def largest_of_random_subsets(
     for s in np.flatnonzero(chances >= 1e-12):
         x, y = np.arange(s + 1)[:, None], np.arange(t - s + 1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            above_it = x / (x + y) - (s - x) / (t - x - y) > threshold
+            # Differences of these fractions are multiples of 1 / t^2: nothing lies between a tie and its rounding.
+            above_it = x / (x + y) - (s - x) / (t - x - y) > threshold + 1e-12
         weights = scipy.stats.binom.pmf(x[:, 0], s, ratio), scipy.stats.binom.pmf(y, t - s, ratio)
         one = min(float(weights[0] @ above_it @ weights[1]), 1.0)
         total += chances[s] * (1.0 if one == 1 else -math.expm1(candidates * math.log1p(-one)))

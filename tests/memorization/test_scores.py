@@ -96,6 +96,9 @@ def test_entries_of_one_point_depend_on_each_other_through_its_outcomes() -> Non
     assert one < many < 1 - (1 - one) ** 20
     assert largest_of_random_subsets(1.0, 0.5, 10, 0.7, 5) == 0
     assert largest_of_random_subsets(-2.0, 0.5, 40, 0.5, 5) == pytest.approx(1, abs=1e-9)
+    # An entry of exactly 0.15, 3/4 - 3/5, is not above 0.15, whatever the rounding of the quotients.
+    at, above, below = (largest_of_random_subsets(0.15 + move, 0.5, 400, 0.7, 200) for move in (0, 1e-9, -1e-9))
+    assert at == above < below - 1e-3
     with pytest.raises(UserError, match="ratio"):
         largest_of_random_subsets(0.15, 0.5, 60, 0.0, 1)
 

@@ -25,7 +25,6 @@ SLOW = {
     "coverage-bound",
     "discrimination-loss",
     "end-state",
-    "gradient-bound",
     "gradient-contrast",
     "gram-law",
     "grid-cells-size",

@@ -39,6 +39,14 @@ def test_derivatives_agree_with_differences(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
+def test_norms_of_second_derivatives_agree_with_differences(name: str) -> None:
+    net, w, z = drawn(name, 0)
+    in_weights = differences(lambda w: net.in_weights(w, z), w).reshape(w.size, w.size)
+    in_input = differences(lambda z: net.in_weights(w, z), z).reshape(z.size, w.size)
+    assert net.second(w, z) == pytest.approx([np.linalg.norm(each, 2) for each in (in_weights, in_input)], abs=1e-7)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_constants_bound_the_second_derivatives(name: str) -> None:
     """Norms of both Hessians at the points of the ball, by differences; not a hundred times too large."""
     closest = [np.inf, np.inf]
