@@ -39,9 +39,18 @@ def shifted_grids_total(samples: int, dim: int, ratio: float, spread: float) -> 
     The networks of all grids lie side by side, without connections; as a dense network the vote would have up to
     2 D + 1 times as many, the same order for fixed D. Raises: UserError for values outside of their ranges.
     """
-    integer("samples", samples, low=2)
+    return vote_total(samples, dim, ratio, grid_digits(dim, ratio, spread))
+
+
+def grid_digits(dim: int, ratio: float, spread: float) -> int:
+    """q = ceil(log2(sqrt(D) (2 spread / (1 - rho)) + 3)), the binary digits of a cube in one coordinate."""
     real("spread", spread)
-    stored = max(1, samples // 2) * cubes_per_ball(dim, ratio)
     # The points and their balls reach over Delta + 2 mu <= 2 Delta, and one more cube is needed on each side.
-    digits = math.ceil(math.log2(math.sqrt(dim) * 2 * max(spread, 1.0) / (1 - ratio) + 3))
+    return math.ceil(math.log2(math.sqrt(dim) * 2 * max(spread, 1.0) / (1 - ratio) + 3))
+
+
+def vote_total(samples: int, dim: int, ratio: float, digits: int) -> int:
+    """The parameters of `shifted_grids_total` for a given number of digits q."""
+    integer("samples", samples, low=2)
+    stored = max(1, samples // 2) * cubes_per_ball(dim, ratio)
     return (2 * dim + 1) * (lookup_total(stored, digits, dim) + 4) + 2
