@@ -112,7 +112,9 @@ CLAIM = Claim(
     check=check,
     hypotheses={
         "strength > 0": lambda strength: strength > 0,
-        "samples >= 1000, or 0": lambda samples: samples == 0 or samples >= 1000,
+        "samples >= 1000 e^strength, or 0": lambda samples, strength: (
+            samples == 0 or samples >= 1000 * math.exp(strength)
+        ),
     },
     deep={"samples": 1_000_000},
     constants={

@@ -45,11 +45,12 @@ def check(*, visits: int = 30, classes: int = 10, seed: int = 0, law: Correction
     worst, where = 0.0, ""
     for momentum in (0.0, 0.5, 0.9, 0.99):
         running = torch.zeros(4, classes, dtype=torch.float64)
-        mean = torch.zeros_like(running)
+        seen = torch.zeros(visits, 4, classes, dtype=torch.float64)
         for t in range(1, visits + 1):
-            prediction = torch.softmax(torch.randn(4, classes, dtype=torch.float64, generator=generator), dim=1)
-            running = updated(running, prediction, momentum)
-            mean = momentum * mean + (1 - momentum) * prediction
+            seen[t - 1] = torch.softmax(torch.randn(4, classes, dtype=torch.float64, generator=generator), dim=1)
+            running = updated(running, seen[t - 1], momentum)
+            weights = (1 - momentum) * momentum ** torch.arange(t - 1, -1, -1, dtype=torch.float64)
+            mean = torch.tensordot(weights, seen[:t], 1)
             off = float((target(running) - mean / max(law(momentum, t), 1e-300)).abs().max())
             if off > worst:
                 worst, where = off, f"after {t} visits at momentum {momentum:g}"
@@ -66,7 +67,7 @@ def check(*, visits: int = 30, classes: int = 10, seed: int = 0, law: Correction
 
 
 CLAIM = Claim(
-    statement="for running predictions p from 0 with momentum m, p / sum_k p_k after t visits of an image is "
+    statement="for running predictions p from 0 with momentum 0 <= m < 1, p / sum_k p_k after t visits of an image is "
     "p / (1 - m^t), the exponentially weighted mean of all its predictions",
     source="Dong et al., ICLR 2022, arXiv:2106.01606, temporal ensembling",
     tag="[S]",

@@ -161,9 +161,9 @@ def check(
             levels = size.depth - 5
             n, d = (1.0, 1.0) if norm == "2" else powers
             law = parameters(norm, len(points) ** n, dim**d, levels, l1, linf)
-            # In l_inf points of a grid share hinges. In l_2 there are O(log D) levels of squares.
+            # In l_inf points of a grid share hinges. In l_2 4^levels is about D over the gap of squared distances.
             other = size.nonzero > law if norm == "inf" and spread == 0 else size.nonzero != law
-            other |= norm == "2" and 4**levels > 6 * dim
+            other |= norm == "2" and 4**levels * shell * (2 * radius + shell) > 0.7 * dim
             excess = float(counted if spread == 0 else robust) / claimed - 1
             nonzero[j, k] = size.nonzero
             if counted > robust or (spread == 0 and counted < robust):
@@ -216,7 +216,7 @@ CLAIM = Claim(
     "gamma + 2 tau <= 1, the CGRO classifier f^ around x_D (with own parts in l_2) has clean error 0, robust training "
     "error 0 and robust test error at least 1 - n / 4^(D-1), exactly for tau = 0, where n grid points have training "
     "points nearby; for N distinct ones it has N (8 D + 4) + 20 non-zero parameters in l_1, at most N (6 D - 2) + 28 "
-    "in l_inf, and O(N D log D) in l_2",
+    "in l_inf, and O(N D log D) in l_2 for given delta and gamma",
     source="Li & Li, ICML 2025, arXiv:2306.01271, Theorem 4.4, on the data of Theorem 4.7; the network derived here",
     tag="[D]",
     evidence="exact",

@@ -102,8 +102,9 @@ def check(*, cases: int = 2, seed: int = 0, factor: float = 2.0, share: float = 
 
 CLAIM = Claim(
     statement="if training points of opposite labels are at least 2 delta + gamma apart, the CGRO classifier f^ built "
-    "around f_clean has a robust error wherever f_clean has one farther than 2 delta + gamma from all of them, so its "
-    "robust error is at least that of f_clean minus P[dist <= 2 delta + gamma]; in l_2 with indicators of own parts",
+    "around f_clean, for all of R^D, has a robust error wherever f_clean has one farther than 2 delta + gamma from all "
+    "of them, so its robust error is at least that of f_clean minus P[dist <= 2 delta + gamma]; in l_2 with indicators "
+    "of own parts",
     source="derived here, for Li & Li, ICML 2025, arXiv:2306.01271, Theorem 4.4",
     tag="[D]",
     evidence="exact",

@@ -167,10 +167,10 @@ def _real(value: float) -> z3.RatNumRef:
 
 CLAIM = Claim(
     statement="for losses in [0, M] and two labels the mean adversarial losses of the law P of the data in the unit "
-    "cube of R^d and of N samples differ by L_D - L_S <= h E_D[max |grad_x L|_1 in the delta-ball in l_inf] + (M/2) "
-    "sum_k |P - P_S|(C_k), C_k cells of side h <= 2 delta for each label; if N^(-1/(d+2)) <= 2 delta, the best power "
-    "of N for h, this is at most N^(-1/(d+2)) (E_D[max |grad_x L|_1] + C / sqrt(Delta)) with probability 1 - Delta, "
-    "C = M 2^((d-1)/2)",
+    "cube of R^d and of N independent samples differ by L_D - L_S <= h E_D[max |grad_x L|_1 in the delta-ball in "
+    "l_inf] + (M/2) sum_k |P - P_S|(C_k), C_k cells of side h <= 2 delta for each label; if N^(-1/(d+2)) <= 2 delta, "
+    "the best power of N for h, this is at most N^(-1/(d+2)) (E_D[max |grad_x L|_1] + C / sqrt(Delta)) with "
+    "probability 1 - Delta, C = M 2^((d-1)/2)",
     source="Li & Li, ICML 2025, arXiv:2306.01271, section on flatness [N]; hypotheses, C and proof derived here",
     tag="[D]",
     evidence="symbolic",

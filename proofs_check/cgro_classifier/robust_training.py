@@ -7,7 +7,8 @@ remains is the gate as a function of c and of the two sums of indicators, where 
 
     y f^ >= 1   if T_y >= 1, T_-y = 0 and |c| <= B,       f^ = c   if T_+ = T_- = 0
 
-and that for every |c| > B some sign of c makes y f^ < 1: B is the largest bound. The margin is attained at the center
+and that for every |c| > B some sign of c makes y f^ < 1 where T_y = 1: B is the largest bound, unless all points of a
+label lie in balls of others. The margin is attained at the center
 of a ball, and smaller shells and larger balls are refuted by a point at which the network is evaluated exactly. So is
 (b) in l_2 for indicators with shared parts, the library's default, which hold only in the domain that they are built
 for.
@@ -141,8 +142,9 @@ def check(
 
 CLAIM = Claim(
     statement="if training points of opposite labels are at least 2 delta + gamma apart, the CGRO classifier f^ built "
-    "around f_clean has margin 1 on their delta-balls if |f_clean| <= B there, for no bound larger than its weight B, "
-    "and is f_clean at all distances >= delta + gamma from them; in l_2 with indicators of own parts",
+    "around f_clean, for all of R^D, has margin 1 on their delta-balls if |f_clean| <= B there, not always for a bound "
+    "larger than its weight B, and is f_clean at all distances >= delta + gamma from them; in l_2 with indicators of "
+    "own parts",
     source="Li & Li, ICML 2025, arXiv:2306.01271, Lemma 4.5 and Theorem 4.4; statements a and b derived here",
     tag="[D]",
     evidence="exact",

@@ -42,7 +42,7 @@ def works(dim: int, ratio: Fraction, p: int) -> bool:
 
 def monotone() -> dict[str, Decision]:
     """|t| <= s implies t^p <= s^p, and |t| >= s >= 0 implies t^p >= s^p: at p = 2, and from p to p + 2."""
-    t, s, a, b, rest, total = z3.Reals("t s a b rest total")
+    t, s, a, b, rest, total, D = z3.Reals("t s a b rest total D")
     small, large = z3.And(t <= s, -t <= s), z3.And(s >= 0, z3.Or(t >= s, -t >= s))
     return {
         "at most, p = 2": prove(t * t <= s * s, small),
@@ -52,6 +52,8 @@ def monotone() -> dict[str, Decision]:
         "at least, p + 2": prove(a * t * t >= b * s * s, large, b >= 0, a >= b),
         "own ball, one coordinate more": prove(total + a <= rest + b, total <= rest, a <= b),
         "another ball": prove(a + rest >= b, a >= b, rest >= 0),
+        # The corner of the ball of 0 has D times mu^p, the point of the other ball nearest to 0 (lambda - mu)^p.
+        "necessary for a pair": prove((total < rest) == (D * a < b), total == D * a, rest == b),
     }
 
 
@@ -108,12 +110,13 @@ def check(
     """
     cases = [(d, Fraction(k, 20)) for d in range(1, largest_dim + 1) for k in range(1, 20)]
     parts = monotone() | margins_on_balls(1, 0.5, points, seed) | margins_on_balls(2, 0.3, points, seed)
+    parts |= {f"p = 4, {name}": decision for name, decision in margins_on_balls(2, 0.85, 2, seed).items()}
 
     def all_cases(name: str, holds: Callable[[int, Fraction], bool]) -> None:
         wrong = next((case for case in cases if not holds(*case)), None)
         parts[name] = Decision(wrong is None, f"D = {wrong[0]}, rho = {wrong[1]}" if wrong else "")
 
-    all_cases("necessary for a pair", lambda d, rho: all(attained(d, rho, p) for p in (2, 4, choice(d, rho))))
+    all_cases("points of a pair", lambda d, rho: all(attained(d, rho, p) for p in (2, 4, choice(d, rho))))
     all_cases("p suffices", lambda d, rho: works(d, rho, choice(d, rho)))
     all_cases("p is the least", lambda d, rho: choice(d, rho) == 2 or not works(d, rho, choice(d, rho) - 2))
     all_cases("logarithms", lambda d, rho: all(agrees(d, rho, p, two) is not False for p in (2, 4, 6)))
@@ -121,7 +124,7 @@ def check(
     return finding(
         parts,
         tested=f"all D, p, lambda, mu; D up to {largest_dim} and rho = 1/20 to 19/20 in integers; all points of the "
-        "balls of two networks",
+        "balls of three networks, one with p = 4",
         bound="the smallest even p > ln D / ln((2 - rho) / rho)",
         measured=f"p up to {max(choice(*c) for c in cases)}",
     )

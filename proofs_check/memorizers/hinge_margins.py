@@ -125,12 +125,13 @@ def check(*, points: int = 6, largest_dim: int = 2, seed: int = 0, law: Margin =
     return finding(
         parts,
         tested=f"all D, N, lambda, mu; all points of the balls of {count} networks, rho up to .99",
-        bound="gamma / 2, attained",
+        bound="gamma / 2, attained; by networks up to rounding of their weights, 1e-9",
     )
 
 
 CLAIM = Claim(
-    statement="hinge sums in l_inf and l_1 have margin (lambda - 2 mu) / 2 on all balls, attained, for every rho < 1",
+    statement="hinge sums in l_inf and l_1 of points of two labels, read by sign, have margin (lambda - 2 mu) / 2 on "
+    "all balls, attained, for every rho < 1",
     source="after Yu, Gao & Zhang, ICLR 2024; parallel form (K11)",
     tag="[D]",
     evidence="symbolic",

@@ -11,6 +11,7 @@ and width are compared with the formulas.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -101,13 +102,14 @@ def check(
 
 CLAIM = Claim(
     statement="networks of depth 2n + 1 and width 3D + 1 memorize points in R^D robustly in l_inf for every rho < 1, "
-    "n of them, the stored ones, of another label than the smallest, 0",
+    "n >= 2 of them, the stored ones, of another label than the smallest, 0",
     source="Yu, Gao & Zhang, ICLR 2024, as recalled",
     tag="[N]",
     evidence="symbolic",
     check=check,
     hypotheses={
         "points > classes >= 2": lambda points, classes: points > classes >= 2,
+        "n >= 2, the points whose label is not 0": lambda points, classes: points - math.ceil(points / classes) >= 2,
         "1 <= largest_dim <= 4": lambda largest_dim: 1 <= largest_dim <= 4,
         "0 < ratio < 1": lambda ratio: 0 < ratio < 1,
     },
@@ -115,6 +117,7 @@ CLAIM = Claim(
     constants={
         "depth 2n + 1": Constant(lambda factor: {"law": lambda n, dim: shape(n, dim, layers=2 * factor)}),
         "width 3D + 1": Constant(lambda factor: {"law": lambda n, dim: shape(n, dim, neurons=3 * factor)}),
+        "n >= 2": Constant(None, refuted=(), otherwise="one stored point takes width 3 D"),
     },
     controls={
         "width 3D": {"law": lambda n, dim: (2 * n + 1, 3 * dim), "points": 4, "classes": 2},

@@ -1,10 +1,11 @@
-"""Tiny radii need O~(sqrt N) parameters: grids serve every data set at rho < 1 / (N sqrt D), with error 0, and depth
-about 2 sqrt(2 M (W + 2)) at width 3 D + 1 or 10.
+"""Tiny radii need O~(sqrt N) parameters at fixed D: grids serve every data set at rho < 1 / (N sqrt D), with error 0,
+and depth about 2 sqrt(2 M (W + 2)) at width 3 D + 1 or 10.
 
 The paper's range is rho <= 1 / (5 N sqrt D). Cells of side lambda_inf >= lambda / sqrt D hold one label, and N
 fractional parts leave a gap of 1 / N (check fractional-gap), so balls of radius lambda_inf / (2 N) fit. Networks of
 random points are built at the paper's radius and certified on all balls, exactly: there every neuron is affine. On a
-diagonal, points with equally spaced fractional parts are served just below 1 / (N sqrt D), and refused above.
+diagonal two points of different labels a cell apart share their fractional parts, so N - 1 parts remain: points with
+equally spaced ones are served just below 1 / ((N-1) sqrt D), and refused above.
 Depth: with M stored cells of W bits in groups of x it is n + 1 + 2 ceil(M / x) + x (W + 2). By the inequality of
 arithmetic and geometric means that is at least n + 1 + 2 sqrt(2 M (W + 2)), and the best x, rounded up, takes at most W
 + 4 more: z3, for all real M, W and x. Built networks, and the library's plans for large M, lie between both.
@@ -81,13 +82,12 @@ def certified(memorizer: Memorizer) -> Decision:
 
 
 def served(samples: int, dim: int, reach: float, powers: tuple[float, float]) -> bool:
-    """Whether the worst points on a diagonal are served at rho = reach / (N sqrt D): N - 1 of them, equally spaced
+    """Whether the worst points on a diagonal are served at rho = reach / ((N-1) sqrt D): N - 1 of them, equally spaced
     over a cell, have one label, and one a cell farther the other."""
     t = np.array([*np.arange(samples - 1), 2 * samples - 3]) / (samples - 1)
     x, y = np.repeat(t[:, None], dim, axis=1), np.array([-1] * (samples - 1) + [1])
-    radius = (
-        reach / (samples ** powers[0] * dim ** powers[1]) * opposite_separation(LabelledPoints(x, y), "2").distance / 2
-    )
+    ratio = reach / ((samples - 1) ** powers[0] * dim ** powers[1])
+    radius = ratio * opposite_separation(LabelledPoints(x, y), "2").distance / 2
     try:
         memorize(x, y, "2", radius, construction="grid_cells")
     except UserError:
@@ -124,7 +124,7 @@ def check(
         largest: largest N of the networks.
         seed: seed of their points.
         five: the 5 of rho <= 1 / (5 N sqrt D).
-        reach: the numerator of rho < 1 / (N sqrt D).
+        reach: the numerator of rho < 1 / (N sqrt D), and of 1 / ((N-1) sqrt D).
         samples_power: the exponent of N there.
         dim_power: the exponent of D there.
         two: the factor of the root.
@@ -160,19 +160,18 @@ def check(
     for dim in (1, 2, 5):
         near_end = 0.98 * reach / (24**samples_power * dim**dim_power)
         parts[f"random points, D = {dim}"] = Decision(random_served(24, dim, near_end, seed), f"rho = {near_end:g}")
-    for dim in (1, 3, 16):
-        parts[f"served, D = {dim}"] = Decision(
-            served(64, dim, 0.98 * reach, (samples_power, dim_power)), f"rho = {0.98 * reach:g} / (N sqrt D)"
-        )
-        parts[f"refused, D = {dim}"] = Decision(
-            not served(64, dim, 1.03 * reach, (samples_power, dim_power)),
-            f"{1.03 * reach:g} / (N sqrt D) is served, too",
-        )
+    for samples, dim in ((64, 1), (64, 3), (64, 16), (4, 1), (4, 3), (9, 2)):
+        for share, right in ((0.999, True), (1.001, False)):
+            found = served(samples, dim, share * reach, (samples_power, dim_power))
+            parts[f"N = {samples}, D = {dim}, rho = {share * reach:g}/((N-1) sqrt D)"] = Decision(
+                found is right, "served" if found else "refused"
+            )
     fit = power_law(np.array(sizes, dtype=float), np.array(totals, dtype=float), 0.99)
     return finding(
         parts,
         tested=f"depth for all M, W; networks up to N = {largest} on all balls; plans up to M = 65,536; radii "
-        "just below 1/(N sqrt D) for random points, N = 24, and on both sides of it on a diagonal, N = 64",
+        "just below 1/(N sqrt D) for random points, N = 24, and 0.1 % on both sides of 1/((N-1) sqrt D) on a diagonal, "
+        "N = 4, 9, 64",
         bound="margin 1/2 on all balls; depth n + 1 + 2 sqrt(2 M (W + 2)), at most W + 4 more",
         measured=f"at most {max(excess):.3g} more; exponent of all parameters of plans in M: {law.exponent:.3f} "
         f"({law.low:.3f} to {law.high:.3f}), of the built networks in M (W + 2): "
@@ -181,9 +180,9 @@ def check(
 
 
 CLAIM = Claim(
-    statement="for rho <= 1/(5 N sqrt D) in l_2, and up to 1/(N sqrt D), where they end on a diagonal, O~(sqrt N) "
-    "parameters memorize N points with error 0: depth n + 1 + 2 sqrt(2 M (W + 2)), or at most W + 4 more, for M cells "
-    "of W bits and n digits",
+    statement="for rho <= 1/(5 N sqrt D) in l_2, and up to 1/(N sqrt D), O~(sqrt N) parameters at fixed D memorize N "
+    "points with error 0: depth n + 1 + 2 sqrt(2 M (W + 2)), or at most W + 4 more, for M cells of W bits and n "
+    "digits; for points on a diagonal such grids end exactly at 1/((N-1) sqrt D)",
     source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Theorem 4.2 (i); layers, radius and constants of cgro",
     tag="[D]",
     evidence="exact",
@@ -197,11 +196,11 @@ CLAIM = Claim(
         "5 in 1/(5 N sqrt D)": Constant(
             lambda factor: {"five": 5 * factor},
             refuted=(),
-            otherwise="loose: the grids of cgro serve five times that radius, and 1/(N sqrt D) is sharp",
+            otherwise="loose: the grids of cgro serve five times that radius",
         ),
-        "1/(N sqrt D)": Constant(lambda factor: {"reach": factor}),
-        "exponent of N in 1/(N sqrt D)": Constant(lambda factor: {"samples_power": factor}),
-        "exponent of D in 1/(N sqrt D)": Constant(lambda factor: {"dim_power": 0.5 * factor}),
+        "1/((N-1) sqrt D)": Constant(lambda factor: {"reach": factor}),
+        "exponent of N in 1/((N-1) sqrt D)": Constant(lambda factor: {"samples_power": factor}),
+        "exponent of D in 1/((N-1) sqrt D)": Constant(lambda factor: {"dim_power": 0.5 * factor}),
         "2 sqrt": Constant(lambda factor: {"two": 2 * factor}),
         "2 M": Constant(lambda factor: {"under": 2 * factor}),
         "W + 2": Constant(

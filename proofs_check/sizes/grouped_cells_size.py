@@ -161,7 +161,7 @@ def check(
     laws = joint_power_law({"N": n, "rho": s}, layers, 0.99)
     return finding(
         parts,
-        tested=f"all points of the balls of networks of {points} points (D = 1) and 4 (D = 2); K for D up to "
+        tested=f"all points of the balls of networks of {points} points (D = 1) and 4 (D = 2), K = 2; K for D up to "
         f"10,000; {len(rows)} networks, N = {samples}, K = {sizes}, D = 1, 2",
         bound="error 0; L to W + 4 layers more for each group",
         measured=f"at most {above.max():.3g} L; fitted exponents: "
@@ -178,8 +178,8 @@ def digits_of(memorizer: Memorizer) -> int:
 
 CLAIM = Claim(
     statement="for rho <= 1/(5 sqrt D) in l_2, even rho < 2/(3 sqrt D), groups of K = ceil(1/(rho sqrt D) - 1/2) - 1 "
-    "points with grids of their own memorize N points with error 0, and take L = N sqrt(2 (W + 2)) D^(1/4) rho^(1/2) / "
-    "sqrt(1 - rho sqrt(D) / 2) layers for labels, at most W + 4 more for each group",
+    "points with grids of their own memorize N points, half of either label, with error 0, and take L = N sqrt(2 (W + "
+    "2)) D^(1/4) rho^(1/2) / sqrt(1 - rho sqrt(D) / 2) layers for labels, at most W + 4 more for each group",
     source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Theorem 4.2 (ii), with error eta; error 0 by ReLUs, "
     "radius and constants of cgro",
     tag="[D]",

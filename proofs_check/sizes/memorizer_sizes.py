@@ -1,5 +1,5 @@
-"""Sizes of all constructions are the polynomials of the papers, exactly (K16): non-zero and all parameters, depth,
-width.
+"""Sizes of all constructions are the polynomials of the papers, exactly (K16): all parameters, depth, and non-zero
+parameters of three of them.
 
 The polynomials are written out here independently of the code that states them for each construction. All widths are
 affine in n, D and S (and in k, the dimensions of a projection) at fixed depth, so all parameters are polynomials of
@@ -126,15 +126,18 @@ def check(
         holds=not wrong,
         slack=float("inf") if not wrong else 0.0,
         tested=f"{compared} counts of 6 constructions, n = {stored}, D = {dims}, m = {sorted(levels)}",
-        bound="the polynomials",
+        bound="all parameters: S n (D+3) + 11 D^2 + 12 D + 4 + (m-2)(9 D^2 + 9 D + 2), projected k (D+1) + that of k; "
+        "hinge_sum 2 D n (D+1) + n (2 D n + 1) + n + 1, absolute_sum (D+1)(D n + 1) + n (D n + 2) + n + 1; non-zero: S "
+        "n (D+3) + 15 D + 2 + (m-2)(8 D + 1), hinge_sum n (6 D + 2) + 1, absolute_sum n (3 D + 3) + D + 2",
         measured="all equal" if not wrong else "not all equal",
         counterexample=wrong,
     )
 
 
 CLAIM = Claim(
-    statement="sizes of construction S, also projected, hinge sums and the sequential network are the stated "
-    "polynomials in n, D, m, k, for m >= 2 levels",
+    statement="for two labels, n points of the rarer one, all parameters and the depth of construction S, also "
+    "projected to k dimensions, of hinge sums and of the sequential network are the polynomials of this check in n, D, "
+    "m, k, for m >= 2 levels, and so are non-zero parameters of S and of hinge sums for points in general position",
     source="constructions of cgro; sequential network after Yu, Gao & Zhang, ICLR 2024 (K16)",
     tag="[D]",
     evidence="exact",
