@@ -11,24 +11,30 @@ dist_p(e_j, Null W) >= rho for all j (K3; K3 for other norms: halves of the shor
     l_inf   m < t rows have z != 0 in their null space, and e_j - z / 2 has size 1/2 if |z|_inf = z_j = 1 (C.7,
             `null-space-linf`). t rows suffice. For t = 2 the row (1, 1) attains 1/2.
 
-All of this is verified in rational arithmetic. In l_inf for rho <= 1/2 the library's bound rho^2 t is Prop. C.6, and
-loose: one row attains 1 / t at most. Networks need no more rows for these pairs; deeper layers may ask for more.
+The three distances are decided: in l_2 by the steps of `null-space-distance`, for all W, and by frames that are
+computed in rational arithmetic; in l_1 by z3, coordinate by coordinate; in l_inf by the collision of
+`width-below-dimension`, for all kernels, and once more for random matrices. The least number of rows follows from them,
+and is compared with the library's. In l_inf for rho <= 1/2 the library's bound rho^2 t is Prop. C.6, and loose: one row
+attains 1 / t at most. Networks need no more rows for these pairs; deeper layers may ask for more.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
+import z3
 from flint import fmpq_mat
 
 from cgro.base.norms import Norm
 from cgro.claims.claim import Claim, Constant, Finding
+from cgro.claims.solver import prove
 from cgro.memorizers.bounds import first_layer_width
 
-from .null_space_distance import hadamard_rows, is_projection, projection
+from .null_space_distance import hadamard_rows, is_projection, projection, square_bound, trace_steps
+from .width_below_dimension import collide
 
 Law = Callable[[int, int, float, Norm], int]
 Case = tuple[Norm, int, float, int]
@@ -36,25 +42,53 @@ Case = tuple[Norm, int, float, int]
 
 
 def least_rows(largest: int) -> Iterator[Case]:
-    """Cases with a known least number of rows."""
+    """Cases whose least number of rows follows from what is decided; 0 where that leaves it open."""
     for t in (2**e for e in range(1, 8) if 2**e <= largest):
+        kept = frame_distances(t)
         for m in range(1, t):
             edge = math.sqrt(m / t)
-            yield from (("2", t, edge * (1 - 1e-6), m), ("2", t, edge * (1 + 1e-6), m + 1))
+            yield from (("2", t, rho, least_by_frames(kept, rho)) for rho in (edge * (1 - 1e-6), edge * (1 + 1e-6)))
+    one, all_t = int(ones_keep_apart()), int(fewer_rows_collide())
     for t in range(2, largest + 1):
-        yield from (("1", t, rho, 1) for rho in (0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99))
-        yield from (("inf", t, rho, t) for rho in (0.501, 0.6, 0.7, 0.8, 0.9, 0.99))
-    yield from (("inf", 2, 0.5, 1), ("inf", 2, 0.49, 1))
+        yield from (("1", t, rho, one) for rho in (0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99))
+        yield from (("inf", t, rho, t * all_t) for rho in (0.501, 0.6, 0.7, 0.8, 0.9, 0.99))
+    yield from (("inf", 2, rho, int(sum_keeps_half())) for rho in (0.5, 0.49))
 
 
-def frames_attain(largest: int) -> bool:
-    """P_jj = m / t for m rows of Hadamard matrices."""
-    for t in (2**e for e in range(1, 8) if 2**e <= largest):
-        for m in range(1, t + 1):
-            P = projection(hadamard_rows(m, t, t))
-            if not (is_projection(P, m) and all(P[j, j] * t == m for j in range(t))):
-                return False
-    return True
+def frame_distances(t: int) -> list[Fraction]:
+    """min_j P_jj of m = 1, ..., t rows of a Hadamard matrix, exactly: the squared distance of e_j to the null space."""
+    kept = []
+    for m in range(1, t + 1):
+        P = projection(hadamard_rows(m, t, t))
+        least = min(Fraction(int(P[j, j].p), int(P[j, j].q)) for j in range(t))
+        kept.append(least if is_projection(P, m) else Fraction(0))
+    return kept
+
+
+def least_by_frames(kept: Sequence[Fraction], ratio: float) -> int:
+    """The fewest rows whose frame keeps rho, if one row fewer cannot for any W: `null-space-distance`."""
+    t, square = len(kept), Fraction(ratio) ** 2
+    m = next((m for m in range(1, t + 1) if kept[m - 1] >= square), t)
+    return m if kept[m - 1] >= square > square_bound(m - 1, t) and trace_steps() else 0
+
+
+def ones_keep_apart() -> bool:
+    """With the row (1, ..., 1), W u = W e_j = 1 has |u|_1 >= |u_1 + ... + u_t| = 1, coordinate by coordinate."""
+    total, size, u, length = z3.Reals("total size u |u|")
+    given = (total <= size, -total <= size, u <= length, -u <= length)
+    step = prove(z3.And(total + u <= size + length, -total - u <= size + length), *given)
+    return step.holds is True and prove(size >= 1, total <= size, total == 1).holds is True
+
+
+def fewer_rows_collide() -> bool:
+    """In l_inf fewer than t rows fail from rho = 1/2 on, for every kernel; t rows, the identity, keep e_j at 1."""
+    return collide(Fraction(1, 2)).holds is True
+
+
+def sum_keeps_half() -> bool:
+    """u_1 + u_2 = 1 has |u|_inf >= 1/2."""
+    u, v = z3.Reals("u v")
+    return prove(z3.Or(u >= z3.Q(1, 2), v >= z3.Q(1, 2)), u + v == 1).holds is True
 
 
 def collides_at_half(W: np.ndarray) -> bool:
@@ -85,22 +119,22 @@ def check(*, largest: int = 16, matrices: int = 50, seed: int = 0, width: Law = 
     generator = np.random.default_rng(seed)
     shapes = [(int(generator.integers(1, t)), int(t)) for t in generator.integers(2, 7, matrices)]
     half = all(collides_at_half(generator.integers(-3, 4, shape)) for shape in shapes)
-    frames = frames_attain(largest)
     cases = list(least_rows(largest))
-    wrong = ""
+    wrong = next((f"l_{norm}, t = {t}, rho = {rho:.6g}: open" for norm, t, rho, least in cases if not least), "")
     for norm, t, rho, least in cases:
         for samples, dim in ((t + 1, t), (t + 1, t + 3), (t + 4, t)):
             given = width(samples, dim, rho, norm)
             if given != least:
                 wrong = wrong or f"l_{norm}, N = {samples}, D = {dim}, rho = {rho:.6g}: {least} rows, {given} claimed"
-    holds = half and frames and not wrong
+    holds = half and not wrong
     return Finding(
         holds=holds,
         slack=1.0 if holds else 0.0,
-        tested=f"{len(cases)} triples (norm, t, rho) up to t = {largest}; frames for all m <= t = 2, 4, ...; "
+        tested=f"{len(cases)} triples (norm, t, rho) up to t = {largest}, all W; "
         f"{matrices} matrices of fewer than t rows",
         bound="ceil(rho^2 t) in l_2, t a power of two, 1 in l_1, t in l_inf for rho > 1/2",
-        measured=f"frames attain m / t: {frames}; collisions at 1/2 in l_inf: {half}",
+        measured=f"distances decided in l_1, l_2 and l_inf: {all(case[-1] for case in cases)}; collisions at 1/2 in "
+        f"l_inf: {half}",
         constant="in l_inf with rho <= 1/2 the bound rho^2 t is up to t times too small: one row attains 1 / t only",
         counterexample=wrong,
     )
@@ -121,8 +155,8 @@ def law(exponent: float = 2.0, factor: float = 1.0, threshold: float = 0.5, one:
 
 
 CLAIM = Claim(
-    statement="for e_1, ..., e_t and 0, t = min(N-1, D), the least first layer that keeps balls apart has "
-    "ceil(rho^2 t) neurons in l_2, t a power of two, 1 in l_1, and t in l_inf for rho > 1/2",
+    statement="for e_1, ..., e_t and 0, t = min(N-1, D), the least first layer that keeps open balls "
+    "of radius rho/2 apart has ceil(rho^2 t) neurons in l_2, t a power of two, 1 in l_1, and t in l_inf for rho > 1/2",
     source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Prop. 3.2, C.6 and C.7 (K5); attained: derived here",
     tag="[S]",
     evidence="exact",
