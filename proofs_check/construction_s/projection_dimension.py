@@ -1,12 +1,12 @@
 """Some projection to k dimensions keeps the balls of construction S apart: k >= 4 rho^2 d and k > 4 ln(N/2) / (ln 2 -
 1/2), k <= d. Where these ask for more than d, the library takes k = d without a projection, and rho' = rho.
 
-At most N^2 / 4 pairs have different labels. By the tail of a projection with beta = 1/2 and a union bound the
-probability that some pair shrinks below sqrt(k / (2 d)) is at most (N^2 / 4) exp(-(k/2)(ln 2 - 1/2)). It decreases in k
-and is 1 at k = 4 ln(N/2) / (ln 2 - 1/2), symbolically, so it is below 1 for every N and every larger k. So a projection
-with lambda'^2 >= k lambda^2 / (2 d) exists, and with k >= 4 rho^2 d it has rho'^2 = (rho lambda / lambda')^2 <= 1/2,
-decided by z3. The points span at most N - 1 dimensions, and the projection onto their span is an isometry, so
-d = min(N - 1, D).
+With two labels at most N^2 / 4 pairs have different ones (with more there may be N (N-1) / 2, and k must be larger). By
+the tail of a projection (`projection-tail`) with beta = 1/2 and a union bound the probability that some pair shrinks
+below sqrt(k / (2 d)) is at most (N^2 / 4) exp(-(k/2)(ln 2 - 1/2)). It decreases in k and is 1 at k = 4 ln(N/2) / (ln 2
+- 1/2), symbolically, so it is below 1 for every N and every larger k. So a projection with lambda'^2 >= k lambda^2 / (2
+d) exists, and with k >= 4 rho^2 d it has rho'^2 = (rho lambda / lambda')^2 <= 1/2, decided by z3. The points span at
+most N - 1 dimensions, and the projection onto their span is an isometry, so d = min(N - 1, D).
 
 The library rounds k up in float64. For every k the N that need it, up to floor(2 exp(k (ln 2 - 1/2) / 4)), are
 enclosed in balls; the library must give k at the first and the last of them, hence in between, as it never decreases.
@@ -137,8 +137,9 @@ def fewer(samples: int, span: int, ratio: float) -> int:
 
 
 CLAIM = Claim(
-    statement="N points that span d dimensions: for every k from max(4 rho^2 d, 20.8 ln(N/2) + 1) to d some projection "
-    "to k dimensions keeps balls apart, rho'^2 <= 1/2; if there is no such k, none is needed (k = d, rho' = rho)",
+    statement="N points with two labels that span d dimensions: by `projection-tail`, for every k from max(4 rho^2 d, "
+    "20.8 ln(N/2) + 1) to d some projection to k dimensions keeps l_2 balls apart, rho'^2 <= 1/2; if there is no such "
+    "k, none is needed (k = d, rho' = rho)",
     source="construction S, with Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Prop. B.19 and B.21 as model",
     tag="[D]",
     evidence="symbolic",

@@ -174,11 +174,13 @@ def check(
 
 
 CLAIM = Claim(
-    statement="a family of 2- and 3-sets splits if and only if its points are robustly memorized, at a radius up to "
-    "1/(8 n), that is rho <= 1/(4 n), by two ReLUs, f = a_1 relu(u_1) + a_2 relu(u_2) + c; then 1 - relu(4 g_1 - 1) "
-    "- relu(4 g_2 - 1) has margin 1, g_k linear: deciding robust memorization by depth 2 and width 2 is NP-hard",
+    statement="a family of 2- and 3-sets in 1, ..., n splits if and only if 0 and the sums of e_i over its sets, label "
+    "+1, and e_1, ..., e_n, e_(n+1), -e_(n+1), label -1, are memorized on balls of a radius up to 1/(8 n), rho <= 1/(4 "
+    "n), in sign by a_1 relu(u_1) + a_2 relu(u_2) + c; then 1 - relu(4 g_1 - 1) - relu(4 g_2 - 1) has margin 1, g_k "
+    "linear. Splitting such sets is NP-complete (Garey & Johnson, SP4), so robust memorization by depth 2 and width 2 "
+    "is NP-hard",
     source="Yu, Gao & Zhang, ICLR 2024, Theorem 4.1 [N], for labels -1, +1, the sign read-out and every l_p; reduction "
-    "derived here, after Blum & Rivest 1992",
+    "derived here, after Blum & Rivest 1992; set splitting: Lovasz 1973",
     tag="[D]",
     evidence="symbolic",
     check=check,
