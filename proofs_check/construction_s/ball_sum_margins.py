@@ -9,7 +9,8 @@ lambda - mu.
 by the triangle inequality. Both are polynomial inequalities, proved for all lambda, mu, d, e in their domain, once by
 the signs of coefficients and once by z3; equality at d = mu, e = eta makes M the least value. Then networks of the
 library are evaluated in rational arithmetic at points of their balls that face the points of the other label: none has
-a smaller margin than M / 2, and f = -M / 2 on balls of the other label attains it.
+a smaller margin than M / 2, M computed from the cube and eta = D 4^-(m+1), and f = -M / 2 on balls of the other label
+attains it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from cgro.claims.claim import Claim, Constant, Finding
 from cgro.claims.solver import prove
 from cgro.claims.symbolic import Decision, decide
 from cgro.data.separation import LabelledPoints, opposite_separation
+from cgro.memorizers.ball_sum import scaled
 from cgro.memorizers.constructions import memorize
 from cgro.networks.exact import ExactNetwork
 
@@ -98,8 +100,10 @@ def check(
         memorizer = memorize(x, y, "2", ratio * separation.distance / 2, construction="ball_sum")
         network = ExactNetwork.of(memorizer.float_network)
         exact = [int(y[i]) * network.evaluate(z)[0] for i, z in facing_points(memorizer.task)]
-        # The library's margin is that of its rounded weights: M / 2 up to 1e-9.
-        return Fraction(memorizer.margin) * Fraction(2 * half) * (1 - Fraction(1, 10**9)), min(exact)
+        # M of the cube, up to rounding, with squares of depth - 3 levels and the error of each.
+        eta = Fraction(dim, 4 ** (memorizer.float_network.depth - 2))
+        M = Fraction(scaled(memorizer.task).gap) - eta
+        return M * Fraction(half) * (1 - Fraction(1, 10**6)), min(exact)
 
     found = scan(cases, claimed_and_exact)
     attained = found.slack <= 1 + 1e-6
@@ -116,7 +120,8 @@ def check(
 
 
 CLAIM = Claim(
-    statement="for rho < 1 construction S has margin M / 2 on all balls, no more, M = lambda (lambda - 2 mu) - eta",
+    statement="for rho < 1 construction S, read out by its sign, has margin M / 2 on all l_2 balls, no more, M = "
+    "lambda (lambda - 2 mu) - eta, in units of its cube, eta the error of its squares",
     source="construction S",
     tag="[D]",
     evidence="symbolic",

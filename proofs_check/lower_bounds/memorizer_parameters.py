@@ -7,11 +7,11 @@ sqrt(n / log2(4 e n)) with n = N min(D, 1/(1-rho^2)) / 3.
     3. patterns          n <= W + W^2 log2(2 e n) implies W^2 log2(4 e n) >= n
 
 for the points of `first-layer-width`, those of `shattering`, and the count of patterns of `robust-size`, where W
-parameters in L <= W layers have at most 2^(L + L W log2(2 e n)) patterns on n points. z3 decides all three for all
-sizes and ratios, with floors and ceilings. The library's `memorizer_size_lower_bound` is compared with the claim. No
-larger fraction follows from these widths and points: the first 1/3 is approached at N = 2, rho -> 1, D large, and the
-second at N = 3, 1/(1-rho^2) -> 3 and every larger integer.
-The order is a maximum; a sum of both parts is at most twice that.
+parameters in L <= W layers have at most 2^(L + L W log2(2 e n)) patterns on n points. n / log2(4 e n) increases from n
+= 1/4 on (sympy), so that fewer points than are shattered may stand for n. z3 decides all three for all sizes and
+ratios, with floors and ceilings. The library's `memorizer_size_lower_bound` is compared with the claim. No larger
+fraction follows from these widths and points: the first 1/3 is approached at N = 2, rho -> 1, D large, and the second
+at N = 3, 1/(1-rho^2) -> 3 and every larger integer. The order is a maximum; a sum of both parts is at most twice that.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from itertools import product
 
+import sympy as sp
 import z3
 
 from cgro.claims.cases import scan
@@ -57,8 +58,18 @@ def decisions(first: float, second: float) -> dict[str, Decision]:
             z3.Or(points >= second * points * x, half * centre >= second * points * x),
             *(3 * z3.ToReal(half) >= points, centre >= x, N >= 2, x >= 1, half >= 1),
         ),
+        "n / log2(4 e n) increases": increasing(),
         "patterns": prove(W * W * (log + 1) >= n, W >= 1, log >= 0, n <= W + W * W * log),
     }
+
+
+def increasing() -> Decision:
+    """x / ln(4 e x) increases for x > 1/4: its derivative has the sign of ln(4 x)."""
+    more = sp.Symbol("more", positive=True)
+    x = sp.Symbol("x", positive=True)
+    slope = sp.diff(x / (1 + sp.log(4 * x)), x) * (1 + sp.log(4 * x)) ** 2
+    same = sp.simplify(sp.expand_log(slope - sp.log(4 * x))) == 0
+    return Decision(bool(same and sp.log(1 + more).is_positive) or None)
 
 
 def claimed(case: Case, first: float, second: float, inside: float) -> float:

@@ -12,12 +12,14 @@ decided for all k and rho^p by z3. In l_2 no other scale s v of the prototypes r
 labellings of small cases are decided in rational arithmetic, for one centre and for two.
 
 *Simplex.* In l_2 put K + 1 points e_i there instead, of a regular simplex, K = min(D, floor(1/(1-rho^2))). With a and
-b of each label the prototypes lie on the line through both centres of mass, u beyond one by alpha, w beyond the other
-by beta, in units of their distance delta^(1/2), delta = 1/a + 1/b. All are s = 2 K / sqrt(K+1) apart if 1 + alpha +
-beta = K y, y^2 = 4 a b / (K+1)^2. The points of a label have the squared distance delta (A + alpha^2), A + alpha^2 =
-B + beta^2 for the alpha below (sympy), and that is at most rho^2 s^2 / 4 for all K >= 2, rho^2 >= 1 - 1/K, a and b
-(z3). K = 1 is memorizing the points themselves. Built in balls for small K. For odd K and half of the labels each, no
-two prototypes do at a smaller rho, wherever they are (triangle inequality, z3); the triangle has a little to spare.
+b of each label, neither 0, the prototypes lie on the line through both centres of mass, u beyond one by alpha, w beyond
+the other by beta, in units of their distance delta^(1/2), delta = 1/a + 1/b. All are s = 2 K / sqrt(K+1) apart if 1 +
+alpha + beta = K y, y^2 = 4 a b / (K+1)^2. The points of a label have the squared distance delta (A + alpha^2), A +
+alpha^2 = B + beta^2 for the alpha below (sympy), and that is at most rho^2 s^2 / 4 for all K >= 2, rho^2 >= 1 - 1/K, a
+and b (z3). If all labels are equal, their prototype is the centre of mass, K / (K+1) from every vertex, which is
+inside, too. K = 1 is memorizing the points themselves. Built in balls for small K. For odd K and half of the labels
+each, no two prototypes do at a smaller rho, wherever they are (triangle inequality, z3); the triangle has a little to
+spare.
 
 So the K4 number is exactly what its prototypes give, and the l_2 number a lower bound that no pairs improve on regular
 simplices of even size. With other points more may be shattered, but for N = 2 never more than D + 1: half-spaces
@@ -104,6 +106,8 @@ def simplex_decides() -> dict[str, bool]:
         "same": bool(same and sums and expanded),
         "in the balls": bool(positive and inside),
         "no less": none is True,
+        # K / (K+1) <= rho^2 s^2 / 4 for rho^2 >= 1 - 1/K, s^2 / 4 = K^2 / (K+1).
+        "one label": prove(k <= (k - 1) * k, k >= 2).holds is True,
     }
 
 

@@ -92,8 +92,8 @@ def check(*, largest_samples: int = 10**6, dim: int = 1000, dims: Law = dimensio
 
 
 CLAIM = Claim(
-    statement="by K8, b >= sqrt(k/d) / 2 and a union bound, lambda' >= 2 (1 - a) b eps for some projection to k of d "
-    "dimensions, 24 ln(N) / a^2 <= k <= d",
+    statement="by K8, b >= sqrt(k/d) / 2 and a union bound, lambda' >= 2 (1 - a) b eps for some projection of N >= 2 "
+    "points to k of d dimensions, 24 ln(N) / a^2 <= k <= d, 0 < a < 1",
     source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, appendix B (K9)",
     tag="[D]",
     evidence="interval",
