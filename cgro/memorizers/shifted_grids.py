@@ -44,6 +44,8 @@ def shifted_grids_total(samples: int, dim: int, ratio: float, spread: float) -> 
 
 def grid_digits(dim: int, ratio: float, spread: float) -> int:
     """q = ceil(log2(sqrt(D) (2 spread / (1 - rho)) + 3)), the binary digits of a cube in one coordinate."""
+    integer("dim", dim, low=1)
+    between("ratio", ratio, 0, 1, open_low=True, open_high=True)
     real("spread", spread)
     # The points and their balls reach over Delta + 2 mu <= 2 Delta, and one more cube is needed on each side.
     return math.ceil(math.log2(math.sqrt(dim) * 2 * max(spread, 1.0) / (1 - ratio) + 3))

@@ -71,8 +71,8 @@ def check(*, cells: int = 5, ratio: float = 0.9, count: Count = neurons_needed) 
 
 
 CLAIM = Claim(
-    statement="up to 6 cells on a line: c label changes take exactly c ReLUs in two layers, c - 1 for c >= 4, "
-    "on balls of one ratio rho, which is printed",
+    statement="up to 5 cells on a line, by the deep preset 6: c label changes take exactly c ReLUs in two layers, c - "
+    "1 for c >= 4, on balls of one ratio rho, which is printed",
     source="smallest cases of the lower bound of Li et al., NeurIPS 2022, arXiv:2205.13863, Theorem 4.3",
     tag="[D]",
     evidence="exact",

@@ -38,6 +38,7 @@ from cgro.memorizers.grid_bounds import (
     vc_bound_by_parameters,
 )
 from cgro.memorizers.line import label_changes, line_memorizer, line_network, neurons_needed
+from cgro.memorizers.projection_bounds import levels_bound, total_bound
 from cgro.memorizers.robust_size import (
     cells_per_side,
     group_size,
@@ -164,6 +165,22 @@ def test_the_upper_bound_is_above_the_plans_of_the_library() -> None:
         plan = Plan(stored, bits, 1, digits, dim, group_size(stored, bits))
         assert plan.size.total <= robust_size_upper_bound(dim, 1 / (2 * K))
         assert Plan.best(stored, bits, 1, digits, dim).size.total <= robust_size_upper_bound(dim, 1 / (2 * K))
+
+
+@pytest.mark.parametrize(("dim", "ratio"), [(5, 1e-3), (20, 1e-3)])
+def test_projections_at_small_radii_trade_levels_for_parameters(dim: int, ratio: float) -> None:
+    """They take more levels than a projection that keeps k / (2 d) of squared separations, and fewer parameters."""
+    generator = np.random.default_rng(0)
+    x, y = generator.uniform(size=(2 * dim + 2, dim)), np.where(np.arange(2 * dim + 2) % 2, 1, -1)
+    apart = opposite_separation(LabelledPoints(x, y), "2").distance
+    found = memorize(x, y, "2", ratio * apart / 2, construction="projected_ball_sum")
+    spread = max(float(np.linalg.norm(x - point, axis=1).max()) for point in x) / apart
+    span, k = min(dim, len(x) - 1), found.network.widths[0]
+    kept = found.network.weights[0] / np.linalg.norm(found.network.weights[0][0])
+    projected = opposite_separation(LabelledPoints(x @ kept.T, y), "2").distance
+    assert projected**2 < k * apart**2 / (2 * span)
+    assert found.network.depth - 4 > levels_bound(span, k, ratio, spread)
+    assert found.network.size.total < total_bound(len(x), dim, ratio, spread)
 
 
 def test_a_vote_of_shifted_grids_grows_as_the_root_of_the_points() -> None:
