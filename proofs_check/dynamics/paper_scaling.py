@@ -7,8 +7,7 @@ sigma_0 and the powers of log d are choices within what notes about the paper al
 alpha^2, and there are three times as many steps as the predicted T_1: poly(d). The cost of a step grows with d
 through N and m alone.
 
-A statement that holds with high probability is one about trials: each seed is one. Its probability at every d has an
-exact (Clopper & Pearson) interval, all of them together with the stated confidence.
+A statement that holds with high probability is one about trials, see `trials`.
 """
 
 from __future__ import annotations
@@ -20,11 +19,15 @@ from functools import lru_cache
 
 import numpy as np
 
-from cgro.claims.confidence import proportion_interval
-from cgro.claims.outcomes import Outcome, at_least, together
+from cgro.claims.claim import Finding
 from cgro.dynamics.phases import memorization_time
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
+
+from .trials import judged
+
+TEST_DRAWS = 1000
+"""Draws of a fresh sample for the test errors of a run."""
 
 
 def setting(d: int, *, pace: float = 0.5, weight: float = 0.5, ratio: float | None = None) -> PatchSetting:
@@ -77,7 +80,7 @@ def trained(chosen: PatchSetting, seeds: range, records: int = 40) -> History:
         memorized.append(engine.memorized())
         crossed.append((engine.v - engine.v0 - engine.A * own).abs().amax((1, 2)))
     with limited_threads(1):
-        end = observe(runs, engine.state(), test_samples=1000, detail=False)
+        end = observe(runs, engine.state(), test_samples=TEST_DRAWS, detail=False)
     series = [np.stack([x.numpy() for x in each], axis=1) for each in (signal, memorized, crossed)]
     return History(
         setting=chosen,
@@ -92,36 +95,33 @@ def trained(chosen: PatchSetting, seeds: range, records: int = 40) -> History:
     )
 
 
-CONFIDENCE = 0.99
 RANGE = "the sampled dimensions: the finding prints how the failures fall with d; the bound says nothing below d = 49"
 """Why the dimensions of these claims are no constants to be moved."""
 
 
-def rare_failures(d: int, failures: float) -> float:
-    """1 - failures / sqrt(d), the claimed lower bound of a probability."""
-    return 1 - failures / math.sqrt(d)
+def at_each(
+    successes: Mapping[int, np.ndarray], least: Callable[[int], float], *, tested: str, bound: str, constant: str
+) -> Finding:
+    """Whether the probability of success is at least `least` at every d.
 
-
-@dataclass(frozen=True)
-class Trials:
-    """The verdict on a probability at several d, in words."""
-
-    outcome: Outcome
-    intervals: str
-    failures: str
-    """How many trials failed, at every d."""
-    failing: str
-    """The first d that refutes the bound, if one does."""
-
-
-def judged(successes: Mapping[int, np.ndarray], least: Callable[[int], float]) -> Trials:
-    """Whether the probability of success is at least `least` at every d: interval inside, outside, or neither."""
-    level = 1 - (1 - CONFIDENCE) / len(successes)
-    intervals = {d: proportion_interval(int(s.sum()), len(s), level) for d, s in successes.items()}
-    outcomes = {d: at_least(low, high, max(least(d), 1e-9)) for d, (low, high) in intervals.items()}
-    return Trials(
-        together(*outcomes.values()),
-        ", ".join(f"{low:.2f} to {high:.2f} at d = {d}" for d, (low, high) in intervals.items()),
-        ", ".join(f"{int((~s).sum())} of {len(s)} at d = {d}" for d, s in successes.items()),
-        next((f"d = {d}" for d, outcome in outcomes.items() if outcome.holds is False), ""),
+    successes: for each d, which trials succeeded; tested, bound: what there is to say besides d, seeds and probability.
+    """
+    runs = len(next(iter(successes.values())))
+    found = judged({f"d = {d}": (int(s.sum()), least(d)) for d, s in successes.items()}, runs)
+    intervals = ", ".join(f"{low:.2f} to {high:.2f} at {name}" for name, (low, high) in found.intervals.items())
+    failures = ", ".join(f"{int((~s).sum())} of {runs} at d = {d}" for d, s in successes.items())
+    return found.finding(
+        tested=f"d = {', '.join(map(str, successes))}, {runs} seeds each, {tested}",
+        bound=f"probability >= {bound} at every d",
+        measured=f"probability {intervals}; failures {failures}",
+        constant=constant,
     )
+
+
+def rarely(successes: Mapping[int, np.ndarray], failures: float, *, tested: str, constant: str) -> Finding:
+    """Whether a trial fails with probability at most failures / sqrt(d), at every d; see `at_each`."""
+
+    def least(d: int) -> float:
+        return 1 - failures / math.sqrt(d)
+
+    return at_each(successes, least, tested=tested, bound=f"1 - {failures:g} / sqrt(d)", constant=constant)
