@@ -98,8 +98,8 @@ def critical_visibility(setting: PatchSetting) -> float:
     sample is ever memorized.
 
     A race, up to a factor: the largest component along v starts at kappa u_0 and grows at the rate kappa p_un times
-    that of the signal, for want of samples; the noise of a blind network reaches T_u. Measured transitions lie higher,
-    by less than a factor of 2.
+    that of the signal, for want of samples; the noise of a blind network reaches T_u. Measured transitions at q = 3
+    lie higher, by less than a factor of 2.
     """
     blind = replace(setting, visibility=0.0)
     end = collapse_time(blind)
