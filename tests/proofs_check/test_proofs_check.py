@@ -111,6 +111,7 @@ UNDECIDED: list[tuple[str, dict[str, Any]]] = [
     ("measured-scaling", {"tolerance": 0.01}),
     ("critical-ratio", {"settings": 1, "below": 1.04}),
     ("critical-visibility", {"settings": 1, "factor": 1.5}),
+    ("unlearnable-onset", {"factor": 1.1}),
 ]
 
 
