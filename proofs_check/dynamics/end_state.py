@@ -1,5 +1,5 @@
-"""Where adversarial training ends: alpha^q U = s(T_1) = Theta(log t), and every V_i = Theta(1) up to logarithms (main
-theorem, q = 3).
+"""Where adversarial training ends: alpha^q U = s(T_1 - T_0) = Theta(log t), and every V_i = Theta(1) up to logarithms
+(main theorem, q = 3).
 
 The clean loss drives the signal until the noise is memorized: in phase II alpha^q U follows s(t), which grows as
 log t (see `stalled_signal`), and memorization stops it at T_1. So U is divided by s(T_1 - T_0), with each run's own
@@ -40,14 +40,14 @@ def check(
     weight: float = 0.5,
     seed: int = 0,
 ) -> Finding:
-    """Exponent of U in alpha, its ratio to s(T_1), and the range of V_i over alpha and N.
+    """Exponent of U in alpha, its ratio to s(T_1 - T_0), and the range of V_i over alpha and N.
 
     Args:
         signals: signal strengths alpha.
         runs: seeds for each alpha, others for every alpha.
-        exponent: claimed exponent of U over s(T_1).
+        exponent: claimed exponent of U over s(T_1 - T_0).
         tolerance: accepted deviation, interval included.
-        deviation: largest accepted deviation of alpha^3 U / s(T_1) from 1, interval included.
+        deviation: largest accepted deviation of alpha^3 U / s(T_1 - T_0) from 1, interval included.
         smallest: claimed lower bound of V_i.
         largest: claimed upper bound of V_i, over log T.
         weight: weight lambda of the adversarial loss.
@@ -67,7 +67,7 @@ def check(
     low, high = min(np.median(end[1]) for end in ends), max(np.median(end[2]) for end in ends)
     parts = {
         "the exponent": within(fit.low, fit.high, exponent, tolerance),
-        "alpha^3 U / s(T_1)": together(*(within(*pair, 1.0, deviation) for pair in scaled)),
+        "alpha^3 U / s(T_1 - T_0)": together(*(within(*pair, 1.0, deviation) for pair in scaled)),
         "smallest V_i": together(*(at_least(*median_interval(end[1], CONFIDENCE), smallest) for end in ends)),
         "largest V_i": together(*(at_most(*median_interval(end[2], CONFIDENCE), largest * end[3]) for end in ends)),
     }
@@ -76,13 +76,14 @@ def check(
     return Finding(
         holds=found.holds,
         slack=found.slack,
-        tested=f"alpha = {signals[0]:g} to {signals[-1]:g}, N = 7, 11, 25, d = {base.dim:,}, {runs} seeds, "
-        f"lambda = {weight:g}",
+        tested=f"alpha = {signals[0]:g} to {signals[-1]:g} at N = 11, N = 7, 25 at alpha = 2; P = {base.patches}, d = "
+        f"{base.dim:,}, m = {base.filters}, sigma_0 = {base.init_scale:g}, rho = {base.ratio:.5f}, lambda = "
+        f"{weight:g}, {runs} seeds",
         bound=f"exponent {exponent:g} +- {tolerance:g}; ratio 1 +- {deviation:g}; V_i from {smallest:g} to "
         f"{largest:g} log T",
         measured=f"exponent {fit.exponent:.3f} ({fit.low:.3f} to {fit.high:.3f}); V_i from {low:.3g} to {high:.3g}"
         + (f"; not decided: {', '.join(deciding)}" if found.holds is None else ""),
-        constant="alpha^3 U / s(T_1): " + ", ".join(f"{a:.3f} to {b:.3f}" for a, b in scaled),
+        constant="medians of alpha^3 U / s(T_1 - T_0): " + ", ".join(f"{a:.3f} to {b:.3f}" for a, b in scaled),
         counterexample=next((name for name, part in parts.items() if part.holds is False), ""),
         confidence=CONFIDENCE,
     )
@@ -104,9 +105,9 @@ def _end(setting: PatchSetting, seeds: range) -> tuple[np.ndarray, np.ndarray, n
 
 
 CLAIM = Claim(
-    statement="adversarial training ends with U = alpha^-3 s(T_1) to within 3 %, s(t) = Theta(log t), and with "
-    "every V_i "
-    "between 1 and 1.5 log T, at q = 3",
+    statement="at rho = 1 - 1/(sqrt(d) log d), P = 3, m = 20, q = 3, sigma_0 = 0.02, eta alpha^2 = 0.8, d = 100,000 "
+    "and the alpha and N tried, the median run ends with U = alpha^-3 s(T_1 - T_0) to within 3 %, s(t) = "
+    "Theta(log t), and with smallest and largest V_i between 1 and 1.5 log T",
     source="Li & Li, ICML 2025, arXiv:2306.01271, Theorem 5.9; the logarithm derived here",
     tag="[D]",
     evidence="asymptotic",
@@ -117,6 +118,9 @@ CLAIM = Claim(
     },
     deep={"runs": 25},
     constants={
+        "1 - 1/(sqrt(d) log d), P = 3, m = 20, q = 3, sigma_0 = 0.02, eta alpha^2 = 0.8, d = 100,000": Constant(
+            None, refuted=(), otherwise="the base setting; the ratio is another one where rho is close to rho*"
+        ),
         "alpha^-3, as q = 3": Constant(lambda f: {"exponent": -3.0 * f}),
         "1.5 log T": Constant(None, refuted=(), otherwise="the order is the claim: the finding prints the largest V_i"),
         "within 3 %": Constant(None, refuted=(), otherwise="accuracy of a prediction: the finding prints the ratios"),
