@@ -67,13 +67,15 @@ def certificate(
     *,
     bits: int = 128,
     records: int = 40,
+    also: Sequence[int] = (),
     tube_steps: int | None = None,
     engines: Mapping[str, EngineMaker] = ENGINES,
     tick: Tick = lambda _done: None,
 ) -> xr.Dataset:
     """Train one run in balls beside the engines, and prove what can be said of it.
 
-    bits: precision of the balls. records: recorded steps, log-spaced. tube_steps: how long the tube of all correct
+    bits: precision of the balls. records: recorded steps, log-spaced. also: steps to record besides, up to the end.
+    tube_steps: how long the tube of all correct
     float64 implementations is followed, None for as long as the run; it costs as much as the proof. tick: called with
     the number of steps just taken.
 
@@ -92,7 +94,8 @@ def certificate(
     exact = BallEngine(setting, seed, bits=bits)
     tube = BallEngine(setting, seed, bits=64, rounding=FLOAT64) if follow else None
     made = {name: make(Runs((setting,), (seed,))) for name, make in engines.items()}
-    steps = record_steps(setting.steps, records)
+    wanted = [integer("also", step, low=0) for step in also]
+    steps = np.union1d(record_steps(setting.steps, records), [step for step in wanted if step <= setting.steps])
     stages = _Stages()
     rows: list[dict[str, Ends]] = []
     deviations = np.zeros((len(made), len(steps), 2, 2))

@@ -153,6 +153,12 @@ def test_phases_end_where_the_engine_says_that_they_do() -> None:
     assert int(proved["falls"]) == int(proved["rises"]) == 0
 
 
+def test_steps_that_are_asked_for_are_recorded_besides() -> None:
+    """Beside the log-spaced ones; what lies beyond the end is left out."""
+    steps = certificate(SMALL, 0, records=2, also=(7, 33, SMALL.steps + 1), tube_steps=0, engines={})["step"]
+    assert steps.values.tolist() == [0, 7, 33, SMALL.steps]
+
+
 def test_an_attack_beyond_the_signal_makes_it_fall() -> None:
     """rho > 1 and adversarial points only: the push on the signal is negative, and the engine says so."""
     setting = replace(SMALL, radius_ratio=1.9, adversarial_weight=1.0, attack="transfer")
