@@ -138,7 +138,8 @@ def check(
         slack=tolerance / (worst + width) if holds else min(tolerance / (worst + width), 0.99),
         tested=f"Bartlett's factorization for n <= 4 and all D; {len(distances)} pivots of {draws} draws each, "
         f"n = {SAMPLES}, F = {FILTERS}, d = {', '.join(map(str, dims))}",
-        bound=f"distance to the exact distribution function <= {tolerance:g}",
+        bound=f"observed distance to the exact distribution function <= {width:.3f}, which an exact law exceeds with "
+        f"probability <= {1 - CONFIDENCE:.2g}, and the true one <= {tolerance:g}",
         measured=f"factorization {'proved' if proved else 'wrong'}; largest observed distance {worst:.3f} "
         f"({name}), at most "
         f"{worst + width:.3f}",

@@ -87,9 +87,9 @@ def _scaled(factor: float) -> dict[str, Rate]:
 
 
 CLAIM = Claim(
-    statement="for rho <= 1 a signal component grows at (eta q alpha^q/2)[1 - lambda + lambda (1-rho)^q] while clean "
-    "and attacked margins are 0, a noise component by its own patch of squared norm sigma^2 d at eta q "
-    "sigma^2 d lambda/(2N) while the clean margin is infinite and the attacked one 0",
+    statement="for rho <= 1 a signal component u grows at (eta q alpha^q/2)[1 - lambda + lambda (1-rho)^q] u^(q-1) "
+    "while clean and attacked margins are 0, a noise component v by its own patch of squared norm sigma^2 d "
+    "at eta q sigma^2 d lambda/(2N) v^(q-1) while the clean margin is infinite and the attacked one 0",
     source="Li & Li, ICML 2025, arXiv:2306.01271, section 5, phases I and III",
     tag="[N]",
     evidence="symbolic",

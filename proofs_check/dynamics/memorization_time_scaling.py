@@ -1,10 +1,10 @@
 """How the memorization time scales: T_1 = Theta~(N / (eta lambda sigma_0 s^3)) at q = 3, s = sigma sqrt(d) the norm
 of a noise patch.
 
-Exponents of T_1 are fitted on simulated trajectories, each over a factor of 4 to 16, with d far above the number of
-noise patches and sigma_0 so small that T_0 and the end of growth hardly count. Theta~ hides how large the largest
-of m initial components is, a factor sqrt(2 log m): every run's time is multiplied by its own, the median over
-samples of the largest y_i v_rij(0), in units of sigma_0 s.
+Exponents of T_1 are fitted on simulated trajectories, over a factor of 2 in the norm and of 4 or more in the others,
+with d far above the number of noise patches and sigma_0 so small that T_0 and the end of growth hardly count. Theta~
+hides how large the largest of m initial components is, a factor sqrt(2 log m): every run's time is multiplied by its
+own, the median over samples of the largest y_i v_rij(0), in units of sigma_0 s.
 """
 
 from __future__ import annotations

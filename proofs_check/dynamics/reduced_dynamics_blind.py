@@ -20,7 +20,8 @@ def check(*, pull: Pull = margin_pull) -> Finding:
 
 
 CLAIM = Claim(
-    statement="the recursion given G is gradient descent with unlearnable samples, a visibility and targets, too",
+    statement="the recursion given G is gradient descent with unlearnable samples and targets, too, where by "
+    "definition the gradient along v is multiplied by the visibility",
     source="data and losses of Lee & Chung, ICML 2026, arXiv:2605.21999; reduction of the dynamics",
     tag="[D]",
     evidence="symbolic",

@@ -1,11 +1,11 @@
 """The end of signal growth: T_0 = (u_0^-(q-2) - u_1^-(q-2)) / ((q-2) kappa), hence Theta~(1 / (eta alpha^3 sigma_0))
 at q = 3.
 
-While margins are small psi = 1/2 and du/dt = kappa u^(q-1), kappa = (eta q alpha^q / 2)[(1-lambda) + lambda
-(1-rho)^q]. That the closed form solves the equation, and its limit q -> 2, are verified symbolically; the exponents
-of T_0 are fitted on trajectories with sigma_0 so small that 1/u_0 >> alpha, each over a factor of 4 to 8. Theta~
-hides how large the largest of m initial components is, a factor sqrt(2 log m): every run's time is multiplied by
-its own.
+While margins are small psi = 1/2 and du/dt = kappa u^(q-1), kappa = (eta q alpha^q / 2)[(1-lambda) + lambda (1-rho)^q].
+That the closed form solves the equation, and its limit q -> 2, are verified symbolically; the exponents of T_0 are
+fitted on trajectories with sigma_0 so small that 1/u_0 >> alpha, over a factor of 2.2 in alpha, 4 in eta and 8 in
+sigma_0. Theta~ hides how large the largest of m initial components is, a factor sqrt(2 log m): every run's time is
+multiplied by its own.
 """
 
 from __future__ import annotations
