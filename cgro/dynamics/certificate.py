@@ -94,8 +94,8 @@ def certificate(
     exact = BallEngine(setting, seed, bits=bits)
     tube = BallEngine(setting, seed, bits=64, rounding=FLOAT64) if follow else None
     made = {name: make(Runs((setting,), (seed,))) for name, make in engines.items()}
-    wanted = [integer("also", step, low=0) for step in also]
-    steps = np.union1d(record_steps(setting.steps, records), [step for step in wanted if step <= setting.steps])
+    wanted = np.array([integer("also", step, low=0) for step in also], dtype=int)
+    steps = np.union1d(record_steps(setting.steps, records), wanted[wanted <= setting.steps])
     stages = _Stages()
     rows: list[dict[str, Ends]] = []
     deviations = np.zeros((len(made), len(steps), 2, 2))

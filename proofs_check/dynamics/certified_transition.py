@@ -215,7 +215,7 @@ CLAIM = Claim(
         "0 <= robust_ratio <= 1": lambda robust_ratio: 0 <= robust_ratio <= 1,
     },
     deep={
-        "samples": 40, "patches": 4, "dim": 100, "filters": 20, "rate": 0.05, "steps": 20_000, "tube_steps": 2_700,
+        "samples": 40, "patches": 4, "dim": 100, "filters": 20, "rate": 0.05, "steps": 8_000, "tube_steps": 2_700,
         "first_steps": (10, 1293, 2637),
     },
     constants={

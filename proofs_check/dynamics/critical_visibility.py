@@ -31,12 +31,12 @@ _BASE = PatchSetting(
 _SETTINGS = {
     "the base": _BASE,
     "odd activation": replace(_BASE, activation="odd"),
+    "d = 400": replace(_BASE, dim=400),
     "p_un = 0.15": replace(_BASE, unlearnable=0.15),
     "weaker signal": replace(_BASE, signal=4.0),
     "weaker noise": replace(_BASE, noise_norm=3.0),
     "rho = 0.6": replace(_BASE, radius_ratio=0.6),
     "N = 30": replace(_BASE, samples=30),
-    "d = 400": replace(_BASE, dim=400),
     "sigma_0 = 0.001": replace(_BASE, init_scale=0.001),
 }
 
