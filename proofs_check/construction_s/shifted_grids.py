@@ -6,8 +6,9 @@ S that is loose.
                  D shifts are bad at a point and the others win: D + 1 > D. Of 2 D shifts D may be bad, a tie.
     2. cubes     s sqrt(D) < lambda - 2 mu: a cube that meets two balls has their centres closer than lambda
     3. count     an interval of length l meets at most floor(l) + 2 unit cells, and as many where it can
-    4. sizes     the formula of the library at Delta = N lambda is at most c(D, rho) N^(1/2) log2 N, for N up to 2^2048,
-                 in balls. c(D, rho) is the size at N = 4, so that the growth is what is tested. At N <= 2^64 exponents
+    4. sizes     the formula of the library at Delta <= N lambda is at most c(D, rho) N^(1/2) log2 N, c explicit: for
+    all
+                 N >= 4, D and rho by z3 and signs, and once more in balls for N up to 2^2048. At N <= 2^64 exponents
                  .45 to .6 cannot be told apart.
     5. below     N points lambda apart on a line have Delta < N lambda and all 2^N labellings, so a dense architecture
                  that memorizes them all has W^2 log2(4 e N) >= N (`memorizer-parameters`), W >= N^(1/2) / (2 log2 N).
@@ -22,14 +23,17 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
+import sympy as sp
 import z3
 from flint import arb
 
 from cgro.claims.claim import Claim, Constant, Finding
 from cgro.claims.solver import prove
-from cgro.memorizers.shifted_grids import grid_digits, shifted_grids_total, vote_total
+from cgro.claims.symbolic import decide
+from cgro.memorizers.shifted_grids import cubes_per_ball, grid_digits, shifted_grids_total, vote_total
 
 
 def shifts_suffice(fewer: int) -> bool:
@@ -93,6 +97,7 @@ def check(
         "no larger cube": cubes_hold_one_label(part * 1.001) is False,
         "cells": cells_of_an_interval(more) is True and cells_of_an_interval(more - 1) is False,
         "votes": votes_right(seed, -fewer),
+        "above": upper_holds(),
         "below": below_holds(),
     }
     wrong, open_at, ratio = [name for name, held in steps.items() if not held], "", 0.0
@@ -113,8 +118,8 @@ def check(
     return Finding(
         holds=holds,
         slack=max(1 / ratio, 1.0) if holds else 0.0,
-        tested=f"steps for all D, lambda, mu and l; sizes for N = 4, 8, ... up to 2^{min(largest, 64)} and 2^128, "
-        f"2^256, ... up to 2^{largest}, D = 1, 2, 3, rho = .3, .5, .9, Delta = N lambda",
+        tested=f"steps for all N >= 4, D, rho, lambda, mu and l; sizes for N = 4, 8, ... up to 2^{min(largest, 64)} "
+        f"and 2^128, 2^256, ... up to 2^{largest}, D = 1, 2, 3, rho = .3, .5, .9, Delta = N lambda",
         bound="N^(1/2) / (2 log_2 N) <= parameters <= c(D, rho) N^(1/2) log_2 N",
         measured=f"{sum(steps.values())} of {len(steps)} steps; c(D, .5) = "
         + ", ".join(f"{most(D, 0.5):.3g}" for D in (1, 2, 3))
@@ -132,8 +137,37 @@ def vote(e: int, dim: int, ratio: float) -> int:
 
 
 def most(dim: int, ratio: float) -> float:
-    """c(D, rho): the size at N = 4 over sqrt(N) log_2 N; later sizes have less."""
-    return vote(2, dim, ratio) / 4
+    """c(D, rho), rounded up: p digits beyond log_2 N, and n C cubes of which s is the part in the root."""
+    p = grid_digits(dim, ratio, 1.0) + 1
+    s = math.sqrt(cubes_per_ball(dim, ratio) * (dim + (dim * p + 2) / 2) * 110 / 196)
+    return factor(dim, p, s * (1 + 1e-9)) * (1 + 1e-9)
+
+
+def factor(dim: Any, p: Any, s: Any) -> Any:
+    """c of D, p and s = sqrt(110 C g / 196), g = D + (D p + 2) / 2."""
+    g = dim + (dim * p + 2) / 2
+    digits = (3 * dim + 2) * ((3 * dim + 1) * (1 + p / 2) / 2 + 0.75)
+    return (2 * dim + 1) * (digits + 18 + 110 * g + 147 * s) + 1
+
+
+def upper_holds() -> bool:
+    """vote_total <= c N^(1/2) log_2 N for all N >= 4, D and rho, Delta <= N lambda, up to the definition of s."""
+    # Of `lookup_total`: B = Q + 2, groups of x = floor(y) or 1 cells, G groups, y^2 = 49 M / (110 B), Z = M / y.
+    M, x, y, B, Z, G = z3.Reals("M x y B Z G")
+    floor = z3.Or(z3.And(x <= y, 2 * x >= y), z3.And(y < 1, x == 1))
+    given = (y * Z == M, 110 * B * y == 49 * Z, G * x <= M + x, floor, x >= 1, y > 0, Z > 0, B > 0)
+    groups = prove(49 * G + 110 * x * B <= 147 * Z + 49 + 220 * B, *given)
+    D, q, p, L, T = z3.Reals("D q p L T")
+    digits = prove(D * q + 2 <= L * (D + (D * p + 2) / 2), q <= L + p, L >= 2, D >= 1, p >= 1)
+    # Z^2 = (110 / 49) M B <= 2 L T^2 with T = N^(1/2) s, as M <= N C / 2 and B <= L g.
+    root = prove(Z <= T * L, Z * Z <= 2 * L * T * T, L >= 2, T > 0, Z > 0)
+    d, e, s, r, ell = sp.symbols("D p s R L")  # R = N^(1/2)
+    g = d + (d * e + 2) / 2
+    lookup = (3 * d + 2) * ((3 * d + 1) * ell * (1 + e / 2) + 3) + 19 + 147 * r * ell * s + 49 + 220 * ell * g
+    total = (2 * d + 1) * (lookup + 4) + 2
+    c = sp.nsimplify(factor(d, e, s))
+    added = decide(c * r * ell - total, {d: 1, e: 1, s: 0, r: 2, ell: 2})
+    return all(part.holds is True for part in (groups, digits, root, added))
 
 
 def line_size(e: int) -> int:
@@ -149,9 +183,8 @@ def below_holds() -> bool:
 
 CLAIM = Claim(
     statement="for rho < 1 the majority of 2 D + 1 shifted grids is right on all l_2 balls; where Delta <= N lambda "
-    "the vote, counted and not built, has at most c(D, rho) N^(1/2) log_2 N parameters, c a quarter of the size at "
-    "N = 4, at D = 1, 2, 3, rho = .3, .5, .9 and the N tested, and dense architectures that memorize all such "
-    "N >= 4 points have at least N^(1/2) / (2 log_2 N)",
+    "and N >= 4 the vote, counted and not built, has at most c(D, rho) N^(1/2) log_2 N parameters, c explicit, and "
+    "dense architectures that memorize all such points have at least N^(1/2) / (2 log_2 N)",
     source="derived here; lower bound: Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Prop. 3.3",
     tag="[D]",
     evidence="exact",
@@ -165,7 +198,7 @@ CLAIM = Claim(
         "one cell more than floor(l)": {"more": 1, "largest": 4},
     },
     constants={
-        "D = 1, 2, 3, rho = .3, .5, .9, N >= 4": Constant(None, refuted=(), otherwise="where sizes are compared"),
+        "N >= 4": Constant(None, refuted=(), otherwise="where log_2 N is at least 2; fewer points need no bound"),
         "2 in N^(1/2) / (2 log_2 N)": Constant(
             None, refuted=(), otherwise="loose: the least size is about sqrt(N / log_2 N), no smaller factor is claimed"
         ),

@@ -243,8 +243,8 @@ def check(
 
 
 CLAIM = Claim(
-    statement="for all labellings of the grid at offset e, or 0.9 of it, networks robust on l_inf balls of radius r, e "
-    "<= r < 1/(2 K), take at least K^((D-1)/2) / (2 sqrt(D log_2 K)) parameters at the K and D tested, and 310 "
+    statement="at the K and D tested, for all labellings of the grid at offset e, or 0.9 of it, networks robust on "
+    "l_inf balls of radius r, e <= r < 1/(2 K), take at least K^((D-1)/2) / (2 sqrt(D log_2 K)) parameters, and 310 "
     "K^((D-1)/2) sqrt(D log_2(2 K)) suffice for small e; in two layers and right at the cells, as at small r, 1, 2, 3 "
     "neurons for K = 2, D = 2, 3, 4 at the worst labelling, and 1 on balls of radius 1/(4 K) for D = 2 (by the deep "
     "preset 3 for D = 3)",
