@@ -101,6 +101,7 @@ def built_cases(farthest: float) -> Iterator[Built]:
             for ratio in (0.001, 0.03, 0.3, 0.9, 0.99):
                 for offset in (0.0, 10.0, farthest):
                     yield name, dim, ratio, offset
+    yield "projected_ball_sum", 20, 0.001, 0.0
 
 
 @lru_cache(maxsize=256)
