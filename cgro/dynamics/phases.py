@@ -163,7 +163,8 @@ def critical_ratio(setting: PatchSetting) -> float:
 
     alpha^2 (1 - rho*)^q s^((q-2)/q) = (sigma^2 d / N) z_0^(q-2), with s the signal at T_1 (or at the end of training,
     if that is earlier): the adversarial push on the signal equals that on the memorized noise. If even clean samples
-    push the noise harder than the signal, memorization wins at every radius, and rho* is 0.
+    push the noise harder than the signal, memorization wins at every radius, and rho* is 0. For q > 2, small sigma_0
+    and d far above the number of noise patches; with more patches than dimensions memorization wins at smaller ratios.
 
         >>> import cgro
         >>> round(cgro.critical_ratio(cgro.PatchSetting(dim=10_000)), 3)
