@@ -16,7 +16,7 @@ from typing import Any
 
 import z3
 
-from cgro.claims.solver import relu
+from cgro.claims.solver import relu, solved, solver_for
 
 Point = tuple[Fraction, ...]
 Labels = tuple[int, ...]
@@ -101,12 +101,11 @@ def _search(
     seconds: float,
 ) -> bool | None:
     network = TwoLayers.unknown(len(centers[0]), positive, negative)
-    solver = z3.Solver()
-    solver.set("timeout", int(1000 * seconds))
+    solver = solver_for(seconds)
     for x, y in points:
         # A sign is strict: scaled, it is 1 or more.
         solver.add(y * network.at(x) >= 1)
-    while (answer := solver.check()) == z3.sat:
+    while (answer := solved(solver)) == z3.sat:
         error = _error(network.in_model(solver.model()), centers, labels, reach)
         if error is None:
             return True
@@ -122,10 +121,10 @@ def _error(network: TwoLayers, centers: Sequence[Point], labels: Labels, reach: 
         return None
     x = [z3.Real(f"x_{k}") for k in range(len(centers[0]))]
     for center, y in zip(centers, labels, strict=True):
-        solver = z3.Solver()
+        solver = solver_for()
         solver.add(*(z3.And(v >= c - reach, v <= c + reach) for v, c in zip(x, center, strict=True)))
         solver.add(y * network.at(x) <= 0)
-        if solver.check() == z3.sat:
+        if solved(solver) == z3.sat:
             model = solver.model()
             return tuple(model.eval(v, model_completion=True).as_fraction() for v in x), y
     return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from typing import Any
 
@@ -30,16 +31,39 @@ def relu(x: Formula) -> Formula:
     return z3.If(x > 0, x, z3.RealVal(0))
 
 
+def solver_for(seconds: float | None = None) -> z3.Solver:
+    """A solver that leaves Ctrl-C alone, see `solved`, with a time limit for each question, or without one."""
+    solver = z3.Solver()
+    if seconds is not None:
+        solver.set("timeout", int(1000 * seconds))
+    solver.set("ctrl_c", False)
+    return solver
+
+
+def solved(solver: z3.Solver) -> Any:
+    """The solver's answer: z3.sat, z3.unsat, or z3.unknown.
+
+    It is sought in a thread: the solver would take Ctrl-C for itself, answer `unknown`, and the signal would be lost;
+    and without that a signal would wait for its answer. Whatever stops this call stops the solver.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(solver.check)
+        try:
+            return answer.result()
+        except BaseException:
+            solver.interrupt()
+            raise
+
+
 def prove(claim: Formula, *hypotheses: Formula, seconds: float = 20.0) -> Decision:
     """Whether `claim` holds for all values of its variables that satisfy the hypotheses.
 
     The answer is a proof, a counterexample in exact numbers, or neither within the time limit. A proof from
     contradictory hypotheses is worth nothing: see `possible`.
     """
-    solver = z3.Solver()
-    solver.set("timeout", int(1000 * seconds))
+    solver = solver_for(seconds)
     solver.add(*hypotheses, z3.Not(claim))
-    answer = solver.check()
+    answer = solved(solver)
     if answer == z3.unsat:
         return Decision(True)
     if answer == z3.unknown:
@@ -51,10 +75,9 @@ def prove(claim: Formula, *hypotheses: Formula, seconds: float = 20.0) -> Decisi
 
 def possible(*conditions: Formula, seconds: float = 20.0) -> bool | None:
     """Whether some values satisfy all conditions; None if the solver cannot tell in time."""
-    solver = z3.Solver()
-    solver.set("timeout", int(1000 * seconds))
+    solver = solver_for(seconds)
     solver.add(*conditions)
-    answer = solver.check()
+    answer = solved(solver)
     return None if answer == z3.unknown else bool(answer == z3.sat)
 
 

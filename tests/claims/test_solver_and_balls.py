@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from fractions import Fraction
+from threading import Timer
 
 import numpy as np
 import pytest
@@ -25,6 +29,20 @@ def drawn(seed: int) -> ExactNetwork:
     return ExactNetwork.of(
         ReluNetwork.of([(rng.normal(size=(b, a)), rng.normal(size=b)) for a, b in [(2, 4), (4, 3), (3, 1)]])
     )
+
+
+def test_a_signal_stops_the_solver_and_is_not_lost() -> None:
+    """Left alone, z3 takes Ctrl-C for itself, answers that it cannot tell, and everything goes on."""
+    a, b, c = numbers = z3.Ints("a b c")
+    cubes = a**3 + b**3 + c**3 != 114
+    bounded = [z3.And(v > -(10**5), v < 10**5) for v in numbers]
+    timer = Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        prove(cubes, *bounded, seconds=60)
+    assert time.monotonic() - began < 30
+    assert prove(cubes, *bounded, seconds=0.1).holds is None
 
 
 @given(st.integers(0, 10**6), st.booleans())
