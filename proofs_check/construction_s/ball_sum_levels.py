@@ -117,10 +117,10 @@ def memorizer(case: Built, seed: int) -> Memorizer:
 
 
 def projected_separation(m: Memorizer) -> tuple[float, int]:
-    """lambda' and k of a built network; without a projection lambda and d."""
+    """lambda' and k of a built network; without a projection lambda and D."""
     task, x = m.task, m.task.data.points
     if m.construction != "projected_ball_sum":
-        return task.separation.distance, span(m)
+        return task.separation.distance, task.data.dim
     # The first layer is a multiple of orthonormal rows.
     rows = np.asarray(m.float_network.weights[0])
     rows = rows / np.linalg.norm(rows[0])
@@ -204,8 +204,9 @@ def check(
 WEAKER = "a larger bound is a weaker claim: Delta >= lambda"
 CLAIM = Claim(
     statement="construction S in the per-coordinate cube, after a projection of d to k dimensions with lambda'^2 >= k "
-    "lambda^2 / (2 d), or without one (k = d), needs m <= max(1, log_4(16 d (Delta/lambda)^2 / (1 - rho'))) levels, d "
-    "the span of the points, Delta their largest distance, rho' = 2 mu / lambda'",
+    "lambda^2 / (2 d), or without one for points that span all dimensions (k = d), needs m <= max(1, log_4(16 d "
+    "(Delta/lambda)^2 / (1 - rho'))) levels, d the span of the points, Delta their largest distance, rho' = 2 mu / "
+    "lambda'",
     source="construction S",
     tag="[D]",
     evidence="exact",

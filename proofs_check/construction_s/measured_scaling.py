@@ -182,8 +182,9 @@ def _tilted(samples: float = 0.0, ratio: float = 0.0) -> dict[str, Law]:
 CLAIM = Claim(
     statement="on the data set of the lower bound, 0 and N - 1 unit vectors in R^D, built networks have parameters "
     "between the lower bound and the explicit count, and a first layer of as many neurons k as independent lengths "
-    "with the law Beta(k/2, (N-1-k)/2) let one of 3 projections have, all lengths above 1.05 rho, up to 0.03 in the "
-    "exponents of N and D, 0.05 in that of rho and 0.04 in the logarithm of the factor, at the sizes tested",
+    "with the law Beta(k/2, (N-1-k)/2) let one of 3 projections have with probability 1/2, all lengths above 1.05 rho, "
+    "up to 0.03 in the exponents of N and D, 0.05 in that of rho and 0.04 in the logarithm of the factor, at the sizes "
+    "tested",
     source="construction S with projection",
     tag="[D]",
     evidence="asymptotic",

@@ -183,8 +183,8 @@ def below_holds() -> bool:
 
 CLAIM = Claim(
     statement="for rho < 1 the majority of 2 D + 1 shifted grids is right on all l_2 balls; where Delta <= N lambda "
-    "and N >= 4 the vote, counted and not built, has at most c(D, rho) N^(1/2) log_2 N parameters, c explicit, and "
-    "dense architectures that memorize all such points have at least N^(1/2) / (2 log_2 N)",
+    "and N >= 4 the vote, counted as blocks without connections and not built, has at most c(D, rho) N^(1/2) log_2 N "
+    "parameters, c explicit, and dense architectures that memorize all such points have at least N^(1/2) / (2 log_2 N)",
     source="derived here; lower bound: Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Prop. 3.3",
     tag="[D]",
     evidence="exact",

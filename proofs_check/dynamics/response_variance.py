@@ -58,7 +58,8 @@ def _pairings(items: tuple[int, ...]) -> Iterator[list[tuple[int, int]]]:
 
 
 CLAIM = Claim(
-    statement="E[g^3 h^3] = 9 s^2 s'^2 c + 6 c^3, hence Var Z of the cubic network",
+    statement="by Isserlis' theorem E[g^3 h^3] = 9 s^2 s'^2 c + 6 c^3 for centred Gaussian g and h, hence Var Z of the "
+    "cubic network",
     source="fresh-sample law of the patch model",
     tag="[D]",
     evidence="symbolic",

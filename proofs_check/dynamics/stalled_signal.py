@@ -111,8 +111,8 @@ def check(*, longest: float = 1e6, power: Law = exponent, rate: Rate = coefficie
 
 
 CLAIM = Claim(
-    statement="if one filter carries the signal, without noise, lambda = 0 or (rho = 1 and lambda < 1), and q >= 2, "
-    "then gradient flow has ds/dt = c s^p psi(s) for s = (alpha u)^q with p = 2 - 2/q and c = q^2 eta (1-lambda) "
+    statement="if one filter carries the signal, u > 0, without noise, lambda = 0 or (rho = 1 and lambda < 1), and q "
+    ">= 2, then gradient flow has ds/dt = c s^p psi(s) for s = (alpha u)^q with p = 2 - 2/q and c = q^2 eta (1-lambda) "
     "alpha^2, and c t s^p e^-s -> 1 as t -> infinity",
     source="Li & Li, ICML 2025, arXiv:2306.01271, section 5, phase II",
     tag="[D]",

@@ -155,8 +155,9 @@ def law(exponent: float = 2.0, factor: float = 1.0, threshold: float = 0.5, one:
 
 
 CLAIM = Claim(
-    statement="for e_1, ..., e_t and 0, t = min(N-1, D), the least first layer that keeps open balls "
-    "of radius rho/2 apart has ceil(rho^2 t) neurons in l_2, t a power of two, 1 in l_1, and t in l_inf for rho > 1/2",
+    statement="for e_1, ..., e_t and 0, t = min(N-1, D), the least first layer that keeps the open ball of 0 of radius "
+    "rho/2 apart from those of e_1, ..., e_t has ceil(rho^2 t) neurons in l_2, t a power of two, 1 in l_1, and t in "
+    "l_inf for rho > 1/2",
     source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Prop. 3.2, C.6 and C.7 (K5); attained: derived here",
     tag="[S]",
     evidence="exact",

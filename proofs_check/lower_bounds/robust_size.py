@@ -245,9 +245,10 @@ def check(
 CLAIM = Claim(
     statement="at the K and D tested, for all labellings of the grid at offset e, or 0.9 of it, networks robust on "
     "l_inf balls of radius r, e <= r < 1/(2 K), take at least K^((D-1)/2) / (2 sqrt(D log_2 K)) parameters, and 310 "
-    "K^((D-1)/2) sqrt(D log_2(2 K)) suffice for small e; in two layers and right at the cells, as at small r, 1, 2, 3 "
-    "neurons for K = 2, D = 2, 3, 4 at the worst labelling, and 1 on balls of radius 1/(4 K) for D = 2 (by the deep "
-    "preset 3 for D = 3)",
+    "K^((D-1)/2) sqrt(D log_2(2 K)) suffice for small e, counted for grids of cells with looked-up labels, which are "
+    "built and evaluated on four grids only; in two layers and right at the cells, as at small r, 1, 2, 3 neurons for "
+    "K = 2, D = 2, 3, 4 at the worst labelling, and 1 on balls of radius 1/(4 K) for D = 2 (by the deep preset 3 for D "
+    "= 3)",
     source="Li & Li, ICML 2025, arXiv:2306.01271, Theorem 4.7; Li et al., NeurIPS 2022, arXiv:2205.13863, Theorem 4.3, "
     "with exponent (D-1)/6; exponent and constants derived here, with Bartlett et al., JMLR 2019",
     tag="[D]",

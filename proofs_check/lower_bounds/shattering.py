@@ -179,8 +179,8 @@ def law(half: float = 0.5, one: float = 1.0, power: float = 1.0, cap: float = 1.
 
 
 CLAIM = Claim(
-    statement="robust memorizers of N points shatter at least floor(N/2) min(D, floor(1/(1-rho^p))) points in l_p, "
-    "which is all that the prototypes c + v and c - v give, and floor(N/2) more in l_2",
+    statement="robust memorizers of N points, on closed balls, shatter at least floor(N/2) min(D, floor(1/(1-rho^p))) "
+    "points in l_p, which is all that the prototypes c + v and c - v give, and floor(N/2) more in l_2",
     source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Prop. 3.3 and C.8 (K4); beyond rho^2 = 1 - 1/D, and the "
     "simplex in l_2, here",
     tag="[D]",

@@ -142,7 +142,7 @@ def _real(value: Fraction) -> Formula:
 
 CLAIM = Claim(
     statement="in l_inf some network with fewer than D neurons in the first layer memorizes 0 against e_1, ..., e_D "
-    "robustly if and only if rho < 1/2, so none of width below D does at rho >= 0.8",
+    "robustly, on closed balls, if and only if rho < 1/2, so none of width below D does at rho >= 0.8",
     source="Yu, Gao & Zhang, ICLR 2024 [N], as quoted by Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, whose Prop. "
     "C.7 has the threshold for rho > 1/2; sharpness derived here",
     tag="[D]",

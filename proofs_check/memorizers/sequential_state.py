@@ -92,10 +92,15 @@ def check(
             parts[f"D = {dim}, rho = {rho:g}, shape"] = Decision(same, f"depth {size.depth}, width {size.width}")
             parts |= {f"D = {dim}, rho = {rho:g}, {name}": d for name, d in labels_on_balls(memorizer).items()}
             count += 1
+    for more in (1, 2, 5):
+        memorizer = built(1, 0.5, points + more * classes, classes, seed)
+        size, stored = memorizer.network.size, int((memorizer.task.data.labels != 0).sum())
+        same = (size.depth, size.width) == law(stored, 1)
+        parts[f"n = {stored}, shape"] = Decision(same, f"depth {size.depth}, width {size.width}")
     return finding(
         parts,
         tested=f"all n, D and labels; {count} networks of {points} points in {classes} classes, all points of their "
-        "balls",
+        "balls; shapes for three larger n",
         bound="depth 2n + 1, width 3D + 1, output = label",
     )
 

@@ -26,6 +26,8 @@ from cgro.memorizers.indicators import Parts
 from cgro.memorizers.task import memorization_task
 from cgro.networks.relu import ReluNetwork
 
+SHELLS = [(2, 2e-3), (2, 5e-4), (2, 1e-4), (2, 5e-6), (5, 2e-3), (5, 1e-4), (5, 5e-6)]
+"""Dimensions and shells that take m = 3 to 8 levels of squares in l_2."""
 Slope = Callable[[str, int, int], float]
 
 
@@ -85,7 +87,7 @@ def check(*, largest_dim: int = 5, law: Slope = slope) -> Finding:
     norms: tuple[Norm, ...] = ("inf", "1", "2")
     dims = [*range(1, largest_dim + 1), 17]
     for norm in norms:
-        for dim, shell in [*((dim, 0.05) for dim in dims), (2, 0.002)]:
+        for dim, shell in [*((dim, 0.05) for dim in dims), *(SHELLS if norm == "2" else [])]:
             counts = [nonzero(n, dim, norm, "own", shell) for n in (4, 6, 10)]
             m = counts[0][1] - 5 if norm == "2" else 1
             levels.add(m)

@@ -25,6 +25,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 from functools import cache
+from itertools import product
 
 import numpy as np
 import z3
@@ -144,19 +145,21 @@ def check(
     parts |= {"groups": groups_follow(reach, half, 2 * dim_power)}
     rows = []
     for n, K in zip(samples, sizes, strict=True):
-        for dim in (1, 2):
-            memorizer = built(n, dim, 1 / (K + 0.51))
+        # Both ends of the ratios with this K, where networks are small.
+        for dim, beyond in product((1, 2), (0.51, 1.49) if n <= 128 else (0.51,)):
+            memorizer = built(n, dim, 1 / (K + beyond))
             groups, size, digits = n // 2 // K, memorizer.network.size, digits_of(memorizer)
             bits, s = digits * dim, memorizer.task.ratio * math.sqrt(dim)
             layers = size.depth - 1 - groups * (digits + 2)
             root = dim**dim_power * memorizer.task.ratio**ratio_power
             least = n**samples_power * math.sqrt(two * (bits + 2) / (1 - s / 2)) * root
-            name = f"N = {n}, K = {K}, D = {dim}"
+            name = f"N = {n}, K = {K}, D = {dim}, rho sqrt D = 1/{K + beyond:g}"
             parts[f"{name}, depth"] = Decision(
                 least <= layers <= least + groups * (bits + 4), f"{layers} layers for the labels, not {least:.4g}"
             )
             parts[f"{name}, width"] = Decision(size.width <= max(7 * dim + 1, dim + 11), f"width {size.width}")
-            rows.append((n, s / (1 - s / 2), layers / math.sqrt(bits + 2), layers / least))
+            if beyond < 1:
+                rows.append((n, s / (1 - s / 2), layers / math.sqrt(bits + 2), layers / least))
     n, s, layers, above = np.array(rows).T
     laws = joint_power_law({"N": n, "rho": s}, layers, 0.99)
     return finding(
@@ -178,8 +181,9 @@ def digits_of(memorizer: Memorizer) -> int:
 
 CLAIM = Claim(
     statement="for rho <= 1/(5 sqrt D) in l_2, even rho < 2/(3 sqrt D), groups of K = ceil(1/(rho sqrt D) - 1/2) - 1 "
-    "points with grids of their own memorize N points, half of either label, with error 0, and take L = N sqrt(2 (W + "
-    "2)) D^(1/4) rho^(1/2) / sqrt(1 - rho sqrt(D) / 2) layers for labels, at most W + 4 more for each group",
+    "points with grids of their own memorize N points, half of either label, with error 0 on the balls tested, and "
+    "take L = N sqrt(2 (W + 2)) D^(1/4) rho^(1/2) / sqrt(1 - rho sqrt(D) / 2) layers for labels, at most W + 4 more "
+    "for each group",
     source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Theorem 4.2 (ii), with error eta; error 0 by ReLUs, "
     "radius and constants of cgro",
     tag="[D]",

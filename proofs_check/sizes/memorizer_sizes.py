@@ -106,7 +106,7 @@ def check(
                         if counted != claimed:
                             wrong = wrong or f"{name} at n = {n}, D = {D}, m or S = {extra}: {counted}, not {claimed}"
     for n in stored:
-        for D in (6, 9):
+        for D in (6, 9, 11):
             x, y = generator.uniform(size=(2 * n + 1, D)), np.repeat([1, -1], [n, n + 1])
             radius = 0.1 * opposite_separation(LabelledPoints(x, y), "2").distance / 2
             # Points span at most 2 n dimensions.
@@ -126,8 +126,10 @@ def check(
         holds=not wrong,
         slack=float("inf") if not wrong else 0.0,
         tested=f"{compared} counts of 6 constructions, n = {stored}, D = {dims}, m = {sorted(levels)}",
-        bound="all parameters: S n (D+3) + 11 D^2 + 12 D + 4 + (m-2)(9 D^2 + 9 D + 2), projected k (D+1) + that of k; "
-        "hinge_sum 2 D n (D+1) + n (2 D n + 1) + n + 1, absolute_sum (D+1)(D n + 1) + n (D n + 2) + n + 1; non-zero: S "
+        bound="all parameters: S n (D+3) + 11 D^2 + 12 D + 4 + (m-2)(9 D^2 + 9 D + 2), projected k (D+1) + that of k, "
+        "shallow S of s pieces D s (D+1) + (D s + 1)(D+1) + n (D+2) + n + 1, hinge_sum 2 D n (D+1) + n (2 D n + 1) + n "
+        "+ 1, absolute_sum (D+1)(D n + 1) + n (D n + 2) + n + 1, sequential 3 D (D+1) + (D+2)(3 D + 1) + (n-1)(3 D + 1)"
+        "(D+3) + (n-2)(D+2)(3 D + 2) + 2 (3 D + 2) + 3; depth: hinges 3, shallow S 4, sequential 2 n + 1; non-zero: S "
         "n (D+3) + 15 D + 2 + (m-2)(8 D + 1), hinge_sum n (6 D + 2) + 1, absolute_sum n (3 D + 3) + D + 2",
         measured="all equal" if not wrong else "not all equal",
         counterexample=wrong,
@@ -135,9 +137,10 @@ def check(
 
 
 CLAIM = Claim(
-    statement="for two labels, n points of the rarer one, all parameters and the depth of construction S, also "
-    "projected to k dimensions, of hinge sums and of the sequential network are the polynomials of this check in n, D, "
-    "m, k, for m >= 2 levels, and so are non-zero parameters of S and of hinge sums for points in general position",
+    statement="for two labels, n points of the rarer one, all parameters of construction S, also projected to k "
+    "dimensions, of hinge sums and of the sequential network, and the depths of the last two, are the polynomials of "
+    "this check in n, D, m, k, for m >= 2 levels, the depth of S less 3, and so are non-zero parameters of S and of "
+    "hinge sums for points in general position",
     source="constructions of cgro; sequential network after Yu, Gao & Zhang, ICLR 2024 (K16)",
     tag="[D]",
     evidence="exact",
@@ -160,6 +163,7 @@ CLAIM = Claim(
         "the polynomial after a projection": Constant(
             lambda factor: {"projected": lambda n, D, m, k: factor * after_projection(n, D, m, k)}
         ),
+        "depth of S less 3": Constant(None, refuted=(), otherwise="defines m; less 4 after a projection"),
         "m >= 2 levels": Constant(
             None, refuted=(), otherwise="one level has another count, 4 k^2 + 5 k + 2 + n (k + 3): not claimed"
         ),
