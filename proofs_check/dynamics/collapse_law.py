@@ -119,7 +119,7 @@ CLAIM = Claim(
         "p_un = 0.1": Constant(None, refuted=(), otherwise="fixes the horizon of all settings"),
         "p_un = 0.1, 0.6 and 1/N": Constant(None, refuted=(), otherwise="the fractions that are tried"),
         "N = 40, P = 2, d = 2,000, m = 10, q = 3, sigma_0 = 0.03, eta = 2": Constant(
-            None, refuted=(), otherwise="the base setting; the docstring says where the claim is false"
+            None, refuted=(), otherwise="the base setting: at sigma_0 = 0.1 the distance is larger"
         ),
     },
     controls={

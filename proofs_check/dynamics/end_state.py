@@ -57,13 +57,14 @@ def check(
         samples=11, patches=3, dim=100_000, filters=20, init_scale=0.02, learning_rate=0.8, adversarial_weight=weight
     )
     settings = [replace(base, signal=a, learning_rate=base.learning_rate / a**2) for a in signals]
-    settings += [replace(base, samples=n) for n in (7, 25)]
+    settings += [replace(base, samples=n, learning_rate=base.learning_rate / base.signal**2) for n in (7, 25)]
+    alphas = [s.signal for s in settings]
     # Seeds of their own for every setting: the errors of the fit are independent.
     first = 1000 * seed
     ends = [_end(s, range(first + k * runs, first + (k + 1) * runs)) for k, s in enumerate(settings)]
     factors = np.array([np.median(end[0]) for end in ends[: len(signals)]])
     fit = power_law(np.array(signals), factors, CONFIDENCE)
-    scaled = [median_interval(end[0] * a**3, CONFIDENCE) for end, a in zip(ends, signals, strict=False)]
+    scaled = [median_interval(end[0] * a**3, CONFIDENCE) for end, a in zip(ends, alphas, strict=True)]
     low, high = min(np.median(end[1]) for end in ends), max(np.median(end[2]) for end in ends)
     parts = {
         "the exponent": within(fit.low, fit.high, exponent, tolerance),

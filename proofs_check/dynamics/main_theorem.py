@@ -17,7 +17,7 @@ import numpy as np
 
 from cgro.claims.claim import Claim, Constant, Finding
 
-from .paper_scaling import RANGE, TEST_DRAWS, History, rarely, setting, trained
+from .paper_scaling import CHOICES, RANGE, TEST_DRAWS, History, rarely, setting, trained
 
 
 def succeeded(h: History, half: float, level: float) -> np.ndarray:
@@ -74,16 +74,17 @@ def check(
 
 LOOSE = "the probability of failing falls faster than 1 / sqrt(d): the finding prints its intervals"
 CLAIM = Claim(
-    statement="in the paper's scaling training ends with clean test error <= 1 / (2 sqrt(d)), robust training error "
-    "0, robust test error 1/2 +- 1 / (2 sqrt(d)), alpha^q U <= 2 log T and every V_i >= 1, with probability "
-    ">= 1 - 7 / sqrt(d) at each of d = 100, 300 and 1000",
+    statement="in the scaling tested, with sigma_0 = d^(-1/2) and eta alpha^2 = 1/2, three times T_1 end with clean "
+    "test error <= 1 / (2 sqrt(d)), robust training error 0, robust test error 1/2 +- 1 / (2 sqrt(d)), alpha^q U <= 2 "
+    "log T and every V_i >= 1, with probability >= 1 - 7 / sqrt(d) at each of d = 100, 300 and 1000",
     source="Li & Li, ICML 2025, arXiv:2306.01271, Theorem 5.9",
     tag="[N]",
     evidence="statistical",
     check=check,
     hypotheses={"runs >= 20": lambda runs: runs >= 20, "dims >= 60": lambda dims: min(dims) >= 60},
     deep={"dims": (100, 300, 1000, 3000), "runs": 80},
-    constants={
+    constants=CHOICES
+    | {
         "d = 100, 300 and 1000": Constant(None, refuted=(), otherwise=RANGE),
         "robust test error 1/2": Constant(lambda f: {"half": 0.5 * f}),
         "7 / sqrt(d)": Constant(None, refuted=(), otherwise=LOOSE),

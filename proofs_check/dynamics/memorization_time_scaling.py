@@ -62,7 +62,9 @@ def check(*, runs: int = 4, tolerance: float = 0.12, seed: int = 0, powers: dict
 
 
 CLAIM = Claim(
-    statement="the memorization time T_1 scales as N / (eta lambda sigma_0 sigma^3 d^(3/2)) at q = 3",
+    statement="where the signal wins the race (P = 2, m = 12, q = 3, alpha = 2, rho = 1 - 1/(sqrt(d) log d) above "
+    "rho*, d far above N, and the ranges fitted) the memorization time T_1, in units of the largest start of a typical "
+    "sample, scales as N / (eta lambda sigma_0 sigma^3 d^(3/2))",
     source="Li & Li, ICML 2025, arXiv:2306.01271, section 5, phase III",
     tag="[N]",
     evidence="asymptotic",
@@ -78,6 +80,9 @@ CLAIM = Claim(
         "sigma^3 d^(3/2), a power 3 of the norm": Constant(lambda f: {"powers": {"noise_norm": -3 * f}}, deep=True),
         "d at a fixed norm, to the 0": Constant(lambda f: {"powers": {"dim": f - 1}}, deep=True),
         "q = 3": Constant(None, refuted=(), otherwise="the exponents follow from q, which defines the network"),
+        "P = 2, m = 12, alpha = 2, rho = 1 - 1/(sqrt(d) log d)": Constant(
+            None, refuted=(), otherwise="the base: where noise wins the race, T_1 does not depend on lambda"
+        ),
     },
     controls={
         "N^(1/2)": {"powers": {"samples": 0.5}},

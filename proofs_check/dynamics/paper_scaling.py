@@ -19,13 +19,23 @@ from functools import lru_cache
 
 import numpy as np
 
-from cgro.claims.claim import Finding
+from cgro.claims.claim import Constant, Finding
 from cgro.dynamics.phases import memorization_time
 from cgro.dynamics.runs import Runs
 from cgro.dynamics.setting import PatchSetting
 
 from .trials import judged
 
+SCALING = (
+    "alpha = d^0.249, sigma = d^-0.509, sigma_0 = d^(-1/2), delta = alpha (1 - 1/(sqrt(d) log d)), N = ceil(log d), "
+    "m = ceil(2 log d), P = 3, q = 3"
+)
+"""The scaling in words, but for the step size and lambda."""
+CHOICES = {
+    "sigma_0 = d^(-1/2), eta alpha^2 = 1/2 or 0.03": Constant(
+        None, refuted=(), otherwise="the scaling: other choices that the paper allows have other constants"
+    )
+}
 TEST_DRAWS = 1000
 """Draws of a fresh sample for the test errors of a run."""
 
@@ -111,7 +121,7 @@ def at_each(
     intervals = ", ".join(f"{low:.2f} to {high:.2f} at {name}" for name, (low, high) in found.intervals.items())
     failures = ", ".join(f"{int((~s).sum())} of {runs} at d = {d}" for d, s in successes.items())
     return found.finding(
-        tested=f"d = {', '.join(map(str, successes))}, {runs} seeds each, {tested}",
+        tested=f"{SCALING}; d = {', '.join(map(str, successes))}, {runs} seeds each, {tested}",
         bound=f"probability >= {bound} at every d",
         measured=f"probability {intervals}; failures {failures}",
         constant=constant,

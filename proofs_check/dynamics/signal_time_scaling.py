@@ -71,7 +71,9 @@ def check(*, runs: int = 4, tolerance: float = 0.03, seed: int = 0, powers: dict
 
 
 CLAIM = Claim(
-    statement="signal growth ends at T_0 = Theta~(1 / (eta alpha^3 sigma_0)) at q = 3",
+    statement="where the signal wins the race (P = 2, N = 6, q = 3, noise norm 0.3, lambda = 1/2, sigma_0 far below "
+    "1/alpha, and the ranges fitted) signal growth ends at T_0, which in units of the largest start scales as 1 / (eta "
+    "alpha^3 sigma_0)",
     source="Li & Li, ICML 2025, arXiv:2306.01271, section 5, phase I",
     tag="[N]",
     evidence="asymptotic",
@@ -84,6 +86,9 @@ CLAIM = Claim(
         "the exponent 1 of sigma_0": Constant(lambda f: {"powers": {"init_scale": -f}}),
         "alpha^3": Constant(lambda f: {"powers": {"signal": -3 * f}}),
         "q = 3": Constant(None, refuted=(), otherwise="the exponents follow from q, which defines the network"),
+        "P = 2, N = 6, noise norm 0.3, lambda = 1/2": Constant(
+            None, refuted=(), otherwise="the base: where noise wins the race, it ends the growth of the signal"
+        ),
     },
     controls={
         "alpha^-2": {"powers": {"signal": -2.0}},

@@ -103,8 +103,10 @@ def _memorized_at(setting: PatchSetting, seeds: range) -> np.ndarray:
 
 LOOSE = "holds with room: the finding prints the largest median |V_i| and the lower end of the probability"
 CLAIM = Claim(
-    statement="within three times the predicted T_1 the median |V_i| stays <= 0.05 in standard training, and the "
-    "median V_i reaches 1 at lambda = 1/2, each with probability >= 0.85 at every noise norm and signal strength tried",
+    statement="at rho = 1 - 1/(sqrt(d) log d), N = 11, P = 2, d = 10,000, m = 12, q = 3, sigma_0 = 0.08 and eta = 1.6 "
+    "(0.4 at alpha = 3) within three times the predicted T_1 the median |V_i| stays <= 0.05 in standard training, and "
+    "the median V_i reaches 1 at lambda = 1/2, each with probability >= 0.85 at every noise norm and signal strength "
+    "tried",
     source="Li & Li, ICML 2025, arXiv:2306.01271, discussion; measured independently",
     tag="[M]",
     evidence="statistical",
@@ -119,6 +121,9 @@ CLAIM = Claim(
         "0.05": Constant(lambda f: {"unlearned": 0.05 * f}, refuted=(), otherwise=LOOSE),
         "0.85": Constant(lambda f: {"probability": 0.85 * f}, refuted=(), otherwise=LOOSE),
         "lambda = 1/2": Constant(None, refuted=(), otherwise="the weight of the training that is compared"),
+        "1 - 1/(sqrt(d) log d), N = 11, P = 2, d = 10,000, m = 12, q = 3, 0.08, eta = 1.6 (0.4 at alpha = 3)": Constant(
+            None, refuted=(), otherwise="the base: below rho* nothing is memorized at lambda = 1/2 either"
+        ),
     },
     controls={
         "no memorization at lambda = 0.2": {"weight": 0.2, "runs": 60},
