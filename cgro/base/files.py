@@ -49,7 +49,7 @@ def remove_leftovers(folder: Path) -> int:
     """
     removed = 0
     for path in folder.glob(".*.tmp"):
-        if _TEMPORARY.fullmatch(path.name):
+        if TEMPORARY.fullmatch(path.name):
             with contextlib.suppress(OSError), path.open("r+b") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if _is_at(path, file):  # it has not been renamed to its final name meanwhile
@@ -58,7 +58,8 @@ def remove_leftovers(folder: Path) -> int:
     return removed
 
 
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
+"""Names of temporary files."""
 
 
 @contextlib.contextmanager

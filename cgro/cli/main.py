@@ -24,6 +24,7 @@ COMMANDS = {
     "figure": "draw figures of stored results",
     "memorize": "memorize a file of labelled points robustly, and certify the network",
     "memorized": "find the training images that a network memorizes, and which of them harm",
+    "results": "list, open, compare, export and check stored results, and say what may be deleted",
     "reproduce": "run all experiments, checks and figures, and write RESULTS/report.html",
 }
 HELP = """usage: cgro [-h] [--version] COMMAND ...

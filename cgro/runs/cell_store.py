@@ -30,6 +30,7 @@ T = TypeVar("T")
 Row = tuple[str, str, str, bytes, bytes]
 _COLUMNS = "key, function, config, digest, content"
 _TABLE = f"create table if not exists cell ({_COLUMNS.replace('key', 'key text primary key')})"
+_ALL = f"select {_COLUMNS} from cell order by key"
 _WAIT = 60.0
 """Seconds to wait while another process is writing."""
 _AT_ONCE = 500
@@ -80,6 +81,24 @@ class Cells:
         """The names of all intact cells."""
         rows = self._mending(_all_rows) if self.path.exists() else []
         return [name for row in rows if _content(row, name := Name(row[1], row[2])) is not None]
+
+    def count(self) -> int:
+        """Number of stored cells, damaged ones included. Raises: UserError for a file that cannot be read."""
+        if not self.path.exists():
+            return 0
+        return int(self._mending(lambda database: database.execute("select count(*) from cell").fetchone()[0]))
+
+    def damaged(self) -> int:
+        """Number of cells that are not intact, without a repair; they are read one by one.
+
+        Raises: UserError for a file that cannot be read.
+        """
+        try:
+            return self._opened(
+                lambda database: sum(_content(row, Name(row[1], row[2])) is None for row in database.execute(_ALL))
+            )
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
 
     def add(self, name: Name, content: bytes) -> None:
         """Store the packed Dataset of a cell, replacing an older one.
@@ -164,7 +183,7 @@ def _rows(database: sqlite3.Connection, keys: Sequence[str]) -> list[Row]:
 
 
 def _all_rows(database: sqlite3.Connection) -> list[Row]:
-    return database.execute(f"select {_COLUMNS} from cell order by key").fetchall()
+    return database.execute(_ALL).fetchall()
 
 
 def _insert(database: sqlite3.Connection, rows: Sequence[Row]) -> None:
