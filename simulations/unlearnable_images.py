@@ -10,6 +10,7 @@ S_U [N]; Feldman & Zhang, NeurIPS 2020, arXiv:2008.03703, for memorization; null
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -204,7 +205,7 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
     return found.assign(_agreement(found)).assign_attrs(about)
 
 
-def _together(runs: list[xr.Dataset], config: Config) -> xr.Dataset:
+def _together(runs: Sequence[xr.Dataset], config: Config) -> xr.Dataset:
     """The runs along arm and seed; the cumulative loss is the mean over the seeds of the arm that treats no image."""
     seeds = [run.seed for run in config.runs]
     csl = np.mean([run["csl"].values for run in runs[: len(seeds)]], axis=0)

@@ -52,7 +52,7 @@ CellFunction = Callable[[C, Tick], xr.Dataset]
 class Context(Protocol):
     """The services that a run may ask of its caller."""
 
-    def map(self, function: CellFunction[C], cells: Sequence[C]) -> list[xr.Dataset]:
+    def map(self, function: CellFunction[C], cells: Sequence[C]) -> Sequence[xr.Dataset]:
         """Results of `function` on each cell, in order."""
 
 

@@ -1,4 +1,4 @@
-"""Finished cells of a sweep in one SQLite file; each cell is added atomically.
+"""Finished cells of a sweep in one SQLite file; cells are added atomically.
 
 A cell is found by the hash of its function and configuration. Its row holds both, the packed Dataset, and a digest of
 all three, so that cells are never confused and damage is detected. A damaged cell counts as missing.
@@ -11,17 +11,18 @@ import logging
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
 from typing import Any, TypeVar
-
-import xarray as xr
 
 from cgro.base.errors import UserError
 from cgro.base.files import StorageError, require_writable
-from cgro.runs.packing import unpack
+from cgro.runs.packing import is_packed
 from cgro.runs.store import as_json, content_hash
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ _WAIT = 60.0
 """Seconds to wait while another process is writing."""
 _AT_ONCE = 500
 """Keys per query; SQLite allows at least 999 parameters."""
+_MOMENT, _RARE = 0.1, 1.0
+"""Seconds for which a writer gathers cells, and from which on it stores a cell before the next one is computed."""
 _SMALLEST = 128
 """Minimum number of bytes of a row: a key, a digest, and some content in the other columns."""
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT)
@@ -63,8 +66,8 @@ class Cells:
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / FILE
 
-    def find(self, names: Sequence[Name]) -> dict[int, xr.Dataset]:
-        """The Datasets of the intact cells among `names`, by position.
+    def find(self, names: Sequence[Name]) -> dict[int, bytes]:
+        """The packed Datasets of the intact cells among `names`, by position.
 
         Raises: UserError for a file that cannot be read.
         """
@@ -72,7 +75,7 @@ class Cells:
             return {}
         wanted = {name.key: name for name in names}
         rows = self._mending(lambda database: _rows(database, list(wanted)))
-        found = {row[0]: content for row in rows if (content := _content(row, wanted[row[0]])) is not None}
+        found = {row[0]: row[4] for row in rows if _is_intact(row, wanted[row[0]])}
         if len(found) < len(rows):
             log.warning("%s: %d cells are damaged and will be recomputed", self.path, len(rows) - len(found))
         return {k: found[name.key] for k, name in enumerate(names) if name.key in found}
@@ -80,7 +83,7 @@ class Cells:
     def names(self) -> list[Name]:
         """The names of all intact cells."""
         rows = self._mending(_all_rows) if self.path.exists() else []
-        return [name for row in rows if _content(row, name := Name(row[1], row[2])) is not None]
+        return [name for row in rows if _is_intact(row, name := Name(row[1], row[2]))]
 
     def count(self) -> int:
         """Number of stored cells, damaged ones included. Raises: UserError for a file that cannot be read."""
@@ -95,21 +98,25 @@ class Cells:
         """
         try:
             return self._opened(
-                lambda database: sum(_content(row, Name(row[1], row[2])) is None for row in database.execute(_ALL))
+                lambda database: sum(not _is_intact(row, Name(row[1], row[2])) for row in database.execute(_ALL))
             )
         except sqlite3.Error as error:
             raise self._failure(error) from error
 
     def add(self, name: Name, content: bytes) -> None:
-        """Store the packed Dataset of a cell, replacing an older one.
+        """Store the packed Dataset of a cell, replacing an older one. Raises: StorageError like `add_all`."""
+        self.add_all([(name, content)])
+
+    def add_all(self, cells: Iterable[tuple[Name, bytes]]) -> None:
+        """Store the packed Datasets of cells, replacing older ones: all of them or none.
 
         Raises: StorageError if the folder cannot be written or the disk is full.
         """
-        row: Row = (name.key, name.function, name.config, _digest(name, content), content)
+        rows = [(name.key, name.function, name.config, _digest(name, content), content) for name, content in cells]
         new = not self.path.exists()
         require_writable(self.folder)
         try:
-            self._mending(lambda database: _insert(database, [row]))
+            self._mending(lambda database: _insert(database, rows))
         except BaseException:
             if new and self.path.exists() and not self.path.stat().st_size:
                 self.path.unlink()
@@ -201,23 +208,78 @@ def _readable(damaged: sqlite3.Connection, size: int) -> Iterator[Row]:
             row = damaged.execute(f"select {_COLUMNS} from cell where rowid = ?", (number,)).fetchone()
         if row is not None and all(isinstance(part, str) for part in row[:3]):
             name = Name(row[1], row[2])
-            if _content(row, name) is not None:
+            if _is_intact(row, name):
                 yield row
 
 
-def _content(row: Row, name: Name) -> xr.Dataset | None:
-    """The Dataset of a row, if it is intact and belongs to this name."""
+def _is_intact(row: Row, name: Name) -> bool:
+    """Whether a row is as it was written, belongs to this name, and holds a packed Dataset."""
     key, function, config, digest, content = row
     if (key, function, config) != (name.key, name.function, name.config) or not isinstance(content, bytes):
-        return None
-    if digest != _digest(name, content):
-        return None
-    try:
-        return unpack(content)
-    except ValueError:
-        return None
+        return False
+    return digest == _digest(name, content) and is_packed(content)
 
 
 def _digest(name: Name, content: bytes) -> bytes:
     parts = (name.function.encode(), name.config.encode(), content)
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).digest()
+
+
+class Writer:
+    """Adds finished cells from a thread of its own, those of a moment together: a commit takes as long as a hundred
+    rows. Leaving the block waits until all are stored.
+
+    stored: called after a cell is stored.
+    """
+
+    def __init__(self, cells: Cells, stored: Callable[[Name], object] = lambda _name: None) -> None:
+        self._cells, self._stored = cells, stored
+        self._error: Exception | None = None
+        self._finished: Queue[tuple[Name, bytes] | None] = Queue()
+        self._last = 0.0
+        self._thread = Thread(target=self._write, name="cell writer")
+
+    def __enter__(self) -> Writer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._finished.put(None)
+        self._thread.join()
+        self._raise()
+
+    def put(self, name: Name, content: bytes) -> None:
+        """Add a cell. If the last one was long ago, wait until it is stored, so that failures show at once.
+
+        Raises: StorageError if this or an earlier cell could not be stored.
+        """
+        now, before = time.monotonic(), self._last
+        self._last = now
+        self._finished.put((name, content))
+        if now - before > _RARE:
+            self._finished.join()
+        self._raise()
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _write(self) -> None:
+        more = True
+        while more:
+            batch = [self._finished.get()]
+            until = time.monotonic() + _MOMENT
+            with suppress(Empty):
+                while batch[-1] is not None:
+                    batch.append(self._finished.get(timeout=max(0.0, until - time.monotonic())))
+            more = batch[-1] is not None
+            cells = [cell for cell in batch if cell is not None]
+            try:
+                if cells and self._error is None:
+                    self._cells.add_all(cells)
+                    for name, _ in cells:
+                        self._stored(name)
+            except Exception as error:
+                self._error = error
+            for _ in batch:
+                self._finished.task_done()

@@ -21,8 +21,8 @@ from cgro.base.files import StorageError, require_writable
 from cgro.base.work import C, CellFunction, Progress
 from cgro.data.folder import reading_from
 from cgro.runs import store
-from cgro.runs.cell_store import Cells, Name
-from cgro.runs.packing import pack, unpack
+from cgro.runs.cell_store import Cells, Name, Writer
+from cgro.runs.packing import Packed, attributes, pack
 from cgro.runs.workers import KILLED, WorkersLostError, processes, require_jobs
 
 log = logging.getLogger(__name__)
@@ -60,8 +60,8 @@ class StoredContext:
         self.fresh, self.quiet = fresh, quiet
         self.cells = Cells(self.folder / "cells")
 
-    def map(self, function: CellFunction[C], cells: Sequence[C]) -> list[xr.Dataset]:
-        """Results of `function` on each cell, in order.
+    def map(self, function: CellFunction[C], cells: Sequence[C]) -> Sequence[xr.Dataset]:
+        """Results of `function` on each cell, in order. They are kept packed, and each is unpacked when asked for.
 
         If a cell fails, the others are still computed and stored.
 
@@ -71,39 +71,44 @@ class StoredContext:
         names = [Name.of(function, cell) for cell in cells]
         results = {} if self.fresh else self.cells.find(names)
         with reading_from(self.data_dir):
-            for k, result in results.items():
-                store.require_same_files(f"cell {names[k].key} in {self.cells.path}", result.attrs, cells[k])
+            for k, content in results.items():
+                store.require_same_files(f"cell {names[k].key} in {self.cells.path}", attributes(content), cells[k])
         missing = [k for k in range(len(cells)) if k not in results]
         if results and missing:
             log.info("%d of %d cells are already stored", len(results), len(cells))
         if missing:
             require_writable(self.cells.folder)
         failures: list[tuple[int, Exception]] = []
-        with tqdm(
-            total=sum(cell.work for cell in cells),
-            initial=sum(cells[k].work for k in results),
+        with self._progress(cells, missing) as bar, Writer(self.cells, self._remove_scratch) as writer:
+            for k, finished in self._computed(function, cells, names, missing, bar):
+                try:
+                    content = finished()
+                except (StorageError, WorkersLostError):
+                    raise
+                except Exception as error:
+                    failures.append((k, error))
+                    continue
+                writer.put(names[k], content)
+                results[k] = content
+        if failures:
+            raise _summary(sorted(failures, key=lambda failure: failure[0]), cells) from failures[0][1]
+        return Packed([results[k] for k in range(len(cells))])
+
+    def _progress(self, cells: Sequence[C], missing: Sequence[int]) -> tqdm:
+        total, left = sum(cell.work for cell in cells), sum(cells[k].work for k in missing)
+        return tqdm(
+            total=total,
+            initial=total - left,
             unit="",
             unit_scale=True,
             disable=self.quiet or not missing,
             smoothing=0.1,
             delay=SHOWN_AFTER,
             leave=False,
-        ) as bar:
-            for k, finished in self._computed(function, cells, names, missing, bar):
-                try:
-                    results[k] = self._stored(names[k], finished())
-                except (StorageError, WorkersLostError):
-                    raise
-                except Exception as error:
-                    failures.append((k, error))
-        if failures:
-            raise _summary(sorted(failures, key=lambda failure: failure[0]), cells) from failures[0][1]
-        return [results[k] for k in range(len(cells))]
+        )
 
-    def _stored(self, name: Name, content: bytes) -> xr.Dataset:
-        self.cells.add(name, content)
+    def _remove_scratch(self, name: Name) -> None:
         shutil.rmtree(self._scratch(name), ignore_errors=True)
-        return unpack(content)
 
     def _scratch(self, name: Name) -> Path:
         """Folder where the cell may keep unfinished work."""

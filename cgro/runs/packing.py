@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import zlib
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, overload
 
 import numpy as np
 import xarray as xr
@@ -40,6 +41,40 @@ def unpack(content: bytes) -> xr.Dataset:
         data = {name: variable for name, variable in variables.items() if name not in labels}
         return xr.Dataset(data, {name: variables[name] for name in labels}, about["attributes"])
     except Exception as error:  # Invalid bytes can fail anywhere.
+        raise ValueError(f"not a packed Dataset ({type(error).__name__})") from error
+
+
+class Packed(Sequence[xr.Dataset]):
+    """Datasets that are unpacked when asked for: packed, a hundred thousand take some hundred megabytes."""
+
+    def __init__(self, contents: Sequence[bytes]) -> None:
+        self._contents = contents
+
+    def __len__(self) -> int:
+        return len(self._contents)
+
+    @overload
+    def __getitem__(self, k: int) -> xr.Dataset: ...
+    @overload
+    def __getitem__(self, k: slice) -> Packed: ...
+    def __getitem__(self, k: int | slice) -> xr.Dataset | Packed:
+        return Packed(self._contents[k]) if isinstance(k, slice) else unpack(self._contents[k])
+
+
+def is_packed(content: bytes) -> bool:
+    """Whether these bytes are a packed Dataset, by its header."""
+    try:
+        attributes(content)
+    except ValueError:
+        return False
+    return True
+
+
+def attributes(content: bytes) -> dict[str, Any]:
+    """The attributes of a packed Dataset, without its values. Raises: ValueError for any other bytes."""
+    try:
+        return dict(json.loads(_header(zlib.decompress(content))["__metadata__"]["dataset"])["attributes"])
+    except Exception as error:
         raise ValueError(f"not a packed Dataset ({type(error).__name__})") from error
 
 

@@ -19,6 +19,7 @@ from cgro.claims.claim import Claim, Finding, Verdict
 from cgro.cli import check
 from cgro.plots.report import found_words, slack_words
 from cgro.runs.cell_store import Cells
+from cgro.runs.packing import unpack
 from cgro.runs.workers import processes
 
 Cgro = Callable[..., Outcome]
@@ -165,7 +166,7 @@ def test_verdicts_are_stored_and_recomputed(
     run(one, cgro, tmp_path)
     cells = Cells(tmp_path / "check" / "cells")
     (name,) = cells.names()
-    stored = cells.find([name])[0]
+    stored = unpack(cells.find([name])[0])
     assert checking.stored_verdict(stored).outcome == "holds"
     assert json.loads(stored.attrs["config"])["parameters"] == {"size": 3, "seed": 0} | OTHERS
     assert stored.attrs["git_commit"]

@@ -23,6 +23,7 @@ from cgro.cli.main import main
 from cgro.plots import output
 from cgro.runs import registry, store
 from cgro.runs.cell_store import Cells, Name
+from cgro.runs.packing import attributes
 
 Cgro = Callable[..., Outcome]
 DIAGRAM = ("simulate", "phase-diagram", "--quiet")
@@ -477,7 +478,8 @@ def cells(folder: Path) -> dict[Name, str]:
     """Finished cells with the time at which each was made."""
     stored = stored_cells(folder)
     names = stored.names()
-    return {names[k]: f"{cell.attrs['created']} {cell.attrs['wall_seconds']}" for k, cell in stored.find(names).items()}
+    found = {names[k]: attributes(cell) for k, cell in stored.find(names).items()}
+    return {name: f"{made['created']} {made['wall_seconds']}" for name, made in found.items()}
 
 
 def wait_for_cells(process: Fork, folder: Path, count: int) -> None:

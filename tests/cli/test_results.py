@@ -110,7 +110,10 @@ def test_differences_are_found_where_there_are_any(cgro: Cgro, tmp_path: Path) -
 def test_values_are_exported_one_table_for_each_set_of_dimensions(cgro: Cgro, folder: Path, tmp_path: Path) -> None:
     path = saved(folder, "bat")
     written = cgro("results", "export", path, "--output", tmp_path / "tables").out.split()
-    tables = {Path(file).name.removeprefix(path.stem): list(csv.DictReader(open(file))) for file in written}
+    tables = {
+        Path(file).name.removeprefix(path.stem): list(csv.DictReader(Path(file).read_text().splitlines()))
+        for file in written
+    }
     assert tables["-seed-step.csv"][5] == {"seed": "1", "step": "2", "error": "1.0"}
     assert tables["-seed.csv"] == [{"seed": "0", "note": "a"}, {"seed": "1", "note": "a"}]
 

@@ -31,6 +31,7 @@ from cgro.dynamics.trajectory import EngineName
 from cgro.runs import context, store
 from cgro.runs.cell_store import Name
 from cgro.runs.context import StoredContext
+from cgro.runs.packing import unpack
 from cgro.runs.workers import WorkersLostError
 from cgro.simulations import attack, phase_diagram
 
@@ -311,7 +312,7 @@ def test_jobs_are_processes_and_one_that_is_killed_is_said_in_one_line(tmp_path:
         here.map(naps.die, cells)
     found = here.cells.find([Name.of(naps.die, cell) for cell in cells])
     assert sorted(found) == [0, 1, 2]
-    assert os.getpid() not in {int(each["process"]) for each in found.values()}
+    assert os.getpid() not in {int(unpack(each)["process"]) for each in found.values()}
 
 
 # The same bits

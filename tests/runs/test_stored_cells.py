@@ -19,8 +19,8 @@ import xarray as xr
 from tools import files_below, forked, full_disk
 
 from cgro.base.files import StorageError
-from cgro.runs.cell_store import Cells, Name, _digest, _insert
-from cgro.runs.packing import pack
+from cgro.runs.cell_store import Cells, Name, Writer, _digest, _insert
+from cgro.runs.packing import pack, unpack
 
 
 def numbered(k: int) -> Name:
@@ -44,9 +44,9 @@ def cells(tmp_path: Path) -> Cells:
     return made
 
 
-def assert_right(found: dict[int, xr.Dataset]) -> None:
+def assert_right(found: dict[int, bytes]) -> None:
     for k, there in found.items():
-        xr.testing.assert_identical(there, dataset(k))
+        xr.testing.assert_identical(unpack(there), dataset(k))
 
 
 def change(cells: Cells, statement: str, *values: object) -> None:
@@ -70,7 +70,7 @@ def test_a_folder_without_cells_stays_empty(tmp_path: Path) -> None:
 
 def test_a_cell_is_replaced(cells: Cells) -> None:
     cells.add(NAMES[3], pack(dataset(30)))
-    xr.testing.assert_identical(cells.find(NAMES)[3], dataset(30))
+    xr.testing.assert_identical(unpack(cells.find(NAMES)[3]), dataset(30))
     assert len(cells.names()) == 8
 
 
@@ -249,6 +249,46 @@ def test_several_writers_share_a_file(tmp_path: Path) -> None:
     found = Cells(tmp_path).find([numbered(k) for k in range(len(contents))])
     assert len(found) == len(contents)
     assert_right(found)
+
+
+def test_a_writer_stores_all_and_fails_at_once(tmp_path: Path) -> None:
+    """Cells of a moment together, in any number; what it could not store is said at the next cell, or at the end."""
+    stored: list[Name] = []
+    with Writer(Cells(tmp_path), stored.append) as writer:
+        for k, name in enumerate(NAMES):
+            writer.put(name, pack(dataset(k)))
+    assert stored == NAMES
+    assert_right(Cells(tmp_path).find(NAMES))
+    (tmp_path / "file").write_text("")
+    reached = []
+
+    def fail() -> None:
+        with Writer(Cells(tmp_path / "file")) as writer:
+            writer.put(NAMES[0], pack(dataset(0)))
+            reached.append("the next cell")
+
+    with pytest.raises(StorageError):
+        fail()
+    assert not reached
+
+
+def test_cells_of_a_killed_process_are_stored_a_moment_later(tmp_path: Path) -> None:
+    """Without the end of the block, as when a process is killed while it computes the next cell."""
+
+    def put() -> None:
+        with Writer(Cells(tmp_path)) as writer:
+            for k, name in enumerate(NAMES):
+                writer.put(name, pack(dataset(k)))
+            time.sleep(60)
+
+    process = forked(put)
+    until = time.monotonic() + 30
+    while len(Cells(tmp_path).names()) < len(NAMES) and time.monotonic() < until:
+        time.sleep(0.05)
+    os.kill(process, signal.SIGKILL)
+    assert ending(process) == -signal.SIGKILL
+    assert_right(Cells(tmp_path).find(NAMES))
+    assert len(Cells(tmp_path).names()) == len(NAMES)
 
 
 def test_a_thousand_cells_are_in_one_file(tmp_path: Path) -> None:

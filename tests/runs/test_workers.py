@@ -23,6 +23,7 @@ from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.sweep import Block, train_block
 from cgro.runs import workers
 from cgro.runs.context import StoredContext
+from cgro.runs.packing import unpack
 from cgro.runs.workers import WorkersLostError, processes
 
 PROGRAM = """
@@ -109,7 +110,7 @@ def test_processes_give_the_same_bits_and_name_failures(pool: Executor, tmp_path
     assert one.names() == two.names()
     assert len(one.names()) == 3
     for name in one.names():
-        (here,), (there,) = (list(cells.find([name]).values()) for cells in (one, two))
+        (here,), (there,) = ([unpack(cell) for cell in cells.find([name]).values()] for cells in (one, two))
         xr.testing.assert_identical(here.drop_attrs(deep=False), there.drop_attrs(deep=False))
         for variable in here.variables:
             if here[variable].dtype.kind in "fiub":
