@@ -46,7 +46,7 @@ def measure(count: int, rounds: int, folder: Path) -> dict[str, object]:
         store.save(result, path)
     ours, netcdf = [], []
     for _ in range(rounds):
-        ours.append(cpu_seconds(lambda: context.map(train_block, cells)))
+        ours.append(cpu_seconds(lambda: list(context.map(train_block, cells))))
         netcdf.append(cpu_seconds(lambda: [store.load(path) for path in files]))
     return {
         "cells": f"{count} of one run and 60 records",

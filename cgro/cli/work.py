@@ -40,7 +40,8 @@ class Running:
     jobs: Jobs[int | None] = None
     """Number of worker processes; by default one per core if each cell uses a single core, else 1."""
     dask: Address[str | None] = None
-    """Compute on the Dask cluster with this scheduler address, e.g. tcp://HOST:8786."""
+    """Compute on the Dask cluster with this scheduler address, e.g. tcp://HOST:8786; local: on one that is started on
+    this machine, with --jobs workers."""
     fresh: Flag = False
     """Recompute stored results."""
     quiet: Quiet = False
@@ -91,7 +92,7 @@ def stored_context(options: Running, name: str, jobs: int, executor: Executor | 
     from cgro.runs.cluster import dask_cluster
     from cgro.runs.context import StoredContext
 
-    with nullcontext(executor) if options.dask is None else dask_cluster(options.dask) as there:
+    with nullcontext(executor) if options.dask is None else dask_cluster(options.dask, jobs) as there:
         yield StoredContext(
             options.results / name,
             jobs=jobs,

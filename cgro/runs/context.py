@@ -6,8 +6,9 @@ import logging
 import shutil
 import textwrap
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from tqdm import tqdm
 from cgro.base import interrupts
 from cgro.base.errors import UserError
 from cgro.base.files import StorageError, require_writable
+from cgro.base.machine import available_cores
 from cgro.base.work import C, CellFunction, Progress
 from cgro.data.folder import reading_from
 from cgro.runs import store
@@ -27,6 +29,10 @@ from cgro.runs.workers import KILLED, WorkersLostError, processes, require_jobs
 
 log = logging.getLogger(__name__)
 
+_AHEAD = 2
+"""Batches for each worker, one of them waiting, so that no worker does."""
+_BATCH_SECONDS, _MOST = 0.5, 1000
+"""Expected time and number of cells of a batch: its worker may die, and messages cost little beside it."""
 SHOWN_AFTER = 0.5
 """Seconds until progress is shown, so that an error in the first cell is the only line printed."""
 
@@ -129,26 +135,104 @@ class StoredContext:
             return
         with nullcontext(self.executor) if self.executor is not None else processes(self.jobs) as pool:
             # Longest first: a long cell started last would leave the other workers idle.
-            order = sorted(missing, key=lambda k: -cells[k].work)
-            with interrupts.unheard_by_children():
-                futures: dict[Future[bytes], int] = {
-                    pool.submit(compute, function, cells[k], self._scratch(names[k]), self.data_dir, self.fresh): k
-                    for k in order
-                }
+            waiting = Waiting(sorted(missing, key=lambda k: -cells[k].work), [cell.work for cell in cells])
+            running: dict[Future[Batch], list[int]] = {}
             try:
-                for future in as_completed(futures):
-                    yield futures[future], partial(_result, future)
-                    bar.update(cells[futures[future]].work)
+                while waiting or running:
+                    while waiting and len(running) < _AHEAD * (workers := workers_of(pool)):
+                        batch = waiting.take(workers)
+                        places = [self._scratch(names[k]) for k in batch]
+                        with interrupts.unheard_by_children():
+                            future = pool.submit(
+                                compute_all, function, [cells[k] for k in batch], places, self.data_dir, self.fresh
+                            )
+                        running[future] = batch
+                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        batch = running.pop(future)
+                        yield from zip(batch, _results(future, len(batch)), strict=True)
+                        waiting.took(batch, future)
+                        bar.update(sum(cells[k].work for k in batch))
             finally:
-                for future in futures:
+                for future in running:
                     future.cancel()
 
 
-def _result(future: Future[bytes]) -> bytes:
+Batch = tuple[list[bytes | Exception], float]
+"""Packed Datasets of cells, or their errors, and how many seconds they took."""
+
+
+class Waiting:
+    """Cells that wait for a worker, in batches: many quick cells at once, one slow cell alone.
+
+    How long a unit of work takes is measured on the batches that have finished; before, a batch is one cell.
+    """
+
+    def __init__(self, order: Sequence[int], work: Sequence[float]) -> None:
+        self._left, self._work = deque(order), work
+        self._seconds = self._done = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self._left)
+
+    def take(self, workers: int) -> list[int]:
+        """The next batch, no more than a worker's share of what is left."""
+        most = max(1, min(_MOST, len(self._left) // (_AHEAD * workers)))
+        batch = [self._left.popleft()]
+        if self._done > 0:
+            each = self._seconds / self._done
+            expected = each * self._work[batch[0]]
+            while self._left and len(batch) < most and expected + each * self._work[self._left[0]] <= _BATCH_SECONDS:
+                expected += each * self._work[self._left[0]]
+                batch.append(self._left.popleft())
+        return batch
+
+    def took(self, batch: Sequence[int], future: Future[Batch]) -> None:
+        """Learn from a finished batch."""
+        if future.exception() is None:
+            self._seconds += future.result()[1]
+            self._done += sum(self._work[k] for k in batch)
+
+
+def workers_of(pool: Executor) -> int:
+    """How many cells an executor computes at a time, as far as it says."""
+    for name in ("workers", "_max_workers"):
+        if isinstance(found := getattr(pool, name, None), int) and found > 0:
+            return found
+    return available_cores()
+
+
+def _results(future: Future[Batch], count: int) -> list[Callable[[], bytes]]:
+    """For each cell of a batch a function that returns its packed Dataset or raises its error."""
     try:
-        return future.result()
+        found: list[bytes | Exception] = future.result()[0]
     except BrokenExecutor as error:
-        raise WorkersLostError(KILLED) from error
+        lost = WorkersLostError(KILLED)
+        lost.__cause__ = error
+        found = [lost] * count
+    except Exception as error:  # of the executor, or a batch that cannot be sent
+        found = [error] * count
+    return [partial(_result, each) for each in found]
+
+
+def _result(found: bytes | Exception) -> bytes:
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def compute_all(
+    function: CellFunction[C], cells: Sequence[C], scratch: Sequence[Path], data_dir: Path | None, fresh: bool
+) -> Batch:
+    """Compute a batch of cells, one after the other. A cell that fails leaves the others alone."""
+    start = time.perf_counter()
+    found: list[bytes | Exception] = []
+    for cell, place in zip(cells, scratch, strict=True):
+        try:
+            found.append(compute(function, cell, place, data_dir, fresh))
+        except Exception as error:
+            found.append(error)
+    return found, time.perf_counter() - start
 
 
 def compute(

@@ -26,7 +26,7 @@ from cgro.base.files import write_whole
 
 FORMAT = 2
 """Increase it when results of the same configuration change: old files are then recomputed, not misread."""
-_LIBRARIES = ("numpy", "scipy", "torch", "numba", "python-flint", "xarray")
+LIBRARIES = ("numpy", "scipy", "torch", "numba", "python-flint", "xarray")
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -58,7 +58,7 @@ def provenance(config: Any, wall_seconds: float) -> dict[str, str | float]:
     return told | {
         "config": as_json(config),
         "cgro_version": _version("cgro"),
-        "library_versions": json.dumps({name: _version(name) for name in _LIBRARIES}, sort_keys=True),
+        "library_versions": json.dumps({name: _version(name) for name in LIBRARIES}, sort_keys=True),
         "git_commit": git_commit(),
         "device": device,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -12,13 +12,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 import xarray as xr
 from tools import PATHS, TOYS, Fork, Outcome, files_below
 
+from cgro.base.errors import UserError
 from cgro.runs import store
 from cgro.runs.cell_store import Cells
+from cgro.runs.cluster import _compare_versions
 
 pytest.importorskip("distributed", reason="the extra [dask] is not installed")
 DIAGRAM = ("simulate", "phase-diagram")
@@ -141,6 +144,28 @@ def test_workers_give_the_bits_of_one_process_even_if_one_is_killed(
     assert not cluster.workers[0].runs
     # The client alone writes: nothing else may lie there.
     assert {path.suffix for path in files_below(tmp_path)} == {".nc", ".sqlite"}
+
+
+@pytest.mark.usefixtures("toys")
+def test_a_cluster_is_started_on_this_machine(tmp_path: Path, cgro: Callable[..., Outcome]) -> None:
+    assert_same_bits(cgro(*SWEEP, "--dask", "local", "--jobs", 2, "--results", tmp_path))
+
+
+def versions(**worker: str | None) -> dict[str, Any]:
+    """What a client says of itself and of one worker."""
+    here = {"python": "3.11.7.final.0", "cgro": "0.1.0", "numpy": "2.4.6"}
+    return {"client": {"packages": here}, "workers": {"tcp://there:1": {"packages": here | worker}}}
+
+
+def test_other_versions_on_a_worker_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    _compare_versions(versions(), "tcp://a:1")
+    assert not caplog.records
+    _compare_versions(versions(numpy="2.1.0", python="3.12.1.final.0"), "tcp://a:1")
+    assert caplog.messages == [
+        "the worker tcp://there:1 has python 3.12.1 instead of 3.11.7, numpy 2.1.0 instead of 2.4.6: results may differ"
+    ]
+    with pytest.raises(UserError, match="the worker tcp://there:1 has no cgro; install it there"):
+        _compare_versions(versions(cgro=None), "tcp://a:1")
 
 
 @pytest.mark.usefixtures("toys")

@@ -243,7 +243,7 @@ class Recording(ThreadPoolExecutor):
         self.given: list[Any] = []
 
     def submit(self, function: Any, /, *arguments: Any, **options: Any) -> Any:
-        self.given.append(arguments[1])
+        self.given.append(arguments[1])  # a batch
         return super().submit(function, *arguments, **options)
 
 
@@ -252,8 +252,32 @@ def test_the_longest_cells_begin_first(tmp_path: Path) -> None:
     cells = [Long(number) for number in (4, 9, 1, 16)]
     with Recording() as pool:
         results = StoredContext(tmp_path, executor=pool, quiet=True).map(roots, cells)
-    assert [cell.number for cell in pool.given] == [16, 9, 4, 1]
+    assert [cell.number for batch in pool.given for cell in batch] == [16, 9, 4, 1]
     assert_same(results, PlainContext().map(roots, cells))
+
+
+def test_quick_cells_come_in_batches_and_slow_ones_alone(tmp_path: Path) -> None:
+    """A cell that fails leaves those of its batch alone."""
+    with Recording() as pool:
+        StoredContext(tmp_path / "quick", executor=pool, quiet=True).map(roots, [Root(k) for k in range(400)])
+    sizes = [len(batch) for batch in pool.given]
+    assert sum(sizes) == 400
+    assert sizes[:2] == [1, 1], "nothing is known of the first"
+    assert len(sizes) < 40
+    with Recording() as pool:
+        StoredContext(tmp_path / "slow", executor=pool, quiet=True).map(slow_roots, [Root(k) for k in range(5)])
+    assert [len(batch) for batch in pool.given] == [1] * 5
+    cells = [Root(k if k not in (50, 70) else -k) for k in range(100)]
+    with Recording() as pool:
+        here = StoredContext(tmp_path / "bad", executor=pool, quiet=True)
+        with pytest.raises(UserError, match="2 of 100 cells failed, first number 51"):
+            here.map(roots, cells)
+    assert len(here.cells.names()) == 98
+
+
+def slow_roots(cell: Root, tick: Tick) -> xr.Dataset:
+    time.sleep(0.3)
+    return roots(cell, tick)
 
 
 def test_a_long_cell_is_named_in_short() -> None:
