@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import socket
 import subprocess
@@ -20,7 +21,7 @@ from tools import PATHS, TOYS, Fork, Outcome, files_below
 
 from cgro.base.errors import UserError
 from cgro.runs import store
-from cgro.runs.cell_store import Cells
+from cgro.runs.cell_store import Cells, Name
 from cgro.runs.cluster import _compare_versions
 
 pytest.importorskip("distributed", reason="the extra [dask] is not installed")
@@ -257,3 +258,42 @@ def test_a_cluster_that_dies_is_said_in_one_line_within_ten_seconds(
     gone = "no longer answers" if what == "scheduler" else "has lost all its workers"
     assert re.search(rf"the cluster( at {cluster.address})? {gone}; finished cells are stored", outcome.error)
     assert 0 < finished_cells(tmp_path) < BLOCKS
+
+
+@pytest.mark.deep
+@pytest.mark.usefixtures("toys")
+@pytest.mark.parametrize("moment", range(30))
+def test_whoever_is_killed_whenever_nothing_stored_is_lost(
+    moment: int, clusters: list[Cluster], tmp_path: Path, cgro: Callable[..., Outcome]
+) -> None:
+    """The client, a worker or the scheduler, in turn, at a random moment of a sweep; repeated, it has the same bits."""
+    if not clusters or not clusters[-1].scheduler.runs:
+        clusters.append(Cluster())
+    cluster = clusters[-1]
+    cluster.have_workers(2)
+    sweep = ("simulate", "naps", "--quiet", "--naps", 40, "--seconds", 0.05, "--results", tmp_path)
+    process = Fork(*sweep, "--dask", cluster.address)
+    wait_for(lambda: (tmp_path / "naps" / "cells").exists(), process)
+    time.sleep(random.Random(moment).uniform(0, 1.2))
+    victim = (process, cluster.workers[0], cluster.scheduler)[moment % 3]
+    victim.kill()
+    stored = contents(tmp_path)
+    process.communicate(timeout=60)
+    assert contents(tmp_path).items() >= stored.items()
+    if not cluster.scheduler.runs:
+        clusters.append(cluster := Cluster())
+    cluster.have_workers(2)
+    outcome = cgro(*sweep, "--dask", cluster.address)
+    assert contents(tmp_path).items() >= stored.items()
+    assert (outcome.code, outcome.err) == (0, "")
+    from toy_package.experiments import naps
+
+    found, serial = store.load(Path(outcome.out.strip())), naps.run(naps.Config(40, seconds=0))
+    assert found["dream"].values.tobytes() == serial["dream"].values.tobytes()
+
+
+def contents(folder: Path) -> dict[Name, bytes]:
+    """Stored cells, bit for bit."""
+    cells = Cells(folder / "naps" / "cells")
+    names = cells.names()
+    return {names[k]: content for k, content in cells.find(names).items()}
