@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from tools import PATHS, ROOT, TOYS, Outcome
 
 from cgro.runs import store
 
-pytest.importorskip("dask_jobqueue", reason="dask-jobqueue is not installed")
+# Not imported here: it takes over Ctrl-C.
+needs_jobqueue = pytest.mark.skipif(find_spec("dask_jobqueue") is None, reason="dask-jobqueue is not installed")
 SBATCH = """#!/bin/sh
 eval script=\\${$#}
 setsid sh "$script" > "$JOBS/$$.log" 2>&1 &
@@ -24,6 +26,7 @@ echo Submitted batch job $!
 """
 
 
+@needs_jobqueue
 @pytest.mark.deep
 @pytest.mark.usefixtures("toys")
 def test_the_program_of_the_docs_computes_a_sweep(tmp_path: Path, cgro: Callable[..., Outcome]) -> None:
