@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
@@ -125,12 +126,18 @@ def stratified_subset(labels: Tensor, count: int, seed: int | np.random.SeedSequ
     return torch.from_numpy(np.lexsort((rng.random(len(y)), position))[:count].astype(np.int64))
 
 
-def _digits() -> ImageData:
+@cache
+def _digit_rows() -> np.ndarray:
+    """Read once: it takes as long as a short training epoch."""
     # The file itself: importing scikit-learn, which imports much of scipy, takes longer than a short training.
     found = find_spec("sklearn")
     assert found is not None
     assert found.origin is not None
-    rows = np.loadtxt(Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz", dtype=np.int64, delimiter=",")
+    return np.loadtxt(Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz", dtype=np.int64, delimiter=",")
+
+
+def _digits() -> ImageData:
+    rows = _digit_rows()
     images = torch.from_numpy(rows[:, :-1].astype(np.uint8).reshape(-1, 1, 8, 8))
     labels = torch.from_numpy(rows[:, -1].copy())
     test = torch.zeros(len(labels), dtype=torch.bool)
