@@ -53,6 +53,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/attacks.py
 	$(BIN)/python benchmarks/sweeps.py
+	$(BIN)/python benchmarks/cluster.py
 	$(BIN)/python benchmarks/memorization.py
 
 clean:

@@ -6,6 +6,8 @@ import importlib
 import json
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -73,3 +75,16 @@ def test_threads_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
         assert torch.get_num_threads() == before + 1
     assert torch.get_num_threads() == before
     assert peers.best_threads({1: [3.0, 1.0, 3.0], 2: [2.0, 9.0, 2.0]}) == 1
+
+
+@pytest.mark.deep
+def test_a_cluster_is_compared_with_one_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    cluster = benchmark("cluster", monkeypatch)
+    quick = cluster.DIAGRAM.Config.quick()
+    tiny = replace(quick, setting=replace(quick.setting, steps=50), x=replace(quick.x, count=3), seeds=1)
+    report = cluster.measure(1, tmp_path, tiny)
+    json.dumps(report)
+    times = [report[f"seconds_{name}"]["median"] for name in ("in_one_process", "on_one_worker", "on_two_workers")]
+    assert report["overhead_of_one_worker"]["median"] == pytest.approx(times[1] / times[0] - 1)
+    assert report["speedup_of_two_workers"]["median"] == pytest.approx(times[1] / times[2])
+    assert len(list(tmp_path.rglob("*.sqlite"))) == 6
