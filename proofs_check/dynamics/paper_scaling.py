@@ -32,7 +32,7 @@ SCALING = (
 )
 """The scaling in words, but for the step size and lambda."""
 CHOICES = {
-    "sigma_0 = d^(-1/2), eta alpha^2 = 1/2 or 0.03": Constant(
+    "sigma_0 = d^(-1/2), lambda = 1/2, eta alpha^2 = 1/2 or 0.03": Constant(
         None, refuted=(), otherwise="the scaling: other choices that the paper allows have other constants"
     )
 }

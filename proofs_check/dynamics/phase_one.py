@@ -86,9 +86,9 @@ def check(
 
 LOOSE = "holds with room, which the finding prints: only the orders are claimed by the theorem"
 CLAIM = Claim(
-    statement="in the scaling tested, with sigma_0 = d^(-1/2) and eta alpha^2 = 0.03, at T_0 no noise component has "
-    "changed by more than 12 / (N alpha^3) times the largest at the start, and every |V_i| <= 20 / d, with probability "
-    ">= 0.8 at each of d = 100, 1000 and 10000",
+    statement="in the scaling tested, with sigma_0 = d^(-1/2), lambda = 1/2 and eta alpha^2 = 0.03, at T_0 no noise "
+    "component has changed by more than 12 / (N alpha^3) times the largest at the start, and every |V_i| <= 20 / d, "
+    "with probability >= 0.8 at each of d = 100, 1000 and 10000",
     source="Li & Li, ICML 2025, arXiv:2306.01271, section 5, phase I",
     tag="[N]",
     evidence="statistical",
