@@ -82,8 +82,8 @@ def check(
         f"{weight:g}, {runs} seeds",
         bound=f"exponent {exponent:g} +- {tolerance:g}; ratio 1 +- {deviation:g}; V_i from {smallest:g} to "
         f"{largest:g} log T",
-        measured=f"exponent {fit.exponent:.3f} ({fit.low:.3f} to {fit.high:.3f}); V_i from {low:.3g} to {high:.3g}, log T "
-        f"from {min(end[3] for end in ends):.3g} to {max(end[3] for end in ends):.3g}"
+        measured=f"exponent {fit.exponent:.3f} ({fit.low:.3f} to {fit.high:.3f}); V_i from {low:.3g} to {high:.3g}; "
+        f"log T from {min(end[3] for end in ends):.3g} to {max(end[3] for end in ends):.3g}"
         + (f"; not decided: {', '.join(deciding)}" if found.holds is None else ""),
         constant="medians of alpha^3 U / s(T_1 - T_0): " + ", ".join(f"{a:.3f} to {b:.3f}" for a, b in scaled),
         counterexample=next((name for name, part in parts.items() if part.holds is False), ""),
