@@ -107,10 +107,7 @@ CONFIGS: dict[str, Any] = {
         replace(TINY, held_out=0, attack_steps=1, evaluation_steps=1, batch_size=20), seeds=2
     ),
     "atypical-harm": atypical_harm.Config(
-        replace(TINY, held_out=0, attack_steps=1, evaluation_steps=1, batch_size=20),
-        seeds=2,
-        fractions=(0.0, 1.0),
-        added=("atypical",),
+        replace(TINY, held_out=0, attack_steps=1, evaluation_steps=1, batch_size=20), seeds=2, fractions=(0.0, 1.0)
     ),
     "bat": bat.Config(
         replace(TINY, attack_steps=1, evaluation_steps=1, batch_size=20, evaluate_every=2),

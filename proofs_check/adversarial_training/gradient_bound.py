@@ -27,7 +27,7 @@ be too large for a given network.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -57,6 +57,8 @@ class Network:
     """|Hess_w f| and |d^2 f / dw dz|, operator norms."""
     bounds: Callable[[float, np.ndarray, float], tuple[float, float, float, float, float]]
     """F, G, H, g, M from R, x and eps."""
+    force: float = 1.0
+    """Factor of F in l."""
 
     def norms(self, w: np.ndarray, z: np.ndarray) -> tuple[float, float, float, float]:
         """Of the four derivatives."""
@@ -66,7 +68,7 @@ class Network:
     def constants(self, R: float, x: np.ndarray, eps: float, quarters: Factors = (0.25, 0.25)) -> tuple[float, float]:
         """K and K'."""
         F, G, H, g, M = self.bounds(R, x, eps)
-        slope = 1 / (1 + np.exp(-F))
+        slope = 1 / (1 + np.exp(-self.force * F))
         return quarters[0] * G**2 + slope * H, quarters[1] * G * g + slope * M
 
 
@@ -231,6 +233,10 @@ def extreme_pairs(a: np.ndarray, layers: Factors, patched: Network) -> Iterator[
     yield Pair(light, long, long, x, 1.0, small, E2, attains=True)
     filters = 1e-4 * np.eye(1, 4)
     yield Pair(patched, filters, 1.001 * filters, x[None], -1.0, 1e-12, attains=True)
+    # l at f = F: one filter along its patch, with the other label.
+    filters = 0.3 ** (1 / 3) * np.eye(1, 4)
+    yield Pair(patched, filters, (1 + 1e-6) * filters, 2 * x[None], -1.0, 1e-12, attains=True)
+    filters = 1e-4 * np.eye(1, 4)
     for y, eps in ((x, 1e-3), (0.4 * x, 0.3)):
         yield Pair(patched, filters, filters, y[None], -1.0, eps, np.eye(1, 4), attains=eps < 0.01)
 
@@ -272,6 +278,7 @@ def check(
     patched: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0),
     quarters: tuple[float, ...] = (0.25, 0.25),
     two: float = 2.0,
+    force: float = 1.0,
     reach: float = 1.0,
     seed: int = 0,
 ) -> Finding:
@@ -284,12 +291,13 @@ def check(
         patched: claimed bounds of the patches, as shares of G, H, g and M.
         quarters: claimed factors of G^2 in K and of G g in K'.
         two: claimed factor of eps K'.
+        force: claimed factor of F in l.
         reach: points are taken to be at most |x| + reach eps long.
         seed: seed of the pairs.
     """
     generator = np.random.default_rng(seed)
     a = generator.standard_normal(3)
-    nets = two_layers(a, layers), patches(patched)
+    nets = replace(two_layers(a, layers), force=force), replace(patches(patched), force=force)
     drawn = [
         *random_pairs(nets[0], (3, 4), (4,), pairs, generator),
         *random_pairs(nets[1], (3, 4), (2, 4), pairs, generator),
@@ -362,6 +370,9 @@ CLAIM = Claim(
         "G^2/4 in K": _quarter(0),
         "G g/4 in K'": _quarter(1),
         "2 eps K'": Constant(lambda f: {"two": 2 * f}),
+        "l = 1/(1 + e^-F)": Constant(
+            lambda f: {"force": f}, refuted=(0.95,), otherwise="a larger F is a weaker claim, and hardly changes l here"
+        ),
         "G = |a| s": _share("layers", 0, 5),
         "H = 4/(3 sqrt 3) max |a_m| s^2": _share("layers", 1, 5),
         "g = |a| R": _share("layers", 2, 5),

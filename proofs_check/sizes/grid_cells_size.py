@@ -180,10 +180,10 @@ def check(
 
 
 CLAIM = Claim(
-    statement="for rho <= 1/(5 N sqrt D) in l_2, and up to 1/(N sqrt D), O~(sqrt N) parameters at fixed D memorize N "
-    "points with error 0: depth n + 1 + 2 sqrt(2 M (W + 2)), or at most W + 4 more, for M cells of W bits and n "
-    "digits; for N - 1 equally spaced points on a diagonal and one of the other label a cell farther they end exactly "
-    "at 1/((N-1) sqrt D)",
+    statement="for rho <= 1/(5 N sqrt D) in l_2, and up to 1/(N sqrt D), by `fractional-gap`, O~(sqrt N) parameters at "
+    "fixed D memorize N points, those tested, with error 0: depth n + 1 + 2 sqrt(2 M (W + 2)), or at most W + 4 more, "
+    "for M cells of W bits and n digits; for N - 1 equally spaced points on a diagonal and one of the other label a "
+    "cell farther they end exactly at 1/((N-1) sqrt D)",
     source="Kim, Moon & Yun, NeurIPS 2025, arXiv:2510.24643, Theorem 4.2 (i); layers, radius and constants of cgro",
     tag="[D]",
     evidence="exact",
