@@ -4,14 +4,16 @@ Data: e_1, ..., e_{N-1} with label +1 and 0 with label -1, of Prop. 3.2 of Kim, 
 its label from 0, no robust network has fewer than rho^2 (N-1) neurons in its first layer, or fewer than
 (D+1) rho^2 (N-1) parameters. `projected_ball_sum` takes the smallest first layer that 3 random projections allow. Its k
 neurons have k (D+1) parameters, for D far above N nearly all of the network. The numbers of all parameters are
-compared with `total_bound` and with the lower bound.
+compared with `total_bound` and with the lower bound. A second family has balanced labels: e_1, ..., e_N with
+alternating ones. The lower bound does not hold for it.
 
 What k should be is a law of chance without a free parameter. The projected e_j have squared lengths with the law
 Beta(k/2, (d-k)/2), d = N - 1, and all must exceed (1.05 rho)^2, where 1.05 is the library's slack. Were the lengths
 independent, one of 3 projections would succeed with probability 1/2 at the k with P[B >= (1.05 rho)^2]^d = 1 -
-2^(-1/3). The ratio of the k found to this k is fitted as a power of N, D / N and rho, with intervals for the exponents
-and for the factor. For rho well below 1 the law is about (1.05 rho sqrt(N) + sqrt(ln N))^2. At these sizes rho^2 N
-alone, without the logarithm, is rejected, and so are N, rho^4 N, rho^6 N, sqrt(N) and N^2.
+2^(-1/3); for balanced labels the power is N^2 / 4, as many as there are pairs of other labels. The ratio of the k found
+to this k is fitted as a power of N, D / N and rho, with intervals for the exponents and for the factor. For rho well
+below 1 the law is about (1.05 rho sqrt(N) + sqrt(ln N))^2. At these sizes rho^2 N alone, without the logarithm, is
+rejected, and so are N, rho^4 N, rho^6 N, sqrt(N) and N^2.
 
 The law does not depend on D, only on the N - 1 dimensions of the points, which the fit confirms at D = N - 1 and D =
 8 (N - 1). Where N <= sqrt(D) / rho, these data cannot tell the order from the published one with the projection onto
@@ -31,7 +33,7 @@ from scipy.stats import beta, ttest_1samp
 
 from cgro.claims.cases import scan
 from cgro.claims.claim import Claim, Constant, Finding
-from cgro.claims.outcomes import together, within
+from cgro.claims.outcomes import Outcome, together, within
 from cgro.measures.scaling import joint_power_law
 from cgro.memorizers.bounds import lower_bound_total, published_scaling_total
 from cgro.memorizers.constructions import memorize
@@ -40,8 +42,8 @@ from cgro.memorizers.projection_bounds import total_bound
 from cgro.memorizers.task import memorization_task
 from cgro.plots.style import SERIES, figure
 
-Law = Callable[[int, float], float]
-"""Neurons of the first layer as a function of N and rho; D has no influence."""
+Law = Callable[[int, float, bool], float]
+"""Neurons of the first layer as a function of N, rho and whether labels are balanced; D has no influence."""
 SPREAD = np.sqrt(2)
 CONFIDENCE = 0.99
 TRIALS = 3
@@ -52,13 +54,13 @@ SPANS = (1, 8)
 
 
 @lru_cache(maxsize=4096)
-def beta_law(samples: int, ratio: float, slack: float = 1.05) -> int:
-    """The smallest k at which one of 3 random projections keeps N - 1 independent lengths above slack rho with
-    probability at least 1/2."""
-    d = samples - 1
+def beta_law(samples: int, ratio: float, balanced: bool = False, slack: float = 1.05) -> int:
+    """The smallest k at which one of 3 random projections keeps N - 1 independent lengths, or N^2 / 4 for balanced
+    labels, above slack rho with probability at least 1/2."""
+    d, pairs = samples - 1, samples // 2 * ((samples + 1) // 2) if balanced else samples - 1
 
     def enough(k: int) -> bool:
-        return float(beta.sf((slack * ratio) ** 2, k / 2, (d - k) / 2)) ** d >= 1 - 0.5 ** (1 / TRIALS)
+        return float(beta.sf((slack * ratio) ** 2, k / 2, (d - k) / 2)) ** pairs >= 1 - 0.5 ** (1 / TRIALS)
 
     return next((k for k in range(1, d) if enough(k)), d)
 
@@ -94,21 +96,25 @@ def check(
     totals = {case: built(*case) for case in (*square, *far)}
     above = scan(totals, lambda case: (totals[case], total_bound(*case, SPREAD)))
     below = scan(totals, lambda case: (lower_bound_total(*case, "2"), totals[case]))
-    cases = list(product(samples, SPANS, fitted, range(draws)))
-    excess = np.array([first_layer(*case) / law(case[0], case[2]) for case in cases])
-    plain = [first_layer(*case) / (case[2] ** 2 * (case[0] - 1)) for case in cases]
-    n, span, rho, _ = np.array(cases, dtype=float).T
-    laws = joint_power_law({"N": n, "D": span, "rho": rho}, excess, CONFIDENCE)
-    factor = ttest_1samp(np.log(excess), 0.0).confidence_interval(CONFIDENCE)
-    parts = {
-        "exponent of N": within(laws["N"].low, laws["N"].high, 0.0, tolerance),
-        "exponent of D": within(laws["D"].low, laws["D"].high, 0.0, tolerance),
-        "exponent of rho": within(laws["rho"].low, laws["rho"].high, 0.0, ratio_tolerance),
-        "factor": within(factor.low, factor.high, 0.0, factor_tolerance),
-    }
+    accepted = {"N": tolerance, "D": tolerance, "rho": ratio_tolerance, "factor": factor_tolerance}
+    parts: dict[str, Outcome] = {}
+    fits, plain = [], []
+    for balanced in (False, True):
+        cases = list(product(samples, SPANS[: 1 if balanced else 2], fitted, range(draws)))
+        layers = np.array([first_layer(*case, balanced) for case in cases])
+        excess = layers / [law(case[0], case[2], balanced) for case in cases]
+        n, span, rho, _ = np.array(cases, dtype=float).T
+        variables = {"N": n, "rho": rho} if balanced else {"N": n, "D": span, "rho": rho}
+        found = {name: (fit.low, fit.high) for name, fit in joint_power_law(variables, excess, CONFIDENCE).items()}
+        factor = ttest_1samp(np.log(excess), 0.0).confidence_interval(CONFIDENCE)
+        found["factor"] = float(factor.low), float(factor.high)
+        where = "balanced labels" if balanced else "the data of the lower bound"
+        parts |= {f"{name}, {where}": within(*ends, 0.0, accepted[name]) for name, ends in found.items()}
+        fits.append(f"{where}: " + ", ".join(f"{name} {low:.3f} to {high:.3f}" for name, (low, high) in found.items()))
+        plain += [] if balanced else list(layers / (rho**2 * (n - 1)))
     verdict = together(above.outcome, below.outcome, *parts.values())
     seen = above.counterexample or below.counterexample
-    wrong = next((f"{name} of the first layer" for name, part in parts.items() if part.holds is False), "")
+    wrong = next((f"first layer: {name}" for name, part in parts.items() if part.holds is False), "")
     return Finding(
         holds=verdict.holds,
         slack=verdict.slack,
@@ -117,10 +123,9 @@ def check(
         f"{samples[0]} to {samples[-1]}, rho = {fitted[0]} to {fitted[-1]}, {draws} seeds",
         bound=f"lower bound and explicit count; k of the law up to {tolerance:g} in the exponent of N, "
         f"{ratio_tolerance:g} in that of rho, {factor_tolerance:g} in the logarithm of the factor",
-        measured="k over the law: "
-        + ", ".join(f"{name}^{fit.exponent:.3f} ({fit.low:.3f} to {fit.high:.3f})" for name, fit in laws.items())
-        + f", factor {np.exp(factor.low):.3f} to {np.exp(factor.high):.3f}; count at least {above.slack:.3g} times the "
-        f"total, total at least {below.slack:.3g} times the lower bound",
+        measured="exponents of k over the law, and logarithm of the factor, "
+        + "; ".join(fits)
+        + f"; count at least {above.slack:.3g} times the total, total at least {below.slack:.3g} times the lower bound",
         constant=f"k from {min(plain):.3g} to {max(plain):.3g} times rho^2 (N-1)",
         counterexample=f"(N, D, rho) = {seen}" if seen else wrong,
         confidence=CONFIDENCE,
@@ -148,9 +153,12 @@ def built(samples: int, dim: int, ratio: float) -> int:
 
 
 @lru_cache(maxsize=4096)
-def first_layer(samples: int, span: int, ratio: float, seed: int) -> int:
-    """The smallest first layer that 3 random projections from D = span (N - 1) dimensions allow."""
-    task = memorization_task(*data(samples, span * (samples - 1)), "2", ratio / 2)
+def first_layer(samples: int, span: int, ratio: float, seed: int, balanced: bool = False) -> int:
+    """The smallest first layer that 3 random projections from D = span (N - 1) dimensions, or N, allow."""
+    points, labels = data(samples, span * (samples - 1))
+    if balanced:
+        points, labels = np.eye(samples), np.where(np.arange(samples) % 2, 1, -1)
+    task = memorization_task(points, labels, "2", ratio / (np.sqrt(2) if balanced else 2))
     return len(separating_projection(task, trials=TRIALS, seed=seed))
 
 
@@ -176,15 +184,15 @@ def draw(result: xr.Dataset) -> Figure:
 
 def _tilted(samples: float = 0.0, ratio: float = 0.0) -> dict[str, Law]:
     """The law times N^samples rho^ratio, without a change of the factor at (92, .4), the middle of the fit."""
-    return {"law": lambda n, rho: beta_law(n, rho) * (n / 92) ** samples * (rho / 0.4) ** ratio}
+    return {"law": lambda n, rho, balanced: beta_law(n, rho, balanced) * (n / 92) ** samples * (rho / 0.4) ** ratio}
 
 
 CLAIM = Claim(
     statement="on the data set of the lower bound, 0 and N - 1 unit vectors in R^D, built networks have parameters "
-    "between the lower bound and the explicit count, and a first layer of as many neurons k as independent lengths "
-    "with the law Beta(k/2, (N-1-k)/2) let one of 3 projections have with probability 1/2, all lengths above 1.05 rho, "
-    "up to 0.03 in the exponents of N and D, 0.05 in that of rho and 0.04 in the logarithm of the factor, at the sizes "
-    "tested",
+    "between the lower bound and the explicit count; there, and on N unit vectors with balanced labels, their first "
+    "layer has as many neurons k as N - 1, or N^2 / 4, independent lengths with the law Beta(k/2, (N-1-k)/2) let one "
+    "of 3 projections have with probability 1/2, all lengths above 1.05 rho, up to 0.03 in the exponents of N and D, "
+    "0.05 in that of rho and 0.04 in the logarithm of the factor, at the sizes tested",
     source="construction S with projection",
     tag="[D]",
     evidence="asymptotic",
@@ -205,12 +213,13 @@ CLAIM = Claim(
     },
     deep={"dims": (16, 32, 64, 128, 256, 512), "wide": (9, 17, 33, 65), "samples": (33, 65, 129, 257, 513)},
     controls={
-        "rho^2 N without the logarithm": {"law": lambda n, rho: rho**2 * n},
-        "N without rho": {"law": lambda n, rho: n},
-        "rho^4 N": {"law": lambda n, rho: rho**4 * n},
-        "rho^6 N": {"law": lambda n, rho: rho**6 * n},
-        "N^(1/2) in place of N": {"law": lambda n, rho: beta_law(n, rho) / n**0.5},
-        "N^2 in place of N": {"law": lambda n, rho: beta_law(n, rho) * n},
+        "rho^2 N without the logarithm": {"law": lambda n, rho, _: rho**2 * n},
+        "N without rho": {"law": lambda n, rho, _: n},
+        "rho^4 N": {"law": lambda n, rho, _: rho**4 * n},
+        "rho^6 N": {"law": lambda n, rho, _: rho**6 * n},
+        "N^(1/2) in place of N": {"law": lambda n, rho, balanced: beta_law(n, rho, balanced) / n**0.5},
+        "N^2 in place of N": {"law": lambda n, rho, balanced: beta_law(n, rho, balanced) * n},
+        "N lengths for balanced labels, too": {"law": lambda n, rho, _: beta_law(n, rho)},
     },
     constants={
         "Beta(k/2, (N-1-k)/2)": Constant(
@@ -219,7 +228,8 @@ CLAIM = Claim(
         "one of 3 projections": Constant(
             None, refuted=(), otherwise="a definition: how many the construction tries in this check"
         ),
-        "1.05 rho": Constant(lambda f: {"law": lambda n, rho: beta_law(n, rho, 1.05 * f)}),
+        "N^2 / 4 lengths": Constant(None, refuted=(), otherwise="the pairs of other labels; N of them are a control"),
+        "1.05 rho": Constant(lambda f: {"law": lambda n, rho, b: beta_law(n, rho, b, 1.05 * f)}),
         "the exponent of N": Constant(lambda f: _tilted(samples=f - 1), deep=True),
         "the exponent of rho, about 2": Constant(lambda f: _tilted(ratio=2 * (f - 1))),
         "up to 0.03, 0.05 and 0.04": Constant(
