@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from peers import publish, spread
 
-from cgro.base.machine import available_cores
 from cgro.runs.cluster import LOCAL, dask_cluster
 from cgro.runs.context import StoredContext
 from cgro.runs.registry import find
@@ -51,7 +50,7 @@ def measure(rounds: int, folder: Path, config: Any = None) -> dict[str, object]:
                 times.append(seconds(StoredContext(place / str(count), executor=cluster, quiet=True), config))
     return {
         "sweep": "quick phase diagram",
-        "machine": f"{platform.machine()}, {available_cores()} cores, torch {torch.__version__}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
         "seconds_in_one_process": spread(alone),
         "seconds_on_one_worker": spread(workers[1]),
         "seconds_on_two_workers": spread(workers[2]),
