@@ -193,7 +193,8 @@ def _compare_files(one: tuple[Path, xr.Dataset], two: tuple[Path, xr.Dataset], o
                 {
                     "fields": fields,
                     "variables": [
-                        {"name": d.name, "difference": d.words, "largest": d.largest, "relative": d.relative}
+                        {"name": d.name, "difference": d.words}
+                        | {key: value if np.isfinite(value) else None for key, value in d.sizes.items()}
                         for d in found
                     ],
                     "equal": not beyond,

@@ -142,6 +142,11 @@ class Difference:
     relative: float = 0.0
     """Largest difference over the largest absolute value."""
 
+    @property
+    def sizes(self) -> dict[str, float]:
+        """Both numbers by name."""
+        return {"largest": self.largest, "relative": self.relative}
+
 
 def differences(first: xr.Dataset, second: xr.Dataset) -> list[Difference]:
     """All variables and coordinates of both, in order; variables are compared at the coordinates that both have."""

@@ -104,6 +104,8 @@ def test_differences_are_found_where_there_are_any(cgro: Cgro, tmp_path: Path) -
     assert not more["equal"]
     nan = saved(tmp_path / "four", "bat", value=np.nan)
     assert cgro("results", "compare", nan, nan).code == 0
+    strict = json.loads(cgro("results", "compare", first, nan, "--json").out, parse_constant=pytest.fail)
+    assert {each["name"]: each["largest"] for each in strict["variables"]}["error"] is None
     assert "8 are NaN in one of both" in cgro("results", "compare", first, nan, "--tolerance", "1").out
 
 
