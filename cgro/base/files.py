@@ -47,19 +47,28 @@ def remove_leftovers(folder: Path) -> int:
     A writer holds a lock on its file until its process ends. Locked files are kept, also on other machines that share
     the folder, and so are files that cannot be locked or removed.
     """
-    removed = 0
-    for path in folder.glob(".*.tmp"):
-        if TEMPORARY.fullmatch(path.name):
-            with contextlib.suppress(OSError), path.open("r+b") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _is_at(path, file):  # it has not been renamed to its final name meanwhile
-                    path.unlink()
-                    removed += 1
-    return removed
+    return sum(remove_leftover(path) for path in folder.glob(".*.tmp"))
 
 
-TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
-"""Names of temporary files."""
+def remove_leftover(path: Path) -> bool:
+    """Remove one such file; whether it was one and is gone."""
+    return is_leftover(path, remove=True)
+
+
+def is_leftover(path: Path, *, remove: bool = False) -> bool:
+    """Whether this is a temporary file that no process is writing. remove: delete it while it is locked."""
+    if not _TEMPORARY.fullmatch(path.name):
+        return False
+    with contextlib.suppress(OSError), path.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_at(path, file):  # it has not been renamed to its final name meanwhile
+            if remove:
+                path.unlink()
+            return True
+    return False
+
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 
 
 @contextlib.contextmanager

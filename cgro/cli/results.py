@@ -15,8 +15,9 @@ import numpy as np
 import tyro
 
 from cgro.base.errors import UserError
-from cgro.base.files import write_whole
+from cgro.base.files import remove_leftover, write_whole
 from cgro.cli.reading import Page, Rest
+from cgro.cli.tables import print_table
 from cgro.cli.values import Flag, Folder, Results
 from cgro.cli.work import results_folder
 from cgro.runs.registry import did_you_mean
@@ -261,7 +262,9 @@ def _clean(options: Options, _words: Sequence[str]) -> int:
         _print_removable(found, options.results)
     for each in found:
         if each.kind in options.delete:
-            if each.path.is_dir():
+            if each.kind == "leftovers":
+                remove_leftover(each.path)
+            elif each.path.is_dir():
                 shutil.rmtree(each.path)
             else:
                 each.path.unlink(missing_ok=True)
@@ -359,17 +362,7 @@ def _print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None
         for row in rows:
             print("\t".join(" ".join(str(cell).split()) for cell in row))
         return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in headings:
-        right = heading in ("time", "size", "smallest", "largest", "relative")
-        table.add_column(heading, overflow="fold", justify="right" if right else "left")
-    for row in rows:
-        table.add_row(*map(escape, map(str, row)))
-    Console().print(table)
+    print_table(headings, rows, right=("time", "size", "smallest", "largest", "relative"))
 
 
 def _amount(count: float) -> str:

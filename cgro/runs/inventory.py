@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from cgro.base.errors import UserError
-from cgro.base.files import TEMPORARY
+from cgro.base.files import is_leftover
 from cgro.runs import store
 from cgro.runs.cell_store import FILE, Cells
 
@@ -112,7 +111,7 @@ def damaged_in(folder: Path) -> Iterator[tuple[Path, str]]:
 
 def removable_in(folder: Path) -> list[Removable]:
     """What may be deleted, the most useless first. Files that a running process is writing are left out."""
-    found = [Removable("leftovers", path, _size(path)) for path in folder.glob("**/.*.tmp") if _is_leftover(path)]
+    found = [Removable("leftovers", path, _size(path)) for path in folder.glob("**/.*.tmp") if is_leftover(path)]
     found += [Removable("damaged", path, _size(path)) for path in folder.glob("**/cells/*.damaged")]
     for path in folder.glob("**/*.nc"):
         try:
@@ -222,16 +221,6 @@ def _size(path: Path) -> int:
     with contextlib.suppress(OSError):
         return sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) if path.is_dir() else path.stat().st_size
     return 0
-
-
-def _is_leftover(path: Path) -> bool:
-    """Whether it is a temporary file of ours that no process is writing."""
-    if not TEMPORARY.fullmatch(path.name):
-        return False
-    with contextlib.suppress(OSError), path.open("r+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    return False
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
