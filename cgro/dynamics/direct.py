@@ -14,6 +14,7 @@ from torch.nn.functional import softplus
 from cgro.attacks.ball import Budget
 from cgro.attacks.pgd import pgd
 from cgro.base.errors import UserError
+from cgro.dynamics.activations import require_function
 from cgro.dynamics.crossings import Watch
 from cgro.dynamics.memory import require_engine
 from cgro.dynamics.patch_cnn import PatchCNN, initial_filters
@@ -37,6 +38,8 @@ class DirectEngine:
             raise ValueError("the direct engine trains runs of one dimension; run them apart")
         if setting.sampling == "gram":
             raise UserError("sampling must be vectors or auto with engine direct, which needs the patches, got 'gram'")
+        if callable(setting.activation):
+            require_function(setting.activation)
         require_engine(setting, runs=len(runs), draws=len(runs), direct=True)
         self.runs, self.device = runs, torch.device(device)
         draws = [vector_draw(s, seed) for s, seed in zip(runs.settings, runs.seeds, strict=True)]

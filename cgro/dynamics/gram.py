@@ -7,7 +7,8 @@ the accumulated coefficients of the patches,
     v = v(0) + A G,    K = K(0) + v(0) A^T + A v^T.
 
 The recursion has two implementations: a compiled loop over runs on the CPU (`kernel`), and batched tensor operations
-for a GPU (`_tensor_step`; it also runs on the CPU, where the tests compare the two).
+for a GPU (`_tensor_step`; it also runs on the CPU, where the tests compare the two). Your own activation takes the
+latter on every device, with its derivative by autograd.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from torch import Tensor
 from cgro.base.errors import UserError
 from cgro.base.machine import available_cores, limited_threads
 from cgro.dynamics import kernel
-from cgro.dynamics.activations import slope
+from cgro.dynamics.activations import activation, factor, require_function, slope
 from cgro.dynamics.crossings import LEVELS, Watch
 from cgro.dynamics.memory import require_engine
 from cgro.dynamics.patch_cnn import initial_filters, output_signs
 from cgro.dynamics.runs import Runs, State, gram_draw, vector_draw
-from cgro.dynamics.signal_attack import attacked_margin, signal_learning, signal_margin
+from cgro.dynamics.signal_attack import SignalAttack, attacked, margins
 
 
 class GramEngine:
@@ -54,7 +55,8 @@ class GramEngine:
                 "attacks on the whole input"
             )
         if callable(setting.activation):
-            raise UserError("activation must be odd or relu with engine gram, got a function: use engine direct")
+            require_function(setting.activation)
+            compiled = False  # the loop knows powers only
         self.runs = runs
         self.device = torch.device(device)
         self.compiled = self.device.type == "cpu" if compiled is None else compiled
@@ -159,10 +161,11 @@ class GramEngine:
 
     def _slopes_and_memorized(self) -> tuple[Tensor, Tensor]:
         """Signed slopes at v (B, F, n), and V_i (B, N)."""
-        setting = self.runs.common
-        W = self.signs[:, None] * slope(self.v, setting.exponent, setting.activation)
+        q, kind = self.runs.common.exponent, self.runs.common.activation
+        W = self.signs[:, None] * slope(self.v, q, kind)
+        phi = self.signs[:, None] * activation(self.v, q, kind) if callable(kind) else W * self.v
         y = self.labels[torch.from_numpy(self.draw).to(self.device)].to(torch.float64)
-        return W, y * (W * self.v).sum(1).view(*y.shape, -1).sum(2)
+        return W, y * phi.sum(1).view(*y.shape, -1).sum(2)
 
     def _tensor_step(self) -> None:
         setting = self.runs.common
@@ -171,38 +174,40 @@ class GramEngine:
         each = torch.from_numpy(self.draw).to(self.device)
         y = self.labels[each].to(torch.float64)
         side = (y > 0).long()
-        rate = (eta * q / y.shape[1])[:, None]
+        rate = (eta * factor(q, kind) / y.shape[1])[:, None]
 
         W, V = self._slopes_and_memorized()
         self._watch.see(self.taken, self.u[:, 0].clone(), V)
         push, change = torch.zeros_like(y), torch.empty_like(self.u)
         for k, seen in enumerate((torch.ones_like(kappa), kappa)[: self.u.shape[1]]):
             here, u = self.unlearnable == (k == 1), self.u[:, k]
-            U = signal_learning(u, self.signs, q, kind)
-            attack = "worst" if setting.attack == "worst" else "transfer"
-            attacked, target = attacked_margin(attack, alpha, delta, U, q)  # type: ignore[arg-type]
-            clean = signal_margin(alpha, U, q)
+            attack: SignalAttack = "worst" if setting.attack == "worst" else "transfer"
+            robust, target = attacked(attack, alpha, delta, u, self.signs, q, kind)
+            clean = margins(alpha, u, self.signs, q, kind)
 
             def psi(margin: Tensor, doubt: Tensor, here: Tensor = here) -> Tensor:
                 return here * (torch.sigmoid(-(margin.gather(1, side) + V)) - doubt[:, None])
 
             psi_clean, psi_attacked = (
                 (1 - lam)[:, None] * psi(clean, doubts[k]),
-                lam[:, None] * psi(attacked, doubts[k]),
+                lam[:, None] * psi(robust, doubts[k]),
             )
             push += psi_clean + psi_attacked
-
-            t = target.gather(1, side)
-            pull_clean = y * psi_clean * alpha[:, None] ** q
-            pull_attacked = y * psi_attacked * t.abs() ** q
-            positive = torch.where(y > 0, pull_clean, 0) + torch.where(y * t >= 0, pull_attacked, 0)
-            positive = positive.sum(1, keepdim=True)
-            negative = (pull_clean + pull_attacked).sum(1, keepdim=True) - positive
-            up, down = self.signs * slope(u, q, kind), -self.signs * slope(-u, q, kind)
-            change[:, k] = rate * seen[:, None] * (positive * up + negative * down)
+            t = alpha[:, None].expand_as(target)
+            pull = self._pull(psi_clean, y, t, u) + self._pull(psi_attacked, y, target, u)
+            change[:, k] = rate * seen[:, None] * pull
 
         coefficient = rate * sigma[:, None] ** 2 * push * y
         W *= coefficient.repeat_interleave(setting.patches - 1, dim=1)[:, None]
         self.A += W
         self.v += torch.bmm(W, self.G[each])
         self.u = self.u + change
+
+    def _pull(self, psi: Tensor, y: Tensor, t: Tensor, u: Tensor) -> Tensor:
+        """sum_i psi_i d/du_r [y_i sum_r a_r phi(y_i t u_r)] / factor, with one signal t for each label (B, F)."""
+        q, kind = self.runs.common.exponent, self.runs.common.activation
+        pulls = []
+        for column, label in enumerate((-1.0, 1.0)):
+            total, at = ((y == label) * psi).sum(1, keepdim=True), t[:, column : column + 1]
+            pulls.append(total * at * self.signs * slope(label * at * u, q, kind))
+        return pulls[0] + pulls[1]

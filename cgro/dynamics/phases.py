@@ -27,6 +27,13 @@ from cgro.base.errors import UserError
 from cgro.dynamics.setting import PatchSetting
 
 
+def exponent_of(setting: PatchSetting) -> float:
+    """q of the setting. Raises: UserError for your own activation, which need not be a power law."""
+    if callable(setting.activation):
+        raise UserError("activation must be odd or relu for predictions, which need an exponent, got a function")
+    return setting.exponent
+
+
 def growth_time(rate: float, exponent: float, start: float, end: float) -> float:
     """Time in which du/dt = rate u^(q-1) takes u from `start` to `end` (steps); infinite for rate <= 0."""
     if end <= start:
@@ -40,7 +47,7 @@ def growth_time(rate: float, exponent: float, start: float, end: float) -> float
 
 def signal_rate(setting: PatchSetting) -> float:
     """kappa = (eta q alpha^q / 2) [(1 - lambda) + lambda (1 - rho)^q], with psi = 1/2 at zero margin [N]."""
-    q, lam, rest = setting.exponent, setting.adversarial_weight, 1.0 - setting.ratio
+    q, lam, rest = exponent_of(setting), setting.adversarial_weight, 1.0 - setting.ratio
     adversarial = math.copysign(abs(rest) ** q, rest)
     return setting.learning_rate * q * setting.signal**q / 2 * ((1 - lam) + lam * adversarial)
 
@@ -48,7 +55,7 @@ def signal_rate(setting: PatchSetting) -> float:
 def noise_rate(setting: PatchSetting) -> float:
     """kappa_n = eta q sigma^2 d lambda / (2 N), the growth rate of memorized noise at adversarial loss log 2 [N]."""
     s = setting
-    return s.learning_rate * s.exponent * s.noise_norm**2 * s.adversarial_weight / (2 * s.samples)
+    return s.learning_rate * exponent_of(s) * s.noise_norm**2 * s.adversarial_weight / (2 * s.samples)
 
 
 def largest_normal(count: int) -> float:
@@ -72,7 +79,7 @@ def initial_noise(setting: PatchSetting) -> float:
 
 def signal_time(setting: PatchSetting) -> float:
     """T_0 ~ (1/u_0 - alpha)/kappa at q = 3, and its analogue for any q, in steps [D]."""
-    return growth_time(signal_rate(setting), setting.exponent, initial_signal(setting), 1 / setting.signal)
+    return growth_time(signal_rate(setting), exponent_of(setting), initial_signal(setting), 1 / setting.signal)
 
 
 def balanced_signal(setting: PatchSetting) -> float:
@@ -81,7 +88,7 @@ def balanced_signal(setting: PatchSetting) -> float:
     An attack with delta > alpha reverses the signal: with r = (rho - 1)^q its margin is -r s, and the signal stops
     growing where (1 - lambda) psi(s) = lambda r psi(-r s), psi(z) = 1/(1 + e^z). Zero if it cannot grow at all.
     """
-    lam, r = setting.adversarial_weight, max(setting.ratio - 1.0, 0.0) ** setting.exponent
+    lam, r = setting.adversarial_weight, max(setting.ratio - 1.0, 0.0) ** exponent_of(setting)
     if lam * r == 0:
         return math.inf
     if 1 - lam <= lam * r:
@@ -101,7 +108,7 @@ def stalled_push(setting: PatchSetting) -> float:
     lam, s = setting.adversarial_weight, balanced_signal(setting)
     if math.isinf(s):
         return lam / 2
-    r = (setting.ratio - 1.0) ** setting.exponent
+    r = (setting.ratio - 1.0) ** exponent_of(setting)
     return float((1 - lam) * scipy.special.expit(-s) + lam * scipy.special.expit(r * s))
 
 
@@ -117,7 +124,7 @@ def memorization_time(setting: PatchSetting) -> float:
     so T_1 ~ (1/z_0 - 1)/kappa_n for T_0 << T and rho <= 1. A signal that outgrows the attack (rho < rho*, see
     `critical_ratio`) ends the growth of the noise earlier; `predicted_times` takes that into account.
     """
-    q, start = setting.exponent, signal_time(setting)
+    q, start = exponent_of(setting), signal_time(setting)
     full = growth_time(noise_rate(replace(setting, adversarial_weight=1.0)), q, initial_noise(setting), 1.0)
     if full <= start:
         return full
@@ -133,7 +140,7 @@ def stalled_signal(setting: PatchSetting, time: float) -> float:
     """
     if time < 0:
         return _growing_signal(setting, -time)
-    q = setting.exponent
+    q = exponent_of(setting)
     push = q**2 * setting.learning_rate * (1 - setting.adversarial_weight) * setting.signal**2 * time
     if push == 0:
         return 1.0
@@ -149,7 +156,7 @@ def stalled_signal(setting: PatchSetting, time: float) -> float:
 
 def _growing_signal(setting: PatchSetting, early: float) -> float:
     """(alpha u)^q `early` steps before alpha u = 1, for du/dt = kappa u^(q-1); the value at u_0 if u does not grow."""
-    q, alpha, rate = setting.exponent, setting.signal, signal_rate(setting)
+    q, alpha, rate = exponent_of(setting), setting.signal, signal_rate(setting)
     first = (alpha * initial_signal(setting)) ** q
     if math.isinf(early) or rate <= 0:
         return first
@@ -170,10 +177,11 @@ def critical_ratio(setting: PatchSetting) -> float:
         >>> round(cgro.critical_ratio(cgro.PatchSetting(dim=10_000)), 3)
         0.914
 
-    Raises: UserError for a teacher of learnable samples, with which the signal stops growing.
+    Raises: UserError for a teacher of learnable samples, with which the signal stops growing, and for your own
+        activation, which has no exponent.
     """
     _require_labels(setting)
-    q = setting.exponent
+    q = exponent_of(setting)
     start = signal_time(setting)
     end = min(memorization_time(setting), float(setting.steps))
     s = stalled_signal(setting, end - start)
@@ -213,7 +221,7 @@ def predicted_times(setting: PatchSetting) -> PhaseTimes:
     growth of the noise. T_1 is within a factor of 1.4 of the median of simulated runs (1.1 for d >> n), T_0 within a
     factor of 2, except close to rho* and where both times coincide.
 
-    Raises: UserError for a teacher of learnable samples.
+    Raises: UserError for a teacher of learnable samples, and for your own activation.
     """
     _require_labels(setting)
     start, end = signal_time(setting), memorization_time(setting)

@@ -38,8 +38,8 @@ class PatchSetting:
         >>> setting.noise_patches, round(setting.radius, 3)
         (120, 1.9)
 
-    activation may also be your own function phi, from torch tensors to torch tensors, with the direct engine. All
-    output weights are then +1 and the exponent is ignored.
+    activation may also be your own function phi of float64 torch tensors, value by value. All output
+    weights are then +1 and the exponent is ignored; predictions, which need it, refuse such settings.
 
     Raises: UserError naming the first value out of range.
     """

@@ -82,9 +82,25 @@ def worst_margins(
     kind: Activation,
 ) -> Float64[Tensor, "B 2"]:
     """Smallest h_y inside A: exact if the activation has a power law, otherwise at the best grid point."""
+    return attacked("worst", signal, radius, u, signs, exponent, kind)[0]
+
+
+def attacked(
+    attack: SignalAttack,
+    signal: Float64[Tensor, " B"],
+    radius: Float64[Tensor, " B"],
+    u: Float64[Tensor, "B F"],
+    signs: Float64[Tensor, " F"],
+    exponent: float,
+    kind: Activation,
+) -> tuple[Float64[Tensor, "B 2"], Float64[Tensor, "B 2"]]:
+    """Signal margin under the attack and the signal t that attains it, for both labels and any activation."""
     if not callable(kind):
-        return attacked_margin("worst", signal, radius, signal_learning(u, signs, exponent, kind), exponent)[0]
-    return torch.stack([margins(t, u, signs, exponent, kind) for t in points_of(signal, radius)]).amin(0)
+        return attacked_margin(attack, signal, radius, signal_learning(u, signs, exponent, kind), exponent)
+    points = (signal - radius)[None] if attack == "transfer" else points_of(signal, radius)
+    found = torch.stack([margins(t, u, signs, exponent, kind) for t in points])
+    best = found.argmin(0)
+    return found.amin(0), points[..., None].expand_as(found).gather(0, best[None])[0]
 
 
 def attacked_margin(

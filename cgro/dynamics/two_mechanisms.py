@@ -24,14 +24,14 @@ from dataclasses import replace
 import scipy  # its parts are imported when first used
 
 from cgro.base.errors import UserError
-from cgro.dynamics.phases import growth_time, initial_signal, noise_rate, signal_rate
+from cgro.dynamics.phases import exponent_of, growth_time, initial_signal, noise_rate, signal_rate
 from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.teachers import target
 
 
 def has_law(setting: PatchSetting) -> bool:
     """Whether the law of T_u applies: a network that is blind to v, and q > 2."""
-    return setting.visibility == 0 and setting.exponent > 2
+    return setting.visibility == 0 and exponent_of(setting) > 2
 
 
 def unlearnable_rate(setting: PatchSetting) -> float:
@@ -57,7 +57,7 @@ def memorized_share(setting: PatchSetting, time: float) -> float:
     margin = setting.teacher_unlearnable
     if margin is not None and margin <= 1:
         return 0.0
-    rate, power = unlearnable_rate(setting), setting.exponent - 2.0
+    rate, power = unlearnable_rate(setting), exponent_of(setting) - 2.0
     start = (1 + power * rate * time) ** (-1 / power)
     normal = start / (setting.init_scale * setting.noise_norm)
     count = setting.filters * (setting.patches - 1)
@@ -77,7 +77,7 @@ def memorized_time(setting: PatchSetting, share: float) -> float:
     count = setting.filters * (setting.patches - 1)
     normal = float(scipy.stats.norm.ppf(math.exp(math.log1p(-share) / count)))
     start = setting.init_scale * setting.noise_norm * normal
-    return growth_time(unlearnable_rate(setting), setting.exponent, start, 1.0) if normal > 0 else math.inf
+    return growth_time(unlearnable_rate(setting), exponent_of(setting), start, 1.0) if normal > 0 else math.inf
 
 
 def collapse_time(setting: PatchSetting, probability: float = 0.5) -> float:
@@ -106,7 +106,7 @@ def critical_visibility(setting: PatchSetting) -> float:
 
     def late(kappa: float) -> float:
         rate = kappa * setting.unlearnable * signal_rate(blind)
-        return growth_time(rate, setting.exponent, kappa * initial_signal(blind), 1 / setting.signal) - end
+        return growth_time(rate, exponent_of(setting), kappa * initial_signal(blind), 1 / setting.signal) - end
 
     if math.isinf(end):
         return 0.0
@@ -122,7 +122,7 @@ def linf_ratio(setting: PatchSetting) -> float:
     P (rho c)^q = 1. Runs with many memorized samples fail earlier.
     """
     gain = setting.signal * math.sqrt(2 * setting.dim / math.pi) / setting.noise_norm
-    return setting.patches ** (-1 / setting.exponent) / gain
+    return setting.patches ** (-1 / exponent_of(setting)) / gain
 
 
 def shift_ratio(setting: PatchSetting) -> float:
@@ -130,4 +130,4 @@ def shift_ratio(setting: PatchSetting) -> float:
 
     The signal margin is then s ((1 - rho)^q - (P - 1) rho^q), positive below 1 / (1 + (P - 1)^(1/q)).
     """
-    return 1 / (1 + (setting.patches - 1) ** (1 / setting.exponent))
+    return 1 / (1 + (setting.patches - 1) ** (1 / exponent_of(setting)))
