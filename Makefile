@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install reproduce check test deep lint format bench clean
+.PHONY: help install reproduce check test deep lint format bench notebooks clean
 
 help:
 	@echo "make reproduce   simulate, check, draw all figures, write results/report.html"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint        run ruff and mypy"
 	@echo "make format      fix lint errors and format the code"
 	@echo "make bench       measure speed against a plain loop, other verifiers and the hardware"
+	@echo "make notebooks   execute the notebooks of the documentation and store their outputs"
 	@echo "make clean       remove the virtual environment (keeps results)"
 
 $(STAMP): pyproject.toml
@@ -55,6 +56,9 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/sweeps.py
 	$(BIN)/python benchmarks/cluster.py
 	$(BIN)/python benchmarks/memorization.py
+
+notebooks: $(STAMP)
+	$(BIN)/python docs/notebooks/execute.py
 
 clean:
 	rm -rf $(VENV)

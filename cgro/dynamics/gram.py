@@ -14,6 +14,7 @@ latter on every device, with its derivative by autograd.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -101,9 +102,11 @@ class GramEngine:
             self._compiled_steps(steps)
             self.taken += steps
             return
-        for _ in range(steps):
-            self._tensor_step()
-            self.taken += 1
+        # Tensors of this size lose time on several threads of a CPU.
+        with limited_threads(1) if self.device.type == "cpu" else nullcontext():
+            for _ in range(steps):
+                self._tensor_step()
+                self.taken += 1
         self._watch.see(self.taken, self.u[:, 0], self._slopes_and_memorized()[1])
 
     def times(self) -> np.ndarray:

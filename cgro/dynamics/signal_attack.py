@@ -98,7 +98,7 @@ def attacked(
     if not callable(kind):
         return attacked_margin(attack, signal, radius, signal_learning(u, signs, exponent, kind), exponent)
     points = (signal - radius)[None] if attack == "transfer" else points_of(signal, radius)
-    found = torch.stack([margins(t, u, signs, exponent, kind) for t in points])
+    found = torch.stack([y * (kind(y * points[..., None] * u) @ signs) for y in (-1.0, 1.0)], dim=-1)
     best = found.argmin(0)
     return found.amin(0), points[..., None].expand_as(found).gather(0, best[None])[0]
 

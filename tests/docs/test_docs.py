@@ -164,11 +164,17 @@ def test_the_python_of_the_docs_runs(path: Path, block: str, tmp_path: Path) -> 
     assert files_below(tmp_path) == []
 
 
-def test_custom_parts_take_at_most_ten_lines() -> None:
-    """A model with images, an evaluation, an attack, objectives, an observer, weights of images and an activation."""
-    shown = [block for path, block in blocks("python") if path.name == "python.md"]
-    assert len(shown) == 8
-    assert max(sum(bool(line.strip()) for line in block.splitlines()) for block in shown) <= 10
+def test_how_to_pages_are_short() -> None:
+    """At most ten lines of code each, a question first, and pitfalls at the end."""
+    pages = [path for path in DOCS if path.parent.name == "howto"]
+    assert len(pages) == 6
+    for page in pages:
+        text = page.read_text()
+        assert re.match(r"# .+\n\n\*.+\?\*\n", text), page
+        assert "## Pitfalls" in text, page
+        shown = [block for path, block in blocks("python") if path == page]
+        assert shown, page
+        assert max(sum(bool(line.strip()) for line in block.splitlines()) for block in shown) <= 10, page
 
 
 def test_the_readme_is_short_and_begins_with_the_installation() -> None:
