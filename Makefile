@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install reproduce check test deep lint format bench notebooks clean
+.PHONY: help install reproduce check test deep docs lint format bench notebooks clean
 
 help:
 	@echo "make reproduce   simulate, check, draw all figures, write results/report.html"
 	@echo "make check       check all claims of the theory"
 	@echo "make test        run the tests"
 	@echo "make deep        move the constants of slow checks and of deep presets"
+	@echo "make docs        build the documentation site, build/docs/html/index.html"
 	@echo "make lint        run ruff and mypy"
 	@echo "make format      fix lint errors and format the code"
 	@echo "make bench       measure speed against a plain loop, other verifiers and the hardware"
@@ -38,6 +39,9 @@ test: $(STAMP)
 
 deep: $(STAMP)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal -m deep
+
+docs: $(STAMP)
+	PYTHONPATH=docs $(BIN)/python -m website
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import ast
-import re
 
 import pytest
 from tools import ROOT
+from website.ledger import COLUMNS, cells_of, ledger, references
 
 from cgro.runs.registry import Kind, files
 
-COLUMNS = ["claim", "formula", "simulation", "check", "test", "figure"]
 FOLDERS = {"simulation": "simulations/", "check": "proofs_check/", "test": "tests/", "figure": "figures/"}
 KINDS: dict[Kind, str] = {"experiment": "simulation", "check": "check", "figure": "figure"}
-
-
-def cells_of(line: str) -> list[str]:
-    """The cells of a table row; a bar in backticks or after a backslash does not end one."""
-    parts = re.findall(r"(?:`[^`]*`|\\.|[^|`])+", line.strip().removeprefix("|"))
-    return [part.strip() for part in parts]
-
-
-def ledger(text: str) -> list[dict[str, str]]:
-    """The rows of the table whose header is COLUMNS."""
-    lines = [cells_of(line) for line in text.splitlines() if line.lstrip().startswith("|")]
-    start = lines.index(COLUMNS) + 2
-    assert all(len(row) == len(COLUMNS) for row in lines[start:]), "a row does not have one cell for each column"
-    return [dict(zip(COLUMNS, row, strict=True)) for row in lines[start:]]
 
 
 def defined(source: str) -> set[str]:
@@ -50,10 +35,6 @@ def problem(reference: str) -> str | None:
     if name and name not in defined((ROOT / path).read_text()):
         return f"{path} does not define {name}"
     return None
-
-
-def references(cell: str) -> list[str]:
-    return re.findall(r"`([^`]+)`", cell)
 
 
 ROWS = ledger((ROOT / "CLAIMS.md").read_text())

@@ -23,7 +23,9 @@ from cgro.data.catalog import TRAINING_IMAGES
 from cgro.runs import registry
 from cgro.training.config import TrainingConfig
 
-DOCS = sorted(path for path in ROOT.rglob("*.md") if not {".venv", "results"} & set(path.relative_to(ROOT).parts[:-1]))
+DOCS = sorted(
+    path for path in ROOT.rglob("*.md") if not {".venv", "build", "results"} & set(path.relative_to(ROOT).parts[:-1])
+)
 PATCHES = "--filters 4 --steps 20 --seeds 1 --test-samples 16"
 IMAGES = "--data digits --samples 40 --held-out 20 --epochs 1 --attack-steps 1 --evaluation-images 20 --quiet"
 CNN = f"{IMAGES} --model small-cnn --width 2 --radius 0.1 --augmentation none --precision float32"
@@ -76,9 +78,9 @@ COMMANDS: dict[str, tuple[str, int]] = {
     "torchrun --nproc-per-node 4 -m cgro train --preset cifar10": (f"{CNN} --seed 7", 0),
 }
 """Commands of the docs: the options that make them small, and the exit code."""
-BY_CI = {"make reproduce", "make test"}
-"""Continuous integration covers these: `make test` is its last step, and `make reproduce` runs the same command as
-`test_reproduce_writes_everything`."""
+BY_CI = {"make reproduce", "make test", "make docs"}
+"""Continuous integration covers these: `make test` is its last step, `make reproduce` runs the same command as
+`test_reproduce_writes_everything`, and `make docs` the same as the tests of the site."""
 BY_THE_WHEEL = {"pip install ."}
 """`tests/test_wheel.py` installs a copy of the sources."""
 
