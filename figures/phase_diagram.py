@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
 from cgro.dynamics import phases
 from cgro.dynamics.axes import LABELS, vary
+from cgro.dynamics.critical_curve import sides
 from cgro.dynamics.setting import PatchSetting
 from cgro.plots.figure import Figure
 from cgro.plots.style import figure, legend, panel_label
@@ -25,13 +27,20 @@ _PANELS = (
 def caption(result: xr.Dataset) -> str:
     """What the figure shows, with the numbers of this result."""
     config = stored_config(result)
+    blank = f" Grey: not trained; the boundary took {trained_runs(result)}." if config.get("trace") else ""
     return (
         f"Errors after {config['setting']['steps']:,} training steps in {result.sizes['y']} x {result.sizes['x']} "
         f"cells, mean over {result.sizes['seed']} seeds. Dark in all three maps: robust. Bright in (a), dark in (b) "
         "and (c): clean generalization and robust overfitting. Bright in (c): not even clean generalization. Line: "
         "the predicted critical ratio [D], without fitted constants. Median distance of the measured boundary from it: "
-        f"{_boundary_text(result)}."
+        f"{_boundary_text(result)}.{blank}"
     )
+
+
+def trained_runs(result: xr.Dataset) -> str:
+    """How many runs of the diagram were trained."""
+    error = result["robust_test_error"]
+    return f"{int(np.isfinite(error).sum()):,} of {error.size:,} runs"
 
 
 def highlight(result: xr.Dataset) -> tuple[str, str]:
@@ -55,20 +64,29 @@ def predicted_gap(result: xr.Dataset) -> np.ndarray:
     return np.array([[cell.ratio - phases.critical_ratio(cell) for cell in row] for row in cells])
 
 
+def measured_boundary(result: xr.Dataset) -> np.ndarray:
+    """x at which half of the seeds end in CGRO, the median over seeds, by row; NaN without a transition."""
+    turns = np.mean(sides(result), axis=0)
+    return np.array([np.median(row) if np.isfinite(row).all() else np.nan for row in turns])
+
+
+def predicted_boundary(result: xr.Dataset) -> np.ndarray:
+    """x at which rho reaches the predicted critical ratio, by row; NaN where it does not between two values of x."""
+    return np.array([_crossing(result["x"].values, gap) for gap in predicted_gap(result)])
+
+
 def boundary(result: xr.Dataset) -> np.ndarray:
-    """Measured minus predicted x at which robust test error crosses 1/4, for each row that has both."""
-    x = result["x"].values
-    error, gap = result["robust_test_error"].mean("seed").values, predicted_gap(result)
-    both = [(_crossing(x, e, 0.25), _crossing(x, g, 0.0)) for e, g in zip(error, gap, strict=True)]
-    return np.array([measured - predicted for measured, predicted in both if np.isfinite(measured - predicted)])
+    """Measured minus predicted boundary, for each row that has both."""
+    distances = measured_boundary(result) - predicted_boundary(result)
+    return np.array(distances[np.isfinite(distances)])
 
 
-def _crossing(x: np.ndarray, values: np.ndarray, level: float) -> float:
-    above = np.flatnonzero((values[:-1] < level) & (values[1:] >= level))
-    if not len(above):
+def _crossing(x: np.ndarray, gap: np.ndarray) -> float:
+    turns = np.flatnonzero((gap[:-1] < 0) != (gap[1:] < 0))
+    if not len(turns):
         return np.nan
-    k = above[0]
-    return float(x[k] + (x[k + 1] - x[k]) * (level - values[k]) / (values[k + 1] - values[k]))
+    k = turns[0]
+    return float(x[k] - (x[k + 1] - x[k]) * gap[k] / (gap[k + 1] - gap[k]))
 
 
 def _boundary_text(result: xr.Dataset) -> str:
@@ -83,27 +101,32 @@ def draw(result: xr.Dataset) -> Drawing:
     fig, axes = figure(7.0, 2.6, ncols=3, sharex=True, sharey=True)
     x, y = result["x"].values, result["y"].values
     gap = predicted_gap(result)
-    config = stored_config(result)
     for ax, (name, title), letter in zip(axes, _PANELS, "abc", strict=True):
         error = result[name].mean("seed").values
+        ax.set_facecolor("0.88")
         mesh = ax.pcolormesh(x, y, error, cmap="cividis", vmin=0, vmax=0.5, shading="nearest", rasterized=True)
         ax.contour(x, y, gap, levels=[0.0], colors="white", linewidths=3.0)
         ax.contour(x, y, gap, levels=[0.0], colors="#D55E00", linewidths=1.6)
-        for axis, scale in (("x", ax.set_xscale), ("y", ax.set_yscale)):
-            if config[axis]["log"]:
-                scale("log")
         ax.set_xlabel(LABELS[result["x"].attrs["long_name"]])
         panel_label(ax, letter, title)
-    ax = axes[0]
-    ax.set_ylabel(LABELS[result["y"].attrs["long_name"]])
-    if config["y"]["log"]:
-        ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if y.min() <= t <= y.max()]
-        ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
-        ax.minorticks_off()
+    axes[0].set_ylabel(LABELS[result["y"].attrs["long_name"]])
+    scale_axes(axes[0], result)
     axes[2].plot([], [], color="#D55E00", lw=1.6, label=r"predicted $\rho^*$")
     legend(axes[2], "upper right", (0.98, 0.98))
     fig.colorbar(mesh, ax=list(axes), label="error (fraction)", extend="max", shrink=0.95)
     return fig
+
+
+def scale_axes(ax: Axes, result: xr.Dataset) -> None:
+    """Linear or logarithmic, as the axes of the diagram are."""
+    config, y = stored_config(result), result["y"].values
+    if config["x"]["log"]:
+        ax.set_xscale("log")
+    if config["y"]["log"]:
+        ax.set_yscale("log")
+        ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if y.min() <= t <= y.max()]
+        ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
+        ax.minorticks_off()
 
 
 def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:

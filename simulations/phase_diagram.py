@@ -1,4 +1,7 @@
-"""Where clean generalization and robust overfitting begin: the end of training, over two fields of the setting."""
+"""Where clean generalization and robust overfitting begin: the end of training, over two fields of the setting.
+
+With `--trace` only the cells at the transition are trained: the same curve, seed by seed, for a twentieth of the work.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,19 @@ import tyro
 import xarray as xr
 
 from cgro.base.errors import UserError
+from cgro.base.fields import later
 from cgro.base.machine import require_device
-from cgro.base.work import Context
+from cgro.base.work import NOT_TRAINED, Context
 from cgro.data.patches import require_sizes
 from cgro.dynamics.axes import Axis, vary
+from cgro.dynamics.critical_curve import trace
 from cgro.dynamics.memory import require_sweep
 from cgro.dynamics.setting import PatchSetting
 from cgro.dynamics.sweep import BLOCK, train_settings
 from cgro.runs.experiment import Experiment
+
+_TIMES = ("T_0", "T_n", "T_1")
+"""Ends of phases, which are not part of a diagram."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,9 @@ class Config:
     """Monte Carlo draws of a fresh sample for each test error, >= 1."""
     device: str = "auto"
     """Device: auto, cpu or cuda."""
+    trace: bool = later(False)
+    """Train only the cells on either side of the transition from robust to CGRO, found by bisection along x. Each seed
+    must turn at most once along x. A larger x.count costs little and gives a finer curve."""
 
     def __post_init__(self) -> None:
         require_device(self.device)
@@ -70,7 +81,22 @@ class Config:
 
 
 def run(config: Config, context: Context | None = None) -> xr.Dataset:
-    """Every recorded quantity at the end of training over (y, x, seed); x and y hold the axis values."""
+    """Every recorded quantity at the end of training over (y, x, seed); x and y hold the axis values.
+
+    With `trace`, cells that were not trained are NaN, and `status` says so.
+
+    Raises: UserError if the transition cannot be traced.
+    """
+    made = (_traced if config.trace else _complete)(config, context)
+    return made.assign_coords(
+        x=("x", config.x.values, {"long_name": config.x.name}),
+        y=("y", config.y.values, {"long_name": config.y.name}),
+        seed=list(range(config.seeds)),
+    )
+
+
+def _complete(config: Config, context: Context | None) -> xr.Dataset:
+    """All cells."""
     settings = [
         vary(vary(config.setting, config.x.name, x), config.y.name, y) for y in config.y.values for x in config.x.values
     ]
@@ -82,17 +108,38 @@ def run(config: Config, context: Context | None = None) -> xr.Dataset:
         test_samples=config.test_samples,
         device=config.device,
     )
-    last = trained.isel(step=-1, drop=True).drop_vars(["T_0", "T_n", "T_1"])
     shape = (len(config.y.values), len(config.x.values), config.seeds)
-    grid = {name: (("y", "x", "seed"), np.asarray(v).reshape(shape), v.attrs) for name, v in last.items()}
     return xr.Dataset(
-        grid,
-        coords={
-            "x": ("x", config.x.values, {"long_name": config.x.name}),
-            "y": ("y", config.y.values, {"long_name": config.y.name}),
-            "seed": last["seed"],
-        },
+        {
+            name: (("y", "x", "seed"), v.values.reshape(shape), v.attrs)
+            for name, v in trained.isel(step=-1, drop=True).drop_vars(_TIMES).items()
+        }
     )
+
+
+def _traced(config: Config, context: Context | None) -> xr.Dataset:
+    """The cells at the transition."""
+    found = trace(
+        context,
+        [vary(config.setting, config.y.name, y) for y in config.y.values],
+        config.x.name,
+        config.x.values,
+        range(config.seeds),
+        test_samples=config.test_samples,
+        device=config.device,
+    )
+    where = tuple(np.array([(place.line, place.candidate, place.seed) for place in found.places]).T)
+    shape = (len(config.y.values), len(config.x.values), config.seeds)
+
+    def spread(name: str, v: xr.DataArray) -> tuple[tuple[str, ...], np.ndarray, dict[str, object]]:
+        values, attrs = np.full(shape, np.nan), dict(v.attrs)
+        if name == "status":
+            meanings = [*str(attrs["flag_meanings"]).split(), NOT_TRAINED]
+            values, attrs["flag_meanings"] = np.full(shape, len(meanings) - 1, np.int8), " ".join(meanings)
+        values[where] = v.values
+        return ("y", "x", "seed"), values, attrs
+
+    return xr.Dataset({str(name): spread(str(name), v) for name, v in found.runs.drop_vars(_TIMES).items()})
 
 
 EXPERIMENT = Experiment("Phase diagram: robust or CGRO, over two axes of the setting", Config, run, one_core_cells=True)

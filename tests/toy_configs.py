@@ -21,6 +21,7 @@ from cgro.simulations import (
     coverage,
     dimension,
     distillation,
+    finite_size,
     flatness,
     gradient_stability,
     image_cgro,
@@ -55,6 +56,15 @@ CONFIGS: dict[str, Any] = {
     "training-objective": training_objective.Config(setting=SMALL, weights=(0.0, 0.5, 1.0), seeds=2, records=3),
     "activation": activation.Config(setting=SMALL, odd=(2.0, 3.0), relu=(3.0,), seeds=2, records=5),
     "dimension": dimension.Config(setting=replace(SMALL, dim=100), dims=(30, 1000), seeds=2, records=3),
+    "finite-size": finite_size.Config(
+        setting=replace(SMALL, dim=100),
+        sample_counts=(5, 6, 7),
+        dims=(30, 100, 1000),
+        seeds=4,
+        low=0.4,
+        resolution=0.01,
+        test_samples=32,
+    ),
     "certified-transition": certified_transition.Config(
         setting=replace(SMALL, sampling="vectors", steps=60), records=5, tube_steps=20
     ),

@@ -63,10 +63,15 @@ class PlainContext:
         return [function(cell, lambda _done: None) for cell in cells]
 
 
+NOT_TRAINED = "not_trained"
+"""Meaning of a status where there was no run."""
+
+
 def count_diverged(result: xr.Dataset) -> tuple[int, int]:
     """Number of diverged runs and of all runs; (0, 0) for a result without `status`."""
     status = result.get("status")
     meanings = "" if status is None else str(status.attrs.get("flag_meanings", ""))
     if status is None or "diverged" not in meanings.split():
         return 0, 0
-    return int((status == meanings.split().index("diverged")).sum()), int(status.size)
+    absent = meanings.split().index(NOT_TRAINED) if NOT_TRAINED in meanings.split() else -1
+    return int((status == meanings.split().index("diverged")).sum()), int((status != absent).sum())

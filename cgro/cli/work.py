@@ -92,15 +92,18 @@ def stored_context(options: Running, name: str, jobs: int, executor: Executor | 
     from cgro.runs.cluster import dask_cluster
     from cgro.runs.context import StoredContext
 
-    with nullcontext(executor) if options.dask is None else dask_cluster(options.dask, jobs) as there:
-        yield StoredContext(
+    with (
+        nullcontext(executor) if options.dask is None else dask_cluster(options.dask, jobs) as there,
+        StoredContext(
             options.results / name,
             jobs=jobs,
             executor=there,
             data_dir=options.data_dir,
             fresh=options.fresh,
             quiet=options.quiet,
-        )
+        ) as context,
+    ):
+        yield context
 
 
 def worker_count(options: Work, experiment: Experiment[Any], config: Any) -> int:

@@ -189,6 +189,36 @@ def critical_ratio(setting: PatchSetting) -> float:
     return max(0.0, 1.0 - (noise_push / (setting.signal**2 * s ** ((q - 2) / q))) ** (1 / q))
 
 
+def predicted_transition(setting: PatchSetting) -> float:
+    """The ratio at which training turns to CGRO, rho = rho*(rho); the setting's own ratio is ignored [D].
+
+    rho* depends on rho a little, since the attack slows the signal down before T_0.
+
+    Raises: UserError for a teacher of learnable samples.
+    """
+    ratio = critical_ratio(setting)
+    for _ in range(100):  # a contraction: a handful of iterations suffice
+        before, ratio = ratio, critical_ratio(replace(setting, radius_ratio=ratio))
+        if abs(ratio - before) < 1e-12:
+            break
+    return ratio
+
+
+def grown_component(setting: PatchSetting, start: float, largest: float) -> float:
+    """Signal component at T_0, in 1 / input units, that began at `start` when the largest began at `largest` [D].
+
+    All grow as du/dt = kappa u^(q-1) until the largest is 1 / alpha, so that u^-(q-2) falls by the same amount.
+    """
+    if start <= 0:
+        return 0.0
+    power, end = setting.exponent - 2.0, 1.0 / setting.signal
+    if largest >= end:
+        return start
+    if power == 0:
+        return start * end / largest
+    return float((start**-power - largest**-power + end**-power) ** (-1 / power))
+
+
 def response_variance(C: Float64[np.ndarray, "F F"], noise_patches: int) -> float:
     """Var Z for the cubic network [D].
 

@@ -83,8 +83,7 @@ def train_settings(
         groups.setdefault((setting.shape, setting.dim if engine == "direct" else None), []).append(k)
     runs = BLOCK
     if context is not None and engine == "gram" and resolve_device(device).type == "cpu":
-        shared = math.ceil(len(settings) * len(seeds) / _BLOCKS)
-        runs = min(BLOCK, max(shared, math.ceil(_LEAST_WORK / settings[0].steps)))
+        runs = _shared(len(settings) * len(seeds), settings[0].steps)
     width = max(1, runs // len(seeds))
     chunks = [ks[i : i + width] for ks in groups.values() for i in range(0, len(ks), width)]
     together = [seeds[i : i + runs] for i in range(0, len(seeds), runs)]
@@ -99,6 +98,42 @@ def train_settings(
         for chunk in chunks
     ]
     return xr.concat(parts, dim="setting", join="exact").sortby("setting").drop_vars("setting")
+
+
+def train_pairs(
+    context: Context | None,
+    pairs: Sequence[tuple[PatchSetting, int]],
+    *,
+    records: int = 2,
+    test_samples: int = 2048,
+    device: str = "auto",
+) -> xr.Dataset:
+    """Train single runs, each with a seed of its own, by the gram engine; Dataset with dimensions (run, step).
+
+    Raises: ValueError if the settings differ in their number of steps.
+    """
+    require_runs(len(pairs), [0])
+    if len({setting.steps for setting, _ in pairs}) > 1:
+        raise ValueError("the settings of a sweep must take the same number of steps")
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for k, (setting, seed) in enumerate(pairs):
+        groups.setdefault((setting.shape, seed), []).append(k)
+    width = BLOCK
+    if context is not None and resolve_device(device).type == "cpu":
+        width = _shared(len(pairs), pairs[0][0].steps)
+    chunks = [ks[i : i + width] for ks in groups.values() for i in range(0, len(ks), width)]
+    blocks = [
+        Block(tuple(pairs[k][0] for k in ks), (pairs[ks[0]][1],), "gram", records, test_samples, False, device)
+        for ks in chunks
+    ]
+    trained = (context or PlainContext()).map(train_block, blocks)
+    parts = [part.assign_coords(run=ks) for part, ks in zip(trained, chunks, strict=True)]
+    return xr.concat(parts, dim="run", join="exact").sortby("run")
+
+
+def _shared(runs: int, steps: int) -> int:
+    """Runs of a block, if processes share a sweep of so many runs."""
+    return min(BLOCK, max(math.ceil(runs / _BLOCKS), math.ceil(_LEAST_WORK / steps)))
 
 
 def train_patches(

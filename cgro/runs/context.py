@@ -9,9 +9,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import xarray as xr
 from tqdm import tqdm
@@ -44,6 +46,9 @@ class StoredContext:
     executor instead of worker processes, e.g. `cgro.runs.cluster.dask_cluster`. data_dir: folder of image data sets,
     also for workers. fresh: recompute stored cells and restart unfinished ones. quiet: no progress bar.
 
+    In a `with` statement worker processes are started once, when first needed, and end with it; otherwise each `map`
+    starts its own, which takes seconds.
+
     Cells are identified by the content of their dataclass and the name of their function. Only this process writes
     them, so workers need not share its file system. If two processes share a folder, both may compute a cell; the
     second overwrites it with the same numbers.
@@ -65,6 +70,32 @@ class StoredContext:
         self.data_dir = data_dir if data_dir is None else data_dir.absolute()
         self.fresh, self.quiet = fresh, quiet
         self.cells = Cells(self.folder / "cells")
+        self._entered: ExitStack | None = None
+        self._started: Executor | None = None
+
+    def __enter__(self) -> Self:
+        self._entered = ExitStack().__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._entered is not None
+        entered, self._entered, self._started = self._entered, None, None
+        entered.__exit__(kind, error, trace)
+
+    @contextmanager
+    def _workers(self) -> Iterator[Executor]:
+        """The executor, or worker processes."""
+        if self.executor is not None:
+            yield self.executor
+        elif self._entered is None:
+            with processes(self.jobs) as pool:
+                yield pool
+        else:
+            if self._started is None:
+                self._started = self._entered.enter_context(processes(self.jobs))
+            yield self._started
 
     def map(self, function: CellFunction[C], cells: Sequence[C]) -> Sequence[xr.Dataset]:
         """Results of `function` on each cell, in order. They are kept packed, and each is unpacked when asked for.
@@ -133,7 +164,7 @@ class StoredContext:
                     ),
                 )
             return
-        with nullcontext(self.executor) if self.executor is not None else processes(self.jobs) as pool:
+        with self._workers() as pool:
             # Longest first: a long cell started last would leave the other workers idle.
             waiting = Waiting(sorted(missing, key=lambda k: -cells[k].work), [cell.work for cell in cells])
             running: dict[Future[Batch], list[int]] = {}

@@ -38,6 +38,10 @@ COMMANDS: dict[str, tuple[str, int]] = {
         f"{PATCHES} --x.count 2 --y.count 2 --y.high 11 --jobs 1",
         0,
     ),
+    "cgro simulate phase-diagram --trace --x.count 193": (
+        f"{PATCHES} --x.count 2 --y.count 2 --samples 6 --jobs 1",
+        0,
+    ),
     "cgro simulate phase-diagram --preset paper": (f"{PATCHES} --x.count 2 --y.count 2 --samples 6 --jobs 1", 0),
     "cgro simulate robust-overfitting --preset paper": (f"{CNN} --seeds 1 --jobs 1", 0),
     "cgro simulate phase-diagram": (f"{PATCHES} --x.count 2 --y.count 2 --samples 6 --jobs 1", 0),

@@ -150,6 +150,8 @@ HUGE = {
     "samples of attacks": ("attack", {"samples": 10**9}),
     "records": ("activation", {"records": 10**12, "steps": 10**12}),
     "dims": ("dimension", {"dims": (100, 10**12), "sampling": "vectors"}),
+    "seeds of a line": ("finite-size", {"seeds": 10**12}),
+    "dims of lines": ("finite-size", {"dims": (100, 10**12), "sampling": "vectors"}),
     "all at once": ("attack", {"seeds": 10**6, "samples": 10**3}),
 }
 

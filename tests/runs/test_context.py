@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -337,6 +338,26 @@ def test_jobs_are_processes_and_one_that_is_killed_is_said_in_one_line(tmp_path:
     found = here.cells.find([Name.of(naps.die, cell) for cell in cells])
     assert sorted(found) == [0, 1, 2]
     assert os.getpid() not in {int(unpack(each)["process"]) for each in found.values()}
+
+
+@pytest.mark.usefixtures("toys")
+def test_workers_are_started_once_for_all_sweeps_of_a_context(tmp_path: Path) -> None:
+    """An experiment that decides by what it found, as a bisection does, maps many times."""
+    from toy_package.experiments import naps
+
+    def ran_in(here: StoredContext, first: int) -> set[int]:
+        return {int(each["process"]) for each in here.map(naps.process, [naps.Nap(first + k, 0.1) for k in range(4)])}
+
+    with StoredContext(tmp_path, jobs=2, quiet=True) as here:
+        once, again = ran_in(here, 0), ran_in(here, 10)
+        assert len(once | again) <= 2
+        assert os.getpid() not in once
+        with pytest.raises(WorkersLostError, match=r"^a worker process ended abruptly"):
+            here.map(naps.die, [naps.Nap(3, 0.1), naps.Nap(1, 0.1)])
+    assert not active_children(), "workers outlive their context"
+    with StoredContext(tmp_path, jobs=2, quiet=True) as here:
+        assert not ran_in(here, 20) & (once | again)
+    assert not active_children()
 
 
 # The same bits
