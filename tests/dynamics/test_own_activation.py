@@ -20,7 +20,7 @@ from cgro.dynamics.runs import EngineName, Runs
 from cgro.dynamics.setting import Attack, PatchSetting
 from cgro.dynamics.signal_attack import GRID, margins, worst_margins
 from cgro.dynamics.trajectory import train
-from simulations import phase_diagram
+from cgro.simulations import phase_diagram
 
 SMALL = PatchSetting(samples=6, patches=3, dim=20, filters=4, steps=60, radius_ratio=0.9, learning_rate=0.25)
 
