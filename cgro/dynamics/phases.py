@@ -211,7 +211,7 @@ def grown_component(setting: PatchSetting, start: float, largest: float) -> floa
     """
     if start <= 0:
         return 0.0
-    power, end = setting.exponent - 2.0, 1.0 / setting.signal
+    power, end = exponent_of(setting) - 2.0, 1.0 / setting.signal
     if largest >= end:
         return start
     if power == 0:

@@ -28,7 +28,7 @@ compared by their direction, not by their size. Measured numbers are computed fr
 
 Published numbers carry tags: [S] stated in a source that was read, [N] from notes about the paper, [M] measured with
 the authors' own program, [read] read in the text of the paper. [R] marks statements that are recalled; recalled numbers
-are not printed. Where the text of a paper was not at hand, its figures are described, and their numbers are not verified.
+are not printed. Where the text of a paper was not at hand, its figures are described, without verified numbers.
 
 *Measured here* means: the same quantities in a small setting, whether they agree or not. Bounds of theory papers are
 *built and counted*, or *checked* by `cgro check`. What is *not reproduced* says why.

@@ -123,9 +123,8 @@ PAPER = Paper(
         Entry(
             "Table 1, CIFAR-10", "PGD-AT of WRN-34 by width, 8/255",
             "robust training 64.2, 97.4, 99.6 and robust test 43.4, 46.3, 50.1 % at x1, x5, x10 [N]",
-            difference="Not reproduced: needs GPUs for days. `cgro simulate width-sweep --data cifar10 --model "
-            "wrn` would "
-            "make it.",
+            difference="Not reproduced: needs GPUs for days. `cgro simulate width-sweep --data cifar10 --model wrn-34` "
+            "would make it.",
         ),
         Entry(
             "Table 2", "Synthetic patch data: clean and robust accuracy, training and test",
