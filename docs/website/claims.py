@@ -124,7 +124,7 @@ def _page(rows: tuple[Row, ...], row: Row, pictures: Sequence[Picture]) -> Itera
     for picture in filter(None, (next((p for p in pictures if p.figure == name), None) for name in row.figures)):
         yield "## Figure"
         yield image(f"/images/{picture.name}.png", picture.title)
-        yield f"*{picture.title}.* {plain(picture.caption)}"
+        yield picture.legend
     for name in row.checks:
         yield f"## Check {name}"
         if homes(rows)[name] == paths(rows)[row.claim]:

@@ -92,10 +92,7 @@ def _results(name: str, pictures: Sequence[Picture]) -> list[str]:
         parts.append(f"### {result}")
         shown = [picture for picture in pictures if picture.result == result]
         for picture in shown:
-            parts += [
-                image(f"/images/{picture.name}.png", picture.title),
-                f"*{picture.title}.* {plain(picture.caption)}",
-            ]
+            parts += [image(f"/images/{picture.name}.png", picture.title), picture.legend]
             if picture.table is not None:
                 parts += results_table(picture.table)
         parts.append(provenance(result))

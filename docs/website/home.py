@@ -19,7 +19,7 @@ from cgro.runs.store import stored_config
 from website import known
 from website.ledger import Row
 from website.published import Picture, figures, results_of, values
-from website.text import image, plain
+from website.text import image
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -31,16 +31,16 @@ def pages(rows: Sequence[Row], links: Mapping[str, str], pictures: Sequence[Pict
     )
     environment.filters |= {"steps": _steps, "error": _error}
 
-    def claim(start: str) -> str:
+    def claim(start: str, words: str = "claim") -> str:
         """A link to the one claim that begins so."""
         (found,) = (links[row.claim] for row in rows if row.claim.startswith(start))
-        return f"[claim]{found[found.rindex('(') :]}"
+        return f"[{words}]{found[found.rindex('(') :]}"
 
     def figure(name: str) -> str:
         """A picture with its live caption."""
         picture = next(each for each in pictures if each.name == name)
         shown = image(f"/images/{picture.name}.png", picture.title)
-        return f"{shown}\n\n*{picture.title}.* {plain(picture.caption)}"
+        return f"{shown}\n\n{picture.legend}"
 
     told = numbers() | {
         "claim": claim,
@@ -78,7 +78,7 @@ def numbers() -> dict[str, Any]:
         "images": highlight("image-cgro"),
         "overfitting": highlight("robust-overfitting"),
         "mechanisms": highlight("two-mechanisms"),
-        "gated": _gated(_largest("certified-cgro")),
+        "gated": [_gated(values(name)) for name in results_of("certified-cgro")],
         "networks": whole.sizes["record"],
         "points": int(whole["samples"].sum()),
         "equal": int(whole["counts_equal"].sum()),
@@ -90,21 +90,22 @@ def highlight(figure: str) -> tuple[str, str]:
     about = figures()[figure]
     if about.highlight is None:
         raise ValueError(f"figure {figure} has no highlight")
-    return about.highlight(_largest(about.experiment))
+    number, meaning = about.highlight(_largest(about.experiment))
+    return number.replace(" %", "\N{NO-BREAK SPACE}%"), meaning
 
 
 def _largest(experiment: str) -> xr.Dataset:
     return values(results_of(experiment)[0])
 
 
-def _gated(result: xr.Dataset) -> dict[str, float]:
+def _gated(result: xr.Dataset) -> dict[str, Any]:
     """Accuracies of a clean network and of the same network gated by a memorizer."""
     clean, gated = result["classifier"].values[:2]
     return {
         "clean": float(result["clean_test_accuracy"].sel(classifier=gated).mean()),
         "ungated": float(result["clean_test_accuracy"].sel(classifier=clean).mean()),
         "certified": float(result["certified_train_accuracy"].mean()),
-        "robust": float(result["robust_test_accuracy"].sel(classifier=gated).mean()),
+        "data": str(stored_config(result)["data"]),
         "images": int(stored_config(result)["samples"]),
     }
 
@@ -114,4 +115,4 @@ def _steps(time: float) -> str:
 
 
 def _error(value: float) -> str:
-    return f"{100 * value:.0f} %"
+    return f"{100 * value:.0f}\N{NO-BREAK SPACE}%"

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,17 @@ def _cells(path: Path, links: Links, folder: Path) -> Iterator[str]:
             yield links.turned(source, path)
         elif cell["cell_type"] == "code" and source.strip():
             yield fenced(source, "python")
-            for part, output in enumerate(cell["outputs"]):
+            for part, output in enumerate(_joined_streams(cell["outputs"])):
                 yield from _output(output, f"{path.stem}-{number}-{part}", heading, links, folder)
+
+
+def _joined_streams(outputs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The outputs, with lines printed one after another as one."""
+    for streams, group in groupby(outputs, key=lambda output: "text" in output):
+        if streams:
+            yield {"text": "".join(_joined(output["text"]) for output in group)}
+        else:
+            yield from group
 
 
 def _output(output: dict[str, Any], name: str, heading: str, links: Links, folder: Path) -> Iterator[str]:

@@ -44,6 +44,11 @@ class Picture:
         return figures()[self.figure].title
 
     @property
+    def legend(self) -> str:
+        """Title and caption in Markdown."""
+        return f"*{self.title}{'' if self.title.endswith('?') else '.'}* {plain(self.caption)}"
+
+    @property
     def experiment(self) -> str:
         """The experiment whose result it shows."""
         return figures()[self.figure].experiment

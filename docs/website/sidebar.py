@@ -16,7 +16,8 @@ from website.text import fenced
 
 HEADINGS = (
     ("", ("theory", "papers", "gallery")),
-    ("How to", ("howto/index", "howto/*", "notebooks/*")),
+    ("How to", ("howto/index", "howto/*")),
+    ("Notebooks", ("notebooks/*",)),
     ("Guides", ("overview", "python", "training", "results", "cluster", "speed", "*")),
     (
         "Reference",
@@ -33,7 +34,7 @@ SHORT = {
     "gallery": "Gallery",
 }
 """Titles that are too long for the sidebar."""
-_SECTIONS = {page.partition("/")[0] for page in HEADINGS[3][1]}
+_SECTIONS = {page.partition("/")[0] for page in dict(HEADINGS)["Reference"]}
 
 
 def grouped(pages: Iterable[str]) -> list[tuple[str, list[str]]]:

@@ -208,6 +208,7 @@ def test_links_between_files_become_links_between_pages() -> None:
 
 def test_a_notebook_is_shown_with_its_stored_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs: list[dict[str, Any]] = [
+        {"output_type": "stream", "text": ["0\n"]},
         {"output_type": "stream", "text": ["1\n"]},
         {"output_type": "execute_result", "data": {"text/plain": ["2"], "text/html": ["<b>2</b>"]}},
         {"output_type": "display_data", "data": {"image/png": "aGk=", "text/plain": ["<Figure>"]}},
@@ -224,7 +225,7 @@ def test_a_notebook_is_shown_with_its_stored_outputs(tmp_path: Path, monkeypatch
     assert made.split("\n\n")[:4] == [
         "# Title\n[x](/a.md)",
         "```python\nprint(1)\n2\n```",
-        "```text\n1\n```",
+        "```text\n0\n1\n```",
         "```text\n2\n```",
     ]
     assert ":alt: Output under the heading Title" in made
