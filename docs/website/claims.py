@@ -24,13 +24,25 @@ AREAS = {
     "adversarial training": "Adversarial training",
     "training": "Training on images",
     "memorization": "Memorized images",
+    "other": "Other claims",
 }
 """Areas and their titles, in the order of the index."""
-_AREA_OF_PACKAGE = {"certify": "memorizers", "data": "memorization", "measures": "training", "attacks": "training"}
+_AREA_OF_PACKAGE = {
+    "certify": "memorizers",
+    "data": "memorization",
+    "measures": "training",
+    "attacks": "training",
+    "base": "dynamics",
+}
 
 
 def area_of(row: Row) -> str:
     """The area of a claim: that of its check, or of the package that holds its formula."""
+    area = _area_of(row)
+    return area if area in AREAS else "other"
+
+
+def _area_of(row: Row) -> str:
     if row.checks:
         return str(known.objects("check")[row.checks[0]].area)
     folder, package, *_ = row.formula.split("/")
@@ -70,18 +82,18 @@ def pages(rows: tuple[Row, ...], legend: str, pictures: Sequence[Picture]) -> di
     """A page for each claim and area, and the index, which begins with the legend of the ledger."""
     where = paths(rows)
     made = {f"{where[row.claim]}.md": "\n\n".join(_page(rows, row, pictures)) for row in rows}
-    areas = {area: [row for row in rows if area_of(row) == area] for area in AREAS}
+    areas = {area: own for area in AREAS if (own := [row for row in rows if area_of(row) == area])}
     for area, own in areas.items():
         listed = "\n".join(f"- {links(rows)[row.claim]}{_checked(row)}" for row in own)
         below = toctree([f"/{where[row.claim]}" for row in own])
         made[f"claims/{slug(area)}.md"] = "\n\n".join([f"# {AREAS[area]}", listed, below])
     counts = [
         [
-            f"[{title}](/claims/{slug(area)}.md)",
-            str(len(areas[area])),
-            str(sum(bool(row.checks) for row in areas[area])),
+            f"[{AREAS[area]}](/claims/{slug(area)}.md)",
+            str(len(own)),
+            str(sum(bool(row.checks) for row in own)),
         ]
-        for area, title in AREAS.items()
+        for area, own in areas.items()
     ]
     made["claims/index.md"] = "\n\n".join(
         [
@@ -95,7 +107,7 @@ def pages(rows: tuple[Row, ...], legend: str, pictures: Sequence[Picture]) -> di
                 f"- [{name}](/{path}.md#check-{name}): {plain(known.titles('check')[name])}"
                 for name, path in homes(rows).items()
             ),
-            toctree([slug(area) for area in AREAS]),
+            toctree([slug(area) for area in areas]),
         ]
     )
     return made

@@ -7,11 +7,13 @@ import multiprocessing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import xarray as xr
 from PIL import Image
 
+from cgro.base.errors import UserError
 from cgro.plots.figure import Figure, Table
 from cgro.plots.output import draw_figure
 from cgro.runs import store
@@ -109,9 +111,18 @@ def _pictures_of(figure: str, drawn: Path) -> list[tuple[str, str, str, Path]]:
         (path.stem, figure, f"{experiment}-{path.stem.removeprefix(figure).removeprefix('-') or 'quick'}", path)
         for path in published
     ]
-    if not found and (stored := results_of(experiment)):
-        found = [(figure, figure, stored[0], drawn / f"{figure}.png")]
+    if not found:
+        drawable = (name for name in results_of(experiment) if _has_what_it_needs(figure, name))
+        found = [(figure, figure, name, drawn / f"{figure}.png") for name in islice(drawable, 1)]
     return sorted(found, key=lambda each: list(results()).index(each[2]))
+
+
+def _has_what_it_needs(figure: str, result: str) -> bool:
+    try:
+        figures()[figure].require(figure, values(result))
+    except UserError:
+        return False
+    return True
 
 
 def _figure_of(stem: str) -> str:

@@ -33,9 +33,11 @@ KINDS = (
     *("constructions/index", "constructions/cgro_classifier", "commands/simulate", "api/train", "search"),
 )
 """Pages of every kind, among them the longest."""
-WIDE = """() => [...document.querySelectorAll('article *')].filter(part =>
-    part.offsetParent && getComputedStyle(part).display != 'inline' && part.getBoundingClientRect().right > innerWidth + 1
-    && !part.closest('.table-wrapper, .highlight, pre')).map(part => part.outerHTML.slice(0, 80))"""
+WIDE = """() => [...document.querySelectorAll('article *')]
+    .filter(part => part.offsetParent && getComputedStyle(part).display != 'inline')
+    .filter(part => !part.closest('.table-wrapper, .highlight, pre'))
+    .filter(part => part.getBoundingClientRect().right > innerWidth + 1)
+    .map(part => part.outerHTML.slice(0, 80))"""
 """What sticks out of the page; tables and code scroll inside their boxes. The theme hides it from the page's width."""
 LARGEST = 5_000_000
 """Bytes of a page with all that it loads."""
