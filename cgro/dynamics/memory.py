@@ -47,7 +47,9 @@ def gram_bytes(setting: PatchSetting, runs: int, draws: int) -> float:
     """
     n, m, F = setting.noise_patches, setting.filters, filters_of(setting)
     made = draws * (2.0 * n * n + m * n + 2.0 * m * m) + runs * (3.0 * F * n + 2.0 * F * F)
-    used = draws * 1.0 * n * n + runs * (5.0 * F * n + 4.0 * F * F)
+    # Your own activation runs as tensor operations, whose values its derivative keeps.
+    kept = 8.0 if callable(setting.activation) else 0.0
+    used = draws * 1.0 * n * n + runs * ((5.0 + kept) * F * n + 4.0 * F * F)
     return max(draw_bytes(setting) + _NUMBER * (draws - 1) * (1.0 * n * n + m * n + m * m), _NUMBER * max(made, used))
 
 

@@ -42,16 +42,16 @@ def table(header: tuple[str, ...] | list[str], rows: list[list[str]]) -> str:
 
 
 def here(entry: Entry) -> str:
-    """Which experiment, with its picture, and at which scale."""
+    """What was measured, by which experiment, with its picture, and at which scale."""
     if not entry.stem:
         return "-"
     experiment = str(stored(entry.stem).attrs["experiment"])
     link = f"[{experiment}](../results/published/figures/{entry.picture}.png)" if entry.picture else experiment
-    return f"{link}: {scale(entry.stem)}"
+    return f"{entry.measured()} ({link}: {scale(entry.stem)})"
 
 
 def row(entry: Entry) -> list[str]:
-    return [entry.place, entry.shows, here(entry), entry.published, entry.measured(), entry.difference]
+    return [f"**{entry.place}.** {entry.shows}", entry.published, here(entry), entry.difference]
 
 
 def compared(comparison: Comparison) -> str:
@@ -59,7 +59,7 @@ def compared(comparison: Comparison) -> str:
 
 
 def section(paper: Paper) -> str:
-    header = ["in the paper", "shows", "here", "published", "measured", "difference"]
+    header = ["figure or table", "published", "measured here", "difference"]
     parts = [
         f"## {paper.title}",
         f"{paper.reference}. At hand: {paper.about[0].lower()}{paper.about[1:]}",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from cgro.base.errors import UserError
 from cgro.dynamics import memory
@@ -47,6 +48,11 @@ def peak(work: Callable[[], object]) -> float:
     return after - before
 
 
+def smooth(z: torch.Tensor) -> torch.Tensor:
+    """Cubic near 0, linear far away."""
+    return torch.where(z.abs() < 1, z**3, 3 * z - 2 * z.sign())
+
+
 def through(engine: GramEngine | DirectEngine) -> None:
     """What training asks of an engine."""
     engine.advance(2)
@@ -65,6 +71,7 @@ GRAM = {
     "many runs": (replace(BASE, samples=60, patches=3, filters=100), 1, 200),
     "many seeds": (replace(BASE, samples=200, patches=3, filters=5, dim=1000), 40, 1),
     "relu": (replace(BASE, samples=100, patches=3, filters=60, activation="relu"), 2, 60),
+    "own activation": (replace(BASE, samples=100, patches=3, filters=60, activation=smooth), 2, 60),
 }
 DIRECT = {
     "many dimensions": (replace(BASE, sampling="vectors", dim=10_000, filters=5), 2),
