@@ -15,7 +15,11 @@ from website.sidebar import contents
 
 def build(output: Path) -> int:
     """Build the site in `output`/html; returns the exit code of Sphinx."""
-    write(output / "source", generated(output / "drawn"))
+    made = generated(output / "drawn")
+    write(output / "source", made)
+    for path in (output / "html").rglob("*.html"):
+        if str(path.relative_to(output / "html").with_suffix(".md")) not in made[0]:
+            path.unlink()
     return render(output / "source", output)
 
 
@@ -23,7 +27,8 @@ def render(source: Path, output: Path) -> int:
     """Turn Markdown into HTML in `output`/html; every warning is an error. Returns the exit code of Sphinx."""
     folders = [str(source), str(output / "html")]
     settings = ["-c", str(Path(__file__).parent), "-d", str(output / "doctrees")]
-    return sphinx(["-W", "--keep-going", "-q", "-j", "auto", *settings, *folders])
+    # -a: write all pages, since a new page or title is in the sidebar of others.
+    return sphinx(["-W", "--keep-going", "-q", "-a", "-j", "auto", *settings, *folders])
 
 
 def generated(drawn: Path) -> tuple[dict[str, str], dict[str, Path]]:

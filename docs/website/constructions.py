@@ -21,6 +21,11 @@ def norms_of(name: str) -> tuple[str, ...]:
     return tuple(norm for norm, names in NORMS.items() if name in names) or tuple(NORMS)
 
 
+def ratio_of(name: str) -> float:
+    """A fraction of the largest radius at which the construction works on small data."""
+    return 0.001 if name in EXACT else 0.5
+
+
 def pages(rows: Sequence[Row], links: dict[str, str], guide: str) -> dict[str, str]:
     """A page for each construction, and their index, which is the guide in Markdown."""
     made = {f"constructions/{name}.md": _page(name, build, rows, links) for name, build in CONSTRUCTIONS.items()}
@@ -70,7 +75,8 @@ def _call(name: str) -> str:
     )
     if name == "cgro_classifier":
         return fenced(python, "python")
-    command = fenced(f"cgro memorize points.csv --norm {norm} --ratio 0.5 --construction {name}", "sh")
+    ratio = ratio_of(name)
+    command = fenced(f"cgro memorize points.csv --norm {norm} --ratio {ratio:g} --construction {name}", "sh")
     return f"{fenced(python, 'python')}\n\nor, from the command line:\n\n{command}"
 
 

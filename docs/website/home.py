@@ -60,6 +60,7 @@ def numbers() -> dict[str, Any]:
     setting = PatchSetting(**stored_config(phases)["setting"])
     run = proved.sel(instance="adversarial")
     last = run.isel(step=-1)
+    standard = proved["stage_memorized"].sel(instance="standard")
     memorizers = _largest("memorizer-certificates")
     whole = memorizers.isel(record=np.flatnonzero(~memorizers["broken"].values))
     return {
@@ -74,6 +75,7 @@ def numbers() -> dict[str, Any]:
         "proved": {str(name): int(run["first_step"].sel(time=name)) for name in ("T_0", "T_n", "T_1")},
         "proved_robust": at_least_words(float(last["robust_test_error"].sel(bound="low")), 3),
         "proved_clean": at_most_words(float(last["clean_test_error"].sel(bound="high"))),
+        "proved_standard": at_most_words(float(standard.sel(bound="high").max())),
         "diagram": highlight("phase-diagram"),
         "images": highlight("image-cgro"),
         "overfitting": highlight("robust-overfitting"),

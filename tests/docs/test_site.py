@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from site_links import Page, pages_below, problems, styles_from_elsewhere
 from tools import ROOT, made_once
-from website import documents, notebooks, options, published, text
+from website import constructions, documents, notebooks, options, published, text
 from website.build import render
 from website.commands import help_of
 from website.ledger import rows
@@ -160,6 +161,17 @@ def test_the_options_of_an_experiment_are_those_of_the_command(name: str) -> Non
     shown = {option.flag for option in options.options((experiment.preset("quick"),))}
     line = re.compile(r"^\W*?(--[\w.-]+)", re.MULTILINE)
     assert shown == set(line.findall(help_of("simulate", name))) - set(line.findall(help_of("simulate")))
+
+
+@pytest.mark.parametrize("name", [name for name in CONSTRUCTIONS if name != "cgro_classifier"])
+def test_the_example_of_a_construction_works(name: str) -> None:
+    rng = np.random.default_rng(0)
+    points, labels = rng.random((20, 4)), np.repeat([-1, 1], 10)
+    norm = constructions.norms_of(name)[0]
+    order = float(norm)
+    least = min(np.linalg.norm(a - b, order) for a in points[:10] for b in points[10:])
+    memorizer = cgro.memorize(points, labels, norm, constructions.ratio_of(name) * least / 2, construction=name)
+    assert memorizer.network.size == memorizer.claimed
 
 
 def test_help_texts_are_plain() -> None:
