@@ -31,7 +31,7 @@ SHORT = {
     "constructions/index": "Robust memorizers",
     "construction_s": "Construction S",
     "open_gap": "Its open gap",
-    "gallery": "Gallery",
+    "papers": "Figures of the papers",
 }
 """Titles that are too long for the sidebar."""
 _SECTIONS = {page.partition("/")[0] for page in dict(HEADINGS)["Reference"]}

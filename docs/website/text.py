@@ -100,6 +100,7 @@ def _code(blocks: list[str]) -> str:
 
 def _paragraph(lines: list[str]) -> Iterator[str]:
     if lines and _SECTION.match(lines[0]):
+        yield {"Args": "Arguments:"}.get(lines[0].rstrip(":"), lines[0])
         yield _arguments(lines[1:])
         return
     items = [k for k, line in enumerate(lines) if k and _ITEM.match(line)]

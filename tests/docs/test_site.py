@@ -199,6 +199,7 @@ def test_docstrings_become_markdown() -> None:
         "```text\nf(x) = x_1\n```",
         "Words that go on, with",
         "- a. one, and\n- b. two.",
+        "Arguments:",
         "- `name`: what it is.",
         "Raises: UserError.",
     ]
