@@ -7,9 +7,23 @@ from pathlib import Path
 
 from sphinx.cmd.build import main as sphinx
 
-from website import api, claims, commands, constructions, documents, experiments, gallery, home, ledger, notebooks
+from cgro.runs import registry
+from website import (
+    api,
+    claims,
+    commands,
+    constructions,
+    documents,
+    experiments,
+    gallery,
+    home,
+    known,
+    ledger,
+    notebooks,
+    published,
+)
 from website.ledger import ROOT
-from website.published import pictures
+from website.published import Picture, pictures
 from website.sidebar import contents
 
 
@@ -35,7 +49,7 @@ def generated(drawn: Path) -> tuple[dict[str, str], dict[str, Path]]:
     """All pages, and the files that they show, by their places in the site."""
     text = (ROOT / "CLAIMS.md").read_text(encoding="utf-8")
     rows, shown = tuple(ledger.rows()), pictures(drawn)
-    links = documents.Links(documents.sources())
+    links = documents.Links(documents.sources() | _homes(rows, shown))
     to_claims = claims.links(rows)
     memorizers = Path("cgro/memorizers/README.md")
     pages = documents.pages(links) | notebooks.pages(links, drawn)
@@ -47,6 +61,22 @@ def generated(drawn: Path) -> tuple[dict[str, str], dict[str, Path]]:
     pages |= commands.pages() | api.pages("[From Python](/python.md) shows them in use.")
     pages |= home.pages(rows, to_claims, shown, contents(page.removesuffix(".md") for page in (*pages, "theory.md")))
     return pages, links.files | {f"images/{picture.name}.png": picture.path for picture in shown}
+
+
+def _homes(rows: tuple[ledger.Row, ...], shown: tuple[Picture, ...]) -> dict[str, str]:
+    """The pages that show results, pictures and source files, by their paths in the repository."""
+    own = {name: f"experiments/{result.experiment}.md" for name, result in published.results().items()}
+    found = {f"results/published/{name}.nc": page for name, page in own.items()}
+    found |= {f"results/published/figures/{picture.name}.png": f"figures/{picture.figure}.md" for picture in shown}
+    found |= {f"simulations/{_file(name)}": f"experiments/{name}.md" for name in known.titles("experiment")}
+    found |= {f"figures/{_file(name)}": f"figures/{name}.md" for name in known.titles("figure")}
+    for name, path in registry.files("check").items():
+        found[str(path.relative_to(ROOT))] = f"{claims.homes(rows)[name]}.md#check-{name}"
+    return found
+
+
+def _file(name: str) -> str:
+    return f"{name.replace('-', '_')}.py"
 
 
 def write(source: Path, made: tuple[dict[str, str], dict[str, Path]]) -> None:
