@@ -29,18 +29,10 @@ from cgro.runs import registry
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 KINDS = (
-    *(
-        "index",
-        "theory",
-        "papers",
-        "gallery",
-        "overview",
-        "changelog",
-        "experiments/index",
-        "experiments/certified-transition",
-    ),
-    *("experiments/bat", "claims/index", "claims/dynamics", "figures/index", "figures/phase-diagram"),
-    *("constructions/index", "constructions/cgro_classifier", "commands/simulate", "api/train", "search"),
+    *("index", "theory", "papers", "gallery", "overview", "changelog", "howto/gpu", "notebooks/own_points"),
+    *("experiments/index", "experiments/certified-transition", "experiments/bat", "claims/index", "claims/dynamics"),
+    *("figures/index", "figures/phase-diagram", "constructions/index", "constructions/cgro_classifier"),
+    *("commands/simulate", "api/train", "search"),
 )
 """Pages of every kind, among them the longest."""
 WIDE = """() => [...document.querySelectorAll('article *')]
@@ -223,13 +215,13 @@ def test_titles_are_short_and_without_tags() -> None:
 def test_links_between_files_become_links_between_pages() -> None:
     links = documents.Links({"docs/a.md": "a.md", "CLAIMS.md": "claims/index.md", "figures/b.py": "figures/b.md"})
     turned = links.turned(
-        "[x](a.md#b) [y](../CLAIMS.md) [v](../figures/b.py) [z](../cgro/__init__.py) [`w.py`](../cgro/w.py) [o](https://arxiv.org) "
-        "![p](../results/published/figures/bat-digits.png)\n```\n[c](a.md)\n```\n",
+        "[x](a.md#b) [y](../CLAIMS.md) [v](../figures/b.py) [z](../cgro/__init__.py) [`w.py`](../cgro/w.py)\n"
+        "[o](https://arxiv.org) ![p](../results/published/figures/bat-digits.png)\n```\n[c](a.md)\n```\n",
         Path("docs/b.md"),
     )
     assert turned == (
-        "[x](/a.md#b) [y](/claims/index.md) [v](/figures/b.md) z (`cgro/__init__.py`) `w.py` [o](https://arxiv.org) "
-        "![p](/images/bat-digits.png)\n```\n[c](a.md)\n```\n"
+        "[x](/a.md#b) [y](/claims/index.md) [v](/figures/b.md) z (`cgro/__init__.py`) `w.py`\n"
+        "[o](https://arxiv.org) ![p](/images/bat-digits.png)\n```\n[c](a.md)\n```\n"
     )
     assert links.files == {"images/bat-digits.png": ROOT / "results/published/figures/bat-digits.png"}
 
