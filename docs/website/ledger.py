@@ -87,17 +87,14 @@ def formula(reference: str) -> Formula:
     """The definition that `path::name` names; without a name the whole file."""
     path, _, name = reference.partition("::")
     text = (ROOT / path).read_text(encoding="utf-8")
-    tree = ast.parse(text)
-    if not name:
-        return Formula(path, "", text, ast.get_docstring(tree) or "")
-    node: ast.AST = tree
-    for part in name.split("."):
-        node = next(each for each in ast.iter_child_nodes(node) if part in _names(each))
-    documented = isinstance(node, ast.FunctionDef | ast.ClassDef)
-    about = ast.get_docstring(node) if isinstance(node, ast.FunctionDef | ast.ClassDef) else ""
-    lines = text.splitlines()
-    first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))]) if documented else node.lineno  # type: ignore[attr-defined]
-    return Formula(path, name, "\n".join(lines[first - 1 : node.end_lineno]), about or "")  # type: ignore[attr-defined]
+    found: ast.Module | ast.stmt = ast.parse(text)
+    for part in filter(None, name.split(".")):
+        found = next(each for each in found.body if part in _names(each))  # type: ignore[union-attr]
+    about = ast.get_docstring(found) if isinstance(found, ast.Module | ast.FunctionDef | ast.ClassDef) else None
+    if isinstance(found, ast.Module):
+        return Formula(path, name, text, about or "")
+    first = min([found.lineno, *(each.lineno for each in getattr(found, "decorator_list", []))])
+    return Formula(path, name, "\n".join(text.splitlines()[first - 1 : found.end_lineno]), about or "")
 
 
 def _names(node: ast.AST) -> Iterator[str]:
