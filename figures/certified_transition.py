@@ -46,6 +46,19 @@ def largest_deviation(result: xr.Dataset) -> float:
     return max(float(result[f"deviation_{part}"].sel(bound="high").max()) for part in "uv")
 
 
+def message(result: xr.Dataset) -> str:
+    """What is proved of one training set."""
+    first = _first(result, "adversarial")
+    if len(first) < 3:
+        return "Gradient descent in real numbers is enclosed step by step; these runs are too short for all stages."
+    return (
+        "For one training set this is a theorem: ball arithmetic encloses gradient descent in real numbers, and the "
+        f"stages end at steps {first['T_0']:,}, {first['T_n']:,} and {first['T_1']:,} exactly. At the end the robust "
+        f"test error is at least {at_least_words(_error(result, 'adversarial', 'robust')[0], 3)}, and the clean test "
+        f"error at most {at_most_words(_error(result, 'adversarial', 'clean')[1])}."
+    )
+
+
 def caption(result: xr.Dataset) -> str:
     """What the figure shows, with the numbers of this result."""
     run = result.sel(instance="adversarial")
@@ -216,5 +229,6 @@ FIGURE = Figure(
     caption,
     numbers,
     table=table,
+    message=message,
     order=11,
 )

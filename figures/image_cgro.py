@@ -51,6 +51,19 @@ def highlight(result: xr.Dataset) -> tuple[str, str]:
     return value, "accuracy on real images: clean test / robust train / robust test"
 
 
+def message(result: xr.Dataset) -> str:
+    """The phenomenon."""
+    last = result.isel(epoch=-1).mean("seed")
+    clean, train, test = (
+        f"{100 * float(last[f'{name}_accuracy']):.0f} %" for name in ("clean_test", "robust_train", "robust_test")
+    )
+    return (
+        f"A network that was trained against attacks on {result.attrs['train_images']:,} images "
+        f"({result.attrs['data']}) classifies {clean} of clean test images correctly. Under attack it still classifies "
+        f"{train} of its training images correctly, but only {test} of test images."
+    )
+
+
 def draw(result: xr.Dataset) -> Drawing:
     """Accuracy over epochs: four curves, labelled at their ends, and the gaps between their ends."""
     fig, ax = figure(6.5, 3.6)
@@ -108,5 +121,6 @@ FIGURE = Figure(
     caption=caption,
     numbers=numbers,
     highlight=highlight,
+    message=message,
     order=2,
 )

@@ -14,7 +14,9 @@ from cgro.dynamics.axes import LABELS, vary
 from cgro.dynamics.critical_curve import sides
 from cgro.dynamics.setting import PatchSetting
 from cgro.plots.figure import Figure
-from cgro.plots.style import figure, legend, panel_label
+from cgro.plots.interactive import Map, Path, Scale
+from cgro.plots.style import COLORS, figure, legend, panel_label
+from cgro.plots.words import without_tex
 from cgro.runs.store import stored_config
 
 _PANELS = (
@@ -22,6 +24,14 @@ _PANELS = (
     ("robust_train_error", "robust training error"),
     ("clean_test_error", "clean test error"),
 )
+_PATHS = (
+    ("signal_margin", "signal", COLORS["signal"], 0),
+    ("noise_memorization_mean", "memorized noise", COLORS["noise"], 0),
+    ("clean_test_error", "clean test", COLORS["clean"], 1),
+    ("robust_train_error", "robust training", COLORS["accent"], 1),
+    ("robust_test_error", "robust test", COLORS["robust"], 1),
+)
+"""Quantities of a trajectory: label, colour and chart."""
 
 
 def caption(result: xr.Dataset) -> str:
@@ -48,6 +58,17 @@ def highlight(result: xr.Dataset) -> tuple[str, str]:
     return (
         f"{np.median(np.abs(boundary(result))):.3f}",
         "median distance of the measured transition from the predicted ratio",
+    )
+
+
+def message(result: xr.Dataset) -> str:
+    """Where the transition lies."""
+    distances = np.abs(boundary(result))
+    found = f"it is off by {np.median(distances):.3f} in the median" if len(distances) else "no row has both"
+    return (
+        "What decides is the radius of the attack divided by the strength of the signal. Below a critical ratio, the "
+        "signal outgrows the attack and training ends robust; above it, noise is memorized. A formula without fitted "
+        f"constants predicts this ratio: {found}."
     )
 
 
@@ -141,6 +162,34 @@ def numbers(result: xr.Dataset) -> tuple[list[str], list[list[Any]]]:
     ]
 
 
+def interactive(result: xr.Dataset) -> Map | None:
+    """The map with the mean trajectory of every cell, if the result has trajectories."""
+    if "signal_margin_path" not in result:
+        return None
+    config, predicted = stored_config(result), predicted_boundary(result)
+    x, y = (
+        Scale(without_tex(LABELS[result[axis].attrs["long_name"]]), result[axis].values.tolist(), config[axis]["log"])
+        for axis in ("x", "y")
+    )
+    row = result.sizes["y"] // 2
+    # A cell beyond the transition, where all three stages can be seen.
+    beyond = np.searchsorted(result["x"].values, predicted[row]) if np.isfinite(predicted[row]) else 0
+    return Map(
+        "Phase diagram",
+        x,
+        y,
+        {title: result[name].mean("seed").transpose("y", "x").values for name, title in _PANELS},
+        predicted,
+        "predicted critical ratio",
+        result["step"].values.tolist(),
+        [
+            Path(label, color, result[f"{name}_path"].transpose("y", "x", "step").values, chart)
+            for name, label, color, chart in _PATHS
+        ],
+        (row, min(int(beyond) + 1, result.sizes["x"] - 1)),
+    )
+
+
 FIGURE = Figure(
     "Phase diagram with the predicted critical curve",
     experiment="phase-diagram",
@@ -153,4 +202,6 @@ FIGURE = Figure(
     caption=caption,
     numbers=numbers,
     highlight=highlight,
+    message=message,
+    interactive=interactive,
 )

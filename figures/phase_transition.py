@@ -50,6 +50,22 @@ def highlight(result: xr.Dataset) -> tuple[str, str]:
     return value, "accuracy of the patch network: clean test / robust train / robust test"
 
 
+def message(result: xr.Dataset) -> str:
+    """The three stages."""
+    times, t = predictions(result), {name: float(result[name].median()) for name in ("T_0", "T_n", "T_1")}
+    if not all(np.isfinite(list(t.values()))):
+        return "Not all three stages are reached in these runs."
+    return (
+        "Adversarial training of a two-layer network on patches goes through three stages. The signal is learned until "
+        f"step {t['T_0']:,.0f} (predicted {times.signal:,.0f}). Then it stalls, because the attack hides it, until "
+        f"step {t['T_n']:,.0f}. After that the noise of each training sample is memorized, by step {t['T_1']:,.0f} "
+        f"(predicted {times.memorized:,.0f}). At the end the clean test error is "
+        f"{_last(result, 'clean_test_error'):.2f}, the robust training error "
+        f"{_last(result, 'robust_train_error'):.2f}, and the robust test error "
+        f"{_last(result, 'robust_test_error'):.2f}; a coin toss would have 0.5."
+    )
+
+
 def _last(result: xr.Dataset, name: str) -> float:
     return float(result[name].isel(step=-1).mean())
 
@@ -155,5 +171,6 @@ FIGURE = Figure(
     caption=caption,
     numbers=numbers,
     highlight=highlight,
+    message=message,
     order=1,
 )

@@ -26,6 +26,14 @@ from cgro.runs.experiment import Experiment
 
 _TIMES = ("T_0", "T_n", "T_1")
 """Ends of phases, which are not part of a diagram."""
+PATHS = (
+    "signal_margin",
+    "noise_memorization_mean",
+    "clean_test_error",
+    "robust_train_error",
+    "robust_test_error",
+)
+"""Quantities of the mean trajectories."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,8 @@ class Config:
     """Monte Carlo draws of a fresh sample for each test error, >= 1."""
     device: str = "auto"
     """Device: auto, cpu or cuda."""
+    records: int = later(2)
+    """Recorded steps of each cell's mean trajectory, >= 2, evenly spaced in log(step); 2: the end only."""
     trace: bool = later(False)
     """Train only the cells on either side of the transition from robust to CGRO, found by bisection along x. Each seed
     must turn at most once along x. A larger x.count costs little and gives a finer curve."""
@@ -51,6 +61,8 @@ class Config:
     def __post_init__(self) -> None:
         require_device(self.device)
         require_sizes(seeds=self.seeds, test_samples=self.test_samples)
+        if self.trace and self.records != 2:
+            raise UserError(f"records must be 2 with trace, got {self.records}")
         if self.x.name == self.y.name:
             raise UserError(f"axes x and y must differ, got {self.x.name} for both")
         # Each axis ends with its largest value; no other field of a setting affects memory.
@@ -59,7 +71,7 @@ class Config:
             [largest],
             count=self.x.size * self.y.size,
             seeds=self.seeds,
-            records=2,
+            records=self.records,
             test_samples=self.test_samples,
             together=BLOCK,
         )
@@ -72,6 +84,7 @@ class Config:
             x=Axis("radius_ratio", 0.7, 1.5, 21),
             y=Axis("noise_norm", 0.5, 2.0, 8, log=True),
             seeds=2,
+            records=16,
         )
 
     @classmethod
@@ -83,6 +96,7 @@ class Config:
 def run(config: Config, context: Context | None = None) -> xr.Dataset:
     """Every recorded quantity at the end of training over (y, x, seed); x and y hold the axis values.
 
+    With more than two records, `PATHS` with the suffix _path are means over seeds, (y, x, step).
     With `trace`, cells that were not trained are NaN, and `status` says so.
 
     Raises: UserError if the transition cannot be traced.
@@ -104,17 +118,23 @@ def _complete(config: Config, context: Context | None) -> xr.Dataset:
         context,
         settings,
         range(config.seeds),
-        records=2,
+        records=config.records,
         test_samples=config.test_samples,
         device=config.device,
-    )
-    shape = (len(config.y.values), len(config.x.values), config.seeds)
-    return xr.Dataset(
-        {
-            name: (("y", "x", "seed"), v.values.reshape(shape), v.attrs)
-            for name, v in trained.isel(step=-1, drop=True).drop_vars(_TIMES).items()
-        }
-    )
+    ).drop_vars(_TIMES)
+    grid = (len(config.y.values), len(config.x.values))
+    last = {
+        name: (("y", "x", "seed"), v.values.reshape(*grid, config.seeds), v.attrs)
+        for name, v in trained.isel(step=-1, drop=True).items()
+    }
+    if config.records == 2:
+        return xr.Dataset(last)
+    mean = trained[list(PATHS)].mean("seed").transpose("setting", "step")
+    paths = {
+        f"{name}_path": (("y", "x", "step"), v.values.reshape(*grid, -1).astype(np.float32), trained[name].attrs)
+        for name, v in mean.items()
+    }
+    return xr.Dataset(last | paths, {"step": trained["step"]})
 
 
 def _traced(config: Config, context: Context | None) -> xr.Dataset:

@@ -6,9 +6,11 @@ import typed  # noqa: F401  # isort: skip  (before anything of cgro)
 
 import gc
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import fast_drawing
 import pytest
@@ -82,6 +84,20 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def results(reproduced: Path) -> dict[str, xr.Dataset]:
     """A toy result of every experiment, as it is stored."""
     return {name: store.load(next((reproduced / name).glob("*.nc"))) for name in find_all("experiment")}
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Headless Chromium; tests that need one are skipped where it is not installed."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("no Chromium is installed; on Debian: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(autouse=True)

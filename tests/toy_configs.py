@@ -51,7 +51,11 @@ TINY = TrainingConfig(samples=40, held_out=20, evaluation_images=20, epochs=2, w
 CONFIGS: dict[str, Any] = {
     "phase-transition": phase_transition.Config(setting=SMALL, seeds=2, records=20, test_samples=32),
     "phase-diagram": phase_diagram.Config(
-        setting=SMALL, x=Axis("radius_ratio", 0.5, 1.0, 3), y=Axis("noise_norm", 0.5, 2, 3, log=True), seeds=2
+        setting=SMALL,
+        x=Axis("radius_ratio", 0.5, 1.0, 3),
+        y=Axis("noise_norm", 0.5, 2, 3, log=True),
+        seeds=2,
+        records=4,
     ),
     "training-objective": training_objective.Config(setting=SMALL, weights=(0.0, 0.5, 1.0), seeds=2, records=3),
     "activation": activation.Config(setting=SMALL, odd=(2.0, 3.0), relu=(3.0,), seeds=2, records=5),

@@ -34,7 +34,7 @@ class Options(Work):
 def run(options: Options, _rest: Rest) -> int:
     """Run, check, draw, write the report and print its path; returns 1 if a check fails."""
     from cgro.claims import checking
-    from cgro.plots.report import Check, Section, write_report
+    from cgro.plots.report import Check, Section, Top, write_report
     from cgro.runs.workers import processes
 
     start = time.perf_counter()
@@ -60,13 +60,9 @@ def run(options: Options, _rest: Rest) -> int:
     names = sorted(figures, key=lambda name: (figures[name].order, name))
     shown = [results[figures[name].experiment] for name in names]
     sections = [Section.of(name, figures[name], result, files[name]) for name, result in zip(names, shown, strict=True)]
-    highlights = [
-        highlight(result)
-        for name, result in zip(names, shown, strict=True)
-        if (highlight := figures[name].highlight) is not None
-    ]
+    top = Top.of({name: figures[name] for name in names}, results)
     checks = [Check.of(verdict, find("check", verdict.name), data) for verdict, data in checked]
-    path = write_report(options.results / "report.html", sections, results, highlights, checks)
+    path = write_report(options.results / "report.html", sections, results, top, checks)
     log.info("%.0f s in all", time.perf_counter() - start)
     print(path)
     return 0 if all(verdict.as_expected for verdict, _ in checked) else CHECK_FAILED

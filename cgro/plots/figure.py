@@ -10,6 +10,7 @@ import xarray as xr
 from matplotlib.figure import Figure as Drawing
 
 from cgro.base.errors import UserError
+from cgro.plots.interactive import Map
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,11 @@ class Figure:
     """Attributes that it needs, names separated by spaces."""
     highlight: Callable[[xr.Dataset], tuple[str, str]] | None = None
     """A number and its meaning, for the top of the report."""
+    message: Callable[[xr.Dataset], str] | None = None
+    """What the result says, in two or three sentences for someone who reads nothing else."""
     table: Callable[[xr.Dataset], Table] | None = None
+    interactive: Callable[[xr.Dataset], Map | None] | None = None
+    """A map to explore in a page; None for results that do not have what it takes."""
     order: int = 100
     """Position in the report: smaller numbers first, then by name."""
 

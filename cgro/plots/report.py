@@ -33,10 +33,13 @@ class Section:
     preset_option: str
     config: list[tuple[str, str]]
     table: Table | None
+    explore: str
+    """A part of the page to explore the result; may be empty."""
 
     @classmethod
     def of(cls, name: str, figure: Figure, result: xr.Dataset, files: Mapping[str, Path]) -> Section:
         """The section of a drawn figure."""
+        explore = figure.interactive(result) if figure.interactive is not None else None
         command = str(result.attrs.get("command", f"cgro simulate {figure.experiment}"))
         return cls(
             name=name,
@@ -47,6 +50,7 @@ class Section:
             preset_option=" --preset paper" if "--preset paper" in command else "",
             config=list(_flat(stored_config(result))),
             table=figure.table(result) if figure.table is not None else None,
+            explore=explore.html(f"{name}-explore") if explore is not None else "",
         )
 
 
@@ -86,12 +90,40 @@ class Check:
         return "soft" if self.verdict.outcome == "undecided" else "known" if self.verdict.known_wrong else "no"
 
 
+@dataclass(frozen=True)
+class Top:
+    """What the page opens with: a minute of reading."""
+
+    messages: Sequence[tuple[str, str, str]]
+    """Heading, sentences, and the name of the figure that they come from."""
+    highlights: Sequence[tuple[str, str]]
+    """A number and its meaning."""
+
+    @classmethod
+    def of(cls, figures: Mapping[str, Figure], results: Mapping[str, xr.Dataset]) -> Top:
+        """The messages and highlights of figures whose experiments have results; figures in the order of the page."""
+        drawn = {name: (figure, results[figure.experiment]) for name, figure in figures.items()}
+        told = [
+            (heading, figure.message(result), name)
+            for name, heading in _HEADINGS.items()
+            if name in drawn
+            for figure, result in [drawn[name]]
+            if figure.message is not None
+        ]
+        return cls(told, [f.highlight(result) for f, result in drawn.values() if f.highlight is not None])
+
+
+_HEADINGS = {
+    "image-cgro": "The phenomenon",
+    "phase-transition": "Three stages",
+    "phase-diagram": "Where the transition lies",
+    "certified-transition": "What is proved",
+}
+"""Figures whose messages open the page."""
+
+
 def write_report(
-    path: Path,
-    sections: Sequence[Section],
-    results: Mapping[str, xr.Dataset],
-    highlights: Sequence[tuple[str, str]],
-    checks: Sequence[Check],
+    path: Path, sections: Sequence[Section], results: Mapping[str, xr.Dataset], top: Top, checks: Sequence[Check]
 ) -> Path:
     """Write the page atomically. Raises: UserError if the folder cannot be written."""
     environment = Environment(
@@ -100,7 +132,7 @@ def write_report(
     page = environment.get_template("report.html").render(
         sections=sections,
         provenance=[_provenance(name, result) for name, result in results.items()],
-        highlights=highlights,
+        top=top,
         checks=checks,
         verdict_class={"agrees": "yes", "differs": "no"},
         outcomes=_counted(check.verdict.words for check in checks),

@@ -23,6 +23,17 @@ def lines(seeds: int) -> str:
     return f"Lines: means over {seeds} seeds; bands: minimum to maximum."
 
 
+_TEX = {r"\sigma\sqrt{d}": "σ√d", r"\sigma_0": "σ₀", r"\rho": "ρ", r"\delta": "δ", r"\alpha": "α", r"\lambda": "λ"}
+_TEX |= {r"\eta": "η", "$": ""}
+
+
+def without_tex(label: str) -> str:
+    """A label of an axis as plain text."""
+    for tex, text in _TEX.items():
+        label = label.replace(tex, text)
+    return label
+
+
 OBJECTIVE_WORDS = {
     "standard": "standard training",
     "adversarial": "PGD-AT",

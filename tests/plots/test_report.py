@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.figure import Figure as Drawing
-from tools import TOY_VERDICT
+from tools import ROOT, TOY_VERDICT
 from toy_configs import CONFIGS
 
 from cgro.claims import checking
@@ -21,10 +21,11 @@ from cgro.cli import reproduce
 from cgro.cli.main import main
 from cgro.dynamics.reference import AMENDMENTS, comparisons
 from cgro.plots.figure import Figure, Table
-from cgro.plots.report import Check, Section, write_report
+from cgro.plots.report import Check, Section, Top, write_report
 from cgro.plots.style import COLORS, band, figure
 from cgro.runs import workers
 from cgro.runs.registry import find_all
+from cgro.runs.store import load
 from cgro.simulations import dimension
 
 FIGURES: dict[str, Figure] = find_all("figure")
@@ -49,7 +50,14 @@ def test_report_is_one_self_contained_page(results: dict[str, xr.Dataset], repro
         Check.of(TOY_VERDICT, claim, xr.Dataset({"x": 1.0})),
         Check.of(replace(TOY_VERDICT, area="another area", outcome="fails"), claim, xr.Dataset()),
     ]
-    page = write_report(tmp_path / "report.html", sections, results, [("1.00", "a number")], checks).read_text()
+    top = Top([("The point", "It holds.", "attack")], [("1.00", "a number")])
+    page = write_report(
+        tmp_path / "report.html",
+        sections,
+        results,
+        top,
+        checks,
+    ).read_text()
     assert_self_contained(page, len(FIGURES) + 1)
     assert page.index(">An area<") < page.index(">Another area<")
     assert '<td class="no">fails</td>' in page
@@ -60,12 +68,32 @@ def test_report_is_one_self_contained_page(results: dict[str, xr.Dataset], repro
     assert "a &lt;b&gt; claim" in page
     assert '<td class="no">differs</td>' in page
     assert "a note" in page
+    assert '<b>The point.</b> It holds. <a href="#attack">' in page
     assert str(results["attack"].attrs["git_commit"])[:12] in page
 
 
 def assert_self_contained(page: str, pictures: int) -> None:
     assert not re.search(r"(src|href)=\"(?!data:|#)", page), "the page refers to something outside itself"
     assert page.count("data:image/png;base64,") == pictures
+
+
+def test_the_page_opens_with_what_the_results_say(results: dict[str, xr.Dataset]) -> None:
+    top = Top.of(FIGURES, results)
+    assert [heading for heading, *_ in top.messages] == [
+        "The phenomenon",
+        "Three stages",
+        "Where the transition lies",
+        "What is proved",
+    ]
+    assert all(text.endswith(".") and "nan" not in text for _, text, _ in top.messages)
+    assert Top.of({}, {}).messages == []
+    paper = Top.of(
+        {"phase-transition": FIGURES["phase-transition"]},
+        {"phase-transition": load(ROOT / "results" / "published" / "phase-transition-quick.nc")},
+    )
+    ((_, text, _),) = paper.messages
+    assert re.search(r"learned until step \d+ \(predicted \d+\)", text)
+    assert text.endswith("the robust test error 0.50; a coin toss would have 0.5.")
 
 
 def test_reproduce_writes_everything(reproduced: Path, results: dict[str, xr.Dataset]) -> None:
