@@ -61,8 +61,6 @@ class Config:
     def __post_init__(self) -> None:
         require_device(self.device)
         require_sizes(seeds=self.seeds, test_samples=self.test_samples)
-        if self.trace and self.records != 2:
-            raise UserError(f"records must be 2 with trace, got {self.records}")
         if self.x.name == self.y.name:
             raise UserError(f"axes x and y must differ, got {self.x.name} for both")
         # Each axis ends with its largest value; no other field of a setting affects memory.
@@ -121,20 +119,10 @@ def _complete(config: Config, context: Context | None) -> xr.Dataset:
         records=config.records,
         test_samples=config.test_samples,
         device=config.device,
-    ).drop_vars(_TIMES)
-    grid = (len(config.y.values), len(config.x.values))
-    last = {
-        name: (("y", "x", "seed"), v.values.reshape(*grid, config.seeds), v.attrs)
-        for name, v in trained.isel(step=-1, drop=True).items()
-    }
-    if config.records == 2:
-        return xr.Dataset(last)
-    mean = trained[list(PATHS)].mean("seed").transpose("setting", "step")
-    paths = {
-        f"{name}_path": (("y", "x", "step"), v.values.reshape(*grid, -1).astype(np.float32), trained[name].attrs)
-        for name, v in mean.items()
-    }
-    return xr.Dataset(last | paths, {"step": trained["step"]})
+    )
+    rows, columns, seeds = np.indices(_shape(config)).reshape(3, -1)
+    runs = trained.stack(run=("setting", "seed")).drop_vars(["run", "setting", "seed"])
+    return _diagram(config, runs, (rows, columns, seeds))
 
 
 def _traced(config: Config, context: Context | None) -> xr.Dataset:
@@ -146,20 +134,41 @@ def _traced(config: Config, context: Context | None) -> xr.Dataset:
         config.x.values,
         range(config.seeds),
         test_samples=config.test_samples,
+        records=config.records,
         device=config.device,
     )
-    where = tuple(np.array([(place.line, place.candidate, place.seed) for place in found.places]).T)
-    shape = (len(config.y.values), len(config.x.values), config.seeds)
+    rows, columns, seeds = np.array([(place.line, place.candidate, place.seed) for place in found.places]).T
+    return _diagram(config, found.runs, (rows, columns, seeds))
 
-    def spread(name: str, v: xr.DataArray) -> tuple[tuple[str, ...], np.ndarray, dict[str, object]]:
-        values, attrs = np.full(shape, np.nan), dict(v.attrs)
-        if name == "status":
+
+def _shape(config: Config) -> tuple[int, int, int]:
+    return len(config.y.values), len(config.x.values), config.seeds
+
+
+def _diagram(config: Config, runs: xr.Dataset, where: tuple[np.ndarray, np.ndarray, np.ndarray]) -> xr.Dataset:
+    """Runs, (run, step), at their rows, columns and seeds; NaN in cells without a run."""
+    shape = _shape(config)
+    complete = len(where[0]) == np.prod(shape)
+    made: dict[str, tuple[tuple[str, ...], np.ndarray, dict[str, object]]] = {}
+    for name, v in runs.isel(step=-1, drop=True).drop_vars(_TIMES).items():
+        values, attrs = np.empty(shape, v.dtype) if complete else np.full(shape, np.nan), dict(v.attrs)
+        if name == "status" and not complete:
             meanings = [*str(attrs["flag_meanings"]).split(), NOT_TRAINED]
-            values, attrs["flag_meanings"] = np.full(shape, len(meanings) - 1, np.int8), " ".join(meanings)
+            values, attrs["flag_meanings"] = np.full(shape, len(meanings) - 1, v.dtype), " ".join(meanings)
         values[where] = v.values
-        return ("y", "x", "seed"), values, attrs
-
-    return xr.Dataset({str(name): spread(str(name), v) for name, v in found.runs.drop_vars(_TIMES).items()})
+        made[str(name)] = ("y", "x", "seed"), values, attrs
+    if config.records == 2:
+        return xr.Dataset(made)
+    trained = np.zeros(shape[:2])
+    np.add.at(trained, where[:2], 1)
+    for name in PATHS:
+        paths = runs[name].transpose("run", "step")
+        mean = np.zeros((*shape[:2], paths.sizes["step"]))
+        np.add.at(mean, where[:2], paths.values)
+        with np.errstate(invalid="ignore"):
+            mean /= trained[..., None]
+        made[f"{name}_path"] = ("y", "x", "step"), mean.astype(np.float32), dict(paths.attrs)
+    return xr.Dataset(made, {"step": runs["step"]})
 
 
 EXPERIMENT = Experiment("Phase diagram: robust or CGRO, over two axes of the setting", Config, run, one_core_cells=True)

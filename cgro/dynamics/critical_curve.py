@@ -32,7 +32,7 @@ class Trace:
     places: list[Place]
     """Line, seed and candidate of every trained cell; seeds by their position."""
     runs: xr.Dataset
-    """Recorded quantities at the end of training, along `run`, in the order of `places`."""
+    """Recorded quantities, (run, step), in the order of `places`."""
     robust_side: Int64[np.ndarray, "lines seeds"]
     """Candidate next to the transition that ends robust; -1 or `count` if it lies beyond an end."""
     cgro_side: Int64[np.ndarray, "lines seeds"]
@@ -47,6 +47,7 @@ def trace(
     seeds: Sequence[int],
     *,
     test_samples: int,
+    records: int = 2,
     device: str = "auto",
     stride: int = 1,
 ) -> Trace:
@@ -61,16 +62,17 @@ def trace(
 
     def ends_in_cgro(wanted: Sequence[Place]) -> list[bool]:
         pairs = [(vary(lines[place.line], name, values[place.candidate]), seeds[place.seed]) for place in wanted]
-        last = train_pairs(context, pairs, test_samples=test_samples, device=device).isel(step=-1, drop=True)
-        for place, error in zip(wanted, last["robust_test_error"].values, strict=True):
+        trained = train_pairs(context, pairs, records=records, test_samples=test_samples, device=device)
+        errors = trained["robust_test_error"].isel(step=-1).values
+        for place, error in zip(wanted, errors, strict=True):
             if np.isnan(error):
                 raise UserError(
                     f"the run at {name} = {values[place.candidate]:g} with seed {seeds[place.seed]} diverged, so the "
                     "transition cannot be traced; lower learning_rate"
                 )
         places.extend(wanted)
-        runs.append(last)
-        return [bool(error >= LEVEL) for error in last["robust_test_error"].values]
+        runs.append(trained)
+        return [bool(error >= LEVEL) for error in errors]
 
     count = len(values)
     # Which way the first seed turns, by both ends of the first, the middle and the last line.

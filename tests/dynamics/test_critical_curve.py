@@ -20,7 +20,9 @@ from cgro.simulations import finite_size, phase_diagram
 
 SMALL = PatchSetting(samples=10, patches=2, dim=60, filters=8, steps=1500, learning_rate=0.2)
 RATIO = Axis("radius_ratio", 0.6, 1.1, 21)
-DIAGRAM = phase_diagram.Config(setting=SMALL, x=RATIO, y=Axis("noise_norm", 0.7, 1.4, 5), seeds=3, test_samples=64)
+DIAGRAM = phase_diagram.Config(
+    setting=SMALL, x=RATIO, y=Axis("noise_norm", 0.7, 1.4, 5), seeds=3, test_samples=64, records=4
+)
 AXES: dict[str, dict[str, Any]] = {
     "radius": {},
     "few samples last": {"y": Axis("samples", 6, 14, 4)},
@@ -34,9 +36,15 @@ AXES: dict[str, dict[str, Any]] = {
 def test_a_trace_is_the_full_diagram_where_it_was_trained(axes: str) -> None:
     config = replace(DIAGRAM, **AXES[axes])
     full, traced = phase_diagram.run(config), phase_diagram.run(replace(config, trace=True))
-    trained = np.isfinite(traced["robust_test_error"].values)
+    trained, trained_dims = np.isfinite(traced["robust_test_error"].values), ("y", "x", "seed")
+    whole, some = trained.all(axis=2), trained.any(axis=2)
+    for name in phase_diagram.PATHS:
+        path = traced[f"{name}_path"].values
+        np.testing.assert_allclose(path[whole], full[f"{name}_path"].values[whole], rtol=1e-6, atol=1e-12)
+        assert (np.isfinite(path).all(axis=2) == some).all()
+        np.testing.assert_allclose(full[f"{name}_path"].isel(step=-1), full[name].mean("seed"), rtol=1e-6, atol=1e-12)
     assert trained.mean() < 0.75
-    for name in full:
+    for name in (each for each in full if full[each].dims == trained_dims):
         np.testing.assert_array_equal(traced[name].values[trained], full[name].values[trained])
     for mine, theirs in zip(sides(traced), sides(full), strict=True):
         np.testing.assert_array_equal(mine, theirs)
