@@ -95,6 +95,10 @@ def draw(result: xr.Dataset) -> Drawing:
     plane.set_xlabel(LABELS[result["x"].attrs["long_name"]])
     plane.set_ylabel(LABELS[result["y"].attrs["long_name"]])
     scale_axes(plane, result)
+    both = np.concatenate([low, high, measured, predicted])
+    if np.isfinite(both).any():  # the first runs of a search are far away
+        left, right = np.nanmin(both), np.nanmax(both)
+        plane.set_xlim(max(x[0], left - 0.4 * (right - left)), min(x[-1], right + 0.8 * (right - left)))
     panel_label(plane, "a", "critical curve")
     legend(plane, "upper right", (0.98, 0.98))
     turns = np.mean(sides(result), axis=0) - predicted[:, None]

@@ -9,7 +9,7 @@ import scipy  # its parts are imported when first used
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from cgro.measures.scaling import PowerLaw, power_law
 from cgro.plots.figure import Figure
@@ -92,6 +92,11 @@ def _law(found: PowerLaw | None) -> str:
     return "no fit" if found is None else f"{found.exponent:.2f} ({found.low:.2f} to {found.high:.2f})"
 
 
+def _apart(found: Widths, k: int) -> str:
+    distance = found.middle[k] - found.predicted[k]
+    return f"{abs(distance):.4f} {'above' if distance > 0 else 'below'}"
+
+
 def caption(result: xr.Dataset) -> str:
     """What the figure shows, with the numbers of this result."""
     config = stored_config(result)
@@ -116,6 +121,8 @@ def caption(result: xr.Dataset) -> str:
         f"(standard deviation over seeds, {100 * CONFIDENCE:.0f} % bootstrap intervals) goes as N to the power "
         f"{_law(exponent(by_samples.value, by_samples.width))}, and relative to 1 - rho as N to the power "
         f"{_law(exponent(by_samples.value, by_samples.width / room))}: a description of this range, not a limit. "
+        f"The median ratio is {_apart(by_samples, 0)} the prediction [D] at N = {by_samples.value[0]:.0f} and "
+        f"{_apart(by_samples, -1)} it at N = {by_samples.value[-1]:.0f}. "
         f"(c) With d the width falls from {by_dim.width[0]:.4f} at d = {by_dim.value[0]:,.0f} to "
         f"{by_dim.width[-1]:.4f} at d = {by_dim.value[-1]:,.0f}.{moved}{missing}"
         if len(by_samples.value) and len(by_dim.value)
@@ -138,6 +145,7 @@ def draw(result: xr.Dataset) -> Drawing:
         moved.scatter(
             result["second_signal"].values[k], (ratio[k] - np.median(ratio[k])) / room, s=7, color=color, lw=0
         )
+    steps.xaxis.set_major_locator(MaxNLocator(5))
     steps.set_xlabel(r"$\rho$ minus its median over seeds")
     steps.set_ylabel("seeds in CGRO (fraction)")
     panel_label(steps, "a", "the transition")

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,6 @@ from cgro.cli.main import COMMANDS
 from cgro.memorizers.constructions import CONSTRUCTIONS
 from cgro.runs import registry
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 KINDS = (
     *("index", "theory", "papers", "gallery", "overview", "changelog", "howto/gpu", "notebooks/own_points"),
     *("experiments/index", "experiments/certified-transition", "experiments/bat", "claims/index", "claims/dynamics"),
@@ -250,19 +247,6 @@ def test_a_notebook_is_shown_with_its_stored_outputs(tmp_path: Path, monkeypatch
     ]
     assert ":alt: Output under the heading Title" in made
     assert (links.files["images/n-1-2.png"]).read_bytes() == b"hi"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A Chromium without a display."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed; on Debian: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 def opened(browser: Any, built: Path, page: str, query: str = "") -> tuple[Any, list[str]]:
