@@ -11,7 +11,7 @@ from cgro.runs.experiment import Experiment
 from website import known
 from website.ledger import Row
 from website.options import options_table
-from website.published import Picture, figures, provenance, results_of
+from website.published import Picture, figures, map_of, provenance, results_of
 from website.text import collapsed, docstring, fenced, image, plain, table
 
 
@@ -74,6 +74,9 @@ def _page(
             [[f"`{each}`", plain(getattr(experiment.Config, each).__doc__ or "")] for each in ("quick", "paper")],
         )
     ]
+    if (found := map_of(name)) is not None:
+        result, explored = found
+        parts += ["## Explore", f"From the result `{result}`.", fenced(explored.html(f"{name}-map"), "{raw} html")]
     parts += ["## Results", *_results(name, pictures)]
     if claims:
         parts += ["## Claims", "\n".join(f"- {claim}" for claim in claims)]

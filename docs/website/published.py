@@ -11,10 +11,10 @@ from itertools import islice
 from pathlib import Path
 
 import xarray as xr
-from PIL import Image
 
 from cgro.base.errors import UserError
 from cgro.plots.figure import Figure, Table
+from cgro.plots.interactive import Map
 from cgro.plots.output import draw_figure
 from cgro.runs import store
 from cgro.runs.inventory import Result, results_in
@@ -35,7 +35,6 @@ class Picture:
     result: str
     """Name of the result's file, without its ending."""
     path: Path
-    """A copy in 256 colours, a third as large."""
     caption: str
     """What it shows, with the numbers of the result."""
     table: Table | None
@@ -96,7 +95,7 @@ def pictures(drawn: Path) -> tuple[Picture, ...]:
 
     Captions and tables take seconds, as some of them resample; two processes share them.
     """
-    wanted = [(*each, drawn) for figure in figures() for each in _pictures_of(figure, drawn)]
+    wanted = [each for figure in figures() for each in _pictures_of(figure, drawn)]
     with multiprocessing.get_context("fork").Pool(2) as pool:
         return tuple(pool.starmap(_told, wanted, chunksize=1))
 
@@ -129,23 +128,24 @@ def _figure_of(stem: str) -> str:
     return max((name for name in figures() if stem == name or stem.startswith(f"{name}-")), key=len)
 
 
-def _told(name: str, figure: str, result: str, path: Path, drawn: Path) -> Picture:
+def _told(name: str, figure: str, result: str, path: Path) -> Picture:
     about = figures()[figure]
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         draw_figure(about, figure, values(result), path.parent, kinds=("png",))
     made = about.table(values(result)) if about.table is not None else None
-    return Picture(name, figure, result, _light(path, drawn / "light"), about.caption(values(result)), made)
+    return Picture(name, figure, result, path, about.caption(values(result)), made)
 
 
-def _light(path: Path, folder: Path) -> Path:
-    """The copy of a picture in 256 colours."""
-    copy = folder / path.name
-    if not copy.exists() or copy.stat().st_mtime < path.stat().st_mtime:
-        folder.mkdir(parents=True, exist_ok=True)
-        colours = Image.open(path).convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        colours.save(copy, optimize=True)
-    return copy
+def map_of(experiment: str) -> tuple[str, Map] | None:
+    """A map to explore, from the largest result of an experiment that has what it takes, and that result's name."""
+    names = [name for name, result in results().items() if result.experiment == experiment]
+    for about in figures().values():
+        if about.experiment == experiment and about.interactive is not None:
+            for name in names:
+                if (found := about.interactive(values(name))) is not None:
+                    return name, found
+    return None
 
 
 def provenance(name: str) -> str:

@@ -27,7 +27,7 @@ from cgro.runs.packing import attributes
 
 Cgro = Callable[..., Outcome]
 DIAGRAM = ("simulate", "phase-diagram", "--quiet")
-TINY = (*SMALL, "--steps", 20, "--x.count", 3, "--y.count", 2, "--seeds", 1, "--test-samples", 16)
+TINY = (*SMALL, "--steps", 20, "--x.count", 3, "--y.count", 2, "--seeds", 1, "--records", 2, "--test-samples", 16)
 
 # What is typed after `simulate`, and what the one line must say.
 MISTAKES: dict[str, tuple[str, ...]] = {
@@ -358,7 +358,10 @@ def test_a_figure_of_a_result(made: Path, cgro: Cgro, tmp_path: Path) -> None:
     assert sorted(map(Path, outcome.out.split())) == files_below(tmp_path / "figures")
 
 
-def test_a_figure_without_its_result_names_the_command(cgro: Cgro, tmp_path: Path) -> None:
+def test_a_figure_without_its_result_names_the_command(
+    cgro: Cgro, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figure, "PUBLISHED", tmp_path / "nowhere")
     error = cgro("figure", "attack", "--results", tmp_path).error
     assert f"{tmp_path}/attack must hold a result, got none; " in error
     assert f"make one with `cgro simulate attack --results {tmp_path}`, or give a file with --result FILE" in error
@@ -386,6 +389,7 @@ def test_a_figure_is_of_the_newest_result(
 ) -> None:
     few = {name: registry.find("figure", name) for name in ("attack", "phase-diagram")}
     monkeypatch.setattr(figure, "find_all", lambda _kind: few)
+    monkeypatch.setattr(figure, "PUBLISHED", tmp_path / "nowhere")
     results = tmp_path / "results"
     other = Path(cgro(*DIAGRAM, *TINY, "--samples", 5, "--results", results).out.strip())
     for newest in (made, other):
