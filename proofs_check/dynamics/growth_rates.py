@@ -48,7 +48,14 @@ def step(component: sp.Expr, margin: sp.Expr) -> sp.Expr:
 def residuals(signal: Rate, noise: Rate) -> dict[str, sp.Expr]:
     """Steps over u^(q-1) minus the rates."""
     setting = SimpleNamespace(
-        learning_rate=eta, exponent=q, signal=alpha, ratio=rho, adversarial_weight=lam, samples=N, noise_norm=norm
+        activation="odd",
+        learning_rate=eta,
+        exponent=q,
+        signal=alpha,
+        ratio=rho,
+        adversarial_weight=lam,
+        samples=N,
+        noise_norm=norm,
     )
     rest = sp.Symbol("rest", positive=True)  # 1 - rho
     clean, attacked = (alpha * (u + eps)) ** q, (alpha * rest * (u + eps)) ** q

@@ -137,7 +137,7 @@ def assert_same_bits(outcome: Outcome) -> None:
 def test_workers_give_the_bits_of_one_process_even_if_one_is_killed(
     cluster: Cluster, tmp_path: Path, cgro: Callable[..., Outcome]
 ) -> None:
-    cluster.have_workers(2)
+    cluster.have_workers(3)
     with killed_after_a_cell(cluster.workers[:1], tmp_path):
         outcome = cgro(*SWEEP, "--dask", cluster.address, "--results", tmp_path)
     assert_same_bits(outcome)
